@@ -1,0 +1,72 @@
+// Which metadata file is a table's current one: the only place where a commit is decided.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/result.h"
+#include "iceberg/table_metadata.h"
+#include "iceberg/table_update.h"
+
+namespace k2 {
+
+struct TableName {
+  std::string name_space;  // levels joined by '.'
+  std::string name;
+  auto operator<=>(const TableName&) const = default;
+  [[nodiscard]] std::string ToString() const { return name_space + "." + name; }
+};
+
+// A table as the catalog held it at one moment.
+struct TableState {
+  std::string metadata_location;
+  std::shared_ptr<const iceberg::TableMetadata> metadata;
+};
+
+// The outcome of a commit is its own type. Only Conflict lets a caller delete what it wrote for the attempt: after
+// Unknown the request may still land (ICEBERG: failure is not "not committed").
+struct Committed {
+  TableState state;
+};
+struct Conflict {
+  std::string reason;
+};
+struct Unknown {
+  Error error;
+};
+struct Rejected {
+  Error error;
+};  // certainly not applied, and would not be if tried again (invalid, no permission, disk full before the swap)
+using CommitOutcome = std::variant<Committed, Conflict, Unknown, Rejected>;
+
+struct CreateTableRequest {
+  iceberg::Schema schema;  // its field ids are a wish: use those of the table that comes back
+  iceberg::PartitionSpec spec;
+  iceberg::SortOrder sort_order;
+  std::map<std::string, std::string> properties;
+  std::string location;  // empty: <warehouse>/<namespace>/<table>
+};
+
+class Catalog {
+ public:
+  virtual ~Catalog() = default;
+  virtual Status CreateNamespaceIfMissing(const std::string& name_space) = 0;
+  virtual Result<std::vector<std::string>> ListNamespaces() = 0;
+  virtual Result<std::vector<TableName>> ListTables(const std::string& name_space) = 0;
+  // kNotFound when there is no such table. May hand out a cached state when the catalog's pointer has not moved.
+  virtual Result<TableState> Load(const TableName& table) = 0;
+  // kAlreadyExists when there is one.
+  virtual Result<TableState> Create(const TableName& table, const CreateTableRequest& request) = 0;
+  // Applies updates to `base` if all requirements hold and no one committed since `base` was loaded (embedded) or the
+  // requirements hold at the server (REST). One try: retrying is the caller's matter.
+  virtual CommitOutcome Commit(const TableName& table, const TableState& base,
+                               const std::vector<iceberg::TableRequirement>& requirements,
+                               const std::vector<iceberg::TableUpdate>& updates) = 0;
+  virtual Status Drop(const TableName& table) = 0;
+  virtual Status Rename(const TableName& from, const TableName& to) = 0;
+  [[nodiscard]] virtual std::string Describe() const = 0;  // for messages: kind and address
+};
+
+}  // namespace k2
