@@ -1,0 +1,108 @@
+// The only door to a table: load it, plan what to read, commit what was written together with source offsets.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "catalog/catalog.h"
+#include "iceberg/data_file.h"
+#include "io/file_io.h"
+#include "table/source_offsets.h"
+
+namespace k2 {
+
+// What a layer has committed about its progress, beside the source positions (docs/source-offsets.md). Lives as one
+// versioned JSON document in the snapshot's summary under "k2.offsets".
+struct UpstreamHint {
+  std::string table;  // namespace.name
+  std::string table_uuid;
+  int64_t snapshot_id = 0;  // last upstream snapshot that was read wholly
+  bool operator==(const UpstreamHint&) const = default;
+};
+
+struct LayerProgress {
+  SourcePositions positions;
+  std::map<std::string, UpstreamHint> upstream;  // by upstream table name
+  int32_t rules_version = 0;                     // validation rules the rows were judged by; 0 where none are
+  bool operator==(const LayerProgress&) const = default;
+};
+
+// The progress a table's history holds (walk of main's parents, else the tag `k2-offsets`); an empty one for a table
+// that never had any. kOffsetMismatch: the tag was rolled away from main, or the version is unknown.
+Result<LayerProgress> ReadProgress(const iceberg::TableMetadata& metadata);
+
+// One try at moving a layer forward: files and the progress that speaks of them, in one snapshot.
+struct LayerCommit {
+  std::string operation = "append";        // append | replace | delete | overwrite
+  std::vector<iceberg::DataFile> added;    // data files, with metrics; may be empty (offsets alone)
+  std::vector<iceberg::DataFile> removed;  // data files to drop (replace, delete, overwrite)
+  LayerProgress base;                      // own keys: what the batch starts from. Checked against the head (the fence)
+  LayerProgress next;                      // own keys after it; other keys are taken from the head
+  std::map<std::string, std::string> summary;  // extra entries
+  std::string commit_id;                       // random; summary key "k2.commit-id"
+};
+
+// Called between the steps of a commit, for crash tests and progress: "manifest", "manifest-list", "metadata", "swap",
+// "done".
+using StepHook = std::function<void(std::string_view step)>;
+
+struct CommitPolicy {
+  int32_t max_attempts = 20;
+  int64_t max_duration_us =
+      60'000'000;  // then the commit gives itself up: kConflict or, if ever unknown, kCommitUnknown
+  int64_t backoff_us_min = 2'000;
+  int64_t backoff_us_max = 500'000;
+  StepHook on_step;
+};
+
+struct CommitDone {
+  int64_t snapshot_id = 0;
+  int32_t attempts = 0;
+};
+
+// A table of one catalog. Cheap to copy; not shared between threads.
+class Table {
+ public:
+  Table(std::shared_ptr<Catalog> catalog, std::shared_ptr<FileIo> io, TableName name, TableState state)
+      : catalog_(std::move(catalog)), io_(std::move(io)), name_(std::move(name)), state_(std::move(state)) {}
+
+  static Result<Table> Load(std::shared_ptr<Catalog> catalog, std::shared_ptr<FileIo> io, const TableName& name);
+  Status Refresh();
+
+  [[nodiscard]] const iceberg::TableMetadata& metadata() const { return *state_.metadata; }
+  [[nodiscard]] const TableState& state() const { return state_; }
+  [[nodiscard]] const TableName& name() const { return name_; }
+  [[nodiscard]] FileIo& io() const { return *io_; }
+  [[nodiscard]] const std::shared_ptr<FileIo>& io_ptr() const { return io_; }
+  [[nodiscard]] Catalog& catalog() const { return *catalog_; }
+
+  // Commits with retry, as docs/source-offsets.md says: each try reads the head, checks own keys against `base`, merges
+  // the others, writes manifest list and snapshot on that head, moves the tag `k2-offsets`, expires history beyond the
+  // table's policy, and asks the catalog with assert-table-uuid and assert-ref-snapshot-id(main).
+  // Errors: kOffsetMismatch (own keys differ: another writer was here; nothing applied), kConflict (budget used up;
+  // nothing applied), kCommitUnknown (may or may not be applied: nothing of it may be deleted), others: not applied.
+  // On every error but kCommitUnknown the manifests it wrote are removed; the data files are the caller's.
+  Result<CommitDone> Commit(LayerCommit commit, const CommitPolicy& policy = {});
+
+  // Property changes, schema changes: updates with requirements, retried on conflict.
+  Status Update(const std::function<Result<std::vector<iceberg::TableUpdate>>(const iceberg::TableMetadata&)>& make,
+                const std::vector<iceberg::TableRequirement>& extra_requirements = {});
+
+  // A name under the table's location for a new data file: data/<partition path>/<attempt>-<counter>.parquet
+  [[nodiscard]] std::string NewDataFileLocation(const std::string& partition_path, const std::string& attempt_id,
+                                                int32_t counter) const;
+
+ private:
+  std::shared_ptr<Catalog> catalog_;
+  std::shared_ptr<FileIo> io_;
+  TableName name_;
+  TableState state_;
+};
+
+}  // namespace k2
