@@ -45,7 +45,8 @@ struct LayerCommit {
   LayerProgress base;                      // own keys: what the batch starts from. Checked against the head (the fence)
   LayerProgress next;                      // own keys after it; other keys are taken from the head
   std::map<std::string, std::string> summary;  // extra entries
-  std::string commit_id;                       // random; summary key "k2.commit-id"
+  std::string commit_id;                       // random, made when empty; summary key "k2.commit-id"
+  bool fence_upstream = false;                 // Gold: its own keys are the upstream snapshots, not the positions
 };
 
 // Called between the steps of a commit, for crash tests and progress: "manifest", "manifest-list", "metadata", "swap",
@@ -66,6 +67,25 @@ struct CommitDone {
   int32_t attempts = 0;
 };
 
+// Certainly not applied: the only thing that lets a caller delete what it wrote (Table::DeleteUncommitted).
+// kOffsetMismatch: own keys differ at the head, another writer was here. kConflict: the budget is used up.
+class NotCommitted {
+ public:
+  [[nodiscard]] const Error& error() const { return error_; }
+
+ private:
+  friend class Table;
+  explicit NotCommitted(Error error) : error_(std::move(error)) {}
+  Error error_;
+};
+
+// May or may not be applied, now or later. Nothing of the attempt may be deleted.
+struct OutcomeUnknown {
+  Error error;
+};
+
+using LayerCommitOutcome = std::variant<CommitDone, NotCommitted, OutcomeUnknown>;
+
 // A table of one catalog. Cheap to copy; not shared between threads.
 class Table {
  public:
@@ -85,10 +105,11 @@ class Table {
   // Commits with retry, as docs/source-offsets.md says: each try reads the head, checks own keys against `base`, merges
   // the others, writes manifest list and snapshot on that head, moves the tag `k2-offsets`, expires history beyond the
   // table's policy, and asks the catalog with assert-table-uuid and assert-ref-snapshot-id(main).
-  // Errors: kOffsetMismatch (own keys differ: another writer was here; nothing applied), kConflict (budget used up;
-  // nothing applied), kCommitUnknown (may or may not be applied: nothing of it may be deleted), others: not applied.
-  // On every error but kCommitUnknown the manifests it wrote are removed; the data files are the caller's.
-  Result<CommitDone> Commit(LayerCommit commit, const CommitPolicy& policy = {});
+  // The manifests of tries that certainly lost are removed; the data files are the caller's.
+  LayerCommitOutcome Commit(LayerCommit commit, const CommitPolicy& policy = {});
+
+  // Deletes data files of an attempt that was certainly not applied.
+  void DeleteUncommitted(const NotCommitted& proof, const std::vector<iceberg::DataFile>& files);
 
   // Property changes, schema changes: updates with requirements, retried on conflict.
   Status Update(const std::function<Result<std::vector<iceberg::TableUpdate>>(const iceberg::TableMetadata&)>& make,

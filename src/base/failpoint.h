@@ -1,0 +1,13 @@
+// Named steps at which a test makes the process die, to prove that nothing is lost or doubled whatever is killed.
+#pragma once
+
+#include <string_view>
+
+namespace k2 {
+
+// The environment variable K2_TEST_CRASH_AT=<name>[:<n>] makes the nth (from 1) passage of that name end the process by
+// SIGKILL. Without it this costs one load of a flag. Names: "<layer>.<step>", steps as in table/table.h and
+// task/task.h.
+void Failpoint(std::string_view name);
+
+}  // namespace k2
