@@ -65,15 +65,48 @@ Uuid RandomUuid() {
   return uuid;
 }
 
-Uuid NameUuid(const Uuid& name_space, std::string_view name) {
+namespace {
+
+// SHA-1 (FIPS 180-4) of a namespace and a name that fit into one or two blocks together: the padding is laid out by
+// hand, which takes half the time of the general interface.
+constexpr size_t kShaBlock = 64;
+constexpr size_t kShaTail = 9;  // the 0x80 byte and the length in bits
+
+void ShortSha1(const Uuid& name_space, std::string_view name, uint8_t* digest) {
+  uint8_t blocks[2 * kShaBlock];
+  const size_t size = name_space.bytes.size() + name.size();
+  const size_t padded = size + kShaTail <= kShaBlock ? kShaBlock : 2 * kShaBlock;
+  std::memcpy(blocks, name_space.bytes.data(), name_space.bytes.size());
+  std::memcpy(blocks + name_space.bytes.size(), name.data(), name.size());
+  blocks[size] = 0x80;
+  std::memset(blocks + size + 1, 0, padded - size - 3);
+  blocks[padded - 2] = static_cast<uint8_t>(size * 8 >> 8);
+  blocks[padded - 1] = static_cast<uint8_t>(size * 8);
+  SHA_CTX context;
+  SHA1_Init(&context);
+  for (size_t at = 0; at < padded; at += kShaBlock) SHA1_Transform(&context, blocks + at);
+  const uint32_t words[] = {context.h0, context.h1, context.h2, context.h3};
+  for (size_t i = 0; i < 4; ++i) {
+    for (size_t j = 0; j < 4; ++j) digest[4 * i + j] = static_cast<uint8_t>(words[i] >> (24 - 8 * j));
+  }
+}
+
+void LongSha1(const Uuid& name_space, std::string_view name, uint8_t* digest) {
   SHA_CTX context;
   SHA1_Init(&context);
   SHA1_Update(&context, name_space.bytes.data(), name_space.bytes.size());
   SHA1_Update(&context, name.data(), name.size());
-  uint8_t digest[SHA_DIGEST_LENGTH];
   SHA1_Final(digest, &context);
+}
+
+}  // namespace
+
+Uuid NameUuid(const Uuid& name_space, std::string_view name) {
+  uint8_t digest[SHA_DIGEST_LENGTH];
+  const bool is_short = name_space.bytes.size() + name.size() + kShaTail <= 2 * kShaBlock;
+  is_short ? ShortSha1(name_space, name, digest) : LongSha1(name_space, name, digest);
   Uuid uuid;
-  std::memcpy(uuid.bytes.data(), digest, 16);
+  std::memcpy(uuid.bytes.data(), digest, uuid.bytes.size());
   uuid.bytes[6] = static_cast<uint8_t>((uuid.bytes[6] & 0x0f) | 0x50);
   uuid.bytes[8] = static_cast<uint8_t>((uuid.bytes[8] & 0x3f) | 0x80);
   return uuid;

@@ -1,0 +1,150 @@
+#include "exchange/binance.h"
+
+#include <fmt/format.h>
+
+#include "exchange/exchange_time.h"
+#include "exchange/symbols.h"
+
+namespace k2 {
+namespace {
+
+using json::Kind;
+using json::Value;
+
+// The fields of a trade event, by their names.
+struct Event {
+  Value e, E, s, t, p, q, T, m, M;
+  Value stream;
+  std::string_view repeated;  // a field that came twice: which one counts cannot be told
+
+  Value* Field(std::string_view key) {
+    if (key == "stream") return &stream;
+    if (key.size() != 1) return nullptr;
+    switch (key[0]) {
+      case 'e': return &e;
+      case 'E': return &E;
+      case 's': return &s;
+      case 't': return &t;
+      case 'p': return &p;
+      case 'q': return &q;
+      case 'T': return &T;
+      case 'm': return &m;
+      case 'M': return &M;
+      default: return nullptr;
+    }
+  }
+};
+
+void ReadEvent(json::Cursor& cursor, Event& event, bool outermost) {
+  if (!cursor.EnterObject()) return;
+  for (std::string_view key; cursor.NextField(key);) {
+    if (Value* const field = event.Field(key)) {
+      if (field->kind != Kind::kMissing) event.repeated = key;
+      *field = cursor.Read();
+    } else if (outermost && key == "data" && cursor.PeekKind() == Kind::kObject) {
+      ReadEvent(cursor, event, false);
+    } else {
+      cursor.Pass();
+    }
+  }
+}
+
+// What a frame is can most often be told from its first bytes: the stream's name behind the `@`, or the event's name.
+bool IsOtherKind(std::string_view frame) {
+  constexpr std::string_view kStream = R"({"stream":")";
+  constexpr std::string_view kEvent = R"({"e":")";
+  const bool combined = frame.starts_with(kStream);
+  if (!combined && !frame.starts_with(kEvent)) return false;
+  frame.remove_prefix(combined ? kStream.size() : kEvent.size());
+  const size_t end = frame.substr(0, 128).find_first_of("\"\\");
+  if (end == std::string_view::npos || frame[end] != '"') return false;
+  std::string_view kind = frame.substr(0, end);
+  if (combined) {
+    const size_t at = kind.find('@');
+    if (at == std::string_view::npos) return false;
+    kind.remove_prefix(at + 1);
+  }
+  return !kind.empty() && kind != "trade";
+}
+
+// Not every other event has a name (book tickers and partial books have none); what has an id, a price and a quantity
+// is a trade that lost it.
+bool IsTrade(const Event& event) {
+  if (event.e.kind == Kind::kString) return event.e.text == "trade";
+  if (event.e.kind != Kind::kMissing) return true;
+  if (event.stream.kind == Kind::kString && event.stream.text.ends_with("@trade")) return true;
+  return event.t.kind != Kind::kMissing && event.p.kind != Kind::kMissing && event.q.kind != Kind::kMissing;
+}
+
+void ReadSymbol(const Event& event, PendingTrade& pending, Assets& assets) {
+  if (!pending.Need(event.s, Kind::kString, "s")) return;
+  if (event.s.text.size() > kMaxSymbolSize || !SplitBinanceSymbol(event.s.text, assets)) {
+    pending.Reject(RejectReason::kFrameBadSymbol, "s",
+                   fmt::format("{} does not end with a known quote asset", json::Quoted(event.s.text)));
+    return;
+  }
+  pending.symbol = event.s.text;
+  pending.trade.currency = assets.quote;
+}
+
+void ReadTime(const Event& event, PendingTrade& pending) {
+  if (!pending.Need(event.T, Kind::kNumber, "T")) return;
+  if (!ParseEpochTime(event.T.text, pending.trade.timestamp_us)) {
+    pending.Reject(RejectReason::kFrameBadTime, "T",
+                   fmt::format("{} is not a time in ms or us since 1970", json::Quoted(event.T.text)));
+  }
+}
+
+void ReadTrade(const Event& event, PendingTrade& pending) {
+  Trade& trade = pending.trade;
+  trade.exchange = MessageName(Exchange::kBinance);
+  if (!event.repeated.empty()) pending.Reject(RejectReason::kFrameBadType, event.repeated, "stands there twice");
+  pending.Need(event.e, Kind::kString, "e");
+  Assets assets;
+  ReadSymbol(event, pending, assets);
+  int64_t id = 0;
+  if (pending.ReadUnsigned(event.t, "t", id)) {
+    trade.source_sequence = id;
+    pending.trade_id = "BINANCE-";
+    pending.trade_id += event.t.text;
+  }
+  pending.ReadDecimal(event.p, Kind::kString, "p", trade.price_e8);
+  pending.ReadDecimal(event.q, Kind::kString, "q", trade.quantity_e8);
+  ReadTime(event, pending);
+  if (pending.Need(event.m, Kind::kBoolean, "m")) {
+    trade.side = event.m.text == "true" ? TradeSide::kSell : TradeSide::kBuy;  // the maker bought: the taker sold
+    pending.AddVendor("is_buyer_maker", event.m.text);
+  }
+  pending.ReadVendor(event.e, Kind::kString, "e", "event_type");
+  pending.ReadVendor(event.E, Kind::kNumber, "E", "event_time");
+  pending.ReadVendor(event.T, Kind::kNumber, "T", "trade_time");
+  pending.AddVendor("base_asset", assets.base);
+  pending.AddVendor("quote_asset", assets.quote);
+  pending.ReadVendor(event.M, Kind::kBoolean, "M", "is_best_match");
+}
+
+}  // namespace
+
+FrameOutcome BinanceFrames::ParseFrame(std::string_view frame, int64_t receive_us, FrameSink& sink) {
+  if (IsOtherKind(frame)) return FrameOutcome::kSkipped;
+  scratch_.clear();
+  json::Cursor cursor(frame, scratch_);
+  Event event;
+  const Kind kind = cursor.PeekKind();
+  if (kind == Kind::kObject) {
+    ReadEvent(cursor, event, true);
+  } else {
+    cursor.Pass();
+  }
+  if (!cursor.Finished()) return RejectBroken(cursor, frame, sink);
+  if (!json::IsValidUtf8(frame)) return RejectUtf8(sink);
+  if (kind != Kind::kObject && kind != Kind::kArray) return RejectScalar(sink);
+  if (!IsTrade(event)) return FrameOutcome::kSkipped;
+  pending_.Clear();
+  PendingTrade& pending = pending_.Add();
+  pending.trade.ingestion_timestamp_us = receive_us;
+  ReadTrade(event, pending);
+  return pending_.Emit(sink, "");
+}
+
+}  // namespace k2
