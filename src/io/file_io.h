@@ -40,4 +40,8 @@ class FileIo {
   virtual Status Delete(const std::string& location) = 0;                     // a missing file is no error
 };
 
+// Picks the file system by each location's scheme; today local disks (file:, plain absolute paths). Safe to share
+// between threads.
+std::shared_ptr<FileIo> MakeFileIo();
+
 }  // namespace k2
