@@ -18,7 +18,7 @@ namespace k2::avro {
 enum class Codec { kNull, kDeflate, kZstandard };
 
 inline constexpr size_t kSyncSize = 16;
-inline constexpr size_t kMaxBlockSize = size_t{256} << 20;  // bytes of one block, decompressed
+inline constexpr size_t kMaxBlockSize = size_t{64} << 20;  // bytes of one block, decompressed
 
 // Builds a file in memory.
 class ContainerWriter {
