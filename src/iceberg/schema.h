@@ -57,6 +57,8 @@ struct NestedField {
   bool required = false;
   Type type;
   std::string doc;
+  std::string initial_default;  // JSON text as it came, empty where there is none: kept for other writers' tables
+  std::string write_default;
   bool operator==(const NestedField&) const = default;
 };
 
@@ -71,6 +73,9 @@ struct Schema {
   [[nodiscard]] int32_t HighestFieldId() const;
   // Same fields, whatever the schema id.
   [[nodiscard]] bool SameFields(const Schema& other) const;
+  // Ids are not negative and unique, names unique within a struct, identifier fields exist. Error: kInvalidData.
+  [[nodiscard]] Status Check() const;
+  bool operator==(const Schema&) const = default;
 };
 
 // Partition fields (spec "Partitioning"): `identity`, `bucket[N]`, `truncate[W]`, `year`, `month`, `day`, `hour`,
@@ -103,7 +108,8 @@ struct SortOrder {
   bool operator==(const SortOrder&) const = default;
 };
 
-// Result type of a partition field: e.g. `day` of a timestamp is a date (spec "Partition Transforms").
+// Result type of a partition field: e.g. `day` of a timestamp is a date (spec "Partition Transforms"). kUnsupported:
+// unknown transform; kInvalidArgument: a transform that does not take this type.
 Result<Type> TransformResultType(std::string_view transform, const Type& source);
 
 }  // namespace k2::iceberg

@@ -48,6 +48,13 @@ struct MetadataLogEntry {
   bool operator==(const MetadataLogEntry&) const = default;
 };
 
+// A statistics file another writer registered for a snapshot: its JSON object, kept as it came.
+struct StatisticsEntry {
+  int64_t snapshot_id = 0;
+  std::string json;
+  bool operator==(const StatisticsEntry&) const = default;
+};
+
 struct TableMetadata {
   int32_t format_version = 2;
   std::string table_uuid;
@@ -68,6 +75,9 @@ struct TableMetadata {
   std::vector<SnapshotLogEntry> snapshot_log;
   std::vector<MetadataLogEntry> metadata_log;
   std::map<std::string, SnapshotRef> refs;
+  std::vector<StatisticsEntry> statistics;
+  std::vector<StatisticsEntry> partition_statistics;
+  std::map<std::string, std::string> other;  // top-level fields that we do not know, as JSON text: kept
   bool operator==(const TableMetadata&) const = default;
 
   [[nodiscard]] const Schema& CurrentSchema() const;
@@ -79,10 +89,13 @@ struct TableMetadata {
   [[nodiscard]] const SnapshotRef* FindRef(std::string_view name) const;
   // Property as a number, or the given value when it is missing or not one.
   [[nodiscard]] int64_t PropertyOr(const std::string& name, int64_t otherwise) const;
+  // Ids are unique and every reference resolves; see ParseTableMetadata. Error: kInvalidData.
+  [[nodiscard]] Status Check() const;
 };
 
-// Reads and checks a metadata.json (format versions 1 and 2; v3 is kUnsupported with a clear text). Every reference in
-// it (current schema, spec, order, snapshot, refs) is known to resolve afterwards.
+// Reads and checks a metadata.json (format versions 1 and 2; v3 and gzip are kUnsupported with a clear text). Every
+// reference in it (current schema, spec, order, snapshot, refs) is known to resolve afterwards. Of version 1 the old
+// forms are read too ("schema", "partition-spec", no refs). TableMetadataToJson writes the version it is given.
 Result<TableMetadata> ParseTableMetadata(std::string_view json);
 std::string TableMetadataToJson(const TableMetadata& metadata);
 
