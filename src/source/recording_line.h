@@ -1,0 +1,31 @@
+// The two parts of a recording's line.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "base/time.h"
+
+namespace k2 {
+
+struct RecordingLine {
+  bool has_time = false;
+  int64_t receive_us = 0;  // floor of the nanoseconds
+  std::string_view frame;  // the whole line when it has no time
+};
+
+// `<digits> <frame>`; times beyond 2^63-1 ns (the year 2262) are no times.
+inline RecordingLine SplitRecordingLine(std::string_view line) {
+  constexpr size_t kMaxDigits = 19;
+  uint64_t nanos = 0;
+  size_t i = 0;
+  for (; i < line.size() && i < kMaxDigits && line[i] >= '0' && line[i] <= '9'; ++i) {
+    nanos = nanos * 10 + static_cast<uint64_t>(line[i] - '0');
+  }
+  if (i == 0 || i >= line.size() || line[i] != ' ' || nanos > static_cast<uint64_t>(INT64_MAX)) {
+    return {.frame = line};
+  }
+  return {.has_time = true, .receive_us = static_cast<int64_t>(nanos / 1000), .frame = line.substr(i + 1)};
+}
+
+}  // namespace k2
