@@ -8,19 +8,14 @@
 #include <vector>
 
 #include "iceberg/data_file.h"
+#include "iceberg/pruning.h"
 #include "iceberg/table_metadata.h"
 #include "io/file_io.h"
 
 namespace k2 {
 
-enum class CompareOp { kEq, kLt, kLe, kGt, kGe, kIn, kIsNull, kIsNotNull };
-
-// One conjunct over a top-level or nested primitive column: field `op` values (one value, or several for kIn).
-struct ColumnPredicate {
-  int32_t field_id = 0;
-  CompareOp op = CompareOp::kEq;
-  std::vector<iceberg::Literal> values;
-};
+using iceberg::ColumnPredicate;
+using iceberg::CompareOp;
 
 // Live data files of a snapshot that may hold rows matching all conjuncts: pruned by partition summaries, partition
 // values and column bounds. A snapshot with live delete files is kUnsupported unless the delete files cannot touch any
