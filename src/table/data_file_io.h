@@ -3,11 +3,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "iceberg/data_file.h"
+#include "iceberg/metrics.h"
 #include "iceberg/schema.h"
 #include "io/file_io.h"
 
@@ -25,10 +27,21 @@ struct WriteOptions {
   std::vector<int32_t> plain_fields;  // field ids without dictionary encoding (unique values: ids, payloads)
   std::vector<int32_t>
       delta_fields;  // field ids of integers and times that step: DELTA_BINARY_PACKED; strings: DELTA_BYTE_ARRAY
-  std::vector<int32_t> bloom_fields;          // field ids with a bloom filter
+  std::vector<int32_t> delta_length_fields;   // strings and binaries whose lengths alone step: DELTA_LENGTH_BYTE_ARRAY
+  std::vector<int32_t> bloom_fields;          // field ids with a bloom filter, sized for row_group_rows values
+  double bloom_fpp = 0.01;                    // share of absent values it lets pass
   std::vector<int32_t> no_stats_fields;       // field ids without column bounds (still counted)
+  std::vector<int32_t> full_bounds_fields;    // strings whose bounds are not truncated
   std::map<std::string, std::string> footer;  // key-value metadata
   int32_t sort_order_id = 0;
+  iceberg::MetricsMode bounds;         // of the column bounds in the manifest
+  int64_t page_bytes = 1 << 20;        // before compression
+  int64_t page_rows = 20'000;          // and rows, whichever comes first
+  int64_t write_batch_rows = 1024;     // values between two looks at the page's size
+  int64_t dictionary_bytes = 1 << 20;  // a larger dictionary goes over to plain encoding
+  bool page_v2 = false;
+  bool page_index = false;
+  bool page_checksums = false;
 };
 
 // Arrow schema of an Iceberg schema; each field, nested ones too, carries its id as "PARQUET:field_id".
@@ -51,8 +64,10 @@ class DataFileWriter {
   virtual Result<iceberg::DataFile> Finish() = 0;
 };
 
-// Reads a data file's columns (field ids; all of `schema` when empty) as batches in file order, converted to the
-// schema's types; columns the file lacks are null. `batch` returning an error stops the read with it.
+// Reads a data file's columns (top-level field ids; all of `schema` when empty) as batches in file order, converted to
+// the schema's types; columns the file lacks are null. Columns are found by field id; in a file that has no field ids
+// at all, by name. `batch` returning an error stops the read with it. Errors: kInvalidData, a file that is not whole or
+// whose types cannot become the schema's; kInvalidArgument, a field the schema does not have.
 struct ReadOptions {
   std::vector<int32_t> field_ids;
   int64_t batch_rows = 65'536;
@@ -60,7 +75,8 @@ struct ReadOptions {
   int32_t range_field = 0;
   int64_t range_min = 0;
   int64_t range_max = 0;
-  std::vector<int32_t> dictionary_fields;  // read as dictionary<int32, utf8>
+  // Strings read as dictionary<int32, utf8>; below lists and maps too, by the id of the element, key or value.
+  std::vector<int32_t> dictionary_fields;
 };
 Status ReadDataFile(FileIo& io, const std::string& location, const iceberg::Schema& schema, const ReadOptions& options,
                     const std::function<Status(std::shared_ptr<arrow::RecordBatch>)>& batch);

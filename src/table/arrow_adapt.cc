@@ -1,0 +1,149 @@
+#include "table/arrow_adapt.h"
+
+#include <arrow/array.h>
+#include <arrow/array/util.h>
+#include <arrow/compute/cast.h>
+#include <arrow/compute/initialize.h>
+#include <arrow/type.h>
+
+#include <algorithm>
+
+#include "io/arrow_error.h"
+#include "table/arrow_schema.h"
+
+namespace k2 {
+namespace {
+
+using iceberg::NestedField;
+using iceberg::TypeId;
+using ArrayPtr = std::shared_ptr<arrow::Array>;
+
+std::unexpected<Error> CannotBecome(const arrow::Array& array, const NestedField& field) {
+  return Fail(ErrorKind::kInvalidData, "column '{}' (field id {}) holds {}, which cannot become {}", field.name,
+              field.id, array.type()->ToString(), field.type.ToString());
+}
+
+bool MayCast(const arrow::DataType& from, const iceberg::Type& to) {
+  using arrow::Type;
+  switch (to.id) {
+    case TypeId::kLong: return from.id() == Type::INT32;
+    case TypeId::kDouble: return from.id() == Type::FLOAT;
+    case TypeId::kString: return from.id() == Type::LARGE_STRING || from.id() == Type::STRING_VIEW;
+    case TypeId::kBinary: return from.id() == Type::LARGE_BINARY || from.id() == Type::BINARY_VIEW;
+    case TypeId::kDecimal: {
+      if (!arrow::is_decimal(from.id())) return false;
+      const auto& decimal = static_cast<const arrow::DecimalType&>(from);
+      return decimal.scale() == to.scale && decimal.precision() <= to.precision;
+    }
+    case TypeId::kTimestamp:
+    case TypeId::kTimestamptz: {
+      // Other units come from files that other tools wrote and that were added to the table.
+      if (from.id() != Type::TIMESTAMP) return false;
+      return static_cast<const arrow::TimestampType&>(from).timezone().empty() == (to.id == TypeId::kTimestamp);
+    }
+    default: return false;
+  }
+}
+
+Result<ArrayPtr> Cast(const ArrayPtr& array, const std::shared_ptr<arrow::DataType>& type, const NestedField& field) {
+  static const arrow::Status initialized = arrow::compute::Initialize();
+  if (!initialized.ok()) return std::unexpected(ArrowError(initialized, "start Arrow's kernels"));
+  auto cast = arrow::compute::Cast(*array, type);
+  if (!cast.ok()) return std::unexpected(ArrowError(cast.status(), fmt::format("column '{}'", field.name)));
+  return *cast;
+}
+
+Result<ArrayPtr> AdaptPrimitive(const ArrayPtr& array, const NestedField& field, const std::vector<int32_t>& keep) {
+  const auto target = ToArrowType(field.type);
+  if (array->type_id() == arrow::Type::DICTIONARY) {
+    const auto& type = static_cast<const arrow::DictionaryType&>(*array->type());
+    if (!type.value_type()->Equals(*target)) return CannotBecome(*array, field);
+    if (std::find(keep.begin(), keep.end(), field.id) != keep.end()) return array;
+    return Cast(array, target, field);
+  }
+  if (array->type()->Equals(*target)) return array;
+  if (!MayCast(*array->type(), field.type)) return CannotBecome(*array, field);
+  return Cast(array, target, field);
+}
+
+// Which member of a struct is the field: by id, or by name where members have no ids; -1 when it is missing.
+int FindMember(const arrow::StructType& type, const NestedField& field) {
+  bool has_ids = false;
+  for (int i = 0; i < type.num_fields(); ++i) {
+    const int32_t id = FieldIdOf(*type.field(i));
+    if (id == field.id) return i;
+    has_ids |= id >= 0;
+  }
+  return has_ids ? -1 : type.GetFieldIndex(field.name);
+}
+
+Result<ArrayPtr> AdaptStruct(const ArrayPtr& array, const NestedField& field, const std::vector<int32_t>& keep) {
+  if (array->type_id() != arrow::Type::STRUCT) return CannotBecome(*array, field);
+  const auto& type = static_cast<const arrow::StructType&>(*array->type());
+  auto data = array->data()->Copy();  // keeps offset and nulls, which the members as stored go with
+  arrow::FieldVector fields;
+  data->child_data.clear();
+  for (const NestedField& wanted : field.type.fields) {
+    ArrayPtr member;
+    if (const int found = FindMember(type, wanted); found >= 0) {
+      const auto& stored = array->data()->child_data[static_cast<size_t>(found)];
+      K2_ASSIGN(member, AdaptArray(arrow::MakeArray(stored), wanted, keep));
+    } else {
+      auto nulls = arrow::MakeArrayOfNull(ToArrowType(wanted.type), array->offset() + array->length());
+      if (!nulls.ok()) return std::unexpected(ArrowError(nulls.status(), wanted.name));
+      member = *nulls;
+    }
+    fields.push_back(ToArrowField(wanted)->WithType(member->type()));
+    data->child_data.push_back(member->data());
+  }
+  data->type = arrow::struct_(std::move(fields));
+  return arrow::MakeArray(data);
+}
+
+// A list or map with other children, same offsets and nulls.
+ArrayPtr WithChild(const arrow::Array& array, const ArrayPtr& child, std::shared_ptr<arrow::DataType> type) {
+  auto data = array.data()->Copy();
+  data->child_data = {child->data()};
+  data->type = std::move(type);
+  return arrow::MakeArray(data);
+}
+
+Result<ArrayPtr> AdaptList(const ArrayPtr& array, const NestedField& field, const std::vector<int32_t>& keep) {
+  if (array->type_id() == arrow::Type::LARGE_LIST) {
+    const auto& type = static_cast<const arrow::LargeListType&>(*array->type());
+    K2_ASSIGN(const ArrayPtr list, Cast(array, arrow::list(type.value_field()), field));
+    return AdaptList(list, field, keep);
+  }
+  if (array->type_id() != arrow::Type::LIST) return CannotBecome(*array, field);
+  const auto& list = static_cast<const arrow::ListArray&>(*array);
+  const NestedField& element = field.type.fields[0];
+  K2_ASSIGN(const ArrayPtr values, AdaptArray(list.values(), element, keep));
+  return WithChild(list, values, arrow::list(ToArrowField(element)->WithType(values->type())));
+}
+
+Result<ArrayPtr> AdaptMap(const ArrayPtr& array, const NestedField& field, const std::vector<int32_t>& keep) {
+  if (array->type_id() != arrow::Type::MAP) return CannotBecome(*array, field);
+  const auto& map = static_cast<const arrow::MapArray&>(*array);
+  const NestedField& key = field.type.fields[0];
+  const NestedField& value = field.type.fields[1];
+  K2_ASSIGN(const ArrayPtr keys, AdaptArray(map.keys(), key, keep));
+  K2_ASSIGN(const ArrayPtr items, AdaptArray(map.items(), value, keep));
+  auto type = std::make_shared<arrow::MapType>(ToArrowField(key)->WithType(keys->type()),
+                                               ToArrowField(value)->WithType(items->type()));
+  auto entries = arrow::StructArray::Make({keys, items}, {type->key_field(), type->item_field()});
+  if (!entries.ok()) return std::unexpected(ArrowError(entries.status(), field.name));
+  return WithChild(map, *entries, type);
+}
+
+}  // namespace
+
+Result<ArrayPtr> AdaptArray(const ArrayPtr& array, const NestedField& field, const std::vector<int32_t>& keep) {
+  switch (field.type.id) {
+    case TypeId::kStruct: return AdaptStruct(array, field, keep);
+    case TypeId::kList: return AdaptList(array, field, keep);
+    case TypeId::kMap: return AdaptMap(array, field, keep);
+    default: return AdaptPrimitive(array, field, keep);
+  }
+}
+
+}  // namespace k2

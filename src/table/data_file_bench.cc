@@ -1,0 +1,248 @@
+// Rows per second and core that the Parquet writer takes, by encoding: K2's wall. Into memory, without a disk.
+#include <arrow/buffer.h>
+#include <arrow/io/memory.h>
+#include <arrow/record_batch.h>
+#include <benchmark/benchmark.h>
+
+#include <functional>
+
+#include "table/data_file_io.h"
+#include "table/trade_batches_for_tests.h"
+
+namespace k2 {
+namespace {
+
+constexpr int64_t kRows = 250'000;
+
+class MemoryFileIo : public FileIo {
+ public:
+  Result<std::shared_ptr<arrow::io::OutputStream>> Create(const std::string& /*location*/) override {
+    sink_ = arrow::io::BufferOutputStream::Create(64 << 20).ValueOrDie();
+    return sink_;
+  }
+  Status Sync(const std::string& /*location*/) override { return {}; }
+  Result<int64_t> Size(const std::string& /*location*/) override { return Bytes()->size(); }
+  Result<std::shared_ptr<arrow::io::RandomAccessFile>> Open(const std::string& /*location*/) override {
+    return std::make_shared<arrow::io::BufferReader>(Bytes());
+  }
+  Result<std::string> Read(const std::string& /*location*/, int64_t /*max_bytes*/) override {
+    return Bytes()->ToString();
+  }
+  Status WriteNew(const std::string& /*location*/, std::string_view /*bytes*/) override { return {}; }
+  Result<std::vector<FileInfo>> List(const std::string& /*folder*/) override { return std::vector<FileInfo>{}; }
+  Status Delete(const std::string& /*location*/) override { return {}; }
+
+ private:
+  std::shared_ptr<arrow::Buffer> Bytes() {
+    if (!bytes_ || sink_) bytes_ = sink_->Finish().ValueOrDie();
+    sink_.reset();
+    return bytes_;
+  }
+  std::shared_ptr<arrow::io::BufferOutputStream> sink_;
+  std::shared_ptr<arrow::Buffer> bytes_;
+};
+
+struct Variant {
+  std::string name;
+  BatchShape shape;
+  std::function<void(WriteOptions&)> change;
+};
+
+void Write(benchmark::State& state, const iceberg::Schema& schema,
+           const std::vector<std::shared_ptr<arrow::RecordBatch>>& batches, const WriteOptions& options) {
+  int64_t bytes = 0;
+  for (auto _ : state) {
+    auto writer = DataFileWriter::Create(std::make_shared<MemoryFileIo>(), "memory", schema, {}, {}, options);
+    for (const auto& batch : batches) {
+      if (const Status status = (*writer)->Write(*batch); !status) state.SkipWithError(status.error().message.c_str());
+    }
+    const auto file = (*writer)->Finish();
+    if (!file) return state.SkipWithError(file.error().message.c_str());
+    bytes = file->file_size_in_bytes;
+  }
+  state.SetItemsProcessed(state.iterations() * kRows);
+  state.counters["B/row"] = static_cast<double>(bytes) / static_cast<double>(kRows);
+}
+
+void WriteSilver(benchmark::State& state, const Variant& variant) {
+  BatchShape shape = variant.shape;
+  shape.rows = kRows / 2;
+  std::vector<std::shared_ptr<arrow::RecordBatch>> batches;
+  for (shape.first_row = 0; shape.first_row < kRows; shape.first_row += shape.rows) {
+    batches.push_back(SilverBatchForTests(shape));
+  }
+  WriteOptions options{.plain_fields = {1, 2}};
+  variant.change(options);
+  Write(state, SilverSchemaForTests(), batches, options);
+}
+
+void WriteBronze(benchmark::State& state, const Variant& variant) {
+  WriteOptions options{.plain_fields = {2}};
+  variant.change(options);
+  Write(state, BronzeSchemaForTests(), {BronzeBatchForTests(kRows / 2), BronzeBatchForTests(kRows / 2, kRows / 2)},
+        options);
+}
+
+const BatchShape kDense{};
+const BatchShape kDictionaries{.dictionaries = true};
+const BatchShape kAllDictionaries{.dictionaries = true, .map_dictionaries = true};
+const BatchShape kNoMap{.dictionaries = true, .vendor_data = false};
+
+void Best(WriteOptions& options) {
+  options.plain_fields = {1};
+  options.delta_fields = {2, 6, 12, 13, 16};
+  options.plain_fields.push_back(19);
+}
+
+std::vector<Variant> SilverVariants() {
+  return {
+      {"dense", kDense, [](auto&) {}},
+      {"dictionaries", kDictionaries, [](auto&) {}},
+      {"all-dictionaries", kAllDictionaries, [](auto&) {}},
+      {"all-dictionaries-4MiB", kAllDictionaries, [](auto& o) { o.dictionary_bytes = 4 << 20; }},
+      {"no-map", kNoMap, [](auto&) {}},
+      {"delta-times", kDictionaries, [](auto& o) { o.delta_fields = {6, 12, 13, 16}; }},
+      {"delta-times-tradeid", kDictionaries, [](auto& o) { o.delta_fields = {2, 6, 12, 13, 16}; }},
+      {"delta-ids", kDictionaries, [](auto& o) { o.delta_fields = {1, 2}; }},
+      {"delta-length-ids", kDictionaries, [](auto& o) { o.delta_length_fields = {1, 2}; }},
+      {"plain-decimals", kDictionaries, [](auto& o) { o.plain_fields = {1, 2, 7, 8}; }},
+      {"map-values-plain", kDictionaries, [](auto& o) { o.plain_fields = {1, 2, 19}; }},
+      {"map-values-delta", kDictionaries, [](auto& o) { o.delta_fields = {19}; }},
+      {"map-values-delta-length", kDictionaries, [](auto& o) { o.delta_length_fields = {19}; }},
+      {"best", kDictionaries, Best},
+      {"best-batch-8k", kDictionaries,
+       [](auto& o) {
+         Best(o);
+         o.write_batch_rows = 8'192;
+       }},
+      {"best-batch-20k", kDictionaries,
+       [](auto& o) {
+         Best(o);
+         o.write_batch_rows = 20'000;
+       }},
+      {"best-page-rows-off", kDictionaries,
+       [](auto& o) {
+         Best(o);
+         o.page_rows = 1 << 20;
+       }},
+      {"best-page-256k", kDictionaries,
+       [](auto& o) {
+         Best(o);
+         o.page_bytes = 256 << 10;
+       }},
+      {"best-page-128k", kDictionaries,
+       [](auto& o) {
+         Best(o);
+         o.page_bytes = 128 << 10;
+       }},
+      {"best-page-v2", kDictionaries,
+       [](auto& o) {
+         Best(o);
+         o.page_v2 = true;
+       }},
+      {"best-page-index", kDictionaries,
+       [](auto& o) {
+         Best(o);
+         o.page_index = true;
+       }},
+      {"best-checksums", kDictionaries,
+       [](auto& o) {
+         Best(o);
+         o.page_checksums = true;
+       }},
+      {"best-bloom-id", kDictionaries,
+       [](auto& o) {
+         Best(o);
+         o.bloom_fields = {1};
+       }},
+      {"best-no-stats-ids", kDictionaries,
+       [](auto& o) {
+         Best(o);
+         o.no_stats_fields = {1, 2};
+       }},
+      {"best-no-stats", kDictionaries,
+       [](auto& o) {
+         Best(o);
+         o.no_stats_fields = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+       }},
+      {"best-lz4", kDictionaries,
+       [](auto& o) {
+         Best(o);
+         o.codec = "lz4";
+       }},
+      {"best-none", kDictionaries,
+       [](auto& o) {
+         Best(o);
+         o.codec = "none";
+       }},
+      {"best-zstd--1", kDictionaries,
+       [](auto& o) {
+         Best(o);
+         o.level = -1;
+       }},
+      {"best-zstd--5", kDictionaries,
+       [](auto& o) {
+         Best(o);
+         o.level = -5;
+       }},
+      {"best-zstd-3", kDictionaries,
+       [](auto& o) {
+         Best(o);
+         o.level = 3;
+       }},
+  };
+}
+
+std::vector<Variant> BronzeVariants() {
+  return {
+      {"dictionary-payload", kDense, [](auto& o) { o.plain_fields.clear(); }},
+      {"plain-payload", kDense, [](auto&) {}},
+      {"delta", kDense, [](auto& o) { o.delta_fields = {5, 6, 7, 8}; }},
+      {"delta-no-payload-stats", kDense,
+       [](auto& o) {
+         o.delta_fields = {5, 6, 7, 8};
+         o.no_stats_fields = {1, 2};
+       }},
+      {"delta-no-payload-stats-delta-length", kDense,
+       [](auto& o) {
+         o.delta_fields = {5, 6, 7, 8};
+         o.no_stats_fields = {1, 2};
+         o.delta_length_fields = {2};
+       }},
+      {"delta-no-payload-stats-lz4", kDense,
+       [](auto& o) {
+         o.delta_fields = {5, 6, 7, 8};
+         o.no_stats_fields = {1, 2};
+         o.codec = "lz4";
+       }},
+      {"delta-no-payload-stats-page-128k", kDense,
+       [](auto& o) {
+         o.delta_fields = {5, 6, 7, 8};
+         o.no_stats_fields = {1, 2};
+         o.page_bytes = 128 << 10;
+       }},
+      {"delta-no-payload-stats-checksums", kDense,
+       [](auto& o) {
+         o.delta_fields = {5, 6, 7, 8};
+         o.no_stats_fields = {1, 2};
+         o.page_checksums = true;
+       }},
+  };
+}
+
+}  // namespace
+}  // namespace k2
+
+int main(int argc, char** argv) {
+  for (const auto& variant : k2::SilverVariants()) {
+    benchmark::RegisterBenchmark(("WriteSilver/" + variant.name).c_str(),
+                                 [variant](benchmark::State& state) { k2::WriteSilver(state, variant); });
+  }
+  for (const auto& variant : k2::BronzeVariants()) {
+    benchmark::RegisterBenchmark(("WriteBronze/" + variant.name).c_str(),
+                                 [variant](benchmark::State& state) { k2::WriteBronze(state, variant); });
+  }
+  benchmark::Initialize(&argc, argv);
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}

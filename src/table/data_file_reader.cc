@@ -1,0 +1,224 @@
+#include <arrow/array/array_base.h>
+#include <arrow/array/util.h>
+#include <arrow/io/interfaces.h>
+#include <arrow/record_batch.h>
+#include <arrow/type.h>
+#include <arrow/type_traits.h>
+#include <arrow/util/key_value_metadata.h>
+#include <parquet/arrow/reader.h>
+#include <parquet/arrow/schema.h>
+#include <parquet/exception.h>
+#include <parquet/file_reader.h>
+#include <parquet/statistics.h>
+
+#include <algorithm>
+
+#include "io/arrow_error.h"
+#include "table/arrow_adapt.h"
+#include "table/arrow_schema.h"
+#include "table/data_file_io.h"
+
+namespace k2 {
+namespace {
+
+using iceberg::NestedField;
+using parquet::arrow::SchemaField;
+
+Error Unreadable(const std::string& location, std::string_view why) {
+  return {ErrorKind::kInvalidData,
+          fmt::format("data file {} cannot be read: {}. It was cut or changed after it was written; restore it from a "
+                      "copy, or remove its rows from the table",
+                      location, why)};
+}
+
+// Runs a function that uses Parquet's reader; its exceptions and statuses become errors.
+template <typename Function>
+Status Guard(const std::string& location, const Function& function) {
+  const auto as_error = [&](const arrow::Status& status) {
+    Error error = ArrowError(status, "read data file " + location);
+    return error.kind == ErrorKind::kInvalidData ? Unreadable(location, status.message()) : error;
+  };
+  try {
+    const arrow::Status status = function();
+    if (!status.ok()) return std::unexpected(as_error(status));
+    return {};
+  } catch (const parquet::ParquetStatusException& error) {
+    return std::unexpected(as_error(error.status()));
+  } catch (const std::exception& error) {
+    return std::unexpected(Unreadable(location, error.what()));
+  }
+}
+
+void CollectLeaves(const SchemaField& field, std::vector<const SchemaField*>& leaves) {
+  if (field.is_leaf()) leaves.push_back(&field);
+  for (const SchemaField& child : field.children) CollectLeaves(child, leaves);
+}
+
+bool Holds(const std::vector<int32_t>& ids, int32_t id) { return std::find(ids.begin(), ids.end(), id) != ids.end(); }
+
+// One column that is asked for, and where the file has it.
+struct Column {
+  const NestedField* field;
+  int file_field = -1;  // index among the file's top-level fields; -1: the file lacks it
+};
+
+class DataFileReader {
+ public:
+  DataFileReader(std::string location, const iceberg::Schema& schema, const ReadOptions& options)
+      : location_(std::move(location)), schema_(schema), options_(options) {}
+
+  Status Open(std::shared_ptr<arrow::io::RandomAccessFile> file) {
+    K2_TRY(ChooseFields());
+    return Guard(location_, [&]() -> arrow::Status {
+      parquet::ReaderProperties properties;
+      properties.set_page_checksum_verification(true);  // pages that carry one
+      auto raw = parquet::ParquetFileReader::Open(std::move(file), properties);
+      parquet::ArrowReaderProperties arrow_properties;
+      arrow_properties.set_batch_size(options_.batch_rows);
+      arrow_properties.set_use_threads(false);
+      arrow_properties.set_pre_buffer(false);
+      parquet::arrow::SchemaManifest manifest;
+      ARROW_RETURN_NOT_OK(parquet::arrow::SchemaManifest::Make(
+          raw->metadata()->schema(), raw->metadata()->key_value_metadata(), arrow_properties, &manifest));
+      Match(manifest, arrow_properties);
+      ChooseRowGroups(*raw->metadata(), manifest);
+      ARROW_ASSIGN_OR_RAISE(
+          reader_, parquet::arrow::FileReader::Make(arrow::default_memory_pool(), std::move(raw), arrow_properties));
+      return arrow::Status::OK();
+    });
+  }
+
+  Status Read(const std::function<Status(std::shared_ptr<arrow::RecordBatch>)>& consume) {
+    if (row_groups_.empty()) return {};
+    std::unique_ptr<arrow::RecordBatchReader> batches;
+    K2_TRY(Guard(location_, [&]() -> arrow::Status {
+      ARROW_ASSIGN_OR_RAISE(batches, reader_->GetRecordBatchReader(row_groups_, leaf_indices_));
+      return arrow::Status::OK();
+    }));
+    while (true) {
+      std::shared_ptr<arrow::RecordBatch> batch;
+      K2_TRY(Guard(location_, [&]() { return batches->ReadNext(&batch); }));
+      if (!batch) return {};
+      K2_ASSIGN(batch, Adapt(*batch));
+      K2_TRY(consume(std::move(batch)));
+    }
+  }
+
+ private:
+  Status ChooseFields() {
+    if (options_.field_ids.empty()) {
+      for (const NestedField& field : schema_.fields) columns_.push_back({&field});
+      return {};
+    }
+    for (const int32_t id : options_.field_ids) {
+      const auto found = std::find_if(schema_.fields.begin(), schema_.fields.end(),
+                                      [&](const NestedField& field) { return field.id == id; });
+      if (found == schema_.fields.end()) {
+        return Fail(ErrorKind::kInvalidArgument, "schema {} has no top-level field with id {}", schema_.schema_id, id);
+      }
+      columns_.push_back({&*found});
+    }
+    return {};
+  }
+
+  void Match(const parquet::arrow::SchemaManifest& manifest, parquet::ArrowReaderProperties& properties) {
+    const auto& file_fields = manifest.schema_fields;
+    const bool has_ids = std::any_of(file_fields.begin(), file_fields.end(),
+                                     [](const SchemaField& field) { return FieldIdOf(*field.field) >= 0; });
+    for (Column& column : columns_) {
+      const auto found = std::find_if(file_fields.begin(), file_fields.end(), [&](const SchemaField& field) {
+        return has_ids ? FieldIdOf(*field.field) == column.field->id : field.field->name() == column.field->name;
+      });
+      if (found == file_fields.end()) continue;
+      column.file_field = static_cast<int>(found - file_fields.begin());
+      file_order_.push_back(column.file_field);
+      std::vector<const SchemaField*> leaves;
+      CollectLeaves(*found, leaves);
+      for (const SchemaField* leaf : leaves) {
+        leaf_indices_.push_back(leaf->column_index);
+        const int32_t id = leaves.size() == 1 && found->is_leaf() ? column.field->id : FieldIdOf(*leaf->field);
+        if (Holds(options_.dictionary_fields, id) && arrow::is_binary_like(leaf->field->type()->id())) {
+          properties.set_read_dictionary(leaf->column_index, true);
+        }
+      }
+    }
+    for (auto* indices : {&file_order_, &leaf_indices_}) {
+      std::sort(indices->begin(), indices->end());
+      indices->erase(std::unique(indices->begin(), indices->end()), indices->end());
+    }
+  }
+
+  void ChooseRowGroups(const parquet::FileMetaData& footer, const parquet::arrow::SchemaManifest& manifest) {
+    int range_leaf = -1;
+    for (const SchemaField& field : manifest.schema_fields) {
+      if (options_.range_field != 0 && FieldIdOf(*field.field) == options_.range_field && field.is_leaf()) {
+        range_leaf = field.column_index;
+      }
+    }
+    for (int group = 0; group < footer.num_row_groups(); ++group) {
+      if (range_leaf < 0 || MayHold(*footer.RowGroup(group)->ColumnChunk(range_leaf))) row_groups_.push_back(group);
+    }
+  }
+
+  [[nodiscard]] bool MayHold(const parquet::ColumnChunkMetaData& chunk) const {
+    const auto statistics = chunk.statistics();
+    if (!statistics || !statistics->HasMinMax() || chunk.type() != parquet::Type::INT64) return true;
+    const auto& typed = static_cast<const parquet::Int64Statistics&>(*statistics);
+    return typed.min() <= options_.range_max && typed.max() >= options_.range_min;
+  }
+
+  Result<std::shared_ptr<arrow::RecordBatch>> Adapt(const arrow::RecordBatch& batch) const {
+    arrow::ArrayVector arrays;
+    arrow::FieldVector fields;
+    for (const Column& column : columns_) {
+      std::shared_ptr<arrow::Array> array;
+      if (column.file_field < 0) {
+        auto nulls = arrow::MakeArrayOfNull(ToArrowType(column.field->type), batch.num_rows());
+        if (!nulls.ok()) return std::unexpected(ArrowError(nulls.status(), "read data file " + location_));
+        array = *nulls;
+      } else {
+        const auto position = std::lower_bound(file_order_.begin(), file_order_.end(), column.file_field);
+        auto adapted = AdaptArray(batch.column(static_cast<int>(position - file_order_.begin())), *column.field,
+                                  options_.dictionary_fields);
+        if (!adapted) return std::unexpected(adapted.error().With("data file " + location_));
+        array = *std::move(adapted);
+      }
+      fields.push_back(ToArrowField(*column.field)->WithType(array->type()));
+      arrays.push_back(std::move(array));
+    }
+    return arrow::RecordBatch::Make(arrow::schema(std::move(fields)), batch.num_rows(), std::move(arrays));
+  }
+
+  std::string location_;
+  const iceberg::Schema& schema_;
+  const ReadOptions& options_;
+  std::vector<Column> columns_;
+  std::vector<int> file_order_;  // top-level fields that are read, as the file orders them
+  std::vector<int> leaf_indices_;
+  std::vector<int> row_groups_;
+  std::unique_ptr<parquet::arrow::FileReader> reader_;
+};
+
+}  // namespace
+
+Status ReadDataFile(FileIo& io, const std::string& location, const iceberg::Schema& schema, const ReadOptions& options,
+                    const std::function<Status(std::shared_ptr<arrow::RecordBatch>)>& batch) {
+  DataFileReader reader(location, schema, options);
+  K2_ASSIGN(auto file, io.Open(location));
+  K2_TRY(reader.Open(std::move(file)));
+  return reader.Read(batch);
+}
+
+Result<std::map<std::string, std::string>> ReadFooter(FileIo& io, const std::string& location) {
+  K2_ASSIGN(auto file, io.Open(location));
+  std::map<std::string, std::string> entries;
+  K2_TRY(Guard(location, [&]() -> arrow::Status {
+    const auto footer = parquet::ReadMetaData(file);
+    const auto& metadata = footer->key_value_metadata();
+    for (int64_t i = 0; metadata && i < metadata->size(); ++i) entries[metadata->key(i)] = metadata->value(i);
+    return arrow::Status::OK();
+  }));
+  return entries;
+}
+
+}  // namespace k2
