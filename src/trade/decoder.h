@@ -1,0 +1,64 @@
+// From the bytes of a message to a row of Silver, or to the reason why it is none (docs/messages.md).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "trade/reject.h"
+#include "trade/trade_columns.h"
+
+namespace k2 {
+
+// A verdict depends on the bytes of a message, its resolved schema and these rules, on nothing else. A change of any
+// rule is a new version.
+inline constexpr int32_t kRulesVersion = 1;
+
+inline constexpr size_t kMaxMessageSize = 1 << 20;                                   // bytes, header included
+inline constexpr int64_t kMaxTradeAgeMicros = int64_t{365} * 24 * 3600 * 1'000'000;  // before ingestion_timestamp
+inline constexpr int64_t kMaxTradeAheadMicros = int64_t{60} * 1'000'000;             // after it
+
+struct Verdict {
+  RejectReason reason = RejectReason::kNone;
+  std::optional<int32_t> schema_id;  // of the message's header, where it has one
+  [[nodiscard]] bool accepted() const { return reason == RejectReason::kNone; }
+};
+
+// One per thread.
+class MessageDecoder {
+ public:
+  enum class Mode {
+    kValidate,
+    // Takes every trade that decodes and fits the columns' types: a table that was left behind by a crash catches up
+    // on what was judged before.
+    kDecodeOnly,
+  };
+  explicit MessageDecoder(Mode mode = Mode::kValidate);
+  ~MessageDecoder();
+  MessageDecoder(MessageDecoder&&) noexcept;
+  MessageDecoder& operator=(MessageDecoder&&) noexcept;
+
+  // Makes a schema known under an id of the Confluent header: a trade's, or RejectedFrame's. Error kInvalidData: the
+  // text is no schema, or cannot be read as either; the id is known all the same, and its messages are rejected as
+  // schema_not_resolvable. Error kInvalidArgument: the id has another schema already.
+  Status AddSchema(int32_t id, std::string_view schema_json);
+  [[nodiscard]] bool HasSchema(int32_t id) const;
+
+  // The id in a message's header, to fetch its schema; nothing when it has no header.
+  static std::optional<int32_t> SchemaIdOf(std::string_view payload);
+
+  // Adds exactly one row to out, or leaves its rows as they were and says why. No payload is a tombstone.
+  Verdict Decode(std::optional<std::string_view> payload, std::string_view table_exchange, TradeColumns& out);
+
+  // What was wrong with the message rejected last, for people: which field, which value.
+  [[nodiscard]] const std::string& detail() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace k2

@@ -1,0 +1,165 @@
+// Where a decode plan for V2 trades, or for rejected frames, puts its values.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "trade/decoder.h"
+#include "trade/trade_columns.h"
+#include "trade/trade_schema.h"
+
+namespace k2 {
+
+// Slots of kTradeV2SchemaJson: its fields in order, then what is inside the list and the map.
+enum TradeSlot : uint16_t {
+  kMessageIdSlot,
+  kTradeIdSlot,
+  kSymbolSlot,
+  kExchangeSlot,
+  kAssetClassSlot,
+  kTimestampSlot,
+  kPriceSlot,
+  kQuantitySlot,
+  kCurrencySlot,
+  kSideSlot,
+  kTradeConditionsSlot,
+  kSourceSequenceSlot,
+  kIngestionTimestampSlot,
+  kPlatformSequenceSlot,
+  kVendorDataSlot,
+  kConditionSlot,
+  kVendorValueSlot,
+};
+
+// Views stay good as long as the message they came from.
+class TradeSink {
+ public:
+  TradeRow row;
+  std::string_view price;  // big-endian two's complement
+  std::string_view quantity;
+
+  void Clear() {
+    conditions_.clear();
+    entry_count_ = 0;
+  }
+
+  void Null(uint16_t slot) {
+    switch (slot) {
+      case kSourceSequenceSlot: row.source_sequence.reset(); break;
+      case kPlatformSequenceSlot: row.platform_sequence.reset(); break;
+      case kVendorDataSlot: row.vendor_data.reset(); break;
+      default: break;
+    }
+  }
+  void Long(uint16_t slot, int64_t value) {
+    switch (slot) {
+      case kTimestampSlot: row.timestamp_us = value; break;
+      case kIngestionTimestampSlot: row.ingestion_timestamp_us = value; break;
+      case kSourceSequenceSlot: row.source_sequence = value; break;
+      case kPlatformSequenceSlot: row.platform_sequence = value; break;
+      default: break;
+    }
+  }
+  void Bytes(uint16_t slot, std::string_view value) {
+    switch (slot) {
+      case kMessageIdSlot: row.message_id = value; break;
+      case kTradeIdSlot: row.trade_id = value; break;
+      case kSymbolSlot: row.symbol = value; break;
+      case kExchangeSlot: row.exchange = value; break;
+      case kPriceSlot: price = value; break;
+      case kQuantitySlot: quantity = value; break;
+      case kCurrencySlot: row.currency = value; break;
+      case kConditionSlot:
+        conditions_.push_back(value);
+        row.trade_conditions = conditions_;
+        break;
+      case kVendorValueSlot:
+        entries_[entry_count_++].value = value;
+        row.vendor_data = std::span<const VendorEntry>(entries_.data(), entry_count_);
+        break;
+      default: break;
+    }
+  }
+  void Symbol(uint16_t slot, int32_t symbol) {
+    if (slot == kAssetClassSlot) {
+      row.asset_class = static_cast<AssetClass>(symbol);
+    } else {
+      row.side = static_cast<TradeSide>(symbol);
+    }
+  }
+  void BeginItems(uint16_t slot) {
+    if (slot == kTradeConditionsSlot) {
+      row.trade_conditions = {};
+    } else {
+      row.vendor_data = std::span<const VendorEntry>();
+    }
+  }
+  void Key(uint16_t /*slot*/, std::string_view key) {
+    if (entry_count_ == entries_.size()) [[unlikely]]
+      entries_.resize(entries_.size() * 2 + 16);
+    entries_[entry_count_].key = key;
+  }
+  // V2 has none of these.
+  void Boolean(uint16_t /*slot*/, bool /*value*/) {}
+  void Double(uint16_t /*slot*/, double /*value*/) {}
+
+ private:
+  std::vector<std::string_view> conditions_;
+  std::vector<VendorEntry> entries_;  // the first entry_count_ are of this message
+  size_t entry_count_ = 0;
+};
+
+// Of a RejectedFrame only its reason and detail are looked at: the message itself goes to rejected_trades whole.
+struct FrameSink {
+  std::string_view reason;
+  std::string_view detail;
+
+  void Bytes(uint16_t slot, std::string_view value) {
+    if (slot == 1) reason = value;
+    if (slot == 2) detail = value;
+  }
+  void Null(uint16_t /*slot*/) {}
+  void Boolean(uint16_t /*slot*/, bool /*value*/) {}
+  void Long(uint16_t /*slot*/, int64_t /*value*/) {}
+  void Double(uint16_t /*slot*/, double /*value*/) {}
+  void Symbol(uint16_t /*slot*/, int32_t /*symbol*/) {}
+  void BeginItems(uint16_t /*slot*/) {}
+  void Key(uint16_t /*slot*/, std::string_view /*key*/) {}
+};
+
+enum class DecimalReading : uint8_t { kPositive, kZero, kNegative, kTooLarge, kTooSmall, kEmpty };
+
+inline bool Representable(DecimalReading reading) { return reading <= DecimalReading::kNegative; }
+
+// The unscaled value of a decimal, of any length: leading sign bytes are legal (specification, "Decimal"). The value
+// is set when it is Representable, which is |value| < kTradeDecimalLimit.
+inline DecimalReading ReadDecimal(std::string_view bytes, int64_t& value) {
+  if (bytes.empty()) return DecimalReading::kEmpty;
+  const bool negative = static_cast<int8_t>(bytes[0]) < 0;
+  const auto sign = static_cast<char>(negative ? -1 : 0);
+  while (bytes.size() > 8 && bytes[0] == sign) bytes.remove_prefix(1);
+  uint64_t bits = negative ? ~uint64_t{0} : 0;
+  if (bytes.size() <= 8) [[likely]] {
+    for (const char c : bytes) bits = (bits << 8) | static_cast<uint8_t>(c);
+  }
+  const auto number = static_cast<int64_t>(bits);
+  // Eight bytes whose first bit is not the sign are a longer number cut.
+  if (bytes.size() > 8 || (number < 0) != negative) {
+    return negative ? DecimalReading::kTooSmall : DecimalReading::kTooLarge;
+  }
+  if (number >= kTradeDecimalLimit) return DecimalReading::kTooLarge;
+  if (number <= -kTradeDecimalLimit) return DecimalReading::kTooSmall;
+  value = number;
+  if (number > 0) [[likely]]
+    return DecimalReading::kPositive;
+  return number == 0 ? DecimalReading::kZero : DecimalReading::kNegative;
+}
+
+inline bool IsTimely(int64_t timestamp_us, int64_t ingestion_us) {
+  int64_t ahead = 0;
+  if (__builtin_sub_overflow(timestamp_us, ingestion_us, &ahead)) return false;
+  return ahead <= kMaxTradeAheadMicros && ahead >= -kMaxTradeAgeMicros;
+}
+
+}  // namespace k2
