@@ -15,11 +15,26 @@ namespace {
 
 constexpr int64_t kPollIntervalUs = 5'000;
 constexpr int64_t kMaxBatchBytes = int64_t{1} << 30;  // ByteColumn counts in 32 bits, and a frame may come on top
-constexpr size_t kReservedMessages = 1 << 16;
+constexpr int64_t kReservedMessages = 1 << 18;
+constexpr size_t kReservedKeySize = 10;
+constexpr size_t kReservedPayloadSize = 320;
 
 void SleepUntil(int64_t deadline_us) {
   const int64_t wait_us = std::clamp<int64_t>(deadline_us - MonotonicMicros(), 0, kPollIntervalUs);
   std::this_thread::sleep_for(std::chrono::microseconds(wait_us));
+}
+
+// Room for what the limits allow, so that filling a batch moves no bytes; pages that stay untouched cost nothing.
+void Reserve(const ReadLimits& limits, RawBatch& batch) {
+  const auto messages = static_cast<size_t>(std::clamp<int64_t>(limits.max_messages, 0, kReservedMessages));
+  const auto bytes = static_cast<size_t>(std::clamp<int64_t>(limits.max_bytes, 0, kMaxBatchBytes));
+  batch.offsets.reserve(messages);
+  batch.kafka_timestamps_us.reserve(messages);
+  batch.ingestion_timestamps_us.reserve(messages);
+  batch.keys.ends.reserve(messages);
+  batch.keys.data.reserve(messages * kReservedKeySize);
+  batch.payloads.ends.reserve(messages);
+  batch.payloads.data.reserve(std::min(bytes, messages * kReservedPayloadSize));
 }
 
 }  // namespace
@@ -78,12 +93,7 @@ Result<RawBatch> RecordingReader::Read(const ReadLimits& limits) {
   batch.begin = batch.end = position_;
   if (!known || at_end_) return batch;
   if (failure_) return std::unexpected(*failure_);
-  const auto reserved = std::min(kReservedMessages, static_cast<size_t>(std::max<int64_t>(limits.max_messages, 0)));
-  batch.offsets.reserve(reserved);
-  batch.kafka_timestamps_us.reserve(reserved);
-  batch.ingestion_timestamps_us.reserve(reserved);
-  batch.keys.ends.reserve(reserved);
-  batch.payloads.ends.reserve(reserved);
+  Reserve(limits, batch);
   batch_ = &batch;
   if (const Status status = ReadLines(limits, batch); !status) failure_ = status.error();
   batch_ = nullptr;
