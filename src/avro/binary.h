@@ -64,7 +64,7 @@ class BinaryReader {
   [[nodiscard]] bool AtEnd() const { return position_ == end_; }
 
   // A varint of more than 10 bytes, or of 10 bytes with more than 64 bits, is refused.
-  [[nodiscard]] bool ReadLong(int64_t& value) {
+  [[gnu::always_inline]] [[nodiscard]] bool ReadLong(int64_t& value) {
     if (position_ != end_ && static_cast<uint8_t>(*position_) < 0x80) {  // most lengths and indexes
       value = UnZigZag(static_cast<uint8_t>(*position_++));
       return true;
@@ -126,6 +126,24 @@ class BinaryReader {
   }
 
   bool ReadLongVarint(int64_t& value) {
+    if (remaining() >= 8) {
+      uint64_t word = 0;
+      std::memcpy(&word, position_, sizeof(word));
+      const uint64_t stops = ~word & 0x8080808080808080;  // bytes that end a varint
+      if (stops != 0) {
+        word &= stops ^ (stops - 1);  // up to the first of them
+        word = ((word & 0x7f007f007f007f00) >> 1) | (word & 0x007f007f007f007f);
+        word = ((word & 0x3fff00003fff0000) >> 2) | (word & 0x00003fff00003fff);
+        word = ((word & 0x0fffffff00000000) >> 4) | (word & 0x000000000fffffff);
+        value = UnZigZag(word);
+        position_ += (std::countr_zero(stops) >> 3) + 1;
+        return true;
+      }
+    }
+    return ReadLongByBytes(value);
+  }
+
+  [[gnu::noinline]] bool ReadLongByBytes(int64_t& value) {
     uint64_t bits = 0;
     const char* p = position_;
     for (unsigned shift = 0; shift < 70 && p != end_; shift += 7) {

@@ -108,7 +108,7 @@ inline Outcome LongFailure(const BinaryReader& reader) {
   return reader.remaining() >= kMaxVarintSize ? Outcome::kMalformed : Outcome::kTruncated;
 }
 
-inline Outcome ReadBytes(BinaryReader& reader, std::string_view& value) {
+[[gnu::always_inline]] inline Outcome ReadBytes(BinaryReader& reader, std::string_view& value) {
   int64_t size = 0;
   if (!reader.ReadLong(size)) [[unlikely]]
     return LongFailure(reader);
@@ -165,8 +165,12 @@ Outcome ReadBytesEntries(BinaryReader& reader, uint16_t slot, uint16_t value_slo
         return outcome;
       if (const Outcome outcome = ReadBytes(reader, value); outcome != Outcome::kOk) [[unlikely]]
         return outcome;
-      sink.Key(slot, key);
-      sink.Bytes(value_slot, value);
+      if constexpr (requires { sink.Entry(slot, key, value); }) {
+        sink.Entry(slot, key, value);
+      } else {
+        sink.Key(slot, key);
+        sink.Bytes(value_slot, value);
+      }
     }
   }
 }
@@ -178,7 +182,8 @@ Outcome ReadBytesEntries(BinaryReader& reader, uint16_t slot, uint16_t value_slo
 //   Bytes(std::string_view) for bytes, fixed and string: a view of the message or of the plan; not checked for UTF-8,
 //   Symbol(int32_t), the index among the reader's symbols,
 //   BeginItems() at the start of an array or map, Key(std::string_view) before each value of a map.
-// Items and values come with their own slots. When the result is not kOk the sink has got a part of the message.
+// Items and values come with their own slots. A sink may also have Entry(key, value), for Key and Bytes in one where a
+// map's values are bytes or strings. When the result is not kOk the sink has got a part of the message.
 template <typename Sink>
 RunResult Run(const DecodePlan& plan, std::string_view message, Sink& sink) {
   using namespace plan_internal;  // NOLINT(google-build-using-namespace)
@@ -191,7 +196,7 @@ RunResult Run(const DecodePlan& plan, std::string_view message, Sink& sink) {
   const Instruction* at = code;
   Outcome outcome = Outcome::kOk;
 
-  const auto read_long = [&](int64_t& value) {
+  const auto read_long = [&](int64_t& value) __attribute__((always_inline)) {
     if (reader.ReadLong(value)) [[likely]]
       return true;
     outcome = LongFailure(reader);

@@ -97,6 +97,7 @@ class MessageDecoder::Impl {
   int32_t last_id_ = -1;
   const KnownSchema* last_schema_ = nullptr;
   TradeSink sink_;
+  TradeRow row_;
   FrameSink frame_;
   std::string detail_;
 };
@@ -158,9 +159,10 @@ RejectReason MessageDecoder::Impl::DecodeTrade(const DecodePlan& plan, std::stri
   const RunResult result = Run(plan, body, sink_);
   if (!result) [[unlikely]]
     return Failed(plan, result, true);
-  TradeRow& row = sink_.row;
-  const DecimalReading price = ReadDecimal(sink_.price, row.price_e8);
-  const DecimalReading quantity = ReadDecimal(sink_.quantity, row.quantity_e8);
+  TradeRow& row = row_;
+  sink_.Fill(row);
+  const DecimalReading price = ReadDecimal(sink_.price(), row.price_e8);
+  const DecimalReading quantity = ReadDecimal(sink_.quantity(), row.quantity_e8);
   if (mode_ == Mode::kValidate) {
     const bool fits = price == DecimalReading::kPositive && quantity == DecimalReading::kPositive &&
                       !row.message_id.empty() && !row.trade_id.empty() && !row.symbol.empty() &&
@@ -181,10 +183,9 @@ RejectReason MessageDecoder::Impl::DecodeTrade(const DecodePlan& plan, std::stri
 RejectReason MessageDecoder::Impl::Judge(std::string_view table_exchange) {
   using enum RejectReason;
   if (const RejectReason reason = FindBadText(); reason != kNone) return reason;
-  TradeRow& row = sink_.row;
-  const auto reading = [](std::string_view bytes, int64_t& value) { return ReadDecimal(bytes, value); };
-  const DecimalReading price = reading(sink_.price, row.price_e8);
-  const DecimalReading quantity = reading(sink_.quantity, row.quantity_e8);
+  TradeRow& row = row_;
+  const DecimalReading price = ReadDecimal(sink_.price(), row.price_e8);
+  const DecimalReading quantity = ReadDecimal(sink_.quantity(), row.quantity_e8);
   if (mode_ == Mode::kDecodeOnly) {
     const RejectReason reason = JudgeNumber("price", price, kNone, kPriceOutOfRange);
     return reason != kNone ? reason : JudgeNumber("quantity", quantity, kNone, kQuantityOutOfRange);
@@ -222,8 +223,8 @@ RejectReason MessageDecoder::Impl::JudgeNumber(const char* field, DecimalReading
 }
 
 RejectReason MessageDecoder::Impl::JudgeTime() {
-  const int64_t time = sink_.row.timestamp_us;
-  const int64_t ingestion = sink_.row.ingestion_timestamp_us;
+  const int64_t time = row_.timestamp_us;
+  const int64_t ingestion = row_.ingestion_timestamp_us;
   if (IsTimely(time, ingestion)) return RejectReason::kNone;
   return Reject(time < ingestion ? RejectReason::kTimestampTooOld : RejectReason::kTimestampInFuture,
                 "timestamp is {} us, ingestion_timestamp {} us since 1970", time, ingestion);
@@ -231,7 +232,7 @@ RejectReason MessageDecoder::Impl::JudgeTime() {
 
 // Names the first text of the decoded trade that is not UTF-8.
 RejectReason MessageDecoder::Impl::FindBadText() {
-  const TradeRow& row = sink_.row;
+  const TradeRow& row = row_;
   const auto bad = [&](std::string_view field, std::string_view text) {
     return Reject(RejectReason::kInvalidUtf8, "{} is not UTF-8: {}", field, Show(text));
   };

@@ -69,11 +69,16 @@ struct TextColumn {
   uint64_t Append(std::string_view text) {
     offsets.Reserve(count + 2);
     bytes.Reserve(size + text.size());
-    offsets[count] = static_cast<int32_t>(size);
+    if (count == 0) offsets[0] = 0;
     const uint64_t bits = CopyText(bytes.data() + size, text);
     size += text.size();
     offsets[++count] = static_cast<int32_t>(size);
     return bits;
+  }
+  // Room for as much as another column holds, and some more.
+  void ReserveLike(const TextColumn& other) {
+    offsets.Reserve(other.count + other.count / 8 + 2);
+    bytes.Reserve(other.size + other.size / 8);
   }
   // Takes back all values but the first `to`.
   void Truncate(size_t to) {

@@ -7,7 +7,6 @@
 namespace k2 {
 namespace {
 
-constexpr size_t kFirstCapacity = 1024;  // rows
 constexpr size_t kOffsetLimit = size_t{1} << 30;
 constexpr std::array<std::string_view, 4> kAssetClasses = {"equities", "crypto", "futures", "options"};
 constexpr std::array<std::string_view, 4> kSides = {"BUY", "SELL", "SELL_SHORT", "UNKNOWN"};
@@ -47,7 +46,7 @@ bool TradeColumns::Full() const {
 void TradeColumns::ReserveRow() {
   if (rows_ < capacity_) [[likely]]
     return;
-  capacity_ = std::max(kFirstCapacity, capacity_ * 2);
+  capacity_ = std::max({first_capacity_, capacity_ * 2, size_t{64}});
   for (auto* indexes : {&symbol_.indexes, &exchange_.indexes, &asset_class_.column.indexes, &currency_.indexes,
                         &side_.column.indexes, &exchange_date_, &condition_offsets_, &vendor_offsets_}) {
     indexes->Reserve(capacity_ + 1);

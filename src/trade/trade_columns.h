@@ -89,6 +89,7 @@ class TradeColumns {
   size_t rows_ = 0;
   size_t expanded_ = 0;  // bytes of the longest column among those that Export expands
   size_t capacity_ = 0;  // rows that the fixed-width buffers have room for
+  size_t first_capacity_ = 1024;
 
   TextColumn message_id_;
   TextColumn trade_id_;

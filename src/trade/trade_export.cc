@@ -110,6 +110,13 @@ class TradeExporter {
   void Export(ArrowArray* array, ArrowSchema* schema) {
     TradeColumns& c = columns_;
     if (rows_ == 0) c.ReserveRow();
+    // The next batch is likely to be as large as this one: growing it step by step would copy all of it once more.
+    TradeColumns next(c.options_);
+    next.first_capacity_ = rows_ + rows_ / 8;
+    next.message_id_.ReserveLike(c.message_id_);
+    next.trade_id_.ReserveLike(c.trade_id_);
+    next.vendor_values_.ReserveLike(c.vendor_values_);
+    next.vendor_keys_.indexes.Reserve(c.entries_ + c.entries_ / 8);
     std::vector<Column> fields;
     fields.push_back(MakeText("message_id", c.message_id_));
     fields.push_back(MakeText("trade_id", c.trade_id_));
@@ -130,7 +137,7 @@ class TradeExporter {
     Column root = Make("", "+s", rows_, {nullptr}, std::move(fields));
     *array = *root.array;  // moved: the struct's address is not part of it
     *schema = *root.schema;
-    c = TradeColumns(c.options_);
+    c = std::move(next);
   }
 
  private:

@@ -1,7 +1,9 @@
 // Where a decode plan for V2 trades, or for rejected frames, puts its values.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -30,81 +32,76 @@ enum TradeSlot : uint16_t {
   kVendorDataSlot,
   kConditionSlot,
   kVendorValueSlot,
+  kTradeSlotCount,
 };
 
-// Views stay good as long as the message they came from.
+// Views stay good as long as the message they came from, and until the next one.
 class TradeSink {
  public:
-  TradeRow row;
-  std::string_view price;  // big-endian two's complement
-  std::string_view quantity;
-
   void Clear() {
     conditions_.clear();
     entry_count_ = 0;
   }
 
-  void Null(uint16_t slot) {
-    switch (slot) {
-      case kSourceSequenceSlot: row.source_sequence.reset(); break;
-      case kPlatformSequenceSlot: row.platform_sequence.reset(); break;
-      case kVendorDataSlot: row.vendor_data.reset(); break;
-      default: break;
-    }
+  // The trade, but for the decimals' values.
+  void Fill(TradeRow& row) const {
+    const auto number = [&](TradeSlot slot) { return present_[slot] ? std::optional(numbers_[slot]) : std::nullopt; };
+    row.message_id = texts_[kMessageIdSlot];
+    row.trade_id = texts_[kTradeIdSlot];
+    row.symbol = texts_[kSymbolSlot];
+    row.exchange = texts_[kExchangeSlot];
+    row.asset_class = static_cast<AssetClass>(numbers_[kAssetClassSlot]);
+    row.timestamp_us = numbers_[kTimestampSlot];
+    row.currency = texts_[kCurrencySlot];
+    row.side = static_cast<TradeSide>(numbers_[kSideSlot]);
+    row.trade_conditions = conditions_;
+    row.source_sequence = number(kSourceSequenceSlot);
+    row.ingestion_timestamp_us = numbers_[kIngestionTimestampSlot];
+    row.platform_sequence = number(kPlatformSequenceSlot);
+    row.vendor_data.reset();
+    if (present_[kVendorDataSlot]) row.vendor_data.emplace(entries_.data(), entry_count_);
   }
+  // Big-endian two's complement.
+  [[nodiscard]] std::string_view price() const { return texts_[kPriceSlot]; }
+  [[nodiscard]] std::string_view quantity() const { return texts_[kQuantitySlot]; }
+
+  void Null(uint16_t slot) { present_[slot] = false; }
   void Long(uint16_t slot, int64_t value) {
-    switch (slot) {
-      case kTimestampSlot: row.timestamp_us = value; break;
-      case kIngestionTimestampSlot: row.ingestion_timestamp_us = value; break;
-      case kSourceSequenceSlot: row.source_sequence = value; break;
-      case kPlatformSequenceSlot: row.platform_sequence = value; break;
-      default: break;
-    }
+    numbers_[slot] = value;
+    present_[slot] = true;
   }
-  void Bytes(uint16_t slot, std::string_view value) {
-    switch (slot) {
-      case kMessageIdSlot: row.message_id = value; break;
-      case kTradeIdSlot: row.trade_id = value; break;
-      case kSymbolSlot: row.symbol = value; break;
-      case kExchangeSlot: row.exchange = value; break;
-      case kPriceSlot: price = value; break;
-      case kQuantitySlot: quantity = value; break;
-      case kCurrencySlot: row.currency = value; break;
-      case kConditionSlot:
-        conditions_.push_back(value);
-        row.trade_conditions = conditions_;
-        break;
-      case kVendorValueSlot:
-        entries_[entry_count_++].value = value;
-        row.vendor_data = std::span<const VendorEntry>(entries_.data(), entry_count_);
-        break;
-      default: break;
-    }
-  }
-  void Symbol(uint16_t slot, int32_t symbol) {
-    if (slot == kAssetClassSlot) {
-      row.asset_class = static_cast<AssetClass>(symbol);
+  [[gnu::always_inline]] void Bytes(uint16_t slot, std::string_view value) {
+    if (slot < kConditionSlot) [[likely]] {
+      texts_[slot] = value;
     } else {
-      row.side = static_cast<TradeSide>(symbol);
+      Item(slot, value);
     }
   }
-  void BeginItems(uint16_t slot) {
-    if (slot == kTradeConditionsSlot) {
-      row.trade_conditions = {};
-    } else {
-      row.vendor_data = std::span<const VendorEntry>();
-    }
-  }
-  void Key(uint16_t /*slot*/, std::string_view key) {
+  void Symbol(uint16_t slot, int32_t symbol) { numbers_[slot] = symbol; }
+  void BeginItems(uint16_t slot) { present_[slot] = true; }
+  void Entry(uint16_t /*slot*/, std::string_view key, std::string_view value) {
     if (entry_count_ == entries_.size()) [[unlikely]]
       entries_.resize(entries_.size() * 2 + 16);
-    entries_[entry_count_].key = key;
+    entries_[entry_count_++] = {key, value};
   }
+  // For maps whose values are a union.
+  void Key(uint16_t /*slot*/, std::string_view key) { texts_[kVendorDataSlot] = key; }
   // V2 has none of these.
   void Boolean(uint16_t /*slot*/, bool /*value*/) {}
   void Double(uint16_t /*slot*/, double /*value*/) {}
 
  private:
+  void Item(uint16_t slot, std::string_view value) {
+    if (slot == kConditionSlot) {
+      conditions_.push_back(value);
+    } else {
+      Entry(kVendorDataSlot, texts_[kVendorDataSlot], value);
+    }
+  }
+
+  std::array<std::string_view, kTradeSlotCount> texts_;
+  std::array<int64_t, kTradeSlotCount> numbers_{};
+  std::array<bool, kTradeSlotCount> present_{};
   std::vector<std::string_view> conditions_;
   std::vector<VendorEntry> entries_;  // the first entry_count_ are of this message
   size_t entry_count_ = 0;
