@@ -49,7 +49,7 @@ struct LayerCommit {
   bool fence_upstream = false;                 // Gold: its own keys are the upstream snapshots, not the positions
 };
 
-// Called between the steps of a commit, for crash tests and progress: "manifest", "manifest-list", "metadata", "swap",
+// Called between the steps of a commit, for crash tests: "manifests" (manifests and list are written), "done".
 // "done".
 using StepHook = std::function<void(std::string_view step)>;
 
@@ -114,10 +114,6 @@ class Table {
   // Property changes, schema changes: updates with requirements, retried on conflict.
   Status Update(const std::function<Result<std::vector<iceberg::TableUpdate>>(const iceberg::TableMetadata&)>& make,
                 const std::vector<iceberg::TableRequirement>& extra_requirements = {});
-
-  // A name under the table's location for a new data file: data/<partition path>/<attempt>-<counter>.parquet
-  [[nodiscard]] std::string NewDataFileLocation(const std::string& partition_path, const std::string& attempt_id,
-                                                int32_t counter) const;
 
  private:
   std::shared_ptr<Catalog> catalog_;

@@ -1,0 +1,260 @@
+#include "medallion/gold_layer.h"
+
+#include <algorithm>
+
+#include "base/time.h"
+#include "base/uuid.h"
+#include "iceberg/literal.h"
+#include "task/market_tables.h"
+
+namespace k2 {
+namespace {
+
+// Bound of an int64 column in a file's metrics, or the given value where it is not known.
+int64_t BoundOr(const std::map<int32_t, std::string>& bounds, const iceberg::NestedField& field, int64_t otherwise) {
+  const auto found = bounds.find(field.id);
+  if (found == bounds.end()) return otherwise;
+  const auto literal = iceberg::FromBytes(found->second, field.type);
+  if (!literal || !std::holds_alternative<int64_t>(*literal)) return otherwise;
+  return std::get<int64_t>(*literal);
+}
+
+GoldFile DescribeGoldFile(const iceberg::DataFile& file, const iceberg::Schema& schema) {
+  const int32_t day = std::get<int32_t>(file.partition.at(0));
+  const int32_t hour = std::get<int32_t>(file.partition.at(1));
+  const iceberg::NestedField& timestamp = *schema.Find("timestamp");
+  return {.path = file.file_path,
+          .hour = day * 24 + hour,
+          .record_count = file.record_count,
+          .min_timestamp_us = BoundOr(file.lower_bounds, timestamp, INT64_MIN),
+          .max_timestamp_us = BoundOr(file.upper_bounds, timestamp, INT64_MAX)};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<GoldLayer>> GoldLayer::Open(const Lakehouse& lakehouse, const LayerOptions& options,
+                                                   BatchCache* cache) {
+  K2_ASSIGN(Table gold, lakehouse.Open(kGoldTable));
+  std::vector<Upstream> upstreams;
+  for (const ExchangeInfo& exchange : Exchanges()) {
+    K2_ASSIGN(Table table, lakehouse.Open(exchange.silver_table));
+    upstreams.push_back(
+        {.table = std::move(table), .pending = {}, .planned_snapshot = 0, .committed = {}, .in_order = true});
+  }
+  return std::unique_ptr<GoldLayer>(new GoldLayer(std::move(gold), std::move(upstreams), options, cache));
+}
+
+void GoldLayer::Recover() {
+  index_.Clear();
+  gold_files_.clear();
+  gold_files_snapshot_ = 0;
+  listed_days_.clear();
+  for (Upstream& upstream : upstreams_) {
+    upstream.pending.clear();
+    upstream.planned_snapshot = 0;
+  }
+}
+
+Status GoldLayer::Plan() {
+  K2_TRY(gold_.Refresh());
+  K2_ASSIGN(progress_, ReadProgress(gold_.metadata()));
+  for (Upstream& upstream : upstreams_) {
+    const auto hint = progress_.upstream.find(upstream.table.name().ToString());
+    std::optional<UpstreamHint> committed;
+    if (hint != progress_.upstream.end()) committed = hint->second;
+    if (upstream.planned_snapshot != 0 && committed != upstream.committed) {
+      Recover();  // another writer moved Gold on
+      return Plan();
+    }
+    upstream.committed = committed;
+    K2_TRY(PlanUpstream(upstream));
+  }
+  return {};
+}
+
+Status GoldLayer::PlanUpstream(Upstream& upstream) {
+  if (!upstream.pending.empty()) return {};
+  K2_TRY(upstream.table.Refresh());
+  const iceberg::TableMetadata& metadata = upstream.table.metadata();
+  const int64_t current = metadata.current_snapshot_id.value_or(0);
+  if (current == 0 || current == upstream.planned_snapshot) return {};
+  std::optional<int64_t> from;
+  if (upstream.planned_snapshot != 0) {
+    from = upstream.planned_snapshot;
+  } else if (upstream.committed && upstream.committed->table_uuid == metadata.table_uuid) {
+    from = upstream.committed->snapshot_id;
+  }
+  if (from != current) {
+    K2_ASSIGN(Increment increment, PlanIncrement(upstream.table.io(), metadata, from, current));
+    upstream.in_order = increment.complete;
+    if (!increment.complete) {
+      // Silver's history no longer reaches back to where Gold stands: read the whole snapshot, deduplication drops
+      // what Gold has.
+      K2_ASSIGN(increment.files, PlanScan(upstream.table.io(), metadata, current, {}));
+    }
+    upstream.pending.assign(increment.files.begin(), increment.files.end());
+  }
+  upstream.planned_snapshot = current;
+  return {};
+}
+
+// Files of about rows_per_step rows, from each upstream in turn. `read_to`: by upstream, the snapshot that Gold has
+// read wholly with them.
+std::vector<ScanFile> GoldLayer::TakeFiles(std::vector<std::optional<int64_t>>& read_to) {
+  std::vector<ScanFile> files;
+  const int64_t share = options_.rows_per_step / static_cast<int64_t>(upstreams_.size());
+  for (size_t i = 0; i < upstreams_.size(); ++i) {
+    Upstream& upstream = upstreams_[i];
+    int64_t rows = 0;
+    int64_t last = 0;
+    while (!upstream.pending.empty()) {
+      const ScanFile& next = upstream.pending.front();
+      if (rows > 0 && rows + next.file.record_count > std::max(share, options_.rows_per_step)) break;
+      rows += next.file.record_count;
+      last = next.snapshot_id;
+      files.push_back(next);
+      upstream.pending.pop_front();
+    }
+    if (upstream.pending.empty()) {
+      const bool moved = !upstream.committed || upstream.committed->snapshot_id != upstream.planned_snapshot;
+      if (upstream.planned_snapshot != 0 && moved) read_to[i] = upstream.planned_snapshot;
+    } else if (upstream.in_order && last != 0 && upstream.pending.front().snapshot_id != last) {
+      read_to[i] = last;
+    }
+  }
+  return files;
+}
+
+std::pair<int32_t, int32_t> GoldLayer::HoursOf(const iceberg::DataFile& file, const iceberg::Schema& schema) const {
+  const iceberg::NestedField& timestamp = *schema.Find("timestamp");
+  const int64_t first = BoundOr(file.lower_bounds, timestamp, INT64_MIN);
+  const int64_t last = BoundOr(file.upper_bounds, timestamp, INT64_MAX);
+  return {HourOfMicros(std::max(first, -kMicrosPerDay * 800'000)),
+          HourOfMicros(std::min(last, kMicrosPerDay * 2'900'000))};
+}
+
+Result<std::vector<GoldFile>> GoldLayer::ExistingFiles(const std::vector<ScanFile>& inputs) {
+  const iceberg::TableMetadata& metadata = gold_.metadata();
+  const int64_t current = metadata.current_snapshot_id.value_or(0);
+  if (current != gold_files_snapshot_) {
+    gold_files_.clear();
+    listed_days_.clear();
+    gold_files_snapshot_ = current;
+  }
+  const iceberg::Schema& schema = metadata.CurrentSchema();
+  std::vector<GoldFile> existing;
+  std::set<int32_t> hours;
+  for (const ScanFile& input : inputs) {
+    const auto [first, last] = HoursOf(input.file, upstreams_.front().table.metadata().CurrentSchema());
+    const auto first_day = static_cast<int32_t>(FloorDiv(first, 24));
+    const auto last_day = static_cast<int32_t>(FloorDiv(last, 24));
+    bool listed = true;
+    if (last_day - first_day < 4096) {
+      for (int32_t day = first_day; day <= last_day; ++day) listed &= listed_days_.contains(day);
+    } else {
+      listed = false;
+    }
+    if (!listed) {
+      const int32_t date_id = schema.Find("exchange_date")->id;
+      K2_ASSIGN(const std::vector<ScanFile> files,
+                PlanScan(gold_.io(), metadata, current,
+                         {{.field_id = date_id, .op = iceberg::CompareOp::kGe, .values = {first_day}},
+                          {.field_id = date_id, .op = iceberg::CompareOp::kLe, .values = {last_day}}}));
+      std::map<int32_t, std::vector<GoldFile>> fresh;
+      for (const ScanFile& file : files) {
+        GoldFile described = DescribeGoldFile(file.file, schema);
+        fresh[described.hour].push_back(std::move(described));
+      }
+      for (auto& [hour, list] : fresh) gold_files_[hour] = std::move(list);
+      if (last_day - first_day < 4096) {
+        for (int32_t day = first_day; day <= last_day; ++day) listed_days_.insert(day);
+      }
+    }
+    for (auto at = gold_files_.lower_bound(first); at != gold_files_.end() && at->first <= last; ++at) {
+      if (!hours.insert(at->first).second) continue;
+      existing.insert(existing.end(), at->second.begin(), at->second.end());
+    }
+  }
+  return existing;
+}
+
+Result<int64_t> GoldLayer::Step() {
+  const int64_t started_us = MonotonicMicros();
+  K2_TRY(Plan());
+  std::vector<std::optional<int64_t>> read_to(upstreams_.size());
+  const std::vector<ScanFile> files = TakeFiles(read_to);
+  if (files.empty()) {
+    // Snapshots without rows for us (offsets alone, compaction): noted with the next rows, for a commit is not free.
+    return 0;
+  }
+  GoldTask task;
+  for (const ScanFile& file : files) {
+    task.inputs.push_back({.path = file.file.file_path, .record_count = file.file.record_count});
+  }
+  task.input_schema = upstreams_.front().table.metadata().CurrentSchema();
+  K2_ASSIGN(task.existing, ExistingFiles(files));
+  task.output = OutputOf(gold_);
+  task.attempt_id = RandomHex64();
+  task.memory_bytes = options_.gold_index_bytes;
+  const TaskContext context{
+      .io = gold_.io_ptr(), .schemas = nullptr, .cache = cache_, .reader = nullptr, .index = &index_};
+  const int64_t run_us = MonotonicMicros();
+  Result<std::vector<TaskResult>> results = RunTasks({Task(task)}, {context}, 1);
+  stats_.run_us += MonotonicMicros() - run_us;
+  Status status;
+  if (!results) {
+    status = std::unexpected(results.error());
+  } else {
+    status = Commit(read_to, *results);
+  }
+  if (!status) {
+    // What the index took in is not in Gold, and the files taken are still to be read.
+    Recover();
+    return std::unexpected(status.error());
+  }
+  for (const TaskResult& result : *results) AddResult(result, stats_);
+  ++stats_.steps;
+  stats_.step_us.push_back(MonotonicMicros() - started_us);
+  return std::max<int64_t>(results->front().rows_in, 1);
+}
+
+Status GoldLayer::Commit(const std::vector<std::optional<int64_t>>& read_to, const std::vector<TaskResult>& results) {
+  LayerCommit commit;
+  commit.fence_upstream = true;
+  commit.added = FilesFor(results, kGoldTable);
+  for (size_t i = 0; i < upstreams_.size(); ++i) {
+    Upstream& upstream = upstreams_[i];
+    const std::string name = upstream.table.name().ToString();
+    if (upstream.committed) commit.base.upstream[name] = *upstream.committed;
+    if (!read_to[i]) {
+      if (upstream.committed) commit.next.upstream[name] = *upstream.committed;
+      continue;
+    }
+    commit.next.upstream[name] = {
+        .table = name, .table_uuid = upstream.table.metadata().table_uuid, .snapshot_id = *read_to[i]};
+    if (upstream.pending.empty()) {
+      // Gold has all that this Silver table has: it stands at the same offsets, which tells its lag.
+      K2_ASSIGN(const LayerProgress silver, ReadProgress(upstream.table.metadata()));
+      for (const auto& [key, position] : silver.positions) commit.next.positions[key] = position;
+    }
+  }
+  const std::vector<iceberg::DataFile> added = commit.added;
+  const std::map<std::string, UpstreamHint> next = commit.next.upstream;
+  K2_TRY(CommitStep(gold_, std::move(commit), options_.commit, "gold", stats_));
+  for (Upstream& upstream : upstreams_) {
+    const auto found = next.find(upstream.table.name().ToString());
+    if (found != next.end()) upstream.committed = found->second;
+  }
+  // No one else's commit came in between when our snapshot stands directly on the one the list was true for.
+  const iceberg::Snapshot* head = gold_.metadata().CurrentSnapshot();
+  if (head != nullptr && head->parent_snapshot_id == gold_files_snapshot_) {
+    for (const iceberg::DataFile& file : added) {
+      GoldFile described = DescribeGoldFile(file, gold_.metadata().CurrentSchema());
+      gold_files_[described.hour].push_back(std::move(described));
+    }
+    gold_files_snapshot_ = head->snapshot_id;
+  }
+  return {};
+}
+
+}  // namespace k2

@@ -1,0 +1,66 @@
+// Gold: all exchanges in one table, each trade once, by hour.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "medallion/layer.h"
+#include "table/scan.h"
+#include "task/gold_index.h"
+
+namespace k2 {
+
+class GoldLayer {
+ public:
+  static Result<std::unique_ptr<GoldLayer>> Open(const Lakehouse& lakehouse, const LayerOptions& options,
+                                                 BatchCache* cache);
+
+  // Moves at most about rows_per_step rows of Silver that Gold has not seen. The number read; 0: nothing is new.
+  Result<int64_t> Step();
+  // Forgets what was planned and what is held in memory: after another writer was here.
+  void Recover();
+
+  [[nodiscard]] const LayerStats& stats() const { return stats_; }
+  [[nodiscard]] int64_t index_bytes() const { return index_.bytes(); }
+
+ private:
+  // One Silver table: the files that Gold has yet to read, and the snapshot it has read wholly when they are done.
+  struct Upstream {
+    Table table;
+    std::deque<ScanFile> pending;
+    int64_t planned_snapshot = 0;           // up to which `pending` knows the files; 0: not planned yet
+    std::optional<UpstreamHint> committed;  // as it stands in Gold
+    bool in_order = true;  // pending holds whole snapshots, in order; else one snapshot's files, all of them
+  };
+
+  GoldLayer(Table gold, std::vector<Upstream> upstreams, LayerOptions options, BatchCache* cache)
+      : gold_(std::move(gold)),
+        upstreams_(std::move(upstreams)),
+        options_(std::move(options)),
+        cache_(cache),
+        index_(options_.gold_index_bytes) {}
+
+  Status Plan();
+  Status PlanUpstream(Upstream& upstream);
+  std::vector<ScanFile> TakeFiles(std::vector<std::optional<int64_t>>& read_to);
+  Result<std::vector<GoldFile>> ExistingFiles(const std::vector<ScanFile>& inputs);
+  [[nodiscard]] std::pair<int32_t, int32_t> HoursOf(const iceberg::DataFile& file, const iceberg::Schema& schema) const;
+  Status Commit(const std::vector<std::optional<int64_t>>& read_to, const std::vector<TaskResult>& results);
+
+  Table gold_;
+  std::vector<Upstream> upstreams_;
+  LayerOptions options_;
+  BatchCache* cache_;
+  GoldIndex index_;
+  LayerProgress progress_;
+  LayerStats stats_;
+  // Live files of Gold by hour, true for one snapshot: kept up by our own commits, read anew after others'.
+  std::map<int32_t, std::vector<GoldFile>> gold_files_;
+  int64_t gold_files_snapshot_ = 0;
+  std::set<int32_t> listed_days_;
+};
+
+}  // namespace k2

@@ -1,0 +1,56 @@
+#include "medallion/lakehouse.h"
+
+#include "task/market_tables.h"
+
+namespace k2 {
+
+Result<int> Lakehouse::CreateTables() {
+  K2_TRY(catalog_->CreateNamespaceIfMissing(std::string(kNamespace)));
+  int made = 0;
+  for (const std::string& name : AllTables()) {
+    const Result<TableState> state = catalog_->Load({std::string(kNamespace), name});
+    if (state) {
+      if (state->metadata->CurrentSnapshot() != nullptr) continue;
+    } else if (state.error().kind != ErrorKind::kNotFound) {
+      return std::unexpected(state.error());
+    } else {
+      ++made;
+    }
+    K2_TRY(CreateTable(name));
+  }
+  return made;
+}
+
+Status Lakehouse::CreateTable(const std::string& name) {
+  const TableName table{std::string(kNamespace), name};
+  K2_ASSIGN(const CreateTableRequest request, TableDefinition(name));
+  const Result<TableState> created = catalog_->Create(table, request);
+  if (!created && created.error().kind != ErrorKind::kAlreadyExists) return std::unexpected(created.error());
+  K2_ASSIGN(Table opened, Open(name));
+  // Another process may be making the same table: its first snapshot is as good as ours.
+  if (opened.metadata().CurrentSnapshot() != nullptr) return {};
+  const LayerCommitOutcome outcome = opened.Commit({});
+  if (std::holds_alternative<CommitDone>(outcome)) return {};
+  K2_TRY(opened.Refresh());
+  if (opened.metadata().CurrentSnapshot() != nullptr) return {};
+  if (const auto* failed = std::get_if<NotCommitted>(&outcome)) return std::unexpected(failed->error());
+  return std::unexpected(std::get<OutcomeUnknown>(outcome).error);
+}
+
+Result<Table> Lakehouse::Open(std::string_view table) const {
+  Result<Table> opened = Table::Load(catalog_, io_, {std::string(kNamespace), std::string(table)});
+  if (!opened && opened.error().kind == ErrorKind::kNotFound) {
+    return Fail(ErrorKind::kNotFound, "there is no table {}.{} in {}; `k2 tables create` makes it", kNamespace, table,
+                catalog_->Describe());
+  }
+  return opened;
+}
+
+OutputTable OutputOf(const Table& table) {
+  return {.name = table.name().name,
+          .location = table.metadata().location,
+          .schema = table.metadata().CurrentSchema(),
+          .spec = table.metadata().DefaultSpec()};
+}
+
+}  // namespace k2

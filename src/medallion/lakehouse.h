@@ -1,0 +1,39 @@
+// K2's tables in one catalog and one place of storage.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "catalog/catalog.h"
+#include "io/file_io.h"
+#include "table/table.h"
+#include "task/task.h"
+
+namespace k2 {
+
+class Lakehouse {
+ public:
+  Lakehouse(std::shared_ptr<Catalog> catalog, std::shared_ptr<FileIo> io)
+      : catalog_(std::move(catalog)), io_(std::move(io)) {}
+
+  // Makes the namespace and those of K2's tables that are missing, each with an empty first snapshot, so that every
+  // later commit has a head to stand on. Says how many it made.
+  Result<int> CreateTables();
+
+  // kNotFound, with what to do, when the table is not there.
+  Result<Table> Open(std::string_view table) const;
+
+  [[nodiscard]] const std::shared_ptr<Catalog>& catalog() const { return catalog_; }
+  [[nodiscard]] const std::shared_ptr<FileIo>& io() const { return io_; }
+
+ private:
+  Status CreateTable(const std::string& name);
+
+  std::shared_ptr<Catalog> catalog_;
+  std::shared_ptr<FileIo> io_;
+};
+
+// What a task needs to know of a table to write to it.
+OutputTable OutputOf(const Table& table);
+
+}  // namespace k2

@@ -1,0 +1,91 @@
+#include "medallion/layer.h"
+
+#include <atomic>
+#include <thread>
+
+#include "base/failpoint.h"
+#include "base/log.h"
+#include "base/time.h"
+
+namespace k2 {
+
+void AddResult(const TaskResult& result, LayerStats& stats) {
+  stats.rows_in += result.rows_in;
+  stats.rows_out += result.rows_out;
+  stats.duplicates += result.duplicates;
+  stats.identity_conflicts += result.identity_conflicts;
+  stats.source.frames += result.counts.frames;
+  stats.source.frames_skipped += result.counts.frames_skipped;
+  stats.source.frames_rejected += result.counts.frames_rejected;
+  stats.source.messages += result.counts.messages;
+  stats.source.bytes += result.counts.bytes;
+  for (const auto& [reason, count] : result.rejected) stats.rejected[reason] += count;
+  for (const TableFiles& output : result.outputs) {
+    stats.rows_by_table[output.table] += output.rows();
+    for (const iceberg::DataFile& file : output.files) {
+      ++stats.files;
+      stats.file_bytes += file.file_size_in_bytes;
+    }
+  }
+}
+
+std::vector<Result<TaskResult>> RunEach(const std::vector<Task>& tasks, const std::vector<TaskContext>& contexts,
+                                        int32_t threads) {
+  std::vector<Result<TaskResult>> results(tasks.size());
+  std::atomic<size_t> next{0};
+  const auto work = [&] {
+    for (size_t i = next++; i < tasks.size(); i = next++) results[i] = RunTask(tasks[i], contexts[i]);
+  };
+  std::vector<std::jthread> others;
+  const size_t count = std::min(tasks.size(), static_cast<size_t>(std::max(threads, 1)));
+  for (size_t i = 1; i < count; ++i) others.emplace_back(work);
+  work();
+  others.clear();  // joins
+  return results;
+}
+
+Result<std::vector<TaskResult>> RunTasks(const std::vector<Task>& tasks, const std::vector<TaskContext>& contexts,
+                                         int32_t threads) {
+  std::vector<TaskResult> done;
+  done.reserve(tasks.size());
+  for (Result<TaskResult>& result : RunEach(tasks, contexts, threads)) {
+    if (!result) return std::unexpected(result.error());
+    done.push_back(std::move(*result));
+  }
+  return done;
+}
+
+std::vector<iceberg::DataFile> FilesFor(const std::vector<TaskResult>& results, std::string_view table) {
+  std::vector<iceberg::DataFile> files;
+  for (const TaskResult& result : results) {
+    if (const TableFiles* output = result.Find(table)) {
+      files.insert(files.end(), output->files.begin(), output->files.end());
+    }
+  }
+  return files;
+}
+
+Status CommitStep(Table& table, LayerCommit commit, const CommitPolicy& policy, std::string_view layer,
+                  LayerStats& stats) {
+  const std::vector<iceberg::DataFile> files = commit.added;
+  CommitPolicy hooked = policy;
+  hooked.on_step = [&](std::string_view step) {
+    Failpoint(fmt::format("{}.{}", layer, step));
+    if (policy.on_step) policy.on_step(step);
+  };
+  const int64_t started_us = MonotonicMicros();
+  const LayerCommitOutcome outcome = table.Commit(std::move(commit), hooked);
+  stats.commit_us += MonotonicMicros() - started_us;
+  if (const auto* done = std::get_if<CommitDone>(&outcome)) {
+    ++stats.commits;
+    stats.commit_attempts += done->attempts;
+    return {};
+  }
+  if (const auto* failed = std::get_if<NotCommitted>(&outcome)) {
+    table.DeleteUncommitted(*failed, files);
+    return std::unexpected(failed->error());
+  }
+  return std::unexpected(std::get<OutcomeUnknown>(outcome).error);
+}
+
+}  // namespace k2

@@ -1,0 +1,63 @@
+// A layer: plan, run, commit, again and again. What the three have in common.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "medallion/lakehouse.h"
+#include "task/batch_cache.h"
+#include "task/task.h"
+
+namespace k2 {
+
+struct LayerOptions {
+  int64_t rows_per_step = 262'144;      // rows a step moves at most: bounds memory, sets the size of files
+  int64_t bytes_per_step = 96LL << 20;  // payload bytes of a Bronze step
+  int32_t threads = 2;                  // tasks of one step that run at once
+  int64_t gold_index_bytes = 128LL << 20;
+  std::string schema_folder;
+  CommitPolicy commit;
+};
+
+// What one step did, added up over a run.
+struct LayerStats {
+  int64_t steps = 0;
+  int64_t commits = 0;
+  int64_t commit_attempts = 0;
+  int64_t rows_in = 0;
+  int64_t rows_out = 0;
+  int64_t files = 0;
+  int64_t file_bytes = 0;
+  std::map<std::string, int64_t> rejected;
+  int64_t duplicates = 0;
+  int64_t identity_conflicts = 0;
+  SourceCounts source;
+  int64_t run_us = 0;     // in tasks
+  int64_t commit_us = 0;  // in commits
+  std::map<std::string, int64_t> rows_by_table;
+  std::vector<int64_t> step_us;  // length of each step that moved rows
+};
+
+// Adds a task's result to the sums.
+void AddResult(const TaskResult& result, LayerStats& stats);
+
+// Runs tasks at most `threads` at once; results in the order of the tasks.
+std::vector<Result<TaskResult>> RunEach(const std::vector<Task>& tasks, const std::vector<TaskContext>& contexts,
+                                        int32_t threads);
+
+// The same where all must succeed. The first error wins; what the other tasks wrote then stays behind as files that
+// nothing names.
+Result<std::vector<TaskResult>> RunTasks(const std::vector<Task>& tasks, const std::vector<TaskContext>& contexts,
+                                         int32_t threads);
+
+// All files that results hold for a table.
+std::vector<iceberg::DataFile> FilesFor(const std::vector<TaskResult>& results, std::string_view table);
+
+// Commits; on a certain failure deletes `commit`'s files. Adds to `stats`.
+Status CommitStep(Table& table, LayerCommit commit, const CommitPolicy& policy, std::string_view layer,
+                  LayerStats& stats);
+
+}  // namespace k2

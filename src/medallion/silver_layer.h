@@ -1,0 +1,85 @@
+// Silver: Bronze rows decoded and judged; each goes to its exchange's table or to rejected_trades.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "medallion/layer.h"
+#include "source/schema_source.h"
+#include "table/scan.h"
+
+namespace k2 {
+
+class SilverLayer {
+ public:
+  static Result<std::unique_ptr<SilverLayer>> Open(const Lakehouse& lakehouse, const LayerOptions& options,
+                                                   std::shared_ptr<SchemaSource> schemas, BatchCache* cache);
+
+  // Judges at most about rows_per_step rows of Bronze that were not yet. The number judged; 0: nothing is new.
+  Result<int64_t> Step();
+  // Brings rejected_trades to the offsets of the others, when it stands behind for lack of rows.
+  Status Settle();
+  // Forgets what was planned: after another writer was here.
+  void Recover() { pending_.clear(), planned_snapshot_ = 0; }
+
+  [[nodiscard]] const LayerStats& stats() const { return stats_; }
+
+ private:
+  // The offsets of one source partition that a step decides about.
+  struct Range {
+    SourceKey key;
+    SourcePosition begin;           // as Silver has committed it
+    SourcePosition rejected_begin;  // as rejected_trades has
+    SourcePosition end;
+    SourcePosition bronze_end;  // how far Bronze has it
+    size_t table = 0;           // index in silver_
+    bool already_judged = false;
+    bool in_silver = false;    // Silver has committed this key before
+    bool in_rejected = false;  // rejected_trades has
+    bool whole = false;        // nothing of Bronze is left behind `end`
+  };
+  // A Bronze file with what its bounds say of its rows.
+  struct BronzeFile {
+    std::string path;
+    int64_t rows = 0;
+    std::string topic;  // empty: of several, or not known
+    int32_t partition = 0;
+    int64_t first = INT64_MIN;  // offsets
+    int64_t last = INT64_MAX;
+  };
+
+  SilverLayer(Table bronze, Table rejected, std::vector<Table> silver, LayerOptions options,
+              std::shared_ptr<SchemaSource> schemas, BatchCache* cache)
+      : bronze_(std::move(bronze)),
+        rejected_(std::move(rejected)),
+        silver_(std::move(silver)),
+        options_(std::move(options)),
+        schemas_(std::move(schemas)),
+        cache_(cache) {}
+
+  Status Refresh();
+  Result<std::vector<Range>> PlanRanges();
+  Status PlanFiles(const std::vector<Range>& ranges);
+  BronzeFile Describe(const iceberg::DataFile& file) const;
+  static bool Overlaps(const BronzeFile& file, const Range& range);
+  std::vector<BronzeFile> Cut(std::vector<Range>& ranges);
+  Result<std::vector<Task>> MakeTasks(const std::vector<Range>& ranges, const std::vector<BronzeFile>& files);
+  Status Commit(const std::vector<Range>& ranges, const std::vector<TaskResult>& results);
+  [[nodiscard]] UpstreamHint Hint() const;
+
+  Table bronze_;
+  Table rejected_;
+  std::vector<Table> silver_;  // in the order of Exchanges()
+  LayerOptions options_;
+  std::shared_ptr<SchemaSource> schemas_;
+  BatchCache* cache_;
+  LayerProgress bronze_progress_;
+  LayerProgress rejected_progress_;
+  std::vector<LayerProgress> silver_progress_;
+  std::vector<BronzeFile> pending_;  // files of Bronze that may hold rows not yet judged, in commit order
+  int64_t planned_snapshot_ = 0;     // Bronze snapshot up to which pending_ knows the files; 0: none
+  LayerStats stats_;
+};
+
+}  // namespace k2

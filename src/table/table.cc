@@ -1,0 +1,304 @@
+#include "table/table.h"
+
+#include <algorithm>
+#include <random>
+#include <set>
+#include <thread>
+
+#include "base/log.h"
+#include "base/time.h"
+#include "base/uuid.h"
+#include "iceberg/reachable_files.h"
+#include "iceberg/snapshot_producer.h"
+#include "table/metadata_store.h"
+#include "table/progress_json.h"
+
+namespace k2 {
+namespace {
+
+using iceberg::TableMetadata;
+
+// Property "k2.history.max-snapshots" and Iceberg's own two of history.expire.
+iceberg::HistoryPolicy PolicyOf(const TableMetadata& metadata) {
+  iceberg::HistoryPolicy policy;
+  policy.max_age_ms = metadata.PropertyOr("history.expire.max-snapshot-age-ms", policy.max_age_ms);
+  policy.min_to_keep =
+      static_cast<int32_t>(metadata.PropertyOr("history.expire.min-snapshots-to-keep", policy.min_to_keep));
+  policy.max_to_keep = static_cast<int32_t>(metadata.PropertyOr("k2.history.max-snapshots", policy.max_to_keep));
+  return policy;
+}
+
+bool HasCommit(const TableMetadata& metadata, const std::string& commit_id) {
+  return std::ranges::any_of(metadata.snapshots, [&](const iceberg::Snapshot& snapshot) {
+    const auto found = snapshot.summary.find(iceberg::kCommitIdKey);
+    return found != snapshot.summary.end() && found->second == commit_id;
+  });
+}
+
+// The fence: every own key must stand at the head as the batch found it.
+Status CheckFence(const LayerCommit& commit, const LayerProgress& head, const TableName& table) {
+  const auto moved = [&](const std::string& key, const std::string& expected, const std::string& found) {
+    return Fail(ErrorKind::kOffsetMismatch,
+                "{}: another writer has moved {}: this batch starts from {}, the table stands at {}; nothing was "
+                "committed",
+                table.ToString(), key, expected, found);
+  };
+  if (commit.fence_upstream) {
+    std::set<std::string> names;
+    for (const auto& [name, hint] : commit.base.upstream) names.insert(name);
+    for (const auto& [name, hint] : commit.next.upstream) names.insert(name);
+    for (const std::string& name : names) {
+      const auto expected = commit.base.upstream.find(name);
+      const auto found = head.upstream.find(name);
+      const UpstreamHint before = expected == commit.base.upstream.end() ? UpstreamHint{} : expected->second;
+      const UpstreamHint now = found == head.upstream.end() ? UpstreamHint{} : found->second;
+      if (before != now) {
+        return moved(name, fmt::format("snapshot {}", before.snapshot_id), fmt::format("snapshot {}", now.snapshot_id));
+      }
+    }
+    return {};
+  }
+  for (const auto& [key, position] : commit.next.positions) {
+    const auto expected = commit.base.positions.find(key);
+    const auto found = head.positions.find(key);
+    const SourcePosition before = expected == commit.base.positions.end() ? SourcePosition{} : expected->second;
+    const SourcePosition now = found == head.positions.end() ? SourcePosition{} : found->second;
+    if (before != now) {
+      return moved(key.ToString(), fmt::format("offset {}", before.next_offset),
+                   fmt::format("offset {}", now.next_offset));
+    }
+  }
+  return {};
+}
+
+LayerProgress Merge(LayerProgress head, const LayerProgress& next) {
+  for (const auto& [key, position] : next.positions) head.positions[key] = position;
+  for (const auto& [name, hint] : next.upstream) head.upstream[name] = hint;
+  if (next.rules_version != 0) head.rules_version = next.rules_version;
+  return head;
+}
+
+}  // namespace
+
+// One commit with its tries.
+class TableCommit {
+ public:
+  TableCommit(Table& table, TableState& state, LayerCommit commit, const CommitPolicy& policy)
+      : table_(table),
+        state_(state),
+        commit_(std::move(commit)),
+        policy_(policy),
+        store_(table.io(), state.metadata->location),
+        uuid_(state.metadata->table_uuid),
+        deadline_us_(MonotonicMicros() + policy.max_duration_us) {
+    if (commit_.commit_id.empty()) commit_.commit_id = RandomUuid().ToString();
+    request_.operation = commit_.operation;
+    request_.added = commit_.added;
+    request_.removed = commit_.removed;
+    request_.commit_id = commit_.commit_id;
+    request_.snapshot_id = RandomPositiveInt64();
+  }
+
+  Result<CommitDone> Run() {
+    while (true) {
+      ++attempts_;
+      const Status status = Try();
+      if (done_) {
+        Clean();
+        return *done_;
+      }
+      if (!status && status.error().kind != ErrorKind::kConflict && status.error().kind != ErrorKind::kUnavailable) {
+        return std::unexpected(status.error());
+      }
+      const std::string reason = status ? "the commit was refused" : status.error().message;
+      if (attempts_ >= policy_.max_attempts || MonotonicMicros() > deadline_us_) {
+        return Fail(ErrorKind::kConflict, "{}: gave up after {} tries: {}", table_.name().ToString(), attempts_,
+                    reason);
+      }
+      BackOff();
+    }
+  }
+
+  [[nodiscard]] bool ever_unknown() const { return unknown_.has_value(); }
+  [[nodiscard]] const Error& unknown() const { return *unknown_; }
+
+  // Removes what certainly lost; never called once an outcome was unknown.
+  void DeleteWritten() {
+    for (const std::string& path : store_.written()) (void)table_.io().Delete(path);
+  }
+
+ private:
+  void Step(std::string_view step) const {
+    if (policy_.on_step) policy_.on_step(step);
+  }
+
+  Status Try() {
+    K2_ASSIGN(TableState head, table_.catalog().Load(table_.name()));
+    const TableMetadata& metadata = *head.metadata;
+    if (metadata.table_uuid != uuid_) {
+      return Fail(ErrorKind::kOffsetMismatch, "{} was dropped and made anew while this process ran; start it again",
+                  table_.name().ToString());
+    }
+    if (unknown_ && HasCommit(metadata, commit_.commit_id)) {
+      state_ = head;
+      done_ = CommitDone{.snapshot_id = request_.snapshot_id, .attempts = attempts_};
+      return {};
+    }
+    K2_ASSIGN(const LayerProgress progress, ReadProgress(metadata));
+    K2_TRY(CheckFence(commit_, progress, table_.name()));
+    request_.now_ms = NowMicros() / 1000;
+    request_.summary = commit_.summary;
+    const LayerProgress merged = Merge(progress, commit_.next);
+    request_.summary[std::string(kOffsetsKey)] = ProgressToJson(merged, metadata.table_uuid);
+    K2_ASSIGN(iceberg::ProducedSnapshot produced, iceberg::ProduceSnapshot(store_, metadata, request_));
+    request_.added_manifests = produced.added_manifests;
+    Step("manifests");
+    return Ask(head, produced.snapshot);
+  }
+
+  Status Ask(const TableState& head, const iceberg::Snapshot& snapshot) {
+    const TableMetadata& metadata = *head.metadata;
+    std::vector<iceberg::TableUpdate> updates;
+    updates.emplace_back(iceberg::AddSnapshot{snapshot});
+    iceberg::SnapshotRef main{.snapshot_id = snapshot.snapshot_id, .is_branch = true};
+    if (const iceberg::SnapshotRef* before = metadata.FindRef(iceberg::kMainBranch)) {
+      main = *before;
+      main.snapshot_id = snapshot.snapshot_id;
+    }
+    updates.emplace_back(iceberg::SetSnapshotRef{std::string(iceberg::kMainBranch), main});
+    updates.emplace_back(iceberg::SetSnapshotRef{std::string(kOffsetsTag), {.snapshot_id = snapshot.snapshot_id}});
+    // The tag leaves its snapshot in this very commit, so that the old one may go too.
+    TableMetadata without_tag = metadata;
+    without_tag.refs.erase(std::string(kOffsetsTag));
+    expired_ = iceberg::SnapshotsToExpire(without_tag, PolicyOf(metadata), NowMicros() / 1000);
+    if (!expired_.empty()) updates.emplace_back(iceberg::RemoveSnapshots{expired_});
+    const std::vector<iceberg::TableRequirement> requirements = {
+        iceberg::AssertTableUuid{metadata.table_uuid},
+        iceberg::AssertRefSnapshotId{std::string(iceberg::kMainBranch), metadata.current_snapshot_id},
+        iceberg::AssertCurrentSchemaId{metadata.current_schema_id},
+    };
+    CommitOutcome outcome = table_.catalog().Commit(table_.name(), head, requirements, updates);
+    if (auto* committed = std::get_if<Committed>(&outcome)) {
+      Step("done");
+      before_ = head;
+      final_ = snapshot;
+      state_ = std::move(committed->state);
+      done_ = CommitDone{.snapshot_id = snapshot.snapshot_id, .attempts = attempts_};
+      return {};
+    }
+    if (const auto* conflict = std::get_if<Conflict>(&outcome))
+      return Fail(ErrorKind::kConflict, "{}", conflict->reason);
+    if (const auto* rejected = std::get_if<Rejected>(&outcome)) return std::unexpected(rejected->error);
+    // From here on nothing of this commit may be deleted. Trying again is safe: the next try asks for the same head,
+    // so that at most one of them can be applied, and looks for its own commit id first.
+    unknown_ = std::get<Unknown>(outcome).error;
+    log::Warn("outcome of a commit is unknown, looking",
+              {{"table", table_.name().ToString()}, {"error", unknown_->message}});
+    return Fail(ErrorKind::kUnavailable, "{}", unknown_->message);
+  }
+
+  void BackOff() {
+    static thread_local std::mt19937_64 random{std::random_device{}()};
+    const int64_t ceiling = std::min(policy_.backoff_us_max, policy_.backoff_us_min << std::min(attempts_, 10));
+    const auto wait = static_cast<int64_t>(random() % static_cast<uint64_t>(std::max<int64_t>(ceiling, 1))) + 1;
+    std::this_thread::sleep_for(std::chrono::microseconds(wait));
+  }
+
+  // After a win: manifests of tries that lost, and what expired snapshots alone named. Failing to delete is no error:
+  // the files are orphans then.
+  void Clean() {
+    if (unknown_) return;
+    if (attempts_ > 1) {
+      std::set<std::string> live{final_.manifest_list};
+      const auto manifests = iceberg::ReadManifests(store_, final_);
+      if (!manifests) return;
+      for (const iceberg::ManifestFile& manifest : *manifests) live.insert(manifest.manifest_path);
+      for (const std::string& path : store_.written()) {
+        if (!live.contains(path)) (void)table_.io().Delete(path);
+      }
+    }
+    if (expired_.empty()) return;
+    // The new snapshot remains, and may carry manifests on that the expired ones named.
+    TableMetadata before = *before_.metadata;
+    before.snapshots.push_back(final_);
+    const auto files = iceberg::FilesOnlyIn(store_, before, expired_);
+    if (!files) {
+      log::Warn("files of expired snapshots stay behind", {{"error", files.error().message}});
+      return;
+    }
+    for (const auto* list : {&files->data_files, &files->manifests, &files->manifest_lists}) {
+      for (const std::string& path : *list) (void)table_.io().Delete(path);
+    }
+  }
+
+  Table& table_;
+  TableState& state_;
+  LayerCommit commit_;
+  const CommitPolicy& policy_;
+  MetadataStore store_;
+  std::string uuid_;
+  int64_t deadline_us_;
+  iceberg::SnapshotRequest request_;
+  int32_t attempts_ = 0;
+  std::optional<Error> unknown_;  // sticky
+  std::optional<CommitDone> done_;
+  std::vector<int64_t> expired_;
+  TableState before_;
+  iceberg::Snapshot final_;
+};
+
+Result<Table> Table::Load(std::shared_ptr<Catalog> catalog, std::shared_ptr<FileIo> io, const TableName& name) {
+  K2_ASSIGN(TableState state, catalog->Load(name));
+  return Table(std::move(catalog), std::move(io), name, std::move(state));
+}
+
+Status Table::Refresh() {
+  K2_ASSIGN(state_, catalog_->Load(name_));
+  return {};
+}
+
+LayerCommitOutcome Table::Commit(LayerCommit commit, const CommitPolicy& policy) {
+  TableCommit run(*this, state_, std::move(commit), policy);
+  Result<CommitDone> done = run.Run();
+  if (done) return *done;
+  if (run.ever_unknown()) {
+    return OutcomeUnknown{Error{ErrorKind::kCommitUnknown,
+                                fmt::format("{}: whether the commit was applied could not be learnt ({}; then: {}). "
+                                            "Its files are kept; start again to go on from what the table holds",
+                                            name_.ToString(), run.unknown().message, done.error().message)}};
+  }
+  run.DeleteWritten();
+  return NotCommitted(done.error());
+}
+
+void Table::DeleteUncommitted(const NotCommitted& /*proof*/, const std::vector<iceberg::DataFile>& files) {
+  for (const iceberg::DataFile& file : files) (void)io_->Delete(file.file_path);
+}
+
+Status Table::Update(
+    const std::function<Result<std::vector<iceberg::TableUpdate>>(const iceberg::TableMetadata&)>& make,
+    const std::vector<iceberg::TableRequirement>& extra_requirements) {
+  constexpr int kTries = 10;
+  std::string reason;
+  for (int attempt = 0; attempt < kTries; ++attempt) {
+    K2_TRY(Refresh());
+    K2_ASSIGN(const std::vector<iceberg::TableUpdate> updates, make(metadata()));
+    if (updates.empty()) return {};
+    std::vector<iceberg::TableRequirement> requirements = extra_requirements;
+    requirements.emplace_back(iceberg::AssertTableUuid{metadata().table_uuid});
+    CommitOutcome outcome = catalog_->Commit(name_, state_, requirements, updates);
+    if (auto* committed = std::get_if<Committed>(&outcome)) {
+      state_ = std::move(committed->state);
+      return {};
+    }
+    if (const auto* rejected = std::get_if<Rejected>(&outcome)) return std::unexpected(rejected->error);
+    if (const auto* unknown = std::get_if<Unknown>(&outcome)) {
+      return Fail(ErrorKind::kCommitUnknown, "{}: {}", name_.ToString(), unknown->error.message);
+    }
+    reason = std::get<Conflict>(outcome).reason;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5 << attempt));
+  }
+  return Fail(ErrorKind::kConflict, "{}: gave up after {} tries: {}", name_.ToString(), kTries, reason);
+}
+
+}  // namespace k2

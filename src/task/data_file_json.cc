@@ -1,0 +1,130 @@
+#include "task/data_file_json.h"
+
+#include <stdexcept>
+
+namespace k2 {
+namespace {
+
+using iceberg::Int128;
+using iceberg::Literal;
+using nlohmann::json;
+
+std::string ToHex(std::string_view bytes) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  std::string text;
+  text.reserve(bytes.size() * 2);
+  for (const char c : bytes) {
+    text += kHex[static_cast<uint8_t>(c) >> 4];
+    text += kHex[static_cast<uint8_t>(c) & 15];
+  }
+  return text;
+}
+
+std::string FromHex(const std::string& text) {
+  const auto digit = [](char c) -> int {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    throw std::invalid_argument("not hexadecimal");
+  };
+  if (text.size() % 2 != 0) throw std::invalid_argument("half a hexadecimal byte");
+  std::string bytes;
+  bytes.reserve(text.size() / 2);
+  for (size_t i = 0; i < text.size(); i += 2) bytes += static_cast<char>(digit(text[i]) * 16 + digit(text[i + 1]));
+  return bytes;
+}
+
+// A literal names its own kind, so that no schema is needed to read it.
+struct LiteralWriter {
+  json operator()(std::monostate) const { return nullptr; }
+  json operator()(bool value) const { return {{"bool", value}}; }
+  json operator()(int32_t value) const { return {{"int", value}}; }
+  json operator()(int64_t value) const { return {{"long", value}}; }
+  json operator()(float value) const { return {{"float", value}}; }
+  json operator()(double value) const { return {{"double", value}}; }
+  json operator()(Int128 value) const {
+    return {{"decimal", {static_cast<int64_t>(value >> 64), static_cast<uint64_t>(value)}}};
+  }
+  json operator()(const std::string& value) const { return {{"bytes", ToHex(value)}}; }
+};
+
+Literal ReadLiteral(const json& value) {
+  if (value.is_null()) return std::monostate{};
+  const auto& item = value.items().begin();
+  const std::string& kind = item.key();
+  const json& content = item.value();
+  if (kind == "bool") return content.get<bool>();
+  if (kind == "int") return content.get<int32_t>();
+  if (kind == "long") return content.get<int64_t>();
+  if (kind == "float") return content.get<float>();
+  if (kind == "double") return content.get<double>();
+  if (kind == "decimal") {
+    const auto high = static_cast<Int128>(content.at(0).get<int64_t>()) * (Int128{1} << 64);
+    return high + static_cast<Int128>(content.at(1).get<uint64_t>());
+  }
+  if (kind == "bytes") return FromHex(content.get<std::string>());
+  throw std::invalid_argument("a literal of unknown kind " + kind);
+}
+
+json CountsToJson(const std::map<int32_t, int64_t>& counts) {
+  json object = json::object();
+  for (const auto& [id, count] : counts) object[std::to_string(id)] = count;
+  return object;
+}
+std::map<int32_t, int64_t> CountsFromJson(const json& object) {
+  std::map<int32_t, int64_t> counts;
+  for (const auto& [id, count] : object.items()) counts[std::stoi(id)] = count.get<int64_t>();
+  return counts;
+}
+json BoundsToJson(const std::map<int32_t, std::string>& bounds) {
+  json object = json::object();
+  for (const auto& [id, bytes] : bounds) object[std::to_string(id)] = ToHex(bytes);
+  return object;
+}
+std::map<int32_t, std::string> BoundsFromJson(const json& object) {
+  std::map<int32_t, std::string> bounds;
+  for (const auto& [id, bytes] : object.items()) bounds[std::stoi(id)] = FromHex(bytes.get<std::string>());
+  return bounds;
+}
+
+}  // namespace
+
+json DataFileToJson(const iceberg::DataFile& file) {
+  json partition = json::array();
+  for (const Literal& value : file.partition) partition.push_back(std::visit(LiteralWriter{}, value));
+  json object = {{"file_path", file.file_path},
+                 {"file_format", file.file_format},
+                 {"spec_id", file.spec_id},
+                 {"partition", partition},
+                 {"record_count", file.record_count},
+                 {"file_size_in_bytes", file.file_size_in_bytes},
+                 {"column_sizes", CountsToJson(file.column_sizes)},
+                 {"value_counts", CountsToJson(file.value_counts)},
+                 {"null_value_counts", CountsToJson(file.null_value_counts)},
+                 {"nan_value_counts", CountsToJson(file.nan_value_counts)},
+                 {"lower_bounds", BoundsToJson(file.lower_bounds)},
+                 {"upper_bounds", BoundsToJson(file.upper_bounds)},
+                 {"split_offsets", file.split_offsets}};
+  if (file.sort_order_id) object["sort_order_id"] = *file.sort_order_id;
+  return object;
+}
+
+iceberg::DataFile DataFileFromJson(const json& object) {
+  iceberg::DataFile file;
+  object.at("file_path").get_to(file.file_path);
+  object.at("file_format").get_to(file.file_format);
+  object.at("spec_id").get_to(file.spec_id);
+  for (const json& value : object.at("partition")) file.partition.push_back(ReadLiteral(value));
+  object.at("record_count").get_to(file.record_count);
+  object.at("file_size_in_bytes").get_to(file.file_size_in_bytes);
+  file.column_sizes = CountsFromJson(object.at("column_sizes"));
+  file.value_counts = CountsFromJson(object.at("value_counts"));
+  file.null_value_counts = CountsFromJson(object.at("null_value_counts"));
+  file.nan_value_counts = CountsFromJson(object.at("nan_value_counts"));
+  file.lower_bounds = BoundsFromJson(object.at("lower_bounds"));
+  file.upper_bounds = BoundsFromJson(object.at("upper_bounds"));
+  object.at("split_offsets").get_to(file.split_offsets);
+  if (object.contains("sort_order_id")) file.sort_order_id = object.at("sort_order_id").get<int32_t>();
+  return file;
+}
+
+}  // namespace k2

@@ -1,0 +1,212 @@
+#include <arrow/type.h>
+
+#include <algorithm>
+
+#include "base/time.h"
+#include "task/gold_index.h"
+#include "task/gold_rows.h"
+#include "task/partitioned_write.h"
+#include "task/task.h"
+
+namespace k2 {
+namespace {
+
+// A duplicate that was dropped, to be compared with the row that was kept.
+struct Duplicate {
+  TradeKey key;
+  uint64_t content = 0;
+  int64_t timestamp_us = 0;
+};
+
+// One run of a Gold task.
+class GoldRun {
+ public:
+  GoldRun(const GoldTask& task, const TaskContext& context)
+      : task_(task),
+        context_(context),
+        own_index_(task.memory_bytes),
+        index_(context.index != nullptr ? *context.index : own_index_),
+        writer_(task.output, task.attempt_id, context, "gold.data-file") {
+    for (const GoldFile& file : task.existing) existing_[file.hour].push_back({file.path, file.record_count});
+  }
+
+  Result<TaskResult> Run() {
+    K2_ASSIGN(const std::shared_ptr<arrow::RecordBatch> rows, ReadRows());
+    result_.rows_in = rows->num_rows();
+    if (rows->num_rows() > 0) {
+      const GoldRows view(*rows);
+      for (auto& [hour, indices] : view.RowsByHour()) K2_TRY(WriteHour(rows, view, hour, indices));
+    }
+    result_.outputs.push_back(writer_.Finish());
+    return std::move(result_);
+  }
+
+ private:
+  Result<std::shared_ptr<arrow::RecordBatch>> ReadRows() {
+    std::vector<std::shared_ptr<arrow::RecordBatch>> batches;
+    for (const InputFile& input : task_.inputs) {
+      K2_TRY(ReadInput(context_, input.path, task_.input_schema, {}, [&](std::shared_ptr<arrow::RecordBatch> batch) {
+        batches.push_back(std::move(batch));
+        return Status{};
+      }));
+    }
+    return CombineBatches(std::move(batches));
+  }
+
+  Status WriteHour(const std::shared_ptr<arrow::RecordBatch>& rows, const GoldRows& view, int32_t hour,
+                   const std::vector<int64_t>& indices) {
+    K2_ASSIGN(std::vector<GoldIndex::File> unread, PrepareHour(hour));
+    bool suspects = false;
+    TradeSet added;
+    std::vector<int64_t> kept;
+    std::vector<TradeKey> kept_keys;
+    std::vector<Duplicate> duplicates;
+    kept.reserve(indices.size());
+    kept_keys.reserve(indices.size());
+    for (const int64_t row : indices) {
+      const TradeKey key = view.Key(row, index_.names());
+      if (index_.Contains(hour, key) || !added.Insert(key)) {
+        duplicates.push_back({key, view.ContentHash(row), view.timestamp_us(row)});
+        continue;
+      }
+      suspects |= key.suspect;
+      kept.push_back(row);
+      kept_keys.push_back(key);
+    }
+    if (suspects && (added.HasSequences() || index_.HasSequences(hour))) unread = existing_[hour];
+    if (!unread.empty() || (suspects && added.HasSequences()))
+      K2_TRY(DropKnown(unread, view, kept, kept_keys, duplicates, added));
+    for (const TradeKey& key : kept_keys) {
+      if (index_.ContainsElsewhere(hour, key)) ++result_.identity_conflicts;
+    }
+    K2_TRY(CountConflicts(hour, view, kept, kept_keys, duplicates));
+    result_.duplicates += static_cast<int64_t>(duplicates.size());
+    result_.rows_out += static_cast<int64_t>(kept.size());
+    if (kept.empty()) return {};
+    view.SortBySymbolAndTime(kept);
+    K2_ASSIGN(const auto batch, TakeGoldRows(*rows, kept, task_.output.schema, hour));
+    const int32_t day = static_cast<int32_t>(FloorDiv(hour, 24));
+    K2_TRY(writer_.WriteFile(batch, {iceberg::Literal(day), iceberg::Literal(hour - day * 24)}));
+    index_.Add(hour, added, writer_.last_path());
+    return {};
+  }
+
+  Result<std::vector<GoldIndex::File>> PrepareHour(int32_t hour) {
+    const auto found = existing_.find(hour);
+    static const std::vector<GoldIndex::File> kNone;
+    return index_.Prepare(hour, found == existing_.end() ? kNone : found->second,
+                          [&](const std::string& path, const GoldIndex::Take& take) { return LoadKeys(path, take); });
+  }
+
+  // Keys of a Gold file, batch by batch.
+  Status LoadKeys(const std::string& path, const GoldIndex::Take& take) {
+    bool more = true;
+    const Status status =
+        ReadColumns(path, {"message_id", "trade_id", "symbol", "exchange"}, 0, 0, [&](const GoldRows& view) {
+          std::vector<TradeKey> keys;
+          keys.reserve(static_cast<size_t>(view.size()));
+          for (int64_t row = 0; row < view.size(); ++row) keys.push_back(view.Key(row, index_.names()));
+          more = take(keys);
+          // Stops the read; told apart from a real error by `more`.
+          return more ? Status{} : Status(Fail(ErrorKind::kCancelled, "enough"));
+        });
+    return more ? status : Status{};
+  }
+
+  Status ReadColumns(const std::string& path, const std::vector<std::string>& names, int64_t from_us, int64_t to_us,
+                     const std::function<Status(const GoldRows&)>& use) {
+    ReadOptions options;
+    for (const std::string& name : names) options.field_ids.push_back(task_.output.schema.Find(name)->id);
+    if (from_us != 0 || to_us != 0) {
+      options.range_field = task_.output.schema.Find("timestamp")->id;
+      options.range_min = from_us;
+      options.range_max = to_us;
+    }
+    return ReadDataFile(*context_.io, path, task_.output.schema, options,
+                        [&](const std::shared_ptr<arrow::RecordBatch>& batch) { return use(GoldRows(*batch)); });
+  }
+
+  // Files whose ids are not in memory: their ids are read past the batch's own, which are few enough to hold.
+  Status DropKnown(const std::vector<GoldIndex::File>& files, const GoldRows& view, std::vector<int64_t>& kept,
+                   std::vector<TradeKey>& kept_keys, std::vector<Duplicate>& duplicates, TradeSet& added) {
+    boost::unordered_flat_map<Uuid, size_t, UuidHash> position;
+    position.reserve(kept.size());
+    std::vector<bool> known(kept.size(), false);
+    bool any = false;
+    for (size_t i = 0; i < kept.size(); ++i) {
+      if (!position.emplace(kept_keys[i].id, i).second) known[i] = any = true;
+    }
+    for (const GoldIndex::File& file : files) {
+      K2_TRY(ReadColumns(file.path, {"message_id"}, 0, 0, [&](const GoldRows& stored) {
+        for (int64_t row = 0; row < stored.size(); ++row) {
+          const auto found = position.find(IdOfText(stored.message_id(row)));
+          if (found != position.end()) known[found->second] = any = true;
+        }
+        return Status{};
+      }));
+    }
+    if (!any) return {};
+    std::vector<int64_t> rows;
+    std::vector<TradeKey> keys;
+    added = TradeSet();
+    for (size_t i = 0; i < kept.size(); ++i) {
+      if (known[i]) {
+        duplicates.push_back({kept_keys[i], view.ContentHash(kept[i]), view.timestamp_us(kept[i])});
+        continue;
+      }
+      added.Insert(kept_keys[i]);
+      rows.push_back(kept[i]);
+      keys.push_back(kept_keys[i]);
+    }
+    kept = std::move(rows);
+    kept_keys = std::move(keys);
+    return {};
+  }
+
+  // A duplicate whose kept row says something else is an identity conflict. The kept row is in this batch, or in a
+  // stored file at the same timestamp; where it is found nowhere with the same content, the content differs.
+  Status CountConflicts(int32_t hour, const GoldRows& view, const std::vector<int64_t>& kept,
+                        const std::vector<TradeKey>& kept_keys, const std::vector<Duplicate>& duplicates) {
+    if (duplicates.empty()) return {};
+    boost::unordered_flat_set<uint64_t> open;  // id and content of duplicates not yet explained
+    const auto fingerprint = [](const Uuid& id, uint64_t content) { return UuidHash{}(id) ^ (content * 31); };
+    int64_t from_us = INT64_MAX;
+    int64_t to_us = INT64_MIN;
+    for (const Duplicate& duplicate : duplicates) {
+      open.insert(fingerprint(duplicate.key.id, duplicate.content));
+      from_us = std::min(from_us, duplicate.timestamp_us);
+      to_us = std::max(to_us, duplicate.timestamp_us);
+    }
+    for (size_t i = 0; i < kept.size(); ++i) open.erase(fingerprint(kept_keys[i].id, view.ContentHash(kept[i])));
+    for (const GoldFile& file : task_.existing) {
+      if (open.empty()) break;
+      if (file.hour != hour || file.max_timestamp_us < from_us || file.min_timestamp_us > to_us) continue;
+      K2_TRY(ReadColumns(file.path, GoldRows::ContentColumns(), from_us, to_us, [&](const GoldRows& stored) {
+        for (int64_t row = 0; row < stored.size(); ++row) {
+          open.erase(fingerprint(IdOfText(stored.message_id(row)), stored.ContentHash(row)));
+        }
+        return Status{};
+      }));
+    }
+    for (const Duplicate& duplicate : duplicates) {
+      if (open.contains(fingerprint(duplicate.key.id, duplicate.content))) ++result_.identity_conflicts;
+    }
+    return {};
+  }
+
+  const GoldTask& task_;
+  const TaskContext& context_;
+  GoldIndex own_index_;
+  GoldIndex& index_;
+  PartitionedWriter writer_;
+  std::map<int32_t, std::vector<GoldIndex::File>> existing_;
+  TaskResult result_;
+};
+
+}  // namespace
+
+Result<TaskResult> RunGoldTask(const GoldTask& task, const TaskContext& context) {
+  return GoldRun(task, context).Run();
+}
+
+}  // namespace k2

@@ -1,0 +1,214 @@
+#include "task/market_tables.h"
+
+#include <algorithm>
+#include <array>
+
+namespace k2 {
+namespace {
+
+using iceberg::NestedField;
+using iceberg::Schema;
+using iceberg::Type;
+using iceberg::TypeId;
+
+const Type kString = Type::Primitive(TypeId::kString);
+const Type kBinary = Type::Primitive(TypeId::kBinary);
+const Type kInt = Type::Primitive(TypeId::kInt);
+const Type kLong = Type::Primitive(TypeId::kLong);
+const Type kDate = Type::Primitive(TypeId::kDate);
+const Type kTime = Type::Primitive(TypeId::kTimestamptz);
+
+// Ids as every catalog assigns them anew: top-level columns first, nested ones after.
+Schema Numbered(std::vector<NestedField> fields) {
+  int32_t next = 1;
+  for (NestedField& field : fields) field.id = next++;
+  for (NestedField& field : fields) {
+    for (NestedField& nested : field.type.fields) nested.id = next++;
+  }
+  return {.schema_id = 0, .fields = std::move(fields), .identifier_field_ids = {}};
+}
+
+NestedField Required(std::string name, Type type, std::string doc) {
+  return {.id = 0, .name = std::move(name), .required = true, .type = std::move(type), .doc = std::move(doc)};
+}
+NestedField Optional(std::string name, Type type, std::string doc) {
+  return {.id = 0, .name = std::move(name), .required = false, .type = std::move(type), .doc = std::move(doc)};
+}
+
+Schema BronzeSchema() {
+  return Numbered({
+      Optional("message_key", kBinary, "Kafka key; null where the message had none"),
+      Optional("avro_payload", kBinary, "the message as it came, header included; null for a tombstone"),
+      Required("topic", kString, "topic, or recording/<exchange>/<hash>"),
+      Required("partition", kInt, "partition of the topic"),
+      Required("offset", kLong, "offset in the partition"),
+      Required("kafka_timestamp", kTime, "timestamp of the message; of a recording, when it was received"),
+      Required("ingestion_timestamp", kTime, "when K2, or the recorder, received it"),
+      Required("ingestion_date", kDate, "date of ingestion_timestamp, UTC"),
+  });
+}
+
+std::vector<NestedField> TradeFields() {
+  const Type decimal = Type::Decimal(18, 8);
+  return {
+      Required("message_id", kString, "identity of the trade"),
+      Required("trade_id", kString, "{EXCHANGE}-{the exchange's own id}"),
+      Required("symbol", kString, "normalised: BTCUSDT"),
+      Required("exchange", kString, "BINANCE, KRAKEN"),
+      Required("asset_class", kString, "crypto"),
+      Required("timestamp", kTime, "the exchange's trade time"),
+      Required("price", decimal, "in quote currency"),
+      Required("quantity", decimal, "in base currency"),
+      Required("currency", kString, "quote currency"),
+      Required("side", kString, "the aggressor's side: BUY or SELL"),
+      Required("trade_conditions", Type::List(0, true, kString), "conditions the exchange reports"),
+      Optional("source_sequence", kLong, "the exchange's own consecutive number"),
+      Required("ingestion_timestamp", kTime, "when the trade was received"),
+      Optional("platform_sequence", kLong, "number given by the producing platform"),
+      Optional("vendor_data", Type::Map(0, kString, 0, true, kString), "what the exchange sends beyond V2"),
+  };
+}
+
+Schema SilverSchema() {
+  std::vector<NestedField> fields = TradeFields();
+  fields.push_back(Required("exchange_date", kDate, "date of timestamp, UTC"));
+  return Numbered(std::move(fields));
+}
+
+Schema GoldSchema() {
+  std::vector<NestedField> fields = TradeFields();
+  fields.push_back(Required("exchange_date", kDate, "date of timestamp, UTC"));
+  fields.push_back(Required("exchange_hour", kInt, "hour of timestamp, UTC, 0 to 23"));
+  return Numbered(std::move(fields));
+}
+
+Schema RejectedSchema() {
+  return Numbered({
+      Required("topic", kString, "of its Bronze row"),
+      Required("partition", kInt, "of its Bronze row"),
+      Required("offset", kLong, "of its Bronze row"),
+      Required("kafka_timestamp", kTime, "of its Bronze row"),
+      Optional("schema_id", kInt, "schema id of the message, where it could be read"),
+      Optional("payload", kBinary, "the message as it came; null for a tombstone"),
+      Required("reason", kString, "reason code"),
+      Required("detail", kString, "what was found, for people"),
+      Required("ingestion_date", kDate, "of its Bronze row"),
+      Required("rejected_at", kTime, "when the verdict was written"),
+  });
+}
+
+iceberg::PartitionField PartitionBy(const Schema& schema, std::string_view column, std::string transform,
+                                    int32_t field_id) {
+  const std::string name = transform == "identity" ? std::string(column) : std::string(column) + "_" + transform;
+  return {.source_id = schema.Find(column)->id, .field_id = field_id, .name = name, .transform = std::move(transform)};
+}
+
+std::map<std::string, std::string> Properties() {
+  return {
+      {"write.format.default", "parquet"},
+      {"write.parquet.compression-codec", "zstd"},
+      {"write.metadata.delete-after-commit.enabled", "true"},
+      {"write.metadata.previous-versions-max", "20"},
+      {"commit.manifest.min-count-to-merge", "20"},
+      {"history.expire.max-snapshot-age-ms", "3600000"},
+      {"history.expire.min-snapshots-to-keep", "10"},
+      {"k2.history.max-snapshots", "100"},
+  };
+}
+
+std::vector<int32_t> Ids(const Schema& schema, std::initializer_list<std::string_view> names) {
+  std::vector<int32_t> ids;
+  for (const std::string_view name : names) {
+    if (const NestedField* field = schema.Find(name)) ids.push_back(field->id);
+  }
+  return ids;
+}
+
+}  // namespace
+
+const std::vector<ExchangeInfo>& Exchanges() {
+  static const std::vector<ExchangeInfo> exchanges = {
+      {"binance", "BINANCE", "silver_binance_trades"},
+      {"kraken", "KRAKEN", "silver_kraken_trades"},
+  };
+  return exchanges;
+}
+
+const ExchangeInfo* ExchangeByTopicName(std::string_view name) {
+  for (const ExchangeInfo& exchange : Exchanges()) {
+    if (exchange.topic_name == name) return &exchange;
+  }
+  return nullptr;
+}
+
+const ExchangeInfo* ExchangeOfTopic(std::string_view topic) {
+  constexpr std::string_view kRecording = "recording/";
+  if (topic.starts_with(kRecording)) {
+    topic.remove_prefix(kRecording.size());
+    return ExchangeByTopicName(topic.substr(0, topic.find('/')));
+  }
+  const size_t dot = topic.rfind('.');
+  return ExchangeByTopicName(dot == std::string_view::npos ? topic : topic.substr(dot + 1));
+}
+
+std::vector<std::string> AllTables() {
+  std::vector<std::string> tables = {std::string(kBronzeTable), std::string(kRejectedTable)};
+  for (const ExchangeInfo& exchange : Exchanges()) tables.emplace_back(exchange.silver_table);
+  tables.emplace_back(kGoldTable);
+  return tables;
+}
+
+bool IsSilver(std::string_view table) {
+  return std::ranges::any_of(Exchanges(), [&](const ExchangeInfo& exchange) { return exchange.silver_table == table; });
+}
+
+Result<CreateTableRequest> TableDefinition(std::string_view table) {
+  CreateTableRequest request;
+  request.properties = Properties();
+  if (table == kBronzeTable) {
+    request.schema = BronzeSchema();
+    request.spec.fields = {PartitionBy(request.schema, "ingestion_date", "day", 1000)};
+  } else if (table == kRejectedTable) {
+    request.schema = RejectedSchema();
+    request.spec.fields = {PartitionBy(request.schema, "ingestion_date", "day", 1000)};
+  } else if (IsSilver(table)) {
+    request.schema = SilverSchema();
+    request.spec.fields = {PartitionBy(request.schema, "exchange_date", "day", 1000)};
+  } else if (table == kGoldTable) {
+    request.schema = GoldSchema();
+    request.spec.fields = {PartitionBy(request.schema, "exchange_date", "identity", 1000),
+                           PartitionBy(request.schema, "exchange_hour", "identity", 1001)};
+    request.sort_order.order_id = 1;
+    for (const std::string_view column : {"symbol", "timestamp"}) {
+      request.sort_order.fields.push_back({.source_id = request.schema.Find(column)->id});
+    }
+  } else {
+    return Fail(ErrorKind::kNotFound, "'{}' is not one of K2's tables", table);
+  }
+  if (table == kBronzeTable || table == kRejectedTable) {
+    // Increments are cut by the bounds of topic, partition and offset; a cut-off topic name would not tell sources
+    // apart.
+    request.properties["write.metadata.metrics.column.topic"] = "full";
+  }
+  return request;
+}
+
+WriteOptions FileOptions(std::string_view table, const Schema& schema) {
+  WriteOptions options;
+  if (table == kBronzeTable || table == kRejectedTable) {
+    options.plain_fields = Ids(schema, {"message_key", "avro_payload", "payload", "offset", "detail"});
+    options.delta_fields = Ids(schema, {"offset"});
+    options.no_stats_fields = Ids(schema, {"message_key", "avro_payload", "payload", "detail"});
+    options.full_bounds_fields = Ids(schema, {"topic"});
+    return options;
+  }
+  options.plain_fields = Ids(schema, {"message_id"});
+  options.delta_fields = Ids(schema, {"timestamp", "ingestion_timestamp", "source_sequence", "platform_sequence"});
+  if (table == kGoldTable) {
+    options.bloom_fields = Ids(schema, {"message_id"});
+    options.sort_order_id = 1;
+  }
+  return options;
+}
+
+}  // namespace k2

@@ -1,0 +1,41 @@
+// K2's tables: schemas, partitions, properties and how their files are written (docs/tables.md lists every column).
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "catalog/catalog.h"
+#include "table/data_file_io.h"
+
+namespace k2 {
+
+inline constexpr std::string_view kNamespace = "market_data";
+inline constexpr std::string_view kBronzeTable = "bronze_trades";
+inline constexpr std::string_view kRejectedTable = "rejected_trades";
+inline constexpr std::string_view kGoldTable = "gold_crypto_trades";
+
+// An exchange K2 knows: its name in topics (binance), in messages (BINANCE), and its Silver table.
+struct ExchangeInfo {
+  std::string_view topic_name;
+  std::string_view message_name;
+  std::string_view silver_table;
+};
+const std::vector<ExchangeInfo>& Exchanges();
+
+// The exchange whose messages a topic holds: `recording/<exchange>/<hash>`, or a topic whose name ends in
+// `.<exchange>`; null when the topic names none that is known.
+const ExchangeInfo* ExchangeOfTopic(std::string_view topic);
+const ExchangeInfo* ExchangeByTopicName(std::string_view name);
+
+// All tables in the order they are made: bronze, rejected, one silver an exchange, gold.
+std::vector<std::string> AllTables();
+bool IsSilver(std::string_view table);
+
+// Schema, partition spec, sort order and properties of one of AllTables().
+Result<CreateTableRequest> TableDefinition(std::string_view table);
+
+// How the files of a table are encoded, by its schema as the catalog returned it.
+WriteOptions FileOptions(std::string_view table, const iceberg::Schema& schema);
+
+}  // namespace k2

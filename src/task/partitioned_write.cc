@@ -1,0 +1,142 @@
+#include "task/partitioned_write.h"
+
+#include <arrow/array/util.h>
+#include <arrow/compute/api.h>
+
+#include <algorithm>
+#include <map>
+#include <mutex>
+
+#include "base/failpoint.h"
+
+namespace k2 {
+
+Error FromArrow(const arrow::Status& status, std::string_view what) {
+  ErrorKind kind = ErrorKind::kInternal;
+  if (status.IsIOError()) kind = ErrorKind::kIo;
+  if (status.IsInvalid() || status.IsSerializationError()) kind = ErrorKind::kInvalidData;
+  if (status.IsNotImplemented()) kind = ErrorKind::kUnsupported;
+  if (status.IsCancelled()) kind = ErrorKind::kCancelled;
+  return {kind, fmt::format("{}: {}", what, status.message())};
+}
+
+namespace {
+
+Status EnsureCompute() {
+  static const arrow::Status status = arrow::compute::Initialize();
+  if (!status.ok()) return std::unexpected(FromArrow(status, "starting Arrow's compute functions"));
+  return {};
+}
+
+}  // namespace
+
+PartitionedWriter::PartitionedWriter(const OutputTable& output, const std::string& attempt_id,
+                                     const TaskContext& context, std::string failpoint)
+    : output_(output),
+      attempt_id_(attempt_id),
+      context_(context),
+      failpoint_(std::move(failpoint)),
+      options_(FileOptions(output.name, output.schema)) {
+  files_.table = output.name;
+}
+
+Status PartitionedWriter::WriteFile(const std::shared_ptr<arrow::RecordBatch>& batch,
+                                    std::vector<iceberg::Literal> partition) {
+  if (batch->num_rows() == 0) return {};
+  options_.footer = footer_;
+  const std::string location = DataFileLocation(output_, partition, attempt_id_, counter_++);
+  K2_ASSIGN(auto writer, DataFileWriter::Create(context_.io, location, output_.schema, output_.spec,
+                                                std::move(partition), options_));
+  K2_TRY(writer->Write(*batch));
+  K2_ASSIGN(iceberg::DataFile file, writer->Finish());
+  Failpoint(failpoint_);
+  if (context_.cache != nullptr) context_.cache->Put(file.file_path, {batch});
+  files_.files.push_back(std::move(file));
+  return {};
+}
+
+Status PartitionedWriter::WriteByDay(const std::shared_ptr<arrow::RecordBatch>& batch, const std::string& date_column) {
+  if (batch->num_rows() == 0) return {};
+  const auto dates = std::static_pointer_cast<arrow::Date32Array>(batch->GetColumnByName(date_column));
+  const int32_t* days = dates->raw_values();
+  const int64_t rows = batch->num_rows();
+  if (std::all_of(days, days + rows, [&](int32_t day) { return day == days[0]; })) {
+    return WriteFile(batch, {iceberg::Literal(days[0])});
+  }
+  K2_TRY(EnsureCompute());
+  std::map<int32_t, std::vector<int64_t>> rows_by_day;
+  for (int64_t row = 0; row < rows; ++row) rows_by_day[days[row]].push_back(row);
+  for (auto& [day, indices] : rows_by_day) {
+    K2_ARROW_ASSIGN(const arrow::Datum taken,
+                    arrow::compute::Take(batch, Int64Array(std::move(indices), arrow::int64()),
+                                         arrow::compute::TakeOptions::NoBoundsCheck()),
+                    "splitting rows by day");
+    K2_TRY(WriteFile(taken.record_batch(), {iceberg::Literal(day)}));
+  }
+  return {};
+}
+
+std::shared_ptr<arrow::Array> Int64Array(std::vector<int64_t> values, std::shared_ptr<arrow::DataType> type) {
+  const auto size = static_cast<int64_t>(values.size());
+  return arrow::MakeArray(
+      arrow::ArrayData::Make(std::move(type), size, {nullptr, arrow::Buffer::FromVector(std::move(values))}, 0));
+}
+
+std::shared_ptr<arrow::Array> Int32Array(std::vector<int32_t> values, std::shared_ptr<arrow::DataType> type) {
+  const auto size = static_cast<int64_t>(values.size());
+  return arrow::MakeArray(
+      arrow::ArrayData::Make(std::move(type), size, {nullptr, arrow::Buffer::FromVector(std::move(values))}, 0));
+}
+
+std::shared_ptr<arrow::Array> BytesArray(ByteColumn column, std::shared_ptr<arrow::DataType> type) {
+  const auto size = static_cast<int64_t>(column.size());
+  std::vector<int32_t> offsets;
+  offsets.reserve(column.size() + 1);
+  offsets.push_back(0);
+  offsets.insert(offsets.end(), column.ends.begin(), column.ends.end());
+  std::shared_ptr<arrow::Buffer> validity;
+  int64_t null_count = 0;
+  if (!column.nulls.empty()) {
+    std::vector<uint8_t> bits((column.size() + 7) / 8, 0);
+    for (size_t i = 0; i < column.size(); ++i) {
+      if (column.nulls[i]) {
+        ++null_count;
+      } else {
+        bits[i / 8] = static_cast<uint8_t>(bits[i / 8] | (1U << (i % 8)));
+      }
+    }
+    validity = arrow::Buffer::FromVector(std::move(bits));
+  }
+  return arrow::MakeArray(arrow::ArrayData::Make(
+      std::move(type), size,
+      {validity, arrow::Buffer::FromVector(std::move(offsets)), arrow::Buffer::FromString(std::move(column.data))},
+      null_count));
+}
+
+std::shared_ptr<arrow::Array> ConstantString(const std::string& value, int64_t rows) {
+  ByteColumn one;
+  one.Append(value);
+  const auto type = arrow::dictionary(arrow::int32(), arrow::utf8());
+  return std::make_shared<arrow::DictionaryArray>(
+      type, Int32Array(std::vector<int32_t>(static_cast<size_t>(rows), 0), arrow::int32()),
+      BytesArray(std::move(one), arrow::utf8()));
+}
+
+Status ReadInput(const TaskContext& context, const std::string& path, const iceberg::Schema& schema,
+                 const std::vector<std::string>& names,
+                 const std::function<Status(std::shared_ptr<arrow::RecordBatch>)>& batch) {
+  if (context.cache != nullptr) {
+    const Batches cached = context.cache->Take(path);
+    for (const auto& one : cached) K2_TRY(batch(one));
+    if (!cached.empty()) return {};
+  }
+  ReadOptions options;
+  for (const std::string& name : names) {
+    const iceberg::NestedField* field = schema.Find(name);
+    if (field == nullptr) return Fail(ErrorKind::kInvalidData, "the table of {} has no column {}", path, name);
+    options.field_ids.push_back(field->id);
+  }
+  return ReadDataFile(*context.io, path, schema, options, batch);
+}
+
+}  // namespace k2

@@ -1,0 +1,269 @@
+#include <arrow/c/bridge.h>
+#include <arrow/type.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/time.h"
+#include "task/partitioned_write.h"
+#include "task/task.h"
+#include "task/text_view.h"
+#include "trade/decoder.h"
+
+namespace k2 {
+namespace {
+
+const std::vector<std::string>& BronzeColumns() {
+  static const std::vector<std::string> columns = {"avro_payload", "topic",           "partition",
+                                                   "offset",       "kafka_timestamp", "ingestion_date"};
+  return columns;
+}
+
+// Views of the columns of a Bronze batch that judging needs.
+struct BronzeRows {
+  explicit BronzeRows(const arrow::RecordBatch& batch)
+      : rows(batch.num_rows()),
+        payload(static_cast<const arrow::BinaryArray*>(batch.GetColumnByName("avro_payload").get())),
+        topic(batch.GetColumnByName("topic")),
+        partition(static_cast<const arrow::Int32Array&>(*batch.GetColumnByName("partition")).raw_values()),
+        offset(static_cast<const arrow::Int64Array&>(*batch.GetColumnByName("offset")).raw_values()),
+        kafka_timestamp(
+            static_cast<const arrow::TimestampArray&>(*batch.GetColumnByName("kafka_timestamp")).raw_values()),
+        ingestion_date(static_cast<const arrow::Date32Array&>(*batch.GetColumnByName("ingestion_date")).raw_values()) {}
+
+  int64_t rows;
+  const arrow::BinaryArray* payload;
+  TextView topic;
+  const int32_t* partition;
+  const int64_t* offset;
+  const int64_t* kafka_timestamp;
+  const int32_t* ingestion_date;
+};
+
+// Rows of rejected_trades, column by column.
+struct RejectedRows {
+  ByteColumn topic;
+  std::vector<int32_t> partition;
+  std::vector<int64_t> offset;
+  std::vector<int64_t> kafka_timestamp;
+  std::vector<int32_t> schema_id;
+  std::vector<bool> schema_known;
+  ByteColumn payload;
+  ByteColumn reason;
+  ByteColumn detail;
+  std::vector<int32_t> ingestion_date;
+
+  std::shared_ptr<arrow::RecordBatch> Finish(const iceberg::Schema& schema);
+};
+
+std::shared_ptr<arrow::RecordBatch> RejectedRows::Finish(const iceberg::Schema& schema) {
+  const size_t rows = offset.size();
+  const auto time = arrow::timestamp(arrow::TimeUnit::MICRO, "UTC");
+  std::vector<uint8_t> known((rows + 7) / 8, 0);
+  int64_t unknown = 0;
+  for (size_t i = 0; i < rows; ++i) {
+    if (schema_known[i]) {
+      known[i / 8] = static_cast<uint8_t>(known[i / 8] | (1U << (i % 8)));
+    } else {
+      ++unknown;
+    }
+  }
+  const auto ids = arrow::ArrayData::Make(
+      arrow::int32(), static_cast<int64_t>(rows),
+      {arrow::Buffer::FromVector(std::move(known)), arrow::Buffer::FromVector(std::move(schema_id))}, unknown);
+  std::vector<std::shared_ptr<arrow::Array>> columns = {
+      BytesArray(std::move(topic), arrow::utf8()),
+      Int32Array(std::move(partition), arrow::int32()),
+      Int64Array(std::move(offset), arrow::int64()),
+      Int64Array(std::move(kafka_timestamp), time),
+      arrow::MakeArray(ids),
+      BytesArray(std::move(payload), arrow::binary()),
+      BytesArray(std::move(reason), arrow::utf8()),
+      BytesArray(std::move(detail), arrow::utf8()),
+      Int32Array(std::move(ingestion_date), arrow::date32()),
+      Int64Array(std::vector<int64_t>(rows, NowMicros()), time),
+  };
+  arrow::FieldVector fields;
+  for (size_t i = 0; i < columns.size(); ++i) {
+    fields.push_back(arrow::field(schema.fields[i].name, columns[i]->type(), !schema.fields[i].required));
+  }
+  return arrow::RecordBatch::Make(arrow::schema(std::move(fields)), static_cast<int64_t>(rows), std::move(columns));
+}
+
+// One run of a Silver task.
+class SilverRun {
+ public:
+  SilverRun(const SilverTask& task, const TaskContext& context)
+      : task_(task),
+        context_(context),
+        columns_(task.silver.size()),
+        rejected_writer_(task.rejected, task.attempt_id, context, "silver.rejected-data-file") {
+    for (const OutputTable& table : task.silver) {
+      writers_.push_back(std::make_unique<PartitionedWriter>(table, task.attempt_id, context, "silver.data-file"));
+    }
+  }
+
+  Result<TaskResult> Run() {
+    K2_TRY(ReadJudged());
+    for (const InputFile& input : task_.inputs) {
+      K2_TRY(ReadInput(context_, input.path, task_.input_schema, BronzeColumns(),
+                       [&](const std::shared_ptr<arrow::RecordBatch>& batch) { return Judge(*batch); }));
+    }
+    for (size_t i = 0; i < columns_.size(); ++i) K2_TRY(Flush(i));
+    K2_TRY(FlushRejected());
+    result_.outputs.push_back(rejected_writer_.Finish());
+    for (const auto& writer : writers_) result_.outputs.push_back(writer->Finish());
+    return std::move(result_);
+  }
+
+ private:
+  // Offsets that rejected_trades holds, of ranges that were judged before a crash.
+  Status ReadJudged() {
+    for (const std::string& path : task_.rejected_files) {
+      ReadOptions options;
+      for (const char* name : {"topic", "partition", "offset"}) {
+        options.field_ids.push_back(task_.rejected.schema.Find(name)->id);
+      }
+      K2_TRY(ReadDataFile(
+          *context_.io, path, task_.rejected.schema, options, [&](const std::shared_ptr<arrow::RecordBatch>& batch) {
+            const TextView topic(batch->GetColumnByName("topic"));
+            const auto& partition = static_cast<const arrow::Int32Array&>(*batch->GetColumnByName("partition"));
+            const auto& offset = static_cast<const arrow::Int64Array&>(*batch->GetColumnByName("offset"));
+            for (int64_t row = 0; row < batch->num_rows(); ++row) {
+              const OffsetRange* range = Find(topic[row], partition.Value(row));
+              if (range != nullptr && range->already_judged) judged_[range].insert(offset.Value(row));
+            }
+            return Status{};
+          }));
+    }
+    return {};
+  }
+
+  [[nodiscard]] const OffsetRange* Find(std::string_view topic, int32_t partition) const {
+    for (const OffsetRange& range : task_.ranges) {
+      if (range.partition == partition && range.topic == topic) return &range;
+    }
+    return nullptr;
+  }
+
+  Status Judge(const arrow::RecordBatch& batch) {
+    const BronzeRows rows(batch);
+    const OffsetRange* range = nullptr;
+    std::string_view topic;
+    int32_t partition = -1;
+    size_t table = 0;
+    for (int64_t row = 0; row < rows.rows; ++row) {
+      // Rows of a file are mostly of one source.
+      if (rows.partition[row] != partition || rows.topic[row] != topic) {
+        topic = rows.topic[row];
+        partition = rows.partition[row];
+        range = Find(topic, partition);
+        if (range != nullptr) table = TableOf(*range);
+      }
+      if (range == nullptr || rows.offset[row] < range->begin || rows.offset[row] >= range->end) continue;
+      K2_TRY(JudgeRow(rows, row, *range, table));
+      if (columns_[table].Full()) K2_TRY(Flush(table));
+    }
+    return {};
+  }
+
+  size_t TableOf(const OffsetRange& range) const {
+    return static_cast<size_t>(ExchangeOfTopic(range.topic) - Exchanges().data());
+  }
+
+  Status JudgeRow(const BronzeRows& rows, int64_t row, const OffsetRange& range, size_t table) {
+    ++result_.rows_in;
+    std::optional<std::string_view> payload;
+    if (rows.payload->IsValid(row)) payload = rows.payload->GetView(row);
+    if (range.already_judged) {
+      const auto judged = judged_.find(&range);
+      if (judged != judged_.end() && judged->second.contains(rows.offset[row])) return {};
+    }
+    MessageDecoder& decoder = range.already_judged ? decode_only_ : validating_;
+    if (payload) K2_TRY(LearnSchema(*payload, decoder));
+    const Verdict verdict = decoder.Decode(payload, Exchanges()[table].message_name, columns_[table]);
+    if (verdict.accepted()) {
+      ++result_.rows_out;
+      return {};
+    }
+    if (range.already_judged) {
+      return Fail(ErrorKind::kInvalidData,
+                  "the row at offset {} of {} was accepted before a crash and cannot be read now ({}): was a schema "
+                  "changed?",
+                  rows.offset[row], range.topic, decoder.detail());
+    }
+    Reject(rows, row, range, payload, verdict, decoder.detail());
+    return {};
+  }
+
+  Status LearnSchema(std::string_view payload, MessageDecoder& decoder) {
+    const std::optional<int32_t> id = MessageDecoder::SchemaIdOf(payload);
+    if (!id || decoder.HasSchema(*id)) return {};
+    if (unknown_ids_.contains(*id)) return {};
+    const Result<std::string> schema = context_.schemas->SchemaJson(*id);
+    if (!schema) {
+      if (schema.error().kind != ErrorKind::kNotFound) return std::unexpected(schema.error());
+      unknown_ids_.insert(*id);
+      return {};
+    }
+    // A schema that does not resolve is known by its id: its messages are rejected with that reason.
+    (void)decoder.AddSchema(*id, *schema);
+    return {};
+  }
+
+  void Reject(const BronzeRows& rows, int64_t row, const OffsetRange& range, std::optional<std::string_view> payload,
+              const Verdict& verdict, const std::string& detail) {
+    rejected_.topic.Append(range.topic);
+    rejected_.partition.push_back(range.partition);
+    rejected_.offset.push_back(rows.offset[row]);
+    rejected_.kafka_timestamp.push_back(rows.kafka_timestamp[row]);
+    rejected_.schema_id.push_back(verdict.schema_id.value_or(0));
+    rejected_.schema_known.push_back(verdict.schema_id.has_value());
+    if (payload) {
+      rejected_.payload.Append(*payload);
+    } else {
+      rejected_.payload.AppendNull();
+    }
+    const std::string_view reason = ToString(verdict.reason);
+    rejected_.reason.Append(reason);
+    rejected_.detail.Append(detail);
+    rejected_.ingestion_date.push_back(rows.ingestion_date[row]);
+    ++result_.rejected[std::string(reason)];
+  }
+
+  Status Flush(size_t table) {
+    if (columns_[table].rows() == 0) return {};
+    ArrowArray array;
+    ArrowSchema schema;
+    columns_[table].Export(&array, &schema);
+    K2_ARROW_ASSIGN(const auto batch, arrow::ImportRecordBatch(&array, &schema), "taking over decoded rows");
+    return writers_[table]->WriteByDay(batch, "exchange_date");
+  }
+
+  Status FlushRejected() {
+    if (rejected_.offset.empty()) return {};
+    return rejected_writer_.WriteByDay(rejected_.Finish(task_.rejected.schema), "ingestion_date");
+  }
+
+  const SilverTask& task_;
+  const TaskContext& context_;
+  MessageDecoder validating_{MessageDecoder::Mode::kValidate};
+  MessageDecoder decode_only_{MessageDecoder::Mode::kDecodeOnly};
+  std::set<int32_t> unknown_ids_;
+  std::map<const OffsetRange*, std::set<int64_t>> judged_;
+  std::vector<TradeColumns> columns_;  // by Silver table
+  RejectedRows rejected_;
+  std::vector<std::unique_ptr<PartitionedWriter>> writers_;
+  PartitionedWriter rejected_writer_;
+  TaskResult result_;
+};
+
+}  // namespace
+
+Result<TaskResult> RunSilverTask(const SilverTask& task, const TaskContext& context) {
+  TaskContext own = context;
+  if (own.schemas == nullptr) own.schemas = std::make_shared<FileSchemaSource>(task.schema_folder);
+  return SilverRun(task, own).Run();
+}
+
+}  // namespace k2

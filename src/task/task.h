@@ -1,0 +1,142 @@
+// A layer's work as values: Task -> TaskResult. Stateless: no catalog, no offsets kept. The same function runs in the
+// threads of `k2 run`, in the process `k2 task`, and in the executors of a cluster.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "iceberg/data_file.h"
+#include "iceberg/schema.h"
+#include "io/file_io.h"
+#include "source/schema_source.h"
+#include "source/source.h"
+#include "table/source_offsets.h"
+
+namespace k2 {
+
+// Where a task writes: what it needs to know of a table without asking a catalog.
+struct OutputTable {
+  std::string name;      // within the namespace
+  std::string location;  // of the table
+  iceberg::Schema schema;
+  iceberg::PartitionSpec spec;
+};
+
+struct InputFile {
+  std::string path;
+  int64_t record_count = 0;
+};
+
+// Messages of one source partition to Bronze files.
+struct BronzeTask {
+  SourceKey source;
+  std::string exchange;   // topic name of the exchange, for recordings
+  std::string recording;  // path of the recording
+  SourcePosition begin;
+  int64_t max_messages = 0;
+  int64_t max_bytes = 0;
+  OutputTable output;
+  std::string attempt_id;
+};
+
+// Offsets [begin, end) of one topic and partition that a Silver task decides about.
+struct OffsetRange {
+  std::string topic;
+  int32_t partition = 0;
+  int64_t begin = 0;
+  int64_t end = 0;
+  // The rejected rows of the range are committed already (a crash came between two tables): Silver takes exactly the
+  // rows that rejected_trades does not hold, without judging again.
+  bool already_judged = false;
+  bool operator==(const OffsetRange&) const = default;
+};
+
+// Bronze rows of some offset ranges to Silver and rejected_trades files.
+struct SilverTask {
+  std::vector<InputFile> inputs;
+  iceberg::Schema input_schema;
+  std::vector<OffsetRange> ranges;
+  std::vector<std::string> rejected_files;  // of rejected_trades, that may hold rows of already judged ranges
+  std::string schema_folder;                // schemas by id beside the built-in ones; may be empty
+  std::vector<OutputTable> silver;          // by exchange
+  OutputTable rejected;
+  std::string attempt_id;
+};
+
+// A Gold file that may hold ids of the hours a Gold task writes to.
+struct GoldFile {
+  std::string path;
+  int32_t hour = 0;  // hours since 1970
+  int64_t record_count = 0;
+  int64_t min_timestamp_us = INT64_MIN;  // bounds of its rows' times, where known
+  int64_t max_timestamp_us = INT64_MAX;
+  bool operator==(const GoldFile&) const = default;
+};
+
+// Silver rows to Gold files, each message_id once.
+struct GoldTask {
+  std::vector<InputFile> inputs;
+  iceberg::Schema input_schema;
+  std::vector<GoldFile> existing;  // all live Gold files of the hours the inputs can touch
+  OutputTable output;
+  std::string attempt_id;
+  int64_t memory_bytes = 0;  // bound for ids held at once
+};
+
+using Task = std::variant<BronzeTask, SilverTask, GoldTask>;
+
+struct TableFiles {
+  std::string table;
+  std::vector<iceberg::DataFile> files;
+  [[nodiscard]] int64_t rows() const;
+};
+
+struct TaskResult {
+  std::vector<TableFiles> outputs;
+  int64_t rows_in = 0;
+  int64_t rows_out = 0;
+  std::map<std::string, int64_t> rejected;  // by reason
+  int64_t duplicates = 0;
+  int64_t identity_conflicts = 0;
+  SourcePosition end;   // Bronze: where the next task begins
+  SourceCounts counts;  // Bronze: what this task has seen
+  std::string warning;  // e.g. a recording that ends in half a line
+
+  [[nodiscard]] const TableFiles* Find(std::string_view table) const;
+};
+
+class BatchCache;
+class GoldIndex;
+
+// What a task may use beside its description; everything but `io` only saves work, never changes the result.
+struct TaskContext {
+  std::shared_ptr<FileIo> io;
+  std::shared_ptr<SchemaSource> schemas;
+  BatchCache* cache = nullptr;     // files this process has just written, in memory
+  SourceReader* reader = nullptr;  // Bronze: an open reader that stands at the task's begin
+  GoldIndex* index = nullptr;      // Gold: ids of recent hours
+  int64_t wait_us = 0;             // Bronze: how long to wait for a first message
+};
+
+Result<TaskResult> RunTask(const Task& task, const TaskContext& context);
+Result<TaskResult> RunBronzeTask(const BronzeTask& task, const TaskContext& context);
+Result<TaskResult> RunSilverTask(const SilverTask& task, const TaskContext& context);
+Result<TaskResult> RunGoldTask(const GoldTask& task, const TaskContext& context);
+
+// JSON both ways (docs/task.md): {"kind":"bronze|silver|gold", "version":1, …}.
+std::string TaskToJson(const Task& task);
+Result<Task> TaskFromJson(std::string_view json);
+std::string TaskResultToJson(const TaskResult& result);
+Result<TaskResult> TaskResultFromJson(std::string_view json);
+
+// Path of one data file under a table: <location>/data/[<partition>/]<attempt>-<counter>.parquet. The random attempt id
+// keeps tries apart, so that nothing is ever written twice under one name.
+std::string DataFileLocation(const OutputTable& table, const std::vector<iceberg::Literal>& partition,
+                             const std::string& attempt_id, int32_t counter);
+
+}  // namespace k2

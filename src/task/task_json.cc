@@ -1,0 +1,283 @@
+#include <nlohmann/json.hpp>
+
+#include "iceberg/schema_json.h"
+#include "iceberg/transform.h"
+#include "task/data_file_json.h"
+#include "task/task.h"
+
+namespace k2 {
+namespace {
+
+using nlohmann::json;
+
+constexpr int kVersion = 1;
+
+json ToJson(const SourceKey& key) {
+  return {{"cluster", key.cluster}, {"topic", key.topic}, {"topic_id", key.topic_id}, {"partition", key.partition}};
+}
+SourceKey ReadSourceKey(const json& value) {
+  return {.cluster = value.at("cluster"),
+          .topic = value.at("topic"),
+          .topic_id = value.at("topic_id"),
+          .partition = value.at("partition")};
+}
+
+json ToJson(const SourcePosition& position) {
+  return {{"next_offset", position.next_offset},
+          {"leader_epoch", position.leader_epoch},
+          {"next_line", position.next_line},
+          {"next_byte", position.next_byte},
+          {"line_hash", position.line_hash}};
+}
+SourcePosition ReadPosition(const json& value) {
+  return {.next_offset = value.at("next_offset"),
+          .leader_epoch = value.at("leader_epoch"),
+          .next_line = value.at("next_line"),
+          .next_byte = value.at("next_byte"),
+          .line_hash = value.at("line_hash")};
+}
+
+// Errors of the format layer pass through the JSON readers as exceptions and are caught at this file's two doors.
+template <typename T>
+T ValueOrThrow(Result<T> result) {
+  if (!result) throw std::invalid_argument(result.error().message);
+  return std::move(*result);
+}
+
+json ToJson(const OutputTable& table) {
+  return {{"name", table.name},
+          {"location", table.location},
+          {"schema", json::parse(iceberg::SchemaToJson(table.schema))},
+          {"spec", json::parse(iceberg::PartitionSpecToJson(table.spec))}};
+}
+OutputTable ReadOutputTable(const json& value) {
+  OutputTable table{.name = value.at("name"), .location = value.at("location"), .schema = {}, .spec = {}};
+  table.schema = ValueOrThrow(iceberg::ParseSchema(value.at("schema").dump()));
+  json spec = value.at("spec");
+  table.spec = ValueOrThrow(iceberg::PartitionSpecFromJson(spec));
+  return table;
+}
+
+json ToJson(const std::vector<InputFile>& inputs) {
+  json array = json::array();
+  for (const InputFile& file : inputs) array.push_back({{"path", file.path}, {"record_count", file.record_count}});
+  return array;
+}
+std::vector<InputFile> ReadInputs(const json& array) {
+  std::vector<InputFile> inputs;
+  for (const json& value : array)
+    inputs.push_back({.path = value.at("path"), .record_count = value.at("record_count")});
+  return inputs;
+}
+
+json ToJson(const BronzeTask& task) {
+  return {{"kind", "bronze"},
+          {"source", ToJson(task.source)},
+          {"exchange", task.exchange},
+          {"recording", task.recording},
+          {"begin", ToJson(task.begin)},
+          {"max_messages", task.max_messages},
+          {"max_bytes", task.max_bytes},
+          {"output", ToJson(task.output)},
+          {"attempt_id", task.attempt_id}};
+}
+BronzeTask ReadBronze(const json& value) {
+  return {.source = ReadSourceKey(value.at("source")),
+          .exchange = value.at("exchange"),
+          .recording = value.at("recording"),
+          .begin = ReadPosition(value.at("begin")),
+          .max_messages = value.at("max_messages"),
+          .max_bytes = value.at("max_bytes"),
+          .output = ReadOutputTable(value.at("output")),
+          .attempt_id = value.at("attempt_id")};
+}
+
+json ToJson(const SilverTask& task) {
+  json ranges = json::array();
+  for (const OffsetRange& range : task.ranges) {
+    ranges.push_back({{"topic", range.topic},
+                      {"partition", range.partition},
+                      {"begin", range.begin},
+                      {"end", range.end},
+                      {"already_judged", range.already_judged}});
+  }
+  json silver = json::array();
+  for (const OutputTable& table : task.silver) silver.push_back(ToJson(table));
+  return {{"kind", "silver"},
+          {"inputs", ToJson(task.inputs)},
+          {"input_schema", json::parse(iceberg::SchemaToJson(task.input_schema))},
+          {"ranges", ranges},
+          {"rejected_files", task.rejected_files},
+          {"schema_folder", task.schema_folder},
+          {"silver", silver},
+          {"rejected", ToJson(task.rejected)},
+          {"attempt_id", task.attempt_id}};
+}
+SilverTask ReadSilver(const json& value) {
+  SilverTask task;
+  task.inputs = ReadInputs(value.at("inputs"));
+  task.input_schema = ValueOrThrow(iceberg::ParseSchema(value.at("input_schema").dump()));
+  for (const json& range : value.at("ranges")) {
+    task.ranges.push_back({.topic = range.at("topic"),
+                           .partition = range.at("partition"),
+                           .begin = range.at("begin"),
+                           .end = range.at("end"),
+                           .already_judged = range.at("already_judged")});
+  }
+  value.at("rejected_files").get_to(task.rejected_files);
+  value.at("schema_folder").get_to(task.schema_folder);
+  for (const json& table : value.at("silver")) task.silver.push_back(ReadOutputTable(table));
+  task.rejected = ReadOutputTable(value.at("rejected"));
+  value.at("attempt_id").get_to(task.attempt_id);
+  return task;
+}
+
+json ToJson(const GoldTask& task) {
+  json existing = json::array();
+  for (const GoldFile& file : task.existing) {
+    existing.push_back({{"path", file.path},
+                        {"hour", file.hour},
+                        {"record_count", file.record_count},
+                        {"min_timestamp_us", file.min_timestamp_us},
+                        {"max_timestamp_us", file.max_timestamp_us}});
+  }
+  return {{"kind", "gold"},
+          {"inputs", ToJson(task.inputs)},
+          {"input_schema", json::parse(iceberg::SchemaToJson(task.input_schema))},
+          {"existing", existing},
+          {"output", ToJson(task.output)},
+          {"attempt_id", task.attempt_id},
+          {"memory_bytes", task.memory_bytes}};
+}
+GoldTask ReadGold(const json& value) {
+  GoldTask task;
+  task.inputs = ReadInputs(value.at("inputs"));
+  task.input_schema = ValueOrThrow(iceberg::ParseSchema(value.at("input_schema").dump()));
+  for (const json& file : value.at("existing")) {
+    task.existing.push_back({.path = file.at("path"),
+                             .hour = file.at("hour"),
+                             .record_count = file.at("record_count"),
+                             .min_timestamp_us = file.at("min_timestamp_us"),
+                             .max_timestamp_us = file.at("max_timestamp_us")});
+  }
+  task.output = ReadOutputTable(value.at("output"));
+  value.at("attempt_id").get_to(task.attempt_id);
+  value.at("memory_bytes").get_to(task.memory_bytes);
+  return task;
+}
+
+}  // namespace
+
+std::string TaskToJson(const Task& task) {
+  json object = std::visit([](const auto& one) { return ToJson(one); }, task);
+  object["version"] = kVersion;
+  return object.dump();
+}
+
+Result<Task> TaskFromJson(std::string_view text) {
+  try {
+    const json object = json::parse(text);
+    const int version = object.at("version");
+    if (version != kVersion) {
+      return Fail(ErrorKind::kUnsupported, "a task of version {}; this k2 knows version {}", version, kVersion);
+    }
+    const std::string kind = object.at("kind");
+    if (kind == "bronze") return ReadBronze(object);
+    if (kind == "silver") return ReadSilver(object);
+    if (kind == "gold") return ReadGold(object);
+    return Fail(ErrorKind::kInvalidArgument, "a task of unknown kind '{}': bronze, silver or gold", kind);
+  } catch (const std::exception& error) {
+    return Fail(ErrorKind::kInvalidArgument, "not a task: {}", error.what());
+  }
+}
+
+std::string TaskResultToJson(const TaskResult& result) {
+  json outputs = json::array();
+  for (const TableFiles& output : result.outputs) {
+    json files = json::array();
+    for (const iceberg::DataFile& file : output.files) files.push_back(DataFileToJson(file));
+    outputs.push_back({{"table", output.table}, {"files", files}});
+  }
+  const json object = {{"version", kVersion},
+                       {"outputs", outputs},
+                       {"rows_in", result.rows_in},
+                       {"rows_out", result.rows_out},
+                       {"rejected", result.rejected},
+                       {"duplicates", result.duplicates},
+                       {"identity_conflicts", result.identity_conflicts},
+                       {"end", ToJson(result.end)},
+                       {"counts",
+                        {{"frames", result.counts.frames},
+                         {"frames_skipped", result.counts.frames_skipped},
+                         {"frames_rejected", result.counts.frames_rejected},
+                         {"messages", result.counts.messages},
+                         {"bytes", result.counts.bytes}}},
+                       {"warning", result.warning}};
+  return object.dump();
+}
+
+Result<TaskResult> TaskResultFromJson(std::string_view text) {
+  try {
+    const json object = json::parse(text);
+    const int version = object.at("version");
+    if (version != kVersion) {
+      return Fail(ErrorKind::kUnsupported, "a task result of version {}; this k2 knows version {}", version, kVersion);
+    }
+    TaskResult result;
+    for (const json& output : object.at("outputs")) {
+      TableFiles files{.table = output.at("table"), .files = {}};
+      for (const json& file : output.at("files")) files.files.push_back(DataFileFromJson(file));
+      result.outputs.push_back(std::move(files));
+    }
+    object.at("rows_in").get_to(result.rows_in);
+    object.at("rows_out").get_to(result.rows_out);
+    object.at("rejected").get_to(result.rejected);
+    object.at("duplicates").get_to(result.duplicates);
+    object.at("identity_conflicts").get_to(result.identity_conflicts);
+    result.end = ReadPosition(object.at("end"));
+    const json& counts = object.at("counts");
+    counts.at("frames").get_to(result.counts.frames);
+    counts.at("frames_skipped").get_to(result.counts.frames_skipped);
+    counts.at("frames_rejected").get_to(result.counts.frames_rejected);
+    counts.at("messages").get_to(result.counts.messages);
+    counts.at("bytes").get_to(result.counts.bytes);
+    object.at("warning").get_to(result.warning);
+    return result;
+  } catch (const std::exception& error) {
+    return Fail(ErrorKind::kInvalidArgument, "not a task result: {}", error.what());
+  }
+}
+
+int64_t TableFiles::rows() const {
+  int64_t rows = 0;
+  for (const iceberg::DataFile& file : files) rows += file.record_count;
+  return rows;
+}
+
+const TableFiles* TaskResult::Find(std::string_view table) const {
+  for (const TableFiles& output : outputs) {
+    if (output.table == table) return &output;
+  }
+  return nullptr;
+}
+
+Result<TaskResult> RunTask(const Task& task, const TaskContext& context) {
+  if (const auto* bronze = std::get_if<BronzeTask>(&task)) return RunBronzeTask(*bronze, context);
+  if (const auto* silver = std::get_if<SilverTask>(&task)) return RunSilverTask(*silver, context);
+  return RunGoldTask(std::get<GoldTask>(task), context);
+}
+
+std::string DataFileLocation(const OutputTable& table, const std::vector<iceberg::Literal>& partition,
+                             const std::string& attempt_id, int32_t counter) {
+  std::string path = table.location + "/data";
+  for (size_t i = 0; i < partition.size() && i < table.spec.fields.size(); ++i) {
+    const iceberg::PartitionField& field = table.spec.fields[i];
+    const iceberg::NestedField* source = table.schema.FindById(field.source_id);
+    const auto transform = iceberg::Transform::Parse(field.transform);
+    if (source == nullptr || !transform) continue;
+    path += fmt::format("/{}={}", field.name, iceberg::PartitionValueText(*transform, source->type, partition[i]));
+  }
+  return fmt::format("{}/{}-{:05}.parquet", path, attempt_id, counter);
+}
+
+}  // namespace k2
