@@ -1,0 +1,380 @@
+#include "catalog/sqlite_catalog.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <mutex>
+#include <optional>
+
+#include "base/log.h"
+#include "base/time.h"
+#include "base/uuid.h"
+#include "catalog/metadata_files.h"
+#include "catalog/sqlite_db.h"
+#include "io/location.h"
+
+namespace k2 {
+namespace {
+
+constexpr std::string_view kDeleteAfterCommit = "write.metadata.delete-after-commit.enabled";
+constexpr std::string_view kPreviousVersionsMax = "write.metadata.previous-versions-max";
+
+// Iceberg's JdbcUtil, version 1 of the layout.
+constexpr const char* kCreateTables =
+    "CREATE TABLE IF NOT EXISTS iceberg_tables (catalog_name VARCHAR(255) NOT NULL, table_namespace VARCHAR(255) NOT "
+    "NULL, table_name VARCHAR(255) NOT NULL, metadata_location VARCHAR(1000), previous_metadata_location "
+    "VARCHAR(1000), iceberg_type VARCHAR(5), PRIMARY KEY (catalog_name, table_namespace, table_name))";
+constexpr const char* kCreateProperties =
+    "CREATE TABLE IF NOT EXISTS iceberg_namespace_properties (catalog_name VARCHAR(255) NOT NULL, namespace "
+    "VARCHAR(255) NOT NULL, property_key VARCHAR(255) NOT NULL, property_value VARCHAR(1000), PRIMARY KEY "
+    "(catalog_name, namespace, property_key))";
+
+Status CheckName(std::string_view what, std::string_view name) {
+  const bool odd = name.empty() || name.size() > 255 || name == "." || name == ".." || name.starts_with('.') ||
+                   name.ends_with('.') || name.find("..") != std::string_view::npos ||
+                   name.find_first_of("/?#\\") != std::string_view::npos;
+  if (odd) return Fail(ErrorKind::kInvalidArgument, "'{}' cannot be the name of a {}", name, what);
+  return {};
+}
+
+bool IsTrue(const iceberg::TableMetadata& metadata, std::string_view property) {
+  const auto found = metadata.properties.find(std::string(property));
+  return found != metadata.properties.end() && found->second == "true";
+}
+
+class SqliteCatalog : public Catalog {
+ public:
+  SqliteCatalog(std::string warehouse, std::string path, std::shared_ptr<FileIo> io, SqliteCatalogOptions options)
+      : warehouse_(std::move(warehouse)),
+        path_(std::move(path)),
+        io_(std::move(io)),
+        options_(std::move(options)),
+        cache_(io_) {}
+
+  Status Open();
+  Status CreateNamespaceIfMissing(const std::string& name_space) override;
+  Result<std::vector<std::string>> ListNamespaces() override;
+  Result<std::vector<TableName>> ListTables(const std::string& name_space) override;
+  Result<TableState> Load(const TableName& table) override;
+  Result<TableState> Create(const TableName& table, const CreateTableRequest& request) override;
+  CommitOutcome Commit(const TableName& table, const TableState& base,
+                       const std::vector<iceberg::TableRequirement>& requirements,
+                       const std::vector<iceberg::TableUpdate>& updates) override;
+  Status Drop(const TableName& table) override;
+  Status Rename(const TableName& from, const TableName& to) override;
+  [[nodiscard]] std::string Describe() const override { return "SQLite catalog " + path_; }
+
+ private:
+  // The swap's result: rows that were changed, or an error after which nothing was applied, or the doubt.
+  struct Swap {
+    std::optional<Unknown> unknown;
+    Status status;
+    int rows = 0;
+  };
+  Swap Transact(const std::string& sql, std::initializer_list<std::string_view> values);
+  Swap SwapPointer(const TableName& table, const std::string& from, const std::string& to);
+  Status Insert(const TableName& table, const std::string& metadata_location);
+  Result<std::optional<std::string>> Pointer(const TableName& table);
+  Result<bool> NamespaceExists(const std::string& name_space);
+  Result<bool> HasTypeColumn();
+  void DeleteOld(const iceberg::TableMetadata& metadata, const std::vector<std::string>& dropped);
+
+  [[nodiscard]] int64_t NowMs() const { return options_.now_ms ? options_.now_ms() : NowMicros() / 1'000; }
+  void Step(std::string_view step) const {
+    if (options_.on_step) options_.on_step(step);
+  }
+
+  const std::string warehouse_;  // URI
+  const std::string path_;
+  const std::shared_ptr<FileIo> io_;
+  const SqliteCatalogOptions options_;
+  std::mutex mutex_;  // guards what follows; not held while metadata is written
+  std::unique_ptr<SqliteDb> db_;
+  MetadataCache cache_;
+  bool has_type_column_ = true;  // version 1 of the layout
+  std::string only_tables_;      // condition that leaves views out
+};
+
+Status SqliteCatalog::Open() {
+  std::error_code error;
+  std::filesystem::create_directories(std::filesystem::path(path_).parent_path(), error);
+  if (error) {
+    const bool denied = error == std::errc::permission_denied || error == std::errc::read_only_file_system;
+    return Fail(denied ? ErrorKind::kPermission : ErrorKind::kIo, "cannot make the warehouse folder of {}: {}", path_,
+                error.message());
+  }
+  K2_ASSIGN(db_, SqliteDb::Open(path_, options_.busy_timeout_ms));
+  // Write-ahead log: one sync a commit, and readers of other processes never block a commit. FULL: a commit that was
+  // reported is on disk.
+  Status wal = db_->Run("PRAGMA journal_mode=WAL");
+  if (!wal && wal.error().kind != ErrorKind::kUnavailable) return wal;  // busy: it stays as it is, which is safe too
+  K2_TRY(db_->Run("PRAGMA synchronous=FULL"));
+  K2_ASSIGN(auto present, db_->Query("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN "
+                                     "('iceberg_tables', 'iceberg_namespace_properties')"));
+  K2_ASSIGN(const bool row, present.Step());
+  if (!row || present.Text(0) != "2") {
+    K2_TRY(db_->Run(kCreateTables));
+    K2_TRY(db_->Run(kCreateProperties));
+  }
+  K2_ASSIGN(has_type_column_, HasTypeColumn());
+  if (has_type_column_) only_tables_ = " AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL)";
+  return {};
+}
+
+Result<bool> SqliteCatalog::HasTypeColumn() {
+  K2_ASSIGN(auto columns,
+            db_->Query("SELECT count(*) FROM pragma_table_info('iceberg_tables') WHERE name = 'iceberg_type'"));
+  K2_ASSIGN(const bool row, columns.Step());
+  return row && columns.Text(0) == "1";
+}
+
+// One statement in one transaction. A failed COMMIT that SQLite says it did not do (busy, no space: the transaction is
+// rolled back from its log) is certain; any other may be on disk.
+SqliteCatalog::Swap SqliteCatalog::Transact(const std::string& sql, std::initializer_list<std::string_view> values) {
+  if (Status begun = db_->Run("BEGIN IMMEDIATE"); !begun) return {.status = begun};
+  if (Status changed = db_->Run(sql, values); !changed) {
+    db_->Rollback();
+    return {.status = changed};
+  }
+  const int rows = db_->rows_changed();
+  if (Status committed = db_->Run("COMMIT"); !committed) {
+    db_->Rollback();
+    const ErrorKind kind = committed.error().kind;
+    if (kind == ErrorKind::kUnavailable || kind == ErrorKind::kNoSpace) return {.status = committed};
+    return {.unknown = Unknown{{ErrorKind::kCommitUnknown, committed.error().message}}};
+  }
+  return {.rows = rows};
+}
+
+Result<bool> SqliteCatalog::NamespaceExists(const std::string& name_space) {
+  K2_ASSIGN(auto rows,
+            db_->Query("SELECT 1 FROM iceberg_namespace_properties WHERE catalog_name = ?1 AND namespace = ?2 "
+                       "UNION SELECT 1 FROM iceberg_tables WHERE catalog_name = ?1 AND table_namespace = ?2",
+                       {options_.catalog_name, name_space}));
+  return rows.Step();
+}
+
+Status SqliteCatalog::CreateNamespaceIfMissing(const std::string& name_space) {
+  K2_TRY(CheckName("namespace", name_space));
+  const std::lock_guard lock(mutex_);
+  K2_ASSIGN(const bool exists, NamespaceExists(name_space));
+  if (exists) return {};
+  return db_->Run(
+      "INSERT OR IGNORE INTO iceberg_namespace_properties (catalog_name, namespace, property_key, property_value) "
+      "VALUES "
+      "(?1, ?2, 'exists', 'true')",
+      {options_.catalog_name, name_space});
+}
+
+Result<std::vector<std::string>> SqliteCatalog::ListNamespaces() {
+  const std::lock_guard lock(mutex_);
+  K2_ASSIGN(auto rows,
+            db_->Query("SELECT namespace FROM iceberg_namespace_properties WHERE catalog_name = ?1 UNION SELECT "
+                       "table_namespace FROM iceberg_tables WHERE catalog_name = ?1 ORDER BY 1",
+                       {options_.catalog_name}));
+  std::vector<std::string> names;
+  while (true) {
+    K2_ASSIGN(const bool row, rows.Step());
+    if (!row) return names;
+    names.push_back(rows.Text(0).value_or(""));
+  }
+}
+
+Result<std::vector<TableName>> SqliteCatalog::ListTables(const std::string& name_space) {
+  const std::lock_guard lock(mutex_);
+  K2_ASSIGN(auto rows,
+            db_->Query("SELECT table_name FROM iceberg_tables WHERE catalog_name = ?1 AND table_namespace = ?2" +
+                           only_tables_ + " ORDER BY 1",
+                       {options_.catalog_name, name_space}));
+  std::vector<TableName> tables;
+  while (true) {
+    K2_ASSIGN(const bool row, rows.Step());
+    if (!row) return tables;
+    tables.push_back({name_space, rows.Text(0).value_or("")});
+  }
+}
+
+Result<std::optional<std::string>> SqliteCatalog::Pointer(const TableName& table) {
+  K2_ASSIGN(auto rows, db_->Query("SELECT metadata_location FROM iceberg_tables WHERE catalog_name = ?1 AND "
+                                  "table_namespace = ?2 AND table_name = ?3" +
+                                      only_tables_,
+                                  {options_.catalog_name, table.name_space, table.name}));
+  K2_ASSIGN(const bool row, rows.Step());
+  if (!row) return std::nullopt;
+  return rows.Text(0);
+}
+
+Result<TableState> SqliteCatalog::Load(const TableName& table) {
+  const std::lock_guard lock(mutex_);
+  // Twice: the file that the pointer named may be cleaned up by the commits of others before it is read.
+  for (int attempt = 0;; ++attempt) {
+    K2_ASSIGN(const auto location, Pointer(table));
+    if (!location) return Fail(ErrorKind::kNotFound, "table {} does not exist in {}", table.ToString(), Describe());
+    auto metadata = cache_.Get(*location);
+    if (metadata) return TableState{*location, *std::move(metadata)};
+    if (metadata.error().kind != ErrorKind::kNotFound || attempt == 3) {
+      return std::unexpected(metadata.error().With("table " + table.ToString()));
+    }
+  }
+}
+
+Status SqliteCatalog::Insert(const TableName& table, const std::string& metadata_location) {
+  const std::string sql =
+      has_type_column_ ? "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, metadata_location, "
+                         "previous_metadata_location, iceberg_type) VALUES (?1, ?2, ?3, ?4, NULL, 'TABLE')"
+                       : "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, metadata_location, "
+                         "previous_metadata_location) VALUES (?1, ?2, ?3, ?4, NULL)";
+  const Swap swap = Transact(sql, {options_.catalog_name, table.name_space, table.name, metadata_location});
+  if (swap.unknown) return std::unexpected(swap.unknown->error);
+  return swap.status;
+}
+
+Result<TableState> SqliteCatalog::Create(const TableName& table, const CreateTableRequest& request) {
+  K2_TRY(CheckName("table", table.name));
+  std::string location = request.location;
+  if (location.empty()) {
+    std::string folders = table.name_space;
+    std::replace(folders.begin(), folders.end(), '.', '/');
+    location = fmt::format("{}/{}/{}", warehouse_, folders, table.name);
+  }
+  const auto exists = [&] { return Fail(ErrorKind::kAlreadyExists, "table {} exists already", table.ToString()); };
+  {
+    const std::lock_guard lock(mutex_);
+    K2_ASSIGN(const bool has_namespace, NamespaceExists(table.name_space));
+    if (!has_namespace) return Fail(ErrorKind::kNotFound, "namespace {} does not exist", table.name_space);
+    K2_ASSIGN(const auto pointer, Pointer(table));
+    if (pointer) return exists();
+  }
+  auto properties = request.properties;
+  properties.emplace(kPreviousVersionsMax, "20");
+  properties.emplace(kDeleteAfterCommit, "true");
+  K2_ASSIGN(auto made, iceberg::NewTableMetadata(RandomUuid().ToString(), location, request.schema, request.spec,
+                                                 request.sort_order, properties, NowMs()));
+  auto metadata = std::make_shared<const iceberg::TableMetadata>(std::move(made));
+  const std::string file = NewMetadataLocation(*metadata, "");
+  K2_TRY(io_->WriteNew(file, iceberg::TableMetadataToJson(*metadata)));
+  Step("metadata-written");
+  Step("before-swap");
+  {
+    const std::lock_guard lock(mutex_);
+    if (const Status inserted = Insert(table, file); !inserted) {
+      if (inserted.error().kind != ErrorKind::kCommitUnknown) (void)io_->Delete(file);
+      if (inserted.error().kind == ErrorKind::kAlreadyExists) return exists();
+      return std::unexpected(inserted.error().With("create table " + table.ToString()));
+    }
+    cache_.Put(file, metadata);
+  }
+  Step("after-swap");
+  return TableState{file, metadata};
+}
+
+SqliteCatalog::Swap SqliteCatalog::SwapPointer(const TableName& table, const std::string& from, const std::string& to) {
+  const SwapFault fault = options_.swap_fault ? options_.swap_fault() : SwapFault::kNone;
+  const Unknown lost{{ErrorKind::kCommitUnknown, "the catalog's reply was lost"}};
+  if (fault == SwapFault::kRequestLost) return {.unknown = lost};
+  const std::lock_guard lock(mutex_);
+  Swap swap = Transact(
+      "UPDATE iceberg_tables SET metadata_location = ?1, previous_metadata_location = ?2 WHERE catalog_name = ?3 AND "
+      "table_namespace = ?4 AND table_name = ?5 AND metadata_location = ?2" +
+          only_tables_,
+      {to, from, options_.catalog_name, table.name_space, table.name});
+  if (fault == SwapFault::kReplyLost) swap.unknown = lost;
+  return swap;
+}
+
+CommitOutcome SqliteCatalog::Commit(const TableName& table, const TableState& base,
+                                    const std::vector<iceberg::TableRequirement>& requirements,
+                                    const std::vector<iceberg::TableUpdate>& updates) {
+  const Conflict moved{"table " + table.ToString() + " was changed since it was loaded"};
+  const auto refused = [&](const Error& error) -> CommitOutcome {
+    // Busy: nothing was applied and another try may go through.
+    if (error.kind == ErrorKind::kConflict || error.kind == ErrorKind::kUnavailable) return Conflict{error.message};
+    return Rejected{error.With("commit to " + table.ToString())};
+  };
+  if (const Status holds = iceberg::CheckRequirements(base.metadata.get(), requirements); !holds) {
+    return refused(holds.error());
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    const auto pointer = Pointer(table);
+    if (!pointer) return refused(pointer.error());
+    if (!*pointer) return Rejected{{ErrorKind::kNotFound, "table " + table.ToString() + " does not exist any more"}};
+    if (**pointer != base.metadata_location) return moved;
+  }
+  auto made = iceberg::ApplyUpdates(*base.metadata, updates, NowMs());
+  if (!made) return refused(made.error());
+  const auto dropped = iceberg::AddToMetadataLog(*made, base.metadata_location, base.metadata->last_updated_ms);
+  auto metadata = std::make_shared<const iceberg::TableMetadata>(*std::move(made));
+  const std::string file = NewMetadataLocation(*metadata, base.metadata_location);
+  if (const Status written = io_->WriteNew(file, iceberg::TableMetadataToJson(*metadata)); !written) {
+    return Rejected{written.error().With("commit to " + table.ToString())};
+  }
+  Step("metadata-written");
+  Step("before-swap");
+  const Swap swap = SwapPointer(table, base.metadata_location, file);
+  Step("after-swap");
+  if (swap.unknown) return *swap.unknown;
+  if (!swap.status || swap.rows != 1) {
+    (void)io_->Delete(file);
+    return swap.status ? moved : refused(swap.status.error());
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    cache_.Put(file, metadata);
+  }
+  DeleteOld(*metadata, dropped);
+  return Committed{{file, metadata}};
+}
+
+void SqliteCatalog::DeleteOld(const iceberg::TableMetadata& metadata, const std::vector<std::string>& dropped) {
+  if (!IsTrue(metadata, kDeleteAfterCommit)) return;
+  for (const std::string& file : dropped) {
+    if (const Status deleted = io_->Delete(file); !deleted) {
+      log::Warn("old table metadata stays", {{"file", file}, {"error", deleted.error().message}});
+    }
+  }
+}
+
+Status SqliteCatalog::Drop(const TableName& table) {
+  const std::lock_guard lock(mutex_);
+  const Swap swap = Transact(
+      "DELETE FROM iceberg_tables WHERE catalog_name = ?1 AND table_namespace = ?2 AND table_name = ?3" + only_tables_,
+      {options_.catalog_name, table.name_space, table.name});
+  if (swap.unknown) return std::unexpected(swap.unknown->error);
+  K2_TRY(swap.status);
+  if (swap.rows == 0) return Fail(ErrorKind::kNotFound, "table {} does not exist", table.ToString());
+  return {};
+}
+
+Status SqliteCatalog::Rename(const TableName& from, const TableName& to) {
+  K2_TRY(CheckName("table", to.name));
+  const std::lock_guard lock(mutex_);
+  K2_ASSIGN(const bool exists, NamespaceExists(to.name_space));
+  if (!exists) return Fail(ErrorKind::kNotFound, "namespace {} does not exist", to.name_space);
+  const Swap swap = Transact(
+      "UPDATE iceberg_tables SET table_namespace = ?1, table_name = ?2 WHERE catalog_name = ?3 AND table_namespace = "
+      "?4 "
+      "AND table_name = ?5" +
+          only_tables_,
+      {to.name_space, to.name, options_.catalog_name, from.name_space, from.name});
+  if (swap.unknown) return std::unexpected(swap.unknown->error);
+  if (!swap.status && swap.status.error().kind == ErrorKind::kAlreadyExists) {
+    return Fail(ErrorKind::kAlreadyExists, "table {} exists already", to.ToString());
+  }
+  K2_TRY(swap.status);
+  if (swap.rows == 0) return Fail(ErrorKind::kNotFound, "table {} does not exist", from.ToString());
+  return {};
+}
+
+}  // namespace
+
+Result<std::shared_ptr<Catalog>> OpenSqliteCatalog(const std::string& warehouse, std::shared_ptr<FileIo> io,
+                                                   SqliteCatalogOptions options) {
+  K2_ASSIGN(const std::string folder, LocalPath(warehouse));
+  K2_ASSIGN(std::string location, LocationOfPath(folder));
+  auto catalog =
+      std::make_shared<SqliteCatalog>(std::move(location), folder + "/catalog.db", std::move(io), std::move(options));
+  K2_TRY(catalog->Open());
+  return catalog;
+}
+
+}  // namespace k2
