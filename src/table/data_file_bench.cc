@@ -85,7 +85,8 @@ void WriteBronze(benchmark::State& state, const Variant& variant) {
 
 const BatchShape kDense{};
 const BatchShape kDictionaries{.dictionaries = true};
-const BatchShape kAllDictionaries{.dictionaries = true, .map_dictionaries = true};
+const BatchShape kAllDictionaries{.dictionaries = true, .key_dictionaries = true, .value_dictionaries = true};
+const BatchShape kKeyDictionaries{.dictionaries = true, .key_dictionaries = true};
 const BatchShape kNoMap{.dictionaries = true, .vendor_data = false};
 
 void Best(WriteOptions& options) {
@@ -109,83 +110,90 @@ std::vector<Variant> SilverVariants() {
       {"map-values-plain", kDictionaries, [](auto& o) { o.plain_fields = {1, 2, 19}; }},
       {"map-values-delta", kDictionaries, [](auto& o) { o.delta_fields = {19}; }},
       {"map-values-delta-length", kDictionaries, [](auto& o) { o.delta_length_fields = {19}; }},
-      {"best", kDictionaries, Best},
-      {"best-batch-8k", kDictionaries,
+      {"best", kKeyDictionaries, Best},
+      {"best-dense-keys", kDictionaries, Best},
+      {"best-values-dictionary", kKeyDictionaries,
+       [](auto& o) {
+         Best(o);
+         o.plain_fields = {1};
+       }},
+      {"best-no-map", kNoMap, Best},
+      {"best-batch-8k", kKeyDictionaries,
        [](auto& o) {
          Best(o);
          o.write_batch_rows = 8'192;
        }},
-      {"best-batch-20k", kDictionaries,
+      {"best-batch-20k", kKeyDictionaries,
        [](auto& o) {
          Best(o);
          o.write_batch_rows = 20'000;
        }},
-      {"best-page-rows-off", kDictionaries,
+      {"best-page-rows-off", kKeyDictionaries,
        [](auto& o) {
          Best(o);
          o.page_rows = 1 << 20;
        }},
-      {"best-page-256k", kDictionaries,
+      {"best-page-256k", kKeyDictionaries,
        [](auto& o) {
          Best(o);
          o.page_bytes = 256 << 10;
        }},
-      {"best-page-128k", kDictionaries,
+      {"best-page-128k", kKeyDictionaries,
        [](auto& o) {
          Best(o);
          o.page_bytes = 128 << 10;
        }},
-      {"best-page-v2", kDictionaries,
+      {"best-page-v2", kKeyDictionaries,
        [](auto& o) {
          Best(o);
          o.page_v2 = true;
        }},
-      {"best-page-index", kDictionaries,
+      {"best-page-index", kKeyDictionaries,
        [](auto& o) {
          Best(o);
          o.page_index = true;
        }},
-      {"best-checksums", kDictionaries,
+      {"best-checksums", kKeyDictionaries,
        [](auto& o) {
          Best(o);
          o.page_checksums = true;
        }},
-      {"best-bloom-id", kDictionaries,
+      {"best-bloom-id", kKeyDictionaries,
        [](auto& o) {
          Best(o);
          o.bloom_fields = {1};
        }},
-      {"best-no-stats-ids", kDictionaries,
+      {"best-no-stats-ids", kKeyDictionaries,
        [](auto& o) {
          Best(o);
          o.no_stats_fields = {1, 2};
        }},
-      {"best-no-stats", kDictionaries,
+      {"best-no-stats", kKeyDictionaries,
        [](auto& o) {
          Best(o);
          o.no_stats_fields = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
        }},
-      {"best-lz4", kDictionaries,
+      {"best-lz4", kKeyDictionaries,
        [](auto& o) {
          Best(o);
          o.codec = "lz4";
        }},
-      {"best-none", kDictionaries,
+      {"best-none", kKeyDictionaries,
        [](auto& o) {
          Best(o);
          o.codec = "none";
        }},
-      {"best-zstd--1", kDictionaries,
+      {"best-zstd--1", kKeyDictionaries,
        [](auto& o) {
          Best(o);
          o.level = -1;
        }},
-      {"best-zstd--5", kDictionaries,
+      {"best-zstd--5", kKeyDictionaries,
        [](auto& o) {
          Best(o);
          o.level = -5;
        }},
-      {"best-zstd-3", kDictionaries,
+      {"best-zstd-3", kKeyDictionaries,
        [](auto& o) {
          Best(o);
          o.level = 3;

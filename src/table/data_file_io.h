@@ -37,7 +37,7 @@ struct WriteOptions {
   iceberg::MetricsMode bounds;         // of the column bounds in the manifest
   int64_t page_bytes = 1 << 20;        // before compression
   int64_t page_rows = 20'000;          // and rows, whichever comes first
-  int64_t write_batch_rows = 1024;     // values between two looks at the page's size
+  int64_t write_batch_rows = 8'192;    // values between two looks at the page's size
   int64_t dictionary_bytes = 1 << 20;  // a larger dictionary goes over to plain encoding
   bool page_v2 = false;
   bool page_index = false;

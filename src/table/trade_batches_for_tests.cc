@@ -65,10 +65,10 @@ ArrayPtr Conditions(const BatchShape& shape) {
   return Finish(list);
 }
 
-template <typename StringBuilder>
+template <typename KeyBuilder, typename ValueBuilder>
 ArrayPtr VendorData(const BatchShape& shape) {
-  auto keys = std::make_shared<StringBuilder>();
-  auto values = std::make_shared<StringBuilder>();
+  auto keys = std::make_shared<KeyBuilder>();
+  auto values = std::make_shared<ValueBuilder>();
   arrow::MapBuilder map(arrow::default_memory_pool(), keys, values);
   for (int64_t i = 0; i < shape.rows; ++i) {
     const int64_t row = shape.first_row + i;
@@ -90,6 +90,13 @@ ArrayPtr VendorData(const BatchShape& shape) {
     add("is_best_match", "true");
   }
   return Finish(map);
+}
+
+ArrayPtr VendorDataOf(const BatchShape& shape) {
+  using Dense = arrow::StringBuilder;
+  using Dictionary = arrow::StringDictionary32Builder;
+  if (shape.value_dictionaries) return VendorData<Dictionary, Dictionary>(shape);
+  return shape.key_dictionaries ? VendorData<Dictionary, Dense>(shape) : VendorData<Dense, Dense>(shape);
 }
 
 }  // namespace
@@ -150,8 +157,7 @@ std::shared_ptr<arrow::RecordBatch> SilverBatchForTests(const BatchShape& shape)
       Numbers(shape, Timestamps(),
               [](int64_t row) { return TimeOf(row) + 80'000 + static_cast<int64_t>(Mix(row + 4) % 20'000); }),
       Finish(no_sequence),
-      shape.map_dictionaries ? VendorData<arrow::StringDictionary32Builder>(shape)
-                             : VendorData<arrow::StringBuilder>(shape),
+      VendorDataOf(shape),
       Numbers(shape, arrow::Date32Builder(), [](int64_t row) { return DayOfMicros(TimeOf(row)); })};
   arrow::FieldVector fields;
   const auto schema = ToArrowSchema(SilverSchemaForTests());
