@@ -43,10 +43,8 @@ struct Type {
   [[nodiscard]] bool IsPrimitive() const { return id != TypeId::kStruct && id != TypeId::kList && id != TypeId::kMap; }
   [[nodiscard]] std::string ToString() const;  // "decimal(18, 8)", "list<string>", as the specification writes them
 
-  static Type Primitive(TypeId id) { return {.id = id}; }
-  static Type Decimal(int32_t precision, int32_t scale) {
-    return {.id = TypeId::kDecimal, .precision = precision, .scale = scale};
-  }
+  static Type Primitive(TypeId id);
+  static Type Decimal(int32_t precision, int32_t scale);
   static Type List(int32_t element_id, bool element_required, Type element);
   static Type Map(int32_t key_id, Type key, int32_t value_id, bool value_required, Type value);
 };
@@ -61,6 +59,12 @@ struct NestedField {
   std::string write_default;
   bool operator==(const NestedField&) const = default;
 };
+
+// Here, since a Type can be made only where NestedField is whole.
+inline Type Type::Primitive(TypeId id) { return {.id = id}; }
+inline Type Type::Decimal(int32_t precision, int32_t scale) {
+  return {.id = TypeId::kDecimal, .precision = precision, .scale = scale};
+}
 
 struct Schema {
   int32_t schema_id = 0;

@@ -91,16 +91,31 @@ Status CheckRequirements(const TableMetadata* metadata, const std::vector<TableR
 
 // The metadata after the updates. `now_ms` is the wall clock: last-updated-ms never goes backwards (spec: readers
 // refuse logs out of order). Snapshot log, refs, last ids and sequence numbers are kept by the rules of the
-// specification; removing a snapshot drops the log entries before it. Errors: kInvalidArgument (an update that breaks a
-// rule).
+// specification; removing a snapshot drops the log entries before it. Schemas, specs and orders get their ids here,
+// whatever id they bring, and an equal one that is there already is taken instead. Errors: kInvalidArgument (an update
+// that breaks a rule), kUnsupported (a snapshot for a table of version 1).
 Result<TableMetadata> ApplyUpdates(TableMetadata metadata, const std::vector<TableUpdate>& updates, int64_t now_ms);
+
+// A new table without snapshots, of format version 2; field ids are taken as they are, partition field ids of 0 are
+// assigned. Errors as of ApplyUpdates.
+Result<TableMetadata> NewTableMetadata(const std::string& uuid, const std::string& location, const Schema& schema,
+                                       const PartitionSpec& spec, const SortOrder& order,
+                                       const std::map<std::string, std::string>& properties, int64_t now_ms);
+
+// Notes the metadata file that `metadata` replaces and when that one was written; keeps the newest
+// `write.metadata.previous-versions-max` (default 100, at least 1). The locations that fell out: they may be deleted
+// once the commit has won, if `write.metadata.delete-after-commit.enabled` says so.
+std::vector<std::string> AddToMetadataLog(TableMetadata& metadata, const std::string& previous_location,
+                                          int64_t previous_updated_ms);
 
 // JSON forms of the open API (rest-catalog-open-api.yaml): arrays of requirement and update objects.
 std::string RequirementsToJson(const std::vector<TableRequirement>& requirements);
 std::string UpdatesToJson(const std::vector<TableUpdate>& updates);
 
-// Which snapshots to expire on a branch's history: all but those that a ref names, the newest `min_to_keep`, and those
-// that are both younger than `max_age_ms` and among the newest `max_to_keep`.
+// Which snapshots to expire, oldest first: of main's history all but those that a ref names, the newest `min_to_keep`,
+// and those that are both younger than `max_age_ms` and among the newest `max_to_keep`. A retention that a branch's ref
+// carries goes before the policy's age and minimum. What another branch has committed since it left main is kept,
+// unless its ref carries a retention. Snapshots outside every branch are kept while they are younger than `max_age_ms`.
 struct HistoryPolicy {
   int64_t max_age_ms = 3'600'000;
   int32_t min_to_keep = 10;
