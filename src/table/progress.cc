@@ -1,0 +1,74 @@
+#include <algorithm>
+
+#include "table/progress_json.h"
+#include "table/table.h"
+
+namespace k2 {
+
+namespace {
+
+using iceberg::Snapshot;
+using iceberg::TableMetadata;
+
+// Main's history, walked from its head to the first snapshot that carries progress of this table.
+struct Walk {
+  std::optional<LayerProgress> progress;
+  std::vector<const Snapshot*> visited;  // newest first; the last one carries the progress, if any does
+  bool broken = false;                   // a parent is gone: expired
+};
+
+Result<Walk> WalkMain(const TableMetadata& metadata) {
+  Walk walk;
+  const Snapshot* snapshot = metadata.CurrentSnapshot();
+  while (snapshot != nullptr) {
+    if (walk.visited.size() == metadata.snapshots.size()) {
+      return Fail(ErrorKind::kInvalidData, "the parents of snapshot {} form a ring", snapshot->snapshot_id);
+    }
+    walk.visited.push_back(snapshot);
+    K2_ASSIGN(walk.progress, ProgressOf(*snapshot, metadata.table_uuid));
+    if (walk.progress || !snapshot->parent_snapshot_id) return walk;
+    snapshot = metadata.FindSnapshot(*snapshot->parent_snapshot_id);
+    walk.broken = snapshot == nullptr;
+  }
+  return walk;
+}
+
+// Is the tagged snapshot outside main's history? It is, when it was made after the oldest snapshot of the walk and the
+// walk did not meet it, or when the walk came to the very first snapshot.
+bool RolledAway(const Walk& walk, const Snapshot& tagged) {
+  if (std::ranges::find(walk.visited, &tagged) != walk.visited.end()) return false;
+  if (walk.visited.empty()) return true;
+  if (tagged.sequence_number > walk.visited.back()->sequence_number) return true;
+  return !walk.progress && !walk.broken;
+}
+
+}  // namespace
+
+Result<LayerProgress> ReadProgress(const TableMetadata& metadata) {
+  K2_ASSIGN(Walk walk, WalkMain(metadata));
+  const iceberg::SnapshotRef* tag = metadata.FindRef(kOffsetsTag);
+  const Snapshot* tagged = tag == nullptr ? nullptr : metadata.FindSnapshot(tag->snapshot_id);
+  std::optional<LayerProgress> at_tag;
+  if (tagged != nullptr) {
+    K2_ASSIGN(at_tag, ProgressOf(*tagged, metadata.table_uuid));
+  }
+  if (at_tag && RolledAway(walk, *tagged)) {
+    return Fail(ErrorKind::kOffsetMismatch,
+                "the branch main of {} was rolled back: snapshot {}, which holds the latest source offsets (tag "
+                "\"{}\"), is not in its history any more. Roll main forward to that snapshot to go on as before; or, "
+                "if the rollback was meant, look at `k2 offsets show` and set where to go on with `k2 offsets set "
+                "--accept-loss`",
+                metadata.location, tagged->snapshot_id, kOffsetsTag);
+  }
+  if (walk.progress) return std::move(*walk.progress);
+  if (at_tag) return std::move(*at_tag);
+  if (walk.broken) {
+    return Fail(ErrorKind::kOffsetMismatch,
+                "the source offsets of {} are lost: older snapshots were expired and the tag \"{}\" that kept them is "
+                "gone. Set where to go on with `k2 offsets set --accept-loss`",
+                metadata.location, kOffsetsTag);
+  }
+  return LayerProgress{};
+}
+
+}  // namespace k2

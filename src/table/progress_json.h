@@ -1,0 +1,33 @@
+// A layer's progress as the JSON document "k2.offsets" of a snapshot's summary (docs/source-offsets.md):
+//
+//   {"version":1,"table":"<uuid>","rules":1,
+//    "sources":[{"cluster":"c","topic":"t","id":"x","at":[[partition,next offset,leader epoch], …]}, …],
+//    "upstream":{"market_data.bronze_trades":["<uuid>",snapshot id], …}}
+//
+// A recording's entry of "at" goes on: [partition, next offset, leader epoch, next line, next byte, "line hash"].
+// "rules" is left out where it is 0, "sources" and "upstream" where they are empty. Every version keeps "version" and
+// "table" as they are.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "table/table.h"
+
+namespace k2 {
+
+inline constexpr std::string_view kOffsetsKey = "k2.offsets";  // of a snapshot's summary
+inline constexpr std::string_view kOffsetsTag = "k2-offsets";  // names the snapshot that holds the latest one
+inline constexpr int64_t kProgressVersion = 1;
+
+std::string ProgressToJson(const LayerProgress& progress, std::string_view table_uuid);
+
+// nullopt: the document speaks of another table (a table's metadata that was copied or registered anew). Errors:
+// kOffsetMismatch for a version that this K2 does not know, kInvalidData for a document that is broken.
+Result<std::optional<LayerProgress>> ParseProgress(std::string_view json, std::string_view table_uuid);
+
+// The progress that one snapshot carries for its table, nullopt when it carries none.
+Result<std::optional<LayerProgress>> ProgressOf(const iceberg::Snapshot& snapshot, std::string_view table_uuid);
+
+}  // namespace k2
