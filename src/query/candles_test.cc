@@ -25,10 +25,10 @@ TEST(DrawCandlesTest, DrawsBodiesAndWicks) {
   // Four rows of two half cells, prices 0 to 8. The first rises from 2 to 6 within 0 to 8, the second falls.
   const std::vector<Candle> candles = {{kStart, 2, 8, 0, 5.5, 10}, {kStart + kMinute, 5.5, 6, 2, 3, 5}};
   EXPECT_EQ(DrawCandles(candles, {.width = 40, .height = 6}),
-            "│  ┤ 7.00\n"
-            "┃╻ │\n"
+            "│╷ ┤ 7.00\n"
+            "┃╏ │\n"
             "┃╿ │\n"
-            "╵  ┤ 1.00\n"
+            "│  ┤ 1.00\n"
             "█▄ vol 10\n"
             "00:00\n");
 }
@@ -62,7 +62,7 @@ TEST(DrawCandlesTest, ColoursOnlyWhenAsked) {
   EXPECT_NE(coloured.find("\x1b[32m"), std::string::npos);
   EXPECT_NE(coloured.find("\x1b[31m"), std::string::npos);
   for (const auto& line : Lines(coloured)) {
-    if (line.find('\x1b') != std::string::npos) EXPECT_NE(line.find("\x1b[0m"), std::string::npos) << line;
+    EXPECT_EQ(line.find('\x1b') == std::string::npos, line.find("\x1b[0m") == std::string::npos) << line;
   }
 }
 

@@ -106,14 +106,23 @@ TEST_F(EngineTest, SaysWhatIsWrongWithTheSql) {
 
 TEST_F(EngineTest, OnlyReads) {
   const std::string target = folder_.File("target");
-  for (const std::string& sql :
-       {"COPY (SELECT 1) TO '" + target + "'", "COPY things TO '" + target + "' (FORMAT parquet)",
-        std::string("CREATE TABLE x AS SELECT 1"), std::string("INSERT INTO things VALUES (1)"),
-        std::string("DELETE FROM things"), "ATTACH '" + target + "' AS x", std::string("INSTALL httpfs"),
-        std::string("LOAD httpfs"), std::string("SET enable_external_access = true"),
-        "EXPLAIN ANALYZE COPY (SELECT 1) TO '" + target + "'", "SELECT * FROM read_csv('/etc/passwd')",
-        std::string("SELECT * FROM '/etc/passwd'"), "SELECT * FROM read_parquet('" + folder_.File("old.parquet") + "')",
-        std::string("SELECT * FROM read_text('k2data://etc/passwd')"), std::string("SELECT * FROM glob('/*')")}) {
+  const std::vector<std::string> statements = {"COPY (SELECT 1) TO '" + target + "'",
+                                               "COPY things TO '" + target + "' (FORMAT parquet)",
+                                               "CREATE TABLE x AS SELECT 1",
+                                               "INSERT INTO things VALUES (1)",
+                                               "DELETE FROM things",
+                                               "ATTACH '" + target + "' AS x",
+                                               "INSTALL httpfs",
+                                               "LOAD httpfs",
+                                               "SET enable_external_access = true",
+                                               "EXPLAIN ANALYZE COPY (SELECT 1) TO '" + target + "'",
+                                               "EXPLAIN ANALYZE COPY (SELECT 1) TO 'k2data:/(output)'",
+                                               "SELECT * FROM read_csv('/etc/passwd')",
+                                               "SELECT * FROM '/etc/passwd'",
+                                               "SELECT * FROM read_parquet('" + folder_.File("old.parquet") + "')",
+                                               "SELECT * FROM read_text('k2data://etc/passwd')",
+                                               "SELECT * FROM glob('/*')"};
+  for (const auto& sql : statements) {
     const auto result = engine_->Run(sql);
     if (result && sql.find("glob") != std::string::npos) {
       EXPECT_TRUE(result->rows.empty()) << sql;

@@ -83,6 +83,7 @@ Result<std::string> OhlcvSql(const OhlcvOptions& options) {
   }
   const int64_t shift = options.interval_micros % (7 * kMicrosPerDay) == 0 ? kWeekShift : 0;
   // nth: where a trade stands, as one number of 128 bits, for arg_min and arg_max: time above, sequence below.
+  // The division is DuckDB's, in doubles: the vwap is kept between low and high.
   const std::string sql = fmt::format(R"(WITH trades AS (
   SELECT (epoch_us(timestamp) - {0}) // {1} AS i, price, quantity,
          epoch_us(timestamp)::HUGEINT * 9223372036854775808 +
@@ -91,7 +92,9 @@ Result<std::string> OhlcvSql(const OhlcvOptions& options) {
 candles AS MATERIALIZED (
   SELECT i, arg_min(price, nth) AS open, max(price) AS high, min(price) AS low, arg_max(price, nth) AS close,
          sum(quantity) AS volume,
-         (sum(price::DECIMAL(19, 8) * quantity) / sum(quantity))::DECIMAL(18, 8) AS vwap, count(*) AS trades
+         greatest(min(price), least(max(price), (sum(price::DECIMAL(19, 8) * quantity) / sum(quantity))::DECIMAL(20, 8))
+                 )::DECIMAL(18, 8) AS vwap,
+         count(*) AS trades
   FROM trades GROUP BY i))",
                                       shift, options.interval_micros, Quoted(options.table, '"'), Where(options));
   if (options.fill) return sql + FilledTail(options, shift);

@@ -109,6 +109,24 @@ size_t FitWidths(std::vector<int>& widths, int limit) {
   return count;
 }
 
+constexpr size_t kRecordsMost = 3;  // rows that are turned on their side
+
+// A line for each column of each row: name and value.
+std::string Records(const std::vector<std::string>& names, const std::vector<std::vector<std::string>>& cells,
+                    int limit) {
+  int widest = 0;
+  for (const auto& name : names) widest = std::max(widest, DisplayWidth(name));
+  std::string out;
+  for (const auto& texts : cells) {
+    out += Repeat("─", limit) + "\n";
+    for (size_t i = 0; i < names.size(); ++i) {
+      out += names[i] + Repeat(" ", widest - DisplayWidth(names[i])) + " │ ";
+      out += Cut(texts[i], std::max(kNarrowest, limit - widest - 3)) + "\n";
+    }
+  }
+  return out + Repeat("─", limit) + "\n";
+}
+
 }  // namespace
 
 int DisplayWidth(std::string_view text) {
@@ -133,8 +151,13 @@ std::string FormatTable(const QueryResult& result, const TableStyle& style) {
       widths[i] = std::max(widths[i], DisplayWidth(texts.back()));
     }
   }
-  const size_t shown = FitWidths(widths, style.width);
+  size_t shown = FitWidths(widths, style.width);
   std::string out;
+  if (shown < columns && !cells.empty() && cells.size() <= kRecordsMost) {
+    out = Records(names, cells, style.width);
+    shown = 0;
+  }
+  const bool records = !out.empty();
   const auto rule = [&](std::string_view left, std::string_view middle, std::string_view right) {
     out += left;
     for (size_t i = 0; i < shown; ++i) {
@@ -166,7 +189,7 @@ std::string FormatTable(const QueryResult& result, const TableStyle& style) {
   const auto kept = static_cast<int64_t>(result.rows.size());
   out += fmt::format("{} row{}", result.row_count, result.row_count == 1 ? "" : "s");
   if (kept < result.row_count) out += fmt::format(", the first {} shown", kept);
-  if (shown < columns) {
+  if (shown < columns && !records) {
     out += fmt::format(", {} of {} columns shown (a wider terminal or --output json shows all)", shown, columns);
   }
   return out + "\n";

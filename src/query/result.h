@@ -31,8 +31,9 @@ struct TableStyle {
   bool footer = true;
 };
 
-// Draws a box around the rows; numbers to the right, NULL shown, cells cut with … where the width asks for it, columns
-// that do not fit left out and counted. Control characters are shown, not sent.
+// Draws a box around the rows; numbers to the right, NULL shown, cells cut with … where the width asks for it. Where
+// not all columns fit, up to three rows are drawn with a line for each column; of more rows, the columns that do not
+// fit are left out and counted. Control characters are shown, not sent.
 std::string FormatTable(const QueryResult& result, const TableStyle& style = {});
 
 // One JSON object, keys in column order; a name that comes twice gets _1, _2. Numbers as digits, exactly as DuckDB has

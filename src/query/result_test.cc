@@ -22,15 +22,29 @@ TEST(FormatTableTest, DrawsABox) {
             "2 rows\n");
 }
 
-TEST(FormatTableTest, KeepsToTheWidth) {
-  QueryResult wide{{}, {{}}, 1};
+QueryResult Wide(int64_t rows) {
+  QueryResult wide;
+  wide.row_count = rows;
+  wide.rows.resize(static_cast<size_t>(rows));
   for (int i = 0; i < 12; ++i) {
     wide.columns.push_back({"column", "VARCHAR", CellKind::kText});
-    wide.rows[0].emplace_back("0123456789012345678901234567890");
+    for (auto& row : wide.rows) row.emplace_back("0123456789012345678901234567890");
   }
+  return wide;
+}
+
+TEST(FormatTableTest, TurnsFewWideRowsOnTheirSide) {
+  const std::string text = FormatTable(Wide(1), {.width = 30});
+  EXPECT_NE(text.find("column │ 01234567890123456789…\n"), std::string::npos) << text;
+  EXPECT_EQ(text.find("shown"), std::string::npos) << text;
+  EXPECT_TRUE(text.ends_with("1 row\n")) << text;
+}
+
+TEST(FormatTableTest, KeepsToTheWidth) {
+  const QueryResult wide = Wide(4);
   const std::string text = FormatTable(wide, {.width = 60});
   size_t start = 0;
-  for (size_t end = text.find('\n'); start < text.rfind("1 row"); start = end + 1, end = text.find('\n', start)) {
+  for (size_t end = text.find('\n'); start < text.rfind("4 rows"); start = end + 1, end = text.find('\n', start)) {
     EXPECT_LE(DisplayWidth(text.substr(start, end - start)), 60);
   }
   EXPECT_NE(text.find("0123456…"), std::string::npos) << text;
