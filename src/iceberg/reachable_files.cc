@@ -45,21 +45,33 @@ class Expiry {
   }
 
   // A manifest that an expired and a remaining snapshot share is also in a remaining snapshot right below an expired
-  // one (or at the start of its chain), or in the expired one's nearest remaining ancestor.
+  // one (or at the start of its chain), or in the expired one's nearest remaining ancestor. Where that ancestor cannot
+  // be told, because the chain to it was broken by an earlier expiry, all that do not descend from the expired one
+  // count.
   Status KeepManifests() {
+    std::unordered_map<const Snapshot*, std::unordered_set<int64_t>> lines;
     std::unordered_set<const Snapshot*> nearest;
     for (const Snapshot& snapshot : before_.snapshots) {
+      if (IsExpired(snapshot.snapshot_id)) continue;
+      kept_lists_.insert(snapshot.manifest_list);
+      lines[&snapshot] = LineOf(snapshot);
+      remaining_lines_.insert(lines[&snapshot].begin(), lines[&snapshot].end());
       const Snapshot* parent = ParentOf(snapshot);
-      if (!IsExpired(snapshot.snapshot_id)) {
-        kept_lists_.insert(snapshot.manifest_list);
-        remaining_lines_.merge(LineOf(snapshot));
-        if (parent == nullptr || IsExpired(parent->snapshot_id)) nearest.insert(&snapshot);
+      if (parent == nullptr || IsExpired(parent->snapshot_id)) nearest.insert(&snapshot);
+    }
+    for (const Snapshot& snapshot : before_.snapshots) {
+      if (!IsExpired(snapshot.snapshot_id)) continue;
+      const Snapshot* parent = ParentOf(snapshot);
+      for (size_t steps = 0; parent != nullptr && IsExpired(parent->snapshot_id); ++steps) {
+        parent = steps < by_id_.size() ? ParentOf(*parent) : nullptr;
+      }
+      if (parent != nullptr) {
+        nearest.insert(parent);
         continue;
       }
-      for (size_t steps = 0; parent != nullptr && IsExpired(parent->snapshot_id) && steps < by_id_.size(); ++steps) {
-        parent = ParentOf(*parent);
+      for (const auto& [remaining, line] : lines) {
+        if (!line.contains(snapshot.snapshot_id)) nearest.insert(remaining);
       }
-      if (parent != nullptr && !IsExpired(parent->snapshot_id)) nearest.insert(parent);
     }
     for (const Snapshot* snapshot : nearest) {
       K2_ASSIGN(const std::vector<ManifestFile> manifests, ReadManifests(store_, *snapshot));
@@ -74,23 +86,19 @@ class Expiry {
     files_.manifest_lists.push_back(snapshot.manifest_list);
     const bool remains = remaining_lines_.contains(snapshot.snapshot_id);
     for (const ManifestFile& manifest : manifests) {
-      if (!kept_manifests_.contains(manifest.manifest_path) && seen_.insert(manifest.manifest_path).second) {
-        files_.manifests.push_back(manifest.manifest_path);
-      }
-      if (manifest.added_snapshot_id != snapshot.snapshot_id) continue;
-      // What it deleted goes; so does what it added, if no remaining snapshot descends from it (it was rolled back).
-      if (manifest.deleted_files_count != 0 || !remains)
-        K2_TRY(AddCandidates(snapshot.snapshot_id, manifest, !remains));
+      const bool kept = kept_manifests_.contains(manifest.manifest_path);
+      if (!kept && seen_.insert(manifest.manifest_path).second) files_.manifests.push_back(manifest.manifest_path);
+      // What it deleted goes; so does what it had, if no remaining snapshot descends from it (it was rolled back).
+      const bool deleted = manifest.added_snapshot_id == snapshot.snapshot_id && manifest.deleted_files_count != 0;
+      if (deleted || (!remains && !kept)) K2_TRY(AddCandidates(snapshot.snapshot_id, manifest, !remains && !kept));
     }
     return {};
   }
 
-  Status AddCandidates(int64_t snapshot_id, const ManifestFile& manifest, bool with_added) {
+  Status AddCandidates(int64_t snapshot_id, const ManifestFile& manifest, bool with_live) {
     K2_ASSIGN(const std::vector<ManifestEntry> entries, ReadEntries(store_, before_, manifest));
     for (const ManifestEntry& entry : entries) {
-      if (entry.snapshot_id != snapshot_id) continue;
-      const bool deleted = entry.status == EntryStatus::kDeleted;
-      if (deleted || (with_added && entry.status == EntryStatus::kAdded)) {
+      if (IsLive(entry) ? with_live : entry.snapshot_id == snapshot_id) {
         candidates_.try_emplace(entry.file.file_path, snapshot_id);
       }
     }

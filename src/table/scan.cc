@@ -1,0 +1,184 @@
+#include "table/scan.h"
+
+#include <algorithm>
+#include <ranges>
+
+#include "base/time.h"
+#include "iceberg/literal.h"
+#include "iceberg/manifest.h"
+#include "iceberg/snapshot_producer.h"
+#include "table/manifest_cache.h"
+
+namespace k2 {
+namespace {
+
+using iceberg::DataFile;
+using iceberg::FileContent;
+using iceberg::ManifestContent;
+using iceberg::ManifestEntry;
+using iceberg::ManifestFile;
+using iceberg::Snapshot;
+using iceberg::TableMetadata;
+
+// The column of a position delete file that names data files (spec, "Reserved Field IDs").
+constexpr int32_t kDeleteFilePathId = 2147483546;
+
+struct DeleteFile {
+  DataFile file;
+  int64_t sequence_number = 0;
+};
+
+bool SamePartition(const DataFile& left, const DataFile& right) {
+  return left.spec_id == right.spec_id && left.partition == right.partition;
+}
+
+// Do the bounds of a position delete file's paths, or the one file it names, leave this data file out?
+bool NamesOtherFiles(const DataFile& deletes, const DataFile& data) {
+  if (deletes.referenced_data_file) return *deletes.referenced_data_file != data.file_path;
+  const auto lower = deletes.lower_bounds.find(kDeleteFilePathId);
+  const auto upper = deletes.upper_bounds.find(kDeleteFilePathId);
+  // A bound may be cut short; a longer path that starts with it still lies within.
+  return (lower != deletes.lower_bounds.end() && data.file_path < lower->second) ||
+         (upper != deletes.upper_bounds.end() && data.file_path > upper->second &&
+          !data.file_path.starts_with(upper->second));
+}
+
+// Scan planning's rules for which delete files apply (spec, "Scan Planning").
+bool MayTouch(const TableMetadata& metadata, const DeleteFile& deletes, const ScanFile& data) {
+  if (deletes.file.content == FileContent::kEqualityDeletes) {
+    const iceberg::PartitionSpec* spec = metadata.FindSpec(deletes.file.spec_id);
+    const bool global = spec != nullptr && spec->fields.empty();
+    return data.sequence_number < deletes.sequence_number && (global || SamePartition(deletes.file, data.file));
+  }
+  return data.sequence_number <= deletes.sequence_number && SamePartition(deletes.file, data.file) &&
+         !NamesOtherFiles(deletes.file, data.file);
+}
+
+// Row-level deletes are never ignored: what they may touch is not read at all.
+Status RefuseDeletes(FileIo& io, const TableMetadata& metadata, const std::vector<ManifestFile>& manifests,
+                     const std::vector<ScanFile>& files) {
+  for (const ManifestFile& manifest : manifests) {
+    if (manifest.content != ManifestContent::kDeletes || !iceberg::MayHaveLiveFiles(manifest)) continue;
+    K2_ASSIGN(const auto entries, ManifestCache::Shared().EntriesOf(io, metadata, manifest));
+    for (const ManifestEntry& entry : *entries) {
+      if (!iceberg::IsLive(entry)) continue;
+      const DeleteFile deletes{entry.file, *entry.sequence_number};
+      const auto touched =
+          std::ranges::find_if(files, [&](const ScanFile& data) { return MayTouch(metadata, deletes, data); });
+      if (touched == files.end()) continue;
+      return Fail(
+          ErrorKind::kUnsupported,
+          "table {}: the delete file {} removes rows of {}, and k2 does not apply row-level deletes; rewrite the "
+          "table's data files with the engine that wrote them",
+          metadata.location, deletes.file.file_path, touched->file.file_path);
+    }
+  }
+  return {};
+}
+
+Result<const Snapshot*> SnapshotOf(const TableMetadata& metadata, int64_t snapshot_id) {
+  const Snapshot* snapshot = metadata.FindSnapshot(snapshot_id);
+  if (snapshot != nullptr) return snapshot;
+  return Fail(ErrorKind::kNotFound, "table {} has no snapshot {}: it never had, or it is expired", metadata.location,
+              snapshot_id);
+}
+
+bool HasOurKey(const Snapshot& snapshot) { return snapshot.summary.contains(iceberg::kCommitIdKey); }
+
+// The data files that this very snapshot added.
+Status AppendAdded(FileIo& io, const TableMetadata& metadata, const Snapshot& snapshot, std::vector<ScanFile>& files) {
+  K2_ASSIGN(const auto manifests, ManifestCache::Shared().ListOf(io, snapshot));
+  for (const ManifestFile& manifest : *manifests) {
+    if (manifest.content != ManifestContent::kData || manifest.added_snapshot_id != snapshot.snapshot_id ||
+        manifest.added_files_count == 0) {
+      continue;
+    }
+    K2_ASSIGN(const auto entries, ManifestCache::Shared().EntriesOf(io, metadata, manifest));
+    for (const ManifestEntry& entry : *entries) {
+      if (entry.status != iceberg::EntryStatus::kAdded || entry.snapshot_id != snapshot.snapshot_id) continue;
+      files.push_back({entry.file, *entry.sequence_number, *entry.snapshot_id});
+    }
+  }
+  return {};
+}
+
+// Snapshots after `from` up to `to`, newest first; nullopt when the chain does not reach `from`.
+std::optional<std::vector<const Snapshot*>> ChainBetween(const TableMetadata& metadata, std::optional<int64_t> from,
+                                                         const Snapshot& to) {
+  std::vector<const Snapshot*> chain;
+  for (const Snapshot* at = &to; chain.size() <= metadata.snapshots.size();) {
+    if (from == at->snapshot_id) return chain;
+    chain.push_back(at);
+    if (!at->parent_snapshot_id) break;
+    if (from == at->parent_snapshot_id) return chain;  // itself expired, but its children are all here
+    at = metadata.FindSnapshot(*at->parent_snapshot_id);
+    if (at == nullptr) return std::nullopt;
+  }
+  if (from || chain.size() > metadata.snapshots.size()) return std::nullopt;
+  return chain;
+}
+
+}  // namespace
+
+Result<std::vector<ScanFile>> PlanScan(FileIo& io, const TableMetadata& metadata, int64_t snapshot_id,
+                                       const std::vector<ColumnPredicate>& conjuncts) {
+  K2_ASSIGN(const Snapshot* snapshot, SnapshotOf(metadata, snapshot_id));
+  K2_ASSIGN(const auto manifests, ManifestCache::Shared().ListOf(io, *snapshot));
+  const iceberg::Pruner pruner(metadata, conjuncts);
+  std::vector<ScanFile> files;
+  for (const ManifestFile& manifest : *manifests) {
+    if (manifest.content != ManifestContent::kData || !iceberg::MayHaveLiveFiles(manifest) ||
+        !pruner.ManifestMayMatch(manifest)) {
+      continue;
+    }
+    K2_ASSIGN(const auto entries, ManifestCache::Shared().EntriesOf(io, metadata, manifest));
+    for (const ManifestEntry& entry : *entries) {
+      if (!iceberg::IsLive(entry) || !pruner.FileMayMatch(entry.file)) continue;
+      files.push_back({entry.file, *entry.sequence_number, *entry.snapshot_id});
+    }
+  }
+  K2_TRY(RefuseDeletes(io, metadata, *manifests, files));
+  return files;
+}
+
+Result<int64_t> SnapshotAsOf(const TableMetadata& metadata, int64_t timestamp_ms) {
+  const iceberg::SnapshotLogEntry* found = nullptr;
+  const iceberg::SnapshotLogEntry* oldest = nullptr;
+  for (const iceberg::SnapshotLogEntry& entry : metadata.snapshot_log) {
+    if (metadata.FindSnapshot(entry.snapshot_id) == nullptr) continue;
+    if (oldest == nullptr) oldest = &entry;
+    if (entry.timestamp_ms <= timestamp_ms) found = &entry;
+  }
+  if (found != nullptr) return found->snapshot_id;
+  if (oldest == nullptr) return Fail(ErrorKind::kNotFound, "table {} has no snapshot yet", metadata.location);
+  return Fail(ErrorKind::kNotFound, "table {} has no snapshot as old as {}: the oldest is {} of {}", metadata.location,
+              FormatTimestamp(timestamp_ms * 1000), oldest->snapshot_id, FormatTimestamp(oldest->timestamp_ms * 1000));
+}
+
+Result<Increment> PlanIncrement(FileIo& io, const TableMetadata& metadata, std::optional<int64_t> from_snapshot,
+                                int64_t to_snapshot) {
+  K2_ASSIGN(const Snapshot* to, SnapshotOf(metadata, to_snapshot));
+  const auto chain = ChainBetween(metadata, from_snapshot, *to);
+  Increment increment;
+  if (!chain) {
+    increment.complete = false;
+    return increment;
+  }
+  for (const Snapshot* snapshot : std::views::reverse(*chain)) {
+    if (snapshot->operation == "replace" || snapshot->operation == "delete") continue;
+    if (snapshot->operation != "append" && !HasOurKey(*snapshot)) {
+      return Fail(
+          ErrorKind::kOffsetMismatch,
+          "table {}: snapshot {} (operation \"{}\") changed rows and was not made by k2: a layer that reads the "
+          "table cannot tell which rows are new",
+          metadata.location, snapshot->snapshot_id, snapshot->operation);
+    }
+    K2_TRY(AppendAdded(io, metadata, *snapshot, increment.files));
+  }
+  if (increment.files.empty()) return increment;
+  K2_ASSIGN(const auto manifests, ManifestCache::Shared().ListOf(io, *to));
+  K2_TRY(RefuseDeletes(io, metadata, *manifests, increment.files));
+  return increment;
+}
+
+}  // namespace k2
