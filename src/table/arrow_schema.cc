@@ -118,6 +118,9 @@ Status CheckArray(const arrow::Array& array, const NestedField& field) {
       const auto& structs = static_cast<const arrow::StructArray&>(array);
       if (structs.num_fields() != static_cast<int>(field.type.fields.size())) return wrong_type();
       for (int i = 0; i < structs.num_fields(); ++i) {
+        if (structs.struct_type()->field(i)->name() != field.type.fields[static_cast<size_t>(i)].name) {
+          return wrong_type();
+        }
         K2_TRY(CheckArray(*structs.field(i), field.type.fields[static_cast<size_t>(i)]));
       }
       return {};

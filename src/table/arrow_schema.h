@@ -33,7 +33,7 @@ struct ParquetLeaf {
 std::vector<ParquetLeaf> ParquetLeaves(const iceberg::Schema& schema);
 
 // Is the array what a column of this field may hold? Dictionaries stand for their value type, at any depth; names of
-// nested fields don't matter; a required field has no null. Error kInvalidData says which field is wrong.
+// elements, keys and values don't matter; a required field has no null. Error kInvalidData says which field is wrong.
 Status CheckArray(const arrow::Array& array, const iceberg::NestedField& field);
 
 // Appends to `counts` the number of values of each leaf that are there: not null themselves, nor below a null or an

@@ -36,7 +36,9 @@ template <typename Function>
 Status Guard(const std::string& location, const Function& function) {
   const auto as_error = [&](const arrow::Status& status) {
     Error error = ArrowError(status, "read data file " + location);
-    return error.kind == ErrorKind::kInvalidData ? Unreadable(location, status.message()) : error;
+    // Parquet's own complaints arrive as IOErrors too; the file system's carry a detail.
+    const bool about_bytes = error.kind == ErrorKind::kInvalidData || (status.IsIOError() && !status.detail());
+    return about_bytes ? Unreadable(location, status.message()) : error;
   };
   try {
     const arrow::Status status = function();

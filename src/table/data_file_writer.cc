@@ -100,7 +100,9 @@ class ParquetDataFileWriter : public DataFileWriter {
         options_(options),
         leaves_(ParquetLeaves(schema)),
         present_(leaves_.size(), 0),
-        file_(std::move(file)) {}
+        file_(std::move(file)) {
+    for (const ParquetLeaf& leaf : leaves_) leaf_ids_.push_back(leaf.field_id);
+  }
 
   ~ParquetDataFileWriter() override {
     if (!finished_) Abandon();
@@ -216,21 +218,22 @@ class ParquetDataFileWriter : public DataFileWriter {
   }
 
   // Batches may differ in which columns are dictionaries and in what these hold. Parquet's writer takes one dictionary
-  // a column chunk as it is, and gives up on dictionary encoding at the second one.
-  static arrow::Result<std::shared_ptr<arrow::ChunkedArray>> OneKind(arrow::ArrayVector chunks,
-                                                                     const iceberg::NestedField& field) {
-    const auto& type = chunks[0]->type();
-    const bool same =
-        std::all_of(chunks.begin(), chunks.end(), [&](const auto& chunk) { return chunk->type()->Equals(*type); });
-    if (!same) {
+  // a column chunk as it is, and gives up on dictionary encoding at the second one. It also takes what may be null
+  // below lists and maps from the array, not from the file's schema, so those get the schema's types first.
+  arrow::Result<std::shared_ptr<arrow::ChunkedArray>> OneKind(arrow::ArrayVector chunks,
+                                                              const iceberg::NestedField& field) const {
+    const auto adapt = [&](const std::vector<int32_t>& keep_dictionary) -> arrow::Status {
       for (auto& chunk : chunks) {
-        auto plain = AdaptArray(chunk, field, {});
-        if (!plain) return arrow::Status::Invalid(plain.error().message);
-        chunk = *std::move(plain);
+        auto adapted = AdaptArray(chunk, field, keep_dictionary);
+        if (!adapted) return arrow::Status::Invalid(adapted.error().message);
+        chunk = *std::move(adapted);
       }
-      return std::make_shared<arrow::ChunkedArray>(std::move(chunks), ToArrowType(field.type));
-    }
-    auto column = std::make_shared<arrow::ChunkedArray>(std::move(chunks), type);
+      return arrow::Status::OK();
+    };
+    if (!field.type.IsPrimitive()) ARROW_RETURN_NOT_OK(adapt(leaf_ids_));
+    const auto same_type = [&](const auto& chunk) { return chunk->type()->Equals(*chunks[0]->type()); };
+    if (!std::all_of(chunks.begin(), chunks.end(), same_type)) ARROW_RETURN_NOT_OK(adapt({}));
+    auto column = std::make_shared<arrow::ChunkedArray>(std::move(chunks));
     if (column->num_chunks() == 1) return column;
     return arrow::DictionaryUnifier::UnifyChunkedArray(column, arrow::default_memory_pool());
   }
@@ -287,6 +290,7 @@ class ParquetDataFileWriter : public DataFileWriter {
   iceberg::Schema schema_;
   WriteOptions options_;
   std::vector<ParquetLeaf> leaves_;
+  std::vector<int32_t> leaf_ids_;
   std::vector<int64_t> present_;  // values that are there, by leaf
   iceberg::DataFile file_;
   std::shared_ptr<arrow::io::OutputStream> sink_;
