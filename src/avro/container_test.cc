@@ -132,7 +132,7 @@ TEST(AvroContainer, RefusesEveryCutAndSurvivesEveryFlip) {
     }
     EXPECT_LT(whole, 10U);
     for (size_t i = 0; i < file.size(); ++i) {
-      for (const char flip : {'\x01', '\x80', '\xff'}) {
+      for (const char flip : {'\x01', '\xff'}) {
         file[i] = static_cast<char>(file[i] ^ flip);
         (void)ReadAll(file);
         file[i] = static_cast<char>(file[i] ^ flip);

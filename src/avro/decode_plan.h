@@ -133,47 +133,169 @@ inline Outcome ReadBlock(BinaryReader& reader, int64_t& count) {
   return ReadBlock(reader, count, byte_size);
 }
 
+// Where a run stands; one function an instruction that reads.
 template <typename Sink>
-Outcome ReadBytesItems(BinaryReader& reader, uint16_t slot, uint16_t item_slot, Sink& sink) {
-  sink.BeginItems(slot);
-  while (true) {
-    int64_t count = 0;
-    if (const Outcome outcome = ReadBlock(reader, count); outcome != Outcome::kOk) [[unlikely]]
-      return outcome;
-    if (count == 0) return Outcome::kOk;
-    for (; count > 0; --count) {
-      std::string_view item;
-      if (const Outcome outcome = ReadBytes(reader, item); outcome != Outcome::kOk) [[unlikely]]
-        return outcome;
-      sink.Bytes(item_slot, item);
-    }
-  }
-}
+class Runner {
+ public:
+  Runner(std::string_view message, const int32_t* tables, Sink& sink) : reader(message), tables_(tables), sink_(sink) {}
 
-template <typename Sink>
-Outcome ReadBytesEntries(BinaryReader& reader, uint16_t slot, uint16_t value_slot, Sink& sink) {
-  sink.BeginItems(slot);
-  while (true) {
-    int64_t count = 0;
-    if (const Outcome outcome = ReadBlock(reader, count); outcome != Outcome::kOk) [[unlikely]]
+  BinaryReader reader;
+
+  [[gnu::always_inline]] Outcome Long(int64_t& value) {
+    if (reader.ReadLong(value)) [[likely]]
+      return Outcome::kOk;
+    return LongFailure(reader);
+  }
+  [[gnu::always_inline]] Outcome Long(uint16_t slot) {
+    int64_t value = 0;
+    const Outcome outcome = Long(value);
+    if (outcome == Outcome::kOk) [[likely]]
+      sink_.Long(slot, value);
+    return outcome;
+  }
+  [[gnu::always_inline]] Outcome Bytes(uint16_t slot) {
+    std::string_view value;
+    const Outcome outcome = ReadBytes(reader, value);
+    if (outcome == Outcome::kOk) [[likely]]
+      sink_.Bytes(slot, value);
+    return outcome;
+  }
+  [[gnu::always_inline]] Outcome Enum(const Instruction& at) {
+    int64_t index = 0;
+    if (const Outcome outcome = Long(index); outcome != Outcome::kOk) [[unlikely]]
       return outcome;
-    if (count == 0) return Outcome::kOk;
-    for (; count > 0; --count) {
-      std::string_view key;
-      std::string_view value;
-      if (const Outcome outcome = ReadBytes(reader, key); outcome != Outcome::kOk) [[unlikely]]
+    const int32_t* table = tables_ + at.arg;
+    if (index < 0 || index >= table[0]) [[unlikely]]
+      return Outcome::kMalformed;
+    if (table[index + 1] < 0) [[unlikely]]
+      return Outcome::kUnresolvable;
+    sink_.Symbol(at.slot, table[index + 1]);
+    return Outcome::kOk;
+  }
+  // Whether it is null.
+  [[gnu::always_inline]] Outcome Optional(const Instruction& at, bool& null) {
+    int64_t index = 0;
+    if (const Outcome outcome = Long(index); outcome != Outcome::kOk) [[unlikely]]
+      return outcome;
+    if (static_cast<uint64_t>(index) > 1) [[unlikely]]
+      return Outcome::kMalformed;
+    null = index == at.arg;
+    if (null) sink_.Null(at.slot);
+    return Outcome::kOk;
+  }
+
+  Outcome Boolean(uint16_t slot) {
+    bool value = false;
+    if (!reader.ReadBoolean(value)) return reader.AtEnd() ? Outcome::kTruncated : Outcome::kMalformed;
+    sink_.Boolean(slot, value);
+    return Outcome::kOk;
+  }
+  Outcome Int(uint16_t slot) {
+    int64_t value = 0;
+    if (const Outcome outcome = Long(value); outcome != Outcome::kOk) return outcome;
+    if (value != static_cast<int32_t>(value)) return Outcome::kMalformed;
+    sink_.Long(slot, value);
+    return Outcome::kOk;
+  }
+  Outcome Float(uint16_t slot) {
+    float value = 0;
+    if (!reader.ReadFloat(value)) return Outcome::kTruncated;
+    sink_.Double(slot, static_cast<double>(value));
+    return Outcome::kOk;
+  }
+  Outcome Double(uint16_t slot) {
+    double value = 0;
+    if (!reader.ReadDouble(value)) return Outcome::kTruncated;
+    sink_.Double(slot, value);
+    return Outcome::kOk;
+  }
+  Outcome LongAsDouble(const Instruction& at) {
+    int64_t value = 0;
+    if (const Outcome outcome = Long(value); outcome != Outcome::kOk) return outcome;
+    const bool narrow = at.op == Op::kLongAsFloat;
+    sink_.Double(at.slot, narrow ? static_cast<double>(static_cast<float>(value)) : static_cast<double>(value));
+    return Outcome::kOk;
+  }
+  Outcome Fixed(const Instruction& at) {
+    std::string_view value;
+    if (!reader.ReadFixed(at.arg, value)) return Outcome::kTruncated;
+    sink_.Bytes(at.slot, value);
+    return Outcome::kOk;
+  }
+  // The place of the branch's code.
+  Outcome Union(const Instruction& at, int32_t& target) {
+    int64_t index = 0;
+    if (const Outcome outcome = Long(index); outcome != Outcome::kOk) return outcome;
+    const int32_t* table = tables_ + at.arg;
+    if (index < 0 || index >= table[0]) return Outcome::kMalformed;
+    target = table[index + 1];
+    return Outcome::kOk;
+  }
+  void BeginItems(uint16_t slot) {
+    sink_.BeginItems(slot);
+    counts_[loops_++] = 0;
+  }
+  // Whether there is another item; its key is read then.
+  Outcome NextItem(const Instruction& at, bool& more) {
+    int64_t& count = counts_[loops_ - 1];
+    if (count == 0) {
+      if (const Outcome outcome = ReadBlock(reader, count); outcome != Outcome::kOk) return outcome;
+    }
+    more = count > 0;
+    if (!more) {
+      --loops_;
+      return Outcome::kOk;
+    }
+    --count;
+    if (at.op == Op::kNextItem) return Outcome::kOk;
+    std::string_view key;
+    const Outcome outcome = ReadBytes(reader, key);
+    if (outcome == Outcome::kOk) sink_.Key(at.slot, key);
+    return outcome;
+  }
+  // A whole array or map of bytes or strings.
+  template <bool kMap>
+  Outcome BytesItems(const Instruction& at) {
+    sink_.BeginItems(at.slot);
+    const auto item_slot = static_cast<uint16_t>(at.arg);
+    while (true) {
+      int64_t count = 0;
+      if (const Outcome outcome = ReadBlock(reader, count); outcome != Outcome::kOk) [[unlikely]]
         return outcome;
-      if (const Outcome outcome = ReadBytes(reader, value); outcome != Outcome::kOk) [[unlikely]]
-        return outcome;
-      if constexpr (requires { sink.Entry(slot, key, value); }) {
-        sink.Entry(slot, key, value);
-      } else {
-        sink.Key(slot, key);
-        sink.Bytes(value_slot, value);
+      if (count == 0) return Outcome::kOk;
+      for (; count > 0; --count) {
+        std::string_view key;
+        std::string_view value;
+        if constexpr (kMap) {
+          if (const Outcome outcome = ReadBytes(reader, key); outcome != Outcome::kOk) [[unlikely]]
+            return outcome;
+        }
+        if (const Outcome outcome = ReadBytes(reader, value); outcome != Outcome::kOk) [[unlikely]]
+          return outcome;
+        if constexpr (kMap && requires(Sink& sink) { sink.Entry(at.slot, key, value); }) {
+          sink_.Entry(at.slot, key, value);
+        } else {
+          if constexpr (kMap) sink_.Key(at.slot, key);
+          sink_.Bytes(item_slot, value);
+        }
       }
     }
   }
-}
+  Outcome SkipLong() {
+    int64_t value = 0;
+    return Long(value);
+  }
+  Outcome SkipBytes() {
+    std::string_view value;
+    return ReadBytes(reader, value);
+  }
+
+ private:
+  const int32_t* tables_;
+  Sink& sink_;
+  std::array<int64_t, kMaxPlanLoops> counts_;  // items left in the block of each loop
+  size_t loops_ = 0;
+};
 
 }  // namespace plan_internal
 
@@ -186,199 +308,67 @@ Outcome ReadBytesEntries(BinaryReader& reader, uint16_t slot, uint16_t value_slo
 // map's values are bytes or strings. When the result is not kOk the sink has got a part of the message.
 template <typename Sink>
 RunResult Run(const DecodePlan& plan, std::string_view message, Sink& sink) {
-  using namespace plan_internal;  // NOLINT(google-build-using-namespace)
-  BinaryReader reader(message);
+  plan_internal::Runner<Sink> run(message, plan.tables_.data(), sink);
   BinaryReader suspended;  // the message, while a constant is read
-  std::array<int64_t, kMaxPlanLoops> counts;
-  size_t loops = 0;
   const Instruction* const code = plan.code_.data();
-  const int32_t* const tables = plan.tables_.data();
   const Instruction* at = code;
-  Outcome outcome = Outcome::kOk;
-
-  const auto read_long = [&](int64_t& value) __attribute__((always_inline)) {
-    if (reader.ReadLong(value)) [[likely]]
-      return true;
-    outcome = LongFailure(reader);
-    return false;
-  };
-  const auto failed = [&] {
-    return RunResult{outcome, at->slot, static_cast<size_t>(reader.position() - message.data())};
-  };
-
   while (true) {
+    Outcome outcome = Outcome::kOk;
+    const Instruction* next = at + 1;
     switch (at->op) {
       case Op::kNull: sink.Null(at->slot); break;
-      case Op::kBoolean: {
-        bool value = false;
-        if (!reader.ReadBoolean(value)) {
-          outcome = reader.AtEnd() ? Outcome::kTruncated : Outcome::kMalformed;
-          return failed();
-        }
-        sink.Boolean(at->slot, value);
-        break;
-      }
-      case Op::kInt: {
-        int64_t value = 0;
-        if (!read_long(value)) return failed();
-        if (value != static_cast<int32_t>(value)) [[unlikely]] {
-          outcome = Outcome::kMalformed;
-          return failed();
-        }
-        sink.Long(at->slot, value);
-        break;
-      }
-      case Op::kLong: {
-        int64_t value = 0;
-        if (!read_long(value)) [[unlikely]]
-          return failed();
-        sink.Long(at->slot, value);
-        break;
-      }
-      case Op::kFloat: {
-        float value = 0;
-        outcome = Outcome::kTruncated;
-        if (!reader.ReadFloat(value)) return failed();
-        sink.Double(at->slot, static_cast<double>(value));
-        break;
-      }
-      case Op::kDouble: {
-        double value = 0;
-        outcome = Outcome::kTruncated;
-        if (!reader.ReadDouble(value)) return failed();
-        sink.Double(at->slot, value);
-        break;
-      }
+      case Op::kBoolean: outcome = run.Boolean(at->slot); break;
+      case Op::kInt: outcome = run.Int(at->slot); break;
+      case Op::kLong: outcome = run.Long(at->slot); break;
+      case Op::kFloat: outcome = run.Float(at->slot); break;
+      case Op::kDouble: outcome = run.Double(at->slot); break;
       case Op::kLongAsFloat:
-      case Op::kLongAsDouble: {
-        int64_t value = 0;
-        if (!read_long(value)) return failed();
-        sink.Double(at->slot, at->op == Op::kLongAsFloat ? static_cast<double>(static_cast<float>(value))
-                                                         : static_cast<double>(value));
-        break;
-      }
-      case Op::kBytes: {
-        std::string_view value;
-        outcome = ReadBytes(reader, value);
-        if (outcome != Outcome::kOk) [[unlikely]]
-          return failed();
-        sink.Bytes(at->slot, value);
-        break;
-      }
-      case Op::kFixed: {
-        std::string_view value;
-        outcome = Outcome::kTruncated;
-        if (!reader.ReadFixed(at->arg, value)) return failed();
-        sink.Bytes(at->slot, value);
-        break;
-      }
-      case Op::kEnum: {
-        int64_t index = 0;
-        if (!read_long(index)) [[unlikely]]
-          return failed();
-        const int32_t* table = tables + at->arg;
-        if (index < 0 || index >= table[0]) [[unlikely]] {
-          outcome = Outcome::kMalformed;
-          return failed();
-        }
-        const int32_t symbol = table[index + 1];
-        if (symbol < 0) [[unlikely]] {
-          outcome = Outcome::kUnresolvable;
-          return failed();
-        }
-        sink.Symbol(at->slot, symbol);
-        break;
-      }
+      case Op::kLongAsDouble: outcome = run.LongAsDouble(*at); break;
+      case Op::kBytes: outcome = run.Bytes(at->slot); break;
+      case Op::kFixed: outcome = run.Fixed(*at); break;
+      case Op::kEnum: outcome = run.Enum(*at); break;
       case Op::kOptional: {
-        int64_t index = 0;
-        if (!read_long(index)) [[unlikely]]
-          return failed();
-        if (static_cast<uint64_t>(index) > 1) [[unlikely]] {
-          outcome = Outcome::kMalformed;
-          return failed();
-        }
-        if (index == at->arg) {
-          sink.Null(at->slot);
-          at = code + at->target;
-          continue;
-        }
+        bool null = false;
+        outcome = run.Optional(*at, null);
+        if (null) next = code + at->target;
         break;
       }
       case Op::kUnion: {
-        int64_t index = 0;
-        if (!read_long(index)) return failed();
-        const int32_t* table = tables + at->arg;
-        if (index < 0 || index >= table[0]) {
-          outcome = Outcome::kMalformed;
-          return failed();
-        }
-        at = code + table[index + 1];
-        continue;
-      }
-      case Op::kJump: at = code + at->target; continue;
-      case Op::kBeginItems:
-        sink.BeginItems(at->slot);
-        counts[loops++] = 0;
+        int32_t target = 0;
+        outcome = run.Union(*at, target);
+        next = code + target;
         break;
+      }
+      case Op::kJump: next = code + at->target; break;
+      case Op::kBeginItems: run.BeginItems(at->slot); break;
       case Op::kNextItem:
       case Op::kNextEntry: {
-        int64_t& count = counts[loops - 1];
-        if (count == 0) {
-          outcome = ReadBlock(reader, count);
-          if (outcome != Outcome::kOk) return failed();
-          if (count == 0) {
-            --loops;
-            at = code + at->target;
-            continue;
-          }
-        }
-        --count;
-        if (at->op == Op::kNextEntry) {
-          std::string_view key;
-          outcome = ReadBytes(reader, key);
-          if (outcome != Outcome::kOk) return failed();
-          sink.Key(at->slot, key);
-        }
+        bool more = true;
+        outcome = run.NextItem(*at, more);
+        if (!more) next = code + at->target;
         break;
       }
-      case Op::kBytesItems:
-        outcome = ReadBytesItems(reader, at->slot, static_cast<uint16_t>(at->arg), sink);
-        if (outcome != Outcome::kOk) [[unlikely]]
-          return failed();
-        break;
-      case Op::kBytesEntries:
-        outcome = ReadBytesEntries(reader, at->slot, static_cast<uint16_t>(at->arg), sink);
-        if (outcome != Outcome::kOk) [[unlikely]]
-          return failed();
-        break;
-      case Op::kSkipLong: {
-        int64_t value = 0;
-        if (!read_long(value)) return failed();
-        break;
-      }
-      case Op::kSkipBytes: {
-        std::string_view value;
-        outcome = ReadBytes(reader, value);
-        if (outcome != Outcome::kOk) return failed();
-        break;
-      }
-      case Op::kSkipFixed:
-        outcome = Outcome::kTruncated;
-        if (!reader.Skip(at->arg)) return failed();
-        break;
-      case Op::kSkipNode:
-        outcome = SkipValue(*plan.skipped_[at->arg], reader);
-        if (outcome != Outcome::kOk) return failed();
-        break;
+      case Op::kBytesItems: outcome = run.template BytesItems<false>(*at); break;
+      case Op::kBytesEntries: outcome = run.template BytesItems<true>(*at); break;
+      case Op::kSkipLong: outcome = run.SkipLong(); break;
+      case Op::kSkipBytes: outcome = run.SkipBytes(); break;
+      case Op::kSkipFixed: outcome = run.reader.Skip(at->arg) ? Outcome::kOk : Outcome::kTruncated; break;
+      case Op::kSkipNode: outcome = SkipValue(*plan.skipped_[at->arg], run.reader); break;
       case Op::kConstant:
-        suspended = reader;
-        reader = BinaryReader(std::string_view(plan.constants_).substr(at->arg, at->target));
+        suspended = run.reader;
+        run.reader = BinaryReader(std::string_view(plan.constants_).substr(at->arg, at->target));
         break;
-      case Op::kEndConstant: reader = suspended; break;
-      case Op::kUnresolvable: outcome = Outcome::kUnresolvable; return failed();
-      case Op::kEnd: outcome = reader.AtEnd() ? Outcome::kOk : Outcome::kTrailing; return failed();
+      case Op::kEndConstant: run.reader = suspended; break;
+      case Op::kUnresolvable: outcome = Outcome::kUnresolvable; break;
+      case Op::kEnd:
+        if (run.reader.AtEnd()) return {};
+        outcome = Outcome::kTrailing;
+        break;
     }
-    ++at;
+    if (outcome != Outcome::kOk) [[unlikely]] {
+      return {outcome, at->slot, static_cast<size_t>(run.reader.position() - message.data())};
+    }
+    at = next;
   }
 }
 
