@@ -79,7 +79,8 @@ std::vector<int64_t> SnapshotsToExpire(const TableMetadata& metadata, const Hist
   for (const Snapshot& snapshot : metadata.snapshots) {
     const int64_t id = snapshot.snapshot_id;
     const bool in_a_branch = on_main.contains(id) || on_branches.contains(id);
-    const bool stray_but_young = !in_a_branch && snapshot.timestamp_ms >= now_ms - policy.max_age_ms;
+    const bool stray_but_young =
+        !in_a_branch && snapshot.timestamp_ms >= now_ms - std::max<int64_t>(0, policy.max_age_ms);
     if (!keep.contains(id) && !stray_but_young) expired.push_back(&snapshot);
   }
   std::ranges::sort(expired, {}, [](const Snapshot* snapshot) {

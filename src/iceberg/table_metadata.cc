@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <functional>
+#include <limits>
 #include <unordered_set>
 
 namespace k2::iceberg {
@@ -15,11 +16,27 @@ auto* FindBy(const Items& items, const auto& key, Projection projection) {
   return found == items.end() ? nullptr : &*found;
 }
 
+// Counters and ids have room for a next one, so that arithmetic on them is safe.
+Status CheckCounters(const TableMetadata& metadata) {
+  const int32_t highest = std::max(metadata.last_column_id, metadata.last_partition_id);
+  if (highest == std::numeric_limits<int32_t>::max() ||
+      metadata.last_sequence_number == std::numeric_limits<int64_t>::max()) {
+    return Fail(ErrorKind::kInvalidData, "the table's last ids leave no room for another one");
+  }
+  if (metadata.last_sequence_number < 0 || metadata.last_updated_ms < 0 || metadata.last_column_id < 0) {
+    return Fail(ErrorKind::kInvalidData, "the table's last sequence number, column id or update time is negative");
+  }
+  return {};
+}
+
 template <typename Items, typename Projection>
 Status CheckUnique(const Items& items, Projection projection, std::string_view what) {
   std::unordered_set<int64_t> ids;
   for (const auto& item : items) {
     const int64_t id = std::invoke(projection, item);
+    if (id < 0 || id == std::numeric_limits<int32_t>::max()) {
+      return Fail(ErrorKind::kInvalidData, "{} cannot be an id of {}", id, what);
+    }
     if (!ids.insert(id).second) return Fail(ErrorKind::kInvalidData, "two {} have the id {}", what, id);
   }
   return {};
@@ -127,6 +144,7 @@ int64_t TableMetadata::PropertyOr(const std::string& name, int64_t otherwise) co
 Status TableMetadata::Check() const {
   if (format_version > 1 && table_uuid.empty()) return Fail(ErrorKind::kInvalidData, "the table has no uuid");
   if (location.empty()) return Fail(ErrorKind::kInvalidData, "the table has no location");
+  K2_TRY(CheckCounters(*this));
   K2_TRY(CheckUnique(schemas, &Schema::schema_id, "schemas"));
   K2_TRY(CheckUnique(partition_specs, &PartitionSpec::spec_id, "partition specs"));
   K2_TRY(CheckUnique(sort_orders, &SortOrder::order_id, "sort orders"));

@@ -168,6 +168,12 @@ TEST(TableMetadata, RefusesReferencesThatDoNotResolve) {
       {"/location", nullptr},
       {"/table-uuid", nullptr},
       {"/last-column-id", "8"},
+      {"/last-column-id", 2147483647},
+      {"/last-partition-id", 2147483647},
+      {"/last-sequence-number", 9223372036854775807},
+      {"/last-updated-ms", -1},
+      {"/schemas/0/schema-id", -1},
+      {"/sort-orders/0/order-id", 2147483647},
   };
   for (const auto& [where, value] : changes) {
     Json json = good;
