@@ -15,7 +15,7 @@ using json::Value;
 constexpr std::array<std::string_view, 6> kColumns = {"price", "volume", "time", "side", "orderType", "misc"};
 
 // [channelID, data, "channelName", "pair"]: the end of the frame tells what it is, without reading what may be 100 KB
-// of a book before it.
+// of a book before it. Only by names that no column of a cut trade frame can hold.
 bool IsOtherKind(std::string_view frame) {
   if (!frame.ends_with("\"]")) return false;
   frame.remove_suffix(2);
@@ -25,7 +25,7 @@ bool IsOtherKind(std::string_view frame) {
   const size_t channel = frame.rfind(",\"");
   if (channel == std::string_view::npos) return false;
   const std::string_view name = frame.substr(channel + 2);
-  return !name.empty() && name != "trade" && name.find_first_of("\"\\") == std::string_view::npos;
+  return name.starts_with("book-") || name.starts_with("ohlc-") || name == "ticker" || name == "spread";
 }
 
 TradeSide ReadSide(std::string_view text) {

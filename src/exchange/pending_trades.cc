@@ -76,13 +76,18 @@ PendingTrade& PendingTrades::Add() {
 }
 
 FrameOutcome PendingTrades::Emit(FrameSink& sink, std::string_view where) {
-  bool rejected = false;
+  size_t rejects = 0;
+  for (size_t i = 0; i < size_; ++i) rejects += trades_[i]->ok() ? 0 : 1;
+  size_t told = 0;
   for (size_t i = 0; i < size_; ++i) {
     PendingTrade& pending = *trades_[i];
     if (!pending.ok()) {
-      rejected = true;
-      sink.OnReject(pending.reason,
-                    where.empty() ? pending.detail : fmt::format("{}[{}]: {}", where, i, pending.detail));
+      if (++told > kMaxRejectsOfFrame) continue;
+      std::string detail = where.empty() ? pending.detail : fmt::format("{}[{}]: {}", where, i, pending.detail);
+      if (told == kMaxRejectsOfFrame && rejects > told) {
+        detail += fmt::format("; and {} more trades of this frame are rejected", rejects - told);
+      }
+      sink.OnReject(pending.reason, detail);
       continue;
     }
     Trade& trade = pending.trade;
@@ -92,7 +97,7 @@ FrameOutcome PendingTrades::Emit(FrameSink& sink, std::string_view where) {
     trade.message_id = TradeMessageId(trade.exchange, trade.symbol, trade.trade_id);
     sink.OnTrade(trade);
   }
-  return rejected ? FrameOutcome::kRejected : FrameOutcome::kTrades;
+  return rejects > 0 ? FrameOutcome::kRejected : FrameOutcome::kTrades;
 }
 
 }  // namespace k2

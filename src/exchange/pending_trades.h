@@ -15,6 +15,8 @@ namespace k2 {
 
 inline constexpr size_t kMaxVendorEntries = 8;
 inline constexpr size_t kMaxSymbolSize = 64;
+// Each rejected trade takes the whole frame with it: beyond this many, the last one speaks for the rest.
+inline constexpr size_t kMaxRejectsOfFrame = 16;
 
 // A trade in the making, or the first reason why it is none. Views point into the frame or into its own texts.
 struct PendingTrade {

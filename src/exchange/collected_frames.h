@@ -1,0 +1,50 @@
+// For tests: a sink that keeps what a parser hands on.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "exchange/frame_parser.h"
+
+namespace k2 {
+
+struct CollectedTrade {
+  std::string message_id, trade_id, symbol, exchange, currency;
+  int64_t timestamp_us = 0;
+  int64_t price_e8 = 0;
+  int64_t quantity_e8 = 0;
+  TradeSide side = TradeSide::kUnknown;
+  std::optional<int64_t> source_sequence;
+  int64_t ingestion_timestamp_us = 0;
+  std::vector<std::pair<std::string, std::string>> vendor_data;
+};
+
+class CollectingSink final : public FrameSink {
+ public:
+  void OnTrade(const Trade& trade) override {
+    CollectedTrade& kept = trades.emplace_back();
+    kept.message_id = trade.message_id.ToString();
+    kept.trade_id = trade.trade_id;
+    kept.symbol = trade.symbol;
+    kept.exchange = trade.exchange;
+    kept.currency = trade.currency;
+    kept.timestamp_us = trade.timestamp_us;
+    kept.price_e8 = trade.price_e8;
+    kept.quantity_e8 = trade.quantity_e8;
+    kept.side = trade.side;
+    kept.source_sequence = trade.source_sequence;
+    kept.ingestion_timestamp_us = trade.ingestion_timestamp_us;
+    for (const VendorEntry& entry : trade.vendor_data) kept.vendor_data.emplace_back(entry.key, entry.value);
+  }
+  void OnReject(RejectReason reason, std::string_view detail) override {
+    rejects.emplace_back(reason, std::string(detail));
+  }
+
+  std::vector<CollectedTrade> trades;
+  std::vector<std::pair<RejectReason, std::string>> rejects;
+};
+
+}  // namespace k2
