@@ -121,7 +121,7 @@ std::optional<std::vector<const Snapshot*>> ChainBetween(const TableMetadata& me
 }  // namespace
 
 Result<std::vector<ScanFile>> PlanScan(FileIo& io, const TableMetadata& metadata, int64_t snapshot_id,
-                                       const std::vector<ColumnPredicate>& conjuncts) {
+                                       const std::vector<iceberg::ColumnPredicate>& conjuncts) {
   K2_ASSIGN(const Snapshot* snapshot, SnapshotOf(metadata, snapshot_id));
   K2_ASSIGN(const auto manifests, ManifestCache::Shared().ListOf(io, *snapshot));
   const iceberg::Pruner pruner(metadata, conjuncts);

@@ -14,8 +14,6 @@
 
 namespace k2 {
 
-using iceberg::ColumnPredicate;
-using iceberg::CompareOp;
 
 // Live data files of a snapshot that may hold rows matching all conjuncts: pruned by partition summaries, partition
 // values and column bounds. A snapshot with live delete files is kUnsupported unless the delete files cannot touch any
@@ -26,7 +24,7 @@ struct ScanFile {
   int64_t snapshot_id = 0;  // that added it
 };
 Result<std::vector<ScanFile>> PlanScan(FileIo& io, const iceberg::TableMetadata& metadata, int64_t snapshot_id,
-                                       const std::vector<ColumnPredicate>& conjuncts);
+                                       const std::vector<iceberg::ColumnPredicate>& conjuncts);
 
 // Snapshot that was current on main at a time (snapshot log), for time travel. kNotFound names the oldest one there is.
 Result<int64_t> SnapshotAsOf(const iceberg::TableMetadata& metadata, int64_t timestamp_ms);

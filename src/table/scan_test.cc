@@ -14,6 +14,9 @@
 namespace k2 {
 namespace {
 
+using iceberg::ColumnPredicate;
+using iceberg::CompareOp;
+
 using iceberg::DataFile;
 using iceberg::Literal;
 using iceberg::SnapshotRequest;

@@ -1,0 +1,119 @@
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+
+#include "base/failpoint.h"
+#include "base/log.h"
+#include "catalog/sqlite_catalog.h"
+#include "cli/commands.h"
+#include "io/local_file_io.h"
+
+#ifndef K2_VERSION
+#define K2_VERSION "0.1.0"
+#endif
+
+namespace k2 {
+namespace {
+
+Status ConfigureLog(const Settings& settings) {
+  const std::string& level = settings.Text("log-level");
+  const std::string& format = settings.Text("log-format");
+  log::Level chosen = log::Level::kWarn;
+  if (level == "debug") {
+    chosen = log::Level::kDebug;
+  } else if (level == "info") {
+    chosen = log::Level::kInfo;
+  } else if (level == "error") {
+    chosen = log::Level::kError;
+  } else if (level == "off") {
+    chosen = log::Level::kOff;
+  } else if (level != "warn") {
+    return Fail(ErrorKind::kInvalidArgument, "log-level = '{}': debug, info, warn, error or off", level);
+  }
+  if (format != "text" && format != "json") {
+    return Fail(ErrorKind::kInvalidArgument, "log-format = '{}': text or json", format);
+  }
+  log::Configure(chosen, format == "json" ? log::Format::kJson : log::Format::kText);
+  return {};
+}
+
+int PrintError(const Error& error) {
+  std::fprintf(stderr, "k2: %s\n", error.message.c_str());
+  return ExitCode(error.kind);
+}
+
+}  // namespace
+
+bool IsTerminal(int descriptor) { return ::isatty(descriptor) == 1; }
+
+bool WantsColour(int descriptor) {
+  const char* no_colour = std::getenv("NO_COLOR");
+  return IsTerminal(descriptor) && (no_colour == nullptr || *no_colour == '\0');
+}
+
+int TerminalWidth(int descriptor) {
+  winsize size{};
+  if (!IsTerminal(descriptor) || ::ioctl(descriptor, TIOCGWINSZ, &size) != 0) return 0;
+  return size.ws_col;
+}
+
+Result<std::shared_ptr<Lakehouse>> OpenLakehouse(const Settings& settings, bool create) {
+  const std::string& warehouse = settings.Text("warehouse");
+  std::error_code error;
+  const std::filesystem::path folder = std::filesystem::absolute(warehouse, error).lexically_normal();
+  if (!create && !std::filesystem::exists(folder / "catalog.db")) {
+    return Fail(ErrorKind::kNotFound,
+                "{} holds no warehouse (no catalog.db). Name another with --warehouse, or make one: `k2 run` or "
+                "`k2 tables create`",
+                folder.string());
+  }
+  std::shared_ptr<FileIo> io = MakeLocalFileIo();
+  SqliteCatalogOptions options;
+  options.on_step = [](std::string_view step) { Failpoint(fmt::format("catalog.{}", step)); };
+  K2_ASSIGN(std::shared_ptr<Catalog> catalog, OpenSqliteCatalog(folder.string(), io, options));
+  return std::make_shared<Lakehouse>(std::move(catalog), std::move(io));
+}
+
+int Main(int argc, char** argv) {
+  Program program;
+  CLI::App& app = program.app;
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "k2 " K2_VERSION);
+  app.fallthrough();
+  app.set_help_flag("-h,--help", "what this command does");
+  app.add_option("--config", program.config, "settings file (default: ./k2.toml where there is one)");
+  program.settings.Add(app, "warehouse", "warehouse", "folder of the tables and their catalog");
+  program.settings.Add(app, "log-level", "warn", "debug, info, warn, error or off");
+  program.settings.Add(app, "log-format", "text", "text or json (one object a line)");
+  program.settings.Add(app, "schemas", "", "folder of writer schemas, <id>.avsc, beside the built-in ones");
+  app.footer(
+      "Every setting is a flag, a variable K2_<NAME>, or a line in k2.toml; the first of these wins.\n"
+      "Exit codes: 0 ok, 1 data or check failure, 2 usage or configuration, 3 a dependency is unavailable,\n"
+      "4 the outcome of a commit is unknown.\n\n"
+      "Examples:\n"
+      "  k2 simulate --exchange binance --trades 100000 --out binance.zst\n"
+      "  k2 run --warehouse lake --recording binance=binance.zst\n"
+      "  k2 query --warehouse lake \"SELECT symbol, count(*) FROM gold_crypto_trades GROUP BY ALL\"");
+  AddRun(program);
+  AddSimulate(program);
+  AddTables(program);
+  AddOffsets(program);
+  AddTask(program);
+  AddQuery(program);
+  AddOhlcv(program);
+  AddDoctor(program);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  if (const Status status = program.settings.Resolve(program.config); !status) return PrintError(status.error());
+  if (const Status status = ConfigureLog(program.settings); !status) return PrintError(status.error());
+  const Result<int> code = program.action();
+  return code ? *code : PrintError(code.error());
+}
+
+}  // namespace k2

@@ -1,0 +1,134 @@
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "base/time.h"
+#include "cli/commands.h"
+#include "cli/rows_output.h"
+#include "query/candles.h"
+#include "query/engine.h"
+#include "query/lakehouse_table.h"
+#include "query/ohlcv.h"
+#include "task/market_tables.h"
+
+namespace k2 {
+namespace {
+
+struct QueryFlags {
+  std::string sql;
+  std::string as_of;
+  std::string out;
+  int64_t rows_max = 1000;
+};
+
+struct OhlcvFlags {
+  OhlcvOptions options;
+  std::string exchange;
+  std::string interval = "1m";
+  std::string from;
+  std::string to;
+  std::string as_of;
+  std::string out;
+  bool draw = false;
+};
+
+// An engine that knows every table of the namespace, ours and others'.
+Result<std::unique_ptr<QueryEngine>> OpenEngine(const Settings& settings, const std::string& as_of_text) {
+  AsOf as_of;
+  if (!as_of_text.empty()) {
+    K2_ASSIGN(as_of, ParseAsOf(as_of_text));
+  }
+  K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouse(settings, false));
+  K2_ASSIGN(const std::vector<TableName> tables, lakehouse->catalog()->ListTables(std::string(kNamespace)));
+  QueryOptions options;
+  K2_ASSIGN(options.memory_limit_bytes, settings.Bytes("query-memory"));
+  K2_ASSIGN(std::unique_ptr<QueryEngine> engine, QueryEngine::Open(options));
+  for (const TableName& table : tables) {
+    K2_TRY(engine->AddTable(
+        MakeQueryTable(table.name, [lakehouse, name = table.name] { return lakehouse->Open(name); }, as_of)));
+  }
+  return engine;
+}
+
+Result<int> PrintQuery(QueryEngine& engine, const std::string& sql, const Settings& settings, const std::string& out,
+                       int64_t rows_max) {
+  K2_ASSIGN(const OutputFormat format, ParseOutputFormat(settings.Text("output")));
+  if (format == OutputFormat::kParquet && out.empty() && IsTerminal(STDOUT_FILENO)) {
+    return Fail(ErrorKind::kInvalidArgument, "Parquet is no text for a terminal: give --out FILE, or redirect");
+  }
+  K2_TRY(engine.WriteTo(sql, format,
+                        {.path = out, .stream = stdout, .rows_max = rows_max, .width = TerminalWidth(STDOUT_FILENO)}));
+  return 0;
+}
+
+Result<int> RunQuery(const Settings& settings, const QueryFlags& flags) {
+  K2_ASSIGN(const auto engine, OpenEngine(settings, flags.as_of));
+  return PrintQuery(*engine, flags.sql, settings, flags.out, flags.rows_max);
+}
+
+Result<int> RunOhlcv(const Settings& settings, OhlcvFlags flags) {
+  if (!flags.exchange.empty()) flags.options.exchange = flags.exchange;
+  K2_ASSIGN(flags.options.interval_micros, ParseInterval(flags.interval));
+  const auto time = [](const std::string& text, const char* flag, std::optional<int64_t>& into) -> Status {
+    if (text.empty()) return {};
+    const auto micros = ParseTimestamp(text);
+    if (!micros) return Fail(ErrorKind::kInvalidArgument, "{} {}: a UTC time such as 2024-08-08T23:55:00Z", flag, text);
+    into = *micros;
+    return {};
+  };
+  K2_TRY(time(flags.from, "--from", flags.options.from_micros));
+  K2_TRY(time(flags.to, "--to", flags.options.to_micros));
+  K2_ASSIGN(const std::string sql, OhlcvSql(flags.options));
+  K2_ASSIGN(const auto engine, OpenEngine(settings, flags.as_of));
+  if (!flags.draw) return PrintQuery(*engine, sql, settings, flags.out, INT64_MAX);
+  K2_ASSIGN(const QueryResult result, engine->Run(sql));
+  K2_ASSIGN(const std::vector<Candle> candles, CandlesOf(result));
+  const int width = TerminalWidth(STDOUT_FILENO);
+  const std::string picture =
+      DrawCandles(candles, {.width = width > 0 ? width : 100,
+                            .height = 18,
+                            .colour = WantsColour(STDOUT_FILENO),
+                            .title = fmt::format("{} {}", flags.options.symbol, flags.interval)});
+  std::fputs(picture.c_str(), stdout);
+  return 0;
+}
+
+}  // namespace
+
+void AddQuery(Program& program) {
+  CLI::App* command = program.app.add_subcommand("query", "Ask in SQL; every table is known by its name");
+  auto flags = std::make_shared<QueryFlags>();
+  command->add_option("sql", flags->sql, "one statement that reads")->required();
+  command->add_option("--as-of", flags->as_of, "a UTC time or a snapshot id: the tables as they were");
+  command->add_option("--out", flags->out, "write to this file instead of standard output");
+  command->add_option("--max-rows", flags->rows_max, "rows of a printed table at most")->capture_default_str();
+  program.settings.Add(program.app, "query-memory", "512MB", "bound of a query's memory");
+  command->footer(
+      "Examples:\n"
+      "  k2 query \"SELECT symbol, count(*), sum(quantity) FROM gold_crypto_trades GROUP BY symbol\"\n"
+      "  k2 query --as-of 2024-08-08T23:55:00Z \"SELECT max(timestamp) FROM silver_binance_trades\"\n"
+      "  k2 query --output parquet --out day.parquet \"SELECT * FROM gold_crypto_trades WHERE exchange_date = "
+      "'2024-08-08'\"");
+  command->callback(
+      [&program, flags] { program.action = [&program, flags] { return RunQuery(program.settings, *flags); }; });
+}
+
+void AddOhlcv(Program& program) {
+  CLI::App* command =
+      program.app.add_subcommand("ohlcv", "Candles of a symbol: open, high, low, close, volume, vwap, trades");
+  auto flags = std::make_shared<OhlcvFlags>();
+  command->add_option("symbol", flags->options.symbol, "such as BTCUSDT")->required();
+  command->add_option("--exchange", flags->exchange, "BINANCE or KRAKEN; without it all together");
+  command->add_option("--interval", flags->interval, "30s, 1m, 15m, 4h, 1d, 1w")->capture_default_str();
+  command->add_option("--from", flags->from, "UTC, first moment that counts");
+  command->add_option("--to", flags->to, "UTC, first moment that no longer counts");
+  command->add_flag("--fill", flags->options.fill, "give empty intervals the close before them");
+  command->add_option("--as-of", flags->as_of, "a UTC time or a snapshot id: the table as it was");
+  command->add_option("--out", flags->out, "write to this file instead of standard output");
+  command->add_flag("--draw", flags->draw, "draw the candles in the terminal");
+  command->footer("Example:\n  k2 ohlcv BTCUSDT --interval 1m --from 2024-08-08T23:55:00Z --to 2024-08-09 --draw");
+  command->callback(
+      [&program, flags] { program.action = [&program, flags] { return RunOhlcv(program.settings, *flags); }; });
+}
+
+}  // namespace k2

@@ -1,0 +1,241 @@
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "base/time.h"
+#include "cli/commands.h"
+#include "cli/rows_output.h"
+#include "medallion/runner.h"
+#include "task/market_tables.h"
+
+namespace k2 {
+namespace {
+
+struct RunFlags {
+  std::vector<std::string> recordings;
+  std::string layer;
+  bool follow = false;
+};
+
+Result<RecordingSpec> ParseRecording(const std::string& text) {
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0 || equals + 1 == text.size()) {
+    return Fail(ErrorKind::kInvalidArgument, "--recording {}: expected EXCHANGE=FILE, such as binance=btc.gz", text);
+  }
+  RecordingSpec spec{.exchange = text.substr(0, equals), .path = text.substr(equals + 1)};
+  if (ExchangeByTopicName(spec.exchange) == nullptr) {
+    return Fail(ErrorKind::kInvalidArgument, "--recording {}: unknown exchange '{}': binance or kraken", text,
+                spec.exchange);
+  }
+  return spec;
+}
+
+Result<RunOptions> MakeOptions(const Settings& settings, const RunFlags& flags) {
+  RunOptions options;
+  if (!flags.layer.empty()) {
+    options.bronze = flags.layer == "bronze";
+    options.silver = flags.layer == "silver";
+    options.gold = flags.layer == "gold";
+    if (!options.bronze && !options.silver && !options.gold) {
+      return Fail(ErrorKind::kInvalidArgument, "--layer {}: bronze, silver or gold", flags.layer);
+    }
+  }
+  for (const std::string& text : flags.recordings) {
+    K2_ASSIGN(RecordingSpec spec, ParseRecording(text));
+    options.recordings.push_back(std::move(spec));
+  }
+  if (options.bronze && options.recordings.empty()) {
+    return Fail(ErrorKind::kInvalidArgument,
+                "nothing to read: give --recording EXCHANGE=FILE, or --layer silver or gold");
+  }
+  if (!options.bronze && !options.recordings.empty()) {
+    return Fail(ErrorKind::kInvalidArgument, "--layer {} reads the table above it, not a recording", flags.layer);
+  }
+  options.follow = flags.follow;
+  K2_ASSIGN(options.layer.rows_per_step, settings.Number("rows-per-commit", 1));
+  K2_ASSIGN(const int64_t threads, settings.Number("threads", 0));
+  options.layer.threads =
+      static_cast<int32_t>(threads > 0 ? threads : std::max(1U, std::thread::hardware_concurrency()));
+  K2_ASSIGN(options.layer.gold_index_bytes, settings.Bytes("dedup-memory"));
+  K2_ASSIGN(options.cache_bytes, settings.Bytes("handover-memory"));
+  K2_ASSIGN(options.commit_interval_us, settings.Span("commit-interval"));
+  options.layer.schema_folder = settings.Text("schemas");
+  options.schemas = std::make_shared<FileSchemaSource>(options.layer.schema_folder);
+  return options;
+}
+
+// SIGINT and SIGTERM set a flag, by a thread of their own: a run ends with what was read committed.
+class StopOnSignal {
+ public:
+  StopOnSignal() {
+    sigemptyset(&signals_);
+    sigaddset(&signals_, SIGINT);
+    sigaddset(&signals_, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
+    thread_ = std::jthread([this](const std::stop_token& ended) {
+      while (!ended.stop_requested()) {
+        const timespec wait{.tv_sec = 0, .tv_nsec = 50'000'000};
+        if (sigtimedwait(&signals_, nullptr, &wait) > 0) stop_ = true;
+      }
+    });
+  }
+  [[nodiscard]] const std::atomic<bool>& stop() const { return stop_; }
+
+ private:
+  sigset_t signals_{};
+  std::atomic<bool> stop_{false};
+  std::jthread thread_;
+};
+
+// A line on standard error that is drawn again and again, where that is a terminal.
+class ProgressBar {
+ public:
+  explicit ProgressBar(const RunProgress& progress) : progress_(progress) {
+    if (!IsTerminal(STDERR_FILENO)) return;
+    thread_ = std::jthread([this](const std::stop_token& ended) {
+      while (!ended.stop_requested()) {
+        Draw();
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+      }
+      std::fputs("\r\x1b[K", stderr);
+    });
+  }
+
+ private:
+  void Draw() const {
+    const int64_t total = std::max<int64_t>(progress_.bytes_total, 1);
+    const int64_t part = std::min<int64_t>(progress_.bytes_read * 24 / total, 24);
+    std::string bar;
+    for (int64_t i = 0; i < 24; ++i) bar += i < part ? "█" : "░";
+    std::fprintf(stderr, "\r\x1b[K%s %3d%%  bronze %s  silver %s  gold %s", bar.c_str(),
+                 static_cast<int>(std::min<int64_t>(progress_.bytes_read * 100 / total, 100)),
+                 WithCommas(progress_.bronze_rows).c_str(), WithCommas(progress_.silver_rows).c_str(),
+                 WithCommas(progress_.gold_rows).c_str());
+    std::fflush(stderr);
+  }
+  const RunProgress& progress_;
+  std::jthread thread_;
+};
+
+int64_t Quantile(std::vector<int64_t> values, double share) {
+  if (values.empty()) return 0;
+  std::ranges::sort(values);
+  return values[static_cast<size_t>(share * static_cast<double>(values.size() - 1))];
+}
+
+nlohmann::ordered_json LayerJson(const LayerStats& stats, int64_t elapsed_us) {
+  const auto rate = [](int64_t rows, int64_t micros) {
+    return micros > 0 ? static_cast<int64_t>(static_cast<double>(rows) * 1e6 / static_cast<double>(micros)) : 0;
+  };
+  return {{"rows_in", stats.rows_in},
+          {"rows_out", stats.rows_out},
+          {"commits", stats.commits},
+          {"commit_attempts", stats.commit_attempts},
+          {"files", stats.files},
+          {"file_bytes", stats.file_bytes},
+          {"rejected", stats.rejected},
+          {"duplicates", stats.duplicates},
+          {"identity_conflicts", stats.identity_conflicts},
+          {"frames", stats.source.frames},
+          {"frames_skipped", stats.source.frames_skipped},
+          {"frames_rejected", stats.source.frames_rejected},
+          {"rows_per_second", rate(stats.rows_in, elapsed_us)},
+          {"rows_per_busy_second", rate(stats.rows_in, stats.run_us + stats.commit_us)},
+          {"task_seconds", static_cast<double>(stats.run_us) / 1e6},
+          {"commit_seconds", static_cast<double>(stats.commit_us) / 1e6},
+          {"step_ms_p50", static_cast<double>(Quantile(stats.step_us, 0.5)) / 1e3},
+          {"step_ms_p99", static_cast<double>(Quantile(stats.step_us, 0.99)) / 1e3}};
+}
+
+void PrintText(const RunReport& report, const RunOptions& options) {
+  std::string text;
+  const auto line = [&](const char* name, const LayerStats& stats) {
+    text += fmt::format(
+        "{:<7} {:>13} rows in {:>13} out  {:>5} commits  {:>10}  {:>10} rows/s  step p50 {:.0f} ms p99 {:.0f} ms\n",
+        name, WithCommas(stats.rows_in), WithCommas(stats.rows_out), stats.commits, HumanBytes(stats.file_bytes),
+        WithCommas(report.elapsed_us > 0 ? stats.rows_in * 1'000'000 / report.elapsed_us : 0),
+        static_cast<double>(Quantile(stats.step_us, 0.5)) / 1e3,
+        static_cast<double>(Quantile(stats.step_us, 0.99)) / 1e3);
+  };
+  if (options.bronze) line("bronze", report.bronze);
+  if (options.silver) line("silver", report.silver);
+  if (options.gold) line("gold", report.gold);
+  if (options.bronze) {
+    text +=
+        fmt::format("frames  {} read, {} without trades, {} unreadable\n", WithCommas(report.bronze.source.frames),
+                    WithCommas(report.bronze.source.frames_skipped), WithCommas(report.bronze.source.frames_rejected));
+  }
+  for (const auto& [reason, count] : report.silver.rejected) {
+    text += fmt::format("rejected {:<28} {:>10}\n", reason, WithCommas(count));
+  }
+  if (options.gold) {
+    text += fmt::format("duplicates dropped {}, identity conflicts {}\n", WithCommas(report.gold.duplicates),
+                        WithCommas(report.gold.identity_conflicts));
+  }
+  if (report.bronze.rows_in + report.silver.rows_in + report.gold.rows_in == 0) text = "nothing new\n";
+  std::fputs(text.c_str(), stdout);
+}
+
+Result<int> RunPipeline(const Settings& settings, const RunFlags& flags) {
+  K2_ASSIGN(const RunOptions options, MakeOptions(settings, flags));
+  const std::string& output = settings.Text("output");
+  if (output != "table" && output != "json") {
+    return Fail(ErrorKind::kInvalidArgument, "--output {}: a run reports as table or json", output);
+  }
+  StopOnSignal signals;
+  K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouse(settings, options.bronze));
+  K2_TRY(lakehouse->CreateTables());
+  RunProgress progress;
+  Result<RunReport> report = std::unexpected(Error{});
+  {
+    const ProgressBar bar(progress);
+    report = Run(*lakehouse, options, signals.stop(), progress);
+  }
+  if (!report) return std::unexpected(report.error());
+  if (output == "json") {
+    nlohmann::ordered_json object = {{"elapsed_seconds", static_cast<double>(report->elapsed_us) / 1e6},
+                                     {"handed_over", report->cache_hits},
+                                     {"read_back", report->cache_misses}};
+    if (options.bronze) object["bronze"] = LayerJson(report->bronze, report->elapsed_us);
+    if (options.silver) object["silver"] = LayerJson(report->silver, report->elapsed_us);
+    if (options.gold) object["gold"] = LayerJson(report->gold, report->elapsed_us);
+    std::printf("%s\n", object.dump(2).c_str());
+  } else {
+    PrintText(*report, options);
+  }
+  for (const Error& failure : report->failures) std::fprintf(stderr, "k2: %s\n", failure.message.c_str());
+  return report->failures.empty() ? 0 : 1;
+}
+
+}  // namespace
+
+void AddRun(Program& program) {
+  CLI::App* command = program.app.add_subcommand("run", "Move trades through bronze, silver and gold");
+  auto flags = std::make_shared<RunFlags>();
+  command->add_option("--recording", flags->recordings,
+                      "EXCHANGE=FILE: a recorded feed (plain, .gz, .zst); repeatable");
+  command->add_option("--layer", flags->layer, "bronze, silver or gold alone, reading the table above it");
+  command->add_flag("--follow", flags->follow, "at the end of the recordings wait for more, until SIGTERM");
+  Settings& settings = program.settings;
+  settings.Add(*command, "rows-per-commit", "262144", "rows that a layer moves at once at most");
+  settings.Add(*command, "commit-interval", "200ms", "with --follow: how often bronze commits at most");
+  settings.Add(*command, "threads", "0", "tasks at once; 0: one a core");
+  settings.Add(*command, "dedup-memory", "128MB", "bound of the ids gold keeps in memory");
+  settings.Add(*command, "handover-memory", "192MB", "bound of the rows handed from layer to layer in memory");
+  settings.Add(program.app, "output", "table", "table, json, csv or parquet, where rows are printed");
+  command->footer(
+      "Examples:\n"
+      "  k2 run --recording binance=btcusdt.gz --recording kraken=kraken.zst\n"
+      "  k2 run --layer gold\n"
+      "Run again, it goes on where the tables stand; killed at any point and run again, it ends in the same state.");
+  command->callback(
+      [&program, flags] { program.action = [&program, flags] { return RunPipeline(program.settings, *flags); }; });
+}
+
+}  // namespace k2

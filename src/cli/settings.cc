@@ -1,0 +1,146 @@
+#include "cli/settings.h"
+
+#include <toml++/toml.h>
+
+#include <charconv>
+#include <cstdlib>
+#include <filesystem>
+#include <stdexcept>
+
+namespace k2 {
+namespace {
+
+std::string EnvironmentName(const std::string& name) {
+  std::string variable = "K2_";
+  for (const char c : name) variable += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return variable;
+}
+
+struct Unit {
+  std::string_view name;
+  int64_t factor;
+};
+
+// "<number><unit>"; false when it is none or too large.
+bool ParseWithUnit(std::string_view text, std::initializer_list<Unit> units, int64_t& value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || value < 0) return false;
+  std::string_view rest(end, static_cast<size_t>(text.data() + text.size() - end));
+  while (rest.starts_with(' ')) rest.remove_prefix(1);
+  for (const Unit& unit : units) {
+    if (rest != unit.name) continue;
+    return !__builtin_mul_overflow(value, unit.factor, &value);
+  }
+  return false;
+}
+
+std::string TomlText(const toml::node& node) {
+  if (const auto text = node.value<std::string>()) return *text;
+  if (const auto number = node.value_exact<int64_t>()) return std::to_string(*number);
+  if (const auto flag = node.value_exact<bool>()) return *flag ? "true" : "false";
+  return {};
+}
+
+}  // namespace
+
+void Settings::Add(CLI::App& app, const std::string& name, const std::string& otherwise, const std::string& help) {
+  settings_.push_back({.name = name, .value = otherwise, .origin = "default", .help = help});
+  Setting& setting = settings_.back();
+  setting.option = app.add_option("--" + name, setting.value, help);
+  if (!otherwise.empty()) setting.option->default_str(otherwise);
+}
+
+Status Settings::Resolve(const std::string& config) {
+  std::string path = config;
+  if (path.empty() && std::filesystem::exists("k2.toml")) path = "k2.toml";
+  toml::table table;
+  if (!path.empty()) {
+    if (!std::filesystem::exists(path)) return Fail(ErrorKind::kNotFound, "there is no configuration file {}", path);
+    try {
+      table = toml::parse_file(path);
+    } catch (const toml::parse_error& error) {
+      return Fail(ErrorKind::kInvalidArgument, "{}:{}: {}", path, error.source().begin.line, error.description());
+    }
+    config_path_ = path;
+  }
+  for (Setting& setting : settings_) {
+    if (setting.option->count() > 0) {
+      setting.origin = "flag";
+      continue;
+    }
+    const std::string variable = EnvironmentName(setting.name);
+    const toml::node* node = table.get(setting.name);
+    if (const char* text = std::getenv(variable.c_str()); text != nullptr && *text != '\0') {
+      setting.value = text;
+      setting.origin = "environment " + variable;
+    } else if (node != nullptr) {
+      setting.value = TomlText(*node);
+      setting.origin = path;
+    }
+  }
+  for (const auto& [key, node] : table) {
+    const auto known = [&](const Setting& setting) { return setting.name == key.str(); };
+    if (std::ranges::none_of(settings_, known)) {
+      return Fail(ErrorKind::kInvalidArgument, "{}: unknown setting '{}'; `k2 doctor` lists them all", path, key.str());
+    }
+  }
+  return {};
+}
+
+std::unexpected<Error> Settings::Bad(const Setting& setting, std::string_view expected) const {
+  return Fail(ErrorKind::kInvalidArgument, "{} = '{}' ({}): {}", setting.name, setting.value, setting.origin, expected);
+}
+
+Result<int64_t> Settings::Number(std::string_view name, int64_t min) const {
+  const Setting& setting = Get(name);
+  int64_t value = 0;
+  if (!ParseWithUnit(setting.value, {{"", 1}}, value) || value < min) {
+    return Bad(setting, fmt::format("expected a whole number of at least {}", min));
+  }
+  return value;
+}
+
+Result<int64_t> Settings::Bytes(std::string_view name) const {
+  const Setting& setting = Get(name);
+  int64_t value = 0;
+  constexpr int64_t kKi = 1024;
+  if (!ParseWithUnit(setting.value,
+                     {{"", 1},
+                      {"B", 1},
+                      {"KB", kKi},
+                      {"KiB", kKi},
+                      {"MB", kKi * kKi},
+                      {"MiB", kKi * kKi},
+                      {"GB", kKi * kKi * kKi},
+                      {"GiB", kKi * kKi * kKi}},
+                     value)) {
+    return Bad(setting, "expected a size such as 128MB or 1GiB");
+  }
+  return value;
+}
+
+Result<int64_t> Settings::Span(std::string_view name) const {
+  const Setting& setting = Get(name);
+  int64_t value = 0;
+  constexpr int64_t kSecond = 1'000'000;
+  if (!ParseWithUnit(setting.value,
+                     {{"us", 1},
+                      {"ms", 1000},
+                      {"s", kSecond},
+                      {"m", 60 * kSecond},
+                      {"h", 3600 * kSecond},
+                      {"d", 86'400 * kSecond}},
+                     value)) {
+    return Bad(setting, "expected a time span such as 200ms, 5s or 7d");
+  }
+  return value;
+}
+
+const Setting& Settings::Get(std::string_view name) const {
+  for (const Setting& setting : settings_) {
+    if (setting.name == name) return setting;
+  }
+  throw std::logic_error("no setting " + std::string(name));
+}
+
+}  // namespace k2

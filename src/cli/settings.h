@@ -1,0 +1,49 @@
+// Where each setting's value comes from: flag > environment (K2_*) > k2.toml > default.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace k2 {
+
+struct Setting {
+  std::string name;  // commit-interval; K2_COMMIT_INTERVAL in the environment; commit-interval = … in k2.toml
+  std::string value;
+  std::string origin = "default";  // "flag", "environment K2_…", "<path of k2.toml>", "default"
+  std::string help;
+  CLI::Option* option = nullptr;
+};
+
+class Settings {
+ public:
+  // Adds a flag to the command; its value is read with the getters below, after Resolve().
+  void Add(CLI::App& app, const std::string& name, const std::string& otherwise, const std::string& help);
+
+  // Fills what no flag has set. `config` is the file to read; empty: ./k2.toml if there is one. Errors: kNotFound (a
+  // file that was named is missing), kInvalidArgument (not TOML; a name that no setting has).
+  Status Resolve(const std::string& config);
+
+  [[nodiscard]] const std::string& Text(std::string_view name) const { return Get(name).value; }
+  // A whole number, at least `min`. Error: kInvalidArgument names the setting, its value and where it came from.
+  [[nodiscard]] Result<int64_t> Number(std::string_view name, int64_t min) const;
+  // Bytes: 512MB, 1GiB, 1048576. Decimal and binary units alike mean powers of 1024.
+  [[nodiscard]] Result<int64_t> Bytes(std::string_view name) const;
+  // A time span: 200ms, 5s, 1m, 2h, 7d. In microseconds.
+  [[nodiscard]] Result<int64_t> Span(std::string_view name) const;
+
+  [[nodiscard]] const Setting& Get(std::string_view name) const;
+  [[nodiscard]] const std::deque<Setting>& all() const { return settings_; }
+  [[nodiscard]] const std::string& config_path() const { return config_path_; }
+
+ private:
+  [[nodiscard]] std::unexpected<Error> Bad(const Setting& setting, std::string_view expected) const;
+  std::deque<Setting> settings_;  // CLI11 keeps references to the values
+  std::string config_path_;
+};
+
+}  // namespace k2

@@ -1,0 +1,156 @@
+#include "query/lakehouse_table.h"
+
+#include <charconv>
+#include <functional>
+#include <mutex>
+
+#include "base/time.h"
+#include "iceberg/literal.h"
+#include "table/scan.h"
+
+namespace k2 {
+namespace {
+
+ColumnInfo Describe(const iceberg::NestedField& field) {
+  ColumnInfo column{.name = field.name, .field_id = field.id, .iceberg_type = {}, .required = field.required};
+  switch (field.type.id) {
+    case iceberg::TypeId::kStruct: column.iceberg_type = "struct"; break;
+    case iceberg::TypeId::kList: column.iceberg_type = "list"; break;
+    case iceberg::TypeId::kMap: column.iceberg_type = "map"; break;
+    default: column.iceberg_type = field.type.ToString(); break;
+  }
+  for (const iceberg::NestedField& child : field.type.fields) column.children.push_back(Describe(child));
+  return column;
+}
+
+iceberg::CompareOp ToCompareOp(PredicateOp op) {
+  switch (op) {
+    case PredicateOp::kEqual: return iceberg::CompareOp::kEq;
+    case PredicateOp::kLess: return iceberg::CompareOp::kLt;
+    case PredicateOp::kLessEqual: return iceberg::CompareOp::kLe;
+    case PredicateOp::kGreater: return iceberg::CompareOp::kGt;
+    case PredicateOp::kGreaterEqual: return iceberg::CompareOp::kGe;
+    case PredicateOp::kIn: return iceberg::CompareOp::kIn;
+    case PredicateOp::kIsNull: return iceberg::CompareOp::kIsNull;
+    case PredicateOp::kIsNotNull: return iceberg::CompareOp::kIsNotNull;
+  }
+  return iceberg::CompareOp::kIsNotNull;
+}
+
+// The value as a literal of the column's type; nullopt where it is none, and the predicate then prunes nothing.
+std::optional<iceberg::Literal> ToLiteral(const PredicateValue& value, const iceberg::Type& type) {
+  iceberg::Literal literal;
+  if (const auto* flag = std::get_if<bool>(&value)) literal = *flag;
+  if (const auto* number = std::get_if<int64_t>(&value)) literal = *number;
+  if (const auto* number = std::get_if<double>(&value)) literal = *number;
+  if (const auto* text = std::get_if<std::string>(&value)) literal = *text;
+  if (const auto* decimal = std::get_if<DecimalValue>(&value)) {
+    if (type.id != iceberg::TypeId::kDecimal || decimal->scale != type.scale) return std::nullopt;
+    literal = static_cast<iceberg::Int128>(decimal->unscaled);
+  }
+  return iceberg::Coerce(literal, type);
+}
+
+class CatalogTable final : public QueryTable {
+ public:
+  CatalogTable(std::string name, std::function<Result<Table>()> load, const AsOf& as_of)
+      : name_(std::move(name)), load_(std::move(load)), as_of_(as_of) {}
+
+  const std::string& name() const override { return name_; }
+
+  Result<std::vector<ColumnInfo>> Columns() override {
+    K2_TRY(Load());
+    std::vector<ColumnInfo> columns;
+    for (const iceberg::NestedField& field : SnapshotSchema().fields) columns.push_back(Describe(field));
+    return columns;
+  }
+
+  Result<std::vector<PlannedFile>> Plan(const std::vector<ColumnPredicate>& conjuncts) override {
+    K2_TRY(Load());
+    std::vector<PlannedFile> planned;
+    if (snapshot_id_ == 0) return planned;
+    std::vector<iceberg::ColumnPredicate> predicates;
+    for (const ColumnPredicate& conjunct : conjuncts) {
+      const iceberg::NestedField* field = SnapshotSchema().FindById(conjunct.field_id);
+      if (field == nullptr) continue;
+      iceberg::ColumnPredicate predicate{.field_id = conjunct.field_id, .op = ToCompareOp(conjunct.op), .values = {}};
+      bool usable = true;
+      for (const PredicateValue& value : conjunct.values) {
+        std::optional<iceberg::Literal> literal = ToLiteral(value, field->type);
+        usable &= literal.has_value();
+        if (literal) predicate.values.push_back(std::move(*literal));
+      }
+      if (usable) predicates.push_back(std::move(predicate));
+    }
+    K2_ASSIGN(const std::vector<ScanFile> files, PlanScan(table_->io(), table_->metadata(), snapshot_id_, predicates));
+    for (const ScanFile& file : files) {
+      planned.push_back({.path = file.file.file_path,
+                         .size_bytes = file.file.file_size_in_bytes,
+                         .record_count = file.file.record_count});
+    }
+    return planned;
+  }
+
+ private:
+  Status Load() {
+    const std::lock_guard lock(mutex_);
+    if (table_) return {};
+    K2_ASSIGN(Table table, load_());
+    const iceberg::TableMetadata& metadata = table.metadata();
+    if (as_of_.snapshot_id) {
+      if (metadata.FindSnapshot(*as_of_.snapshot_id) == nullptr) {
+        return Fail(ErrorKind::kNotFound, "{} has no snapshot {}; `k2 tables describe {}` lists those it has", name_,
+                    *as_of_.snapshot_id, name_);
+      }
+      snapshot_id_ = *as_of_.snapshot_id;
+    } else if (as_of_.timestamp_ms) {
+      K2_ASSIGN(snapshot_id_, SnapshotAsOf(metadata, *as_of_.timestamp_ms));
+    } else {
+      snapshot_id_ = metadata.current_snapshot_id.value_or(0);
+    }
+    table_ = std::make_unique<Table>(std::move(table));
+    return {};
+  }
+
+  [[nodiscard]] const iceberg::Schema& SnapshotSchema() const {
+    const iceberg::TableMetadata& metadata = table_->metadata();
+    const bool past = as_of_.snapshot_id || as_of_.timestamp_ms;
+    const iceberg::Snapshot* snapshot = metadata.FindSnapshot(snapshot_id_);
+    if (past && snapshot != nullptr && snapshot->schema_id) {
+      if (const iceberg::Schema* schema = metadata.FindSchema(*snapshot->schema_id)) return *schema;
+    }
+    return metadata.CurrentSchema();
+  }
+
+  std::string name_;
+  std::function<Result<Table>()> load_;
+  AsOf as_of_;
+  std::mutex mutex_;
+  std::unique_ptr<Table> table_;
+  int64_t snapshot_id_ = 0;
+};
+
+}  // namespace
+
+Result<AsOf> ParseAsOf(const std::string& text) {
+  AsOf as_of;
+  int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error == std::errc() && end == text.data() + text.size() && number > 0) {
+    as_of.snapshot_id = number;
+    return as_of;
+  }
+  const Result<int64_t> micros = ParseTimestamp(text);
+  if (!micros) {
+    return Fail(ErrorKind::kInvalidArgument, "--as-of {}: a UTC time such as 2024-08-08T23:55:00Z, or a snapshot id",
+                text);
+  }
+  as_of.timestamp_ms = FloorDiv(*micros, 1000);
+  return as_of;
+}
+
+std::shared_ptr<QueryTable> MakeQueryTable(std::string name, std::function<Result<Table>()> load, const AsOf& as_of) {
+  return std::make_shared<CatalogTable>(std::move(name), std::move(load), as_of);
+}
+
+}  // namespace k2

@@ -1,0 +1,26 @@
+// A table of the catalog as the query engine sees it: planned by its manifests, at one snapshot.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/result.h"
+#include "query/query_table.h"
+#include "table/table.h"
+
+namespace k2 {
+
+// Which snapshot a query reads: the current one, or one of the past.
+struct AsOf {
+  std::optional<int64_t> snapshot_id;
+  std::optional<int64_t> timestamp_ms;
+};
+
+// "2024-08-08T23:55:00Z", "2024-08-08", or a snapshot id. Error: kInvalidArgument.
+Result<AsOf> ParseAsOf(const std::string& text);
+
+// `load` is called when a query names the table, once; the snapshot is fixed then.
+std::shared_ptr<QueryTable> MakeQueryTable(std::string name, std::function<Result<Table>()> load, const AsOf& as_of);
+
+}  // namespace k2
