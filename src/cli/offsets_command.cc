@@ -1,0 +1,113 @@
+#include <cstdio>
+
+#include "base/time.h"
+#include "cli/commands.h"
+#include "cli/rows_output.h"
+#include "task/market_tables.h"
+
+namespace k2 {
+namespace {
+
+struct SetFlags {
+  std::string table;
+  std::string topic;
+  int32_t partition = 0;
+  int64_t next = -1;
+  bool accept_loss = false;
+};
+
+Result<int> ShowOffsets(const Settings& settings) {
+  K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, false));
+  QueryResult rows;
+  rows.columns = {{"table", "VARCHAR", CellKind::kText},          {"topic", "VARCHAR", CellKind::kText},
+                  {"partition", "INTEGER", CellKind::kNumber},    {"next_offset", "BIGINT", CellKind::kNumber},
+                  {"behind_bronze", "BIGINT", CellKind::kNumber}, {"state", "VARCHAR", CellKind::kText}};
+  LayerProgress bronze;
+  for (const std::string& name : AllTables()) {
+    K2_ASSIGN(const Table table, lakehouse->Open(name));
+    const Result<LayerProgress> progress = ReadProgress(table.metadata());
+    if (!progress) {
+      rows.rows.push_back({name, std::nullopt, std::nullopt, std::nullopt, std::nullopt, progress.error().message});
+      continue;
+    }
+    if (name == kBronzeTable) bronze = *progress;
+    for (const auto& [key, position] : progress->positions) {
+      const auto upstream = bronze.positions.find(key);
+      std::optional<std::string> behind;
+      if (upstream != bronze.positions.end())
+        behind = std::to_string(upstream->second.next_offset - position.next_offset);
+      rows.rows.push_back(
+          {name, key.topic, std::to_string(key.partition), std::to_string(position.next_offset), behind, "ok"});
+    }
+  }
+  rows.row_count = static_cast<int64_t>(rows.rows.size());
+  K2_TRY(PrintRows(rows, settings.Text("output")));
+  return 0;
+}
+
+// Sets one key of one table, in a commit that says so. It is the way on when the source or the upstream no longer has
+// what was not read yet; rows between the old and the new offset are given up, hence the flag.
+Result<int> SetOffset(const Settings& settings, const SetFlags& flags) {
+  K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, false));
+  K2_ASSIGN(Table table, lakehouse->Open(flags.table));
+  K2_ASSIGN(const LayerProgress bronze, [&]() -> Result<LayerProgress> {
+    K2_ASSIGN(const Table upstream, lakehouse->Open(kBronzeTable));
+    return ReadProgress(upstream.metadata());
+  }());
+  K2_ASSIGN(const LayerProgress progress, ReadProgress(table.metadata()));
+  LayerCommit commit;
+  for (const auto* positions : {&progress.positions, &bronze.positions}) {
+    for (const auto& [key, position] : *positions) {
+      if (key.topic != flags.topic || key.partition != flags.partition) continue;
+      const auto present = progress.positions.find(key);
+      const int64_t before = present == progress.positions.end() ? 0 : present->second.next_offset;
+      if (flags.next > before && !flags.accept_loss) {
+        return Fail(
+            ErrorKind::kInvalidArgument,
+            "{} stands at offset {} of {}; going on at {} gives up {} messages. Say --accept-loss if that is meant",
+            flags.table, before, flags.topic, flags.next, flags.next - before);
+      }
+      if (flags.next < before && flags.table != kGoldTable) {
+        return Fail(ErrorKind::kInvalidArgument, "{} has offset {} of {} already; going back to {} would double rows",
+                    flags.table, before, flags.topic, flags.next);
+      }
+      if (present != progress.positions.end()) commit.base.positions[key] = present->second;
+      commit.next.positions[key] = {.next_offset = flags.next, .leader_epoch = position.leader_epoch};
+      commit.summary["k2.offsets-set"] = fmt::format("{}/{} from {} to {} at {}", flags.topic, flags.partition, before,
+                                                     flags.next, FormatTimestamp(NowMicros()));
+    }
+  }
+  if (commit.next.positions.empty()) {
+    return Fail(ErrorKind::kNotFound, "{} and Bronze know no topic {} partition {}; `k2 offsets show` lists them",
+                flags.table, flags.topic, flags.partition);
+  }
+  const LayerCommitOutcome outcome = table.Commit(std::move(commit));
+  if (const auto* failed = std::get_if<NotCommitted>(&outcome)) return std::unexpected(failed->error());
+  if (const auto* unknown = std::get_if<OutcomeUnknown>(&outcome)) return std::unexpected(unknown->error);
+  std::fprintf(stderr, "%s now goes on at offset %lld of %s\n", flags.table.c_str(), static_cast<long long>(flags.next),
+               flags.topic.c_str());
+  return 0;
+}
+
+}  // namespace
+
+void AddOffsets(Program& program) {
+  CLI::App* command = program.app.add_subcommand("offsets", "How far each table has come in its sources");
+  command->require_subcommand(1);
+  CLI::App* show = command->add_subcommand("show", "The offsets that stand in the tables");
+  show->callback([&program] { program.action = [&program] { return ShowOffsets(program.settings); }; });
+  CLI::App* set = command->add_subcommand("set", "Go on elsewhere; recorded in a commit");
+  auto flags = std::make_shared<SetFlags>();
+  set->add_option("--table", flags->table, "such as silver_binance_trades")->required();
+  set->add_option("--topic", flags->topic, "as `k2 offsets show` names it")->required();
+  set->add_option("--partition", flags->partition, "of the topic")->capture_default_str();
+  set->add_option("--next", flags->next, "the offset to read next")->required();
+  set->add_flag("--accept-loss", flags->accept_loss, "messages in between are given up");
+  set->callback(
+      [&program, flags] { program.action = [&program, flags] { return SetOffset(program.settings, *flags); }; });
+  command->footer(
+      "Examples:\n  k2 offsets show\n  k2 offsets set --table silver_binance_trades --topic recording/binance/… --next "
+      "500 --accept-loss");
+}
+
+}  // namespace k2

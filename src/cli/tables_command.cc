@@ -1,0 +1,215 @@
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "base/time.h"
+#include "cli/commands.h"
+#include "cli/rows_output.h"
+#include "table/progress_json.h"
+#include "table/scan.h"
+#include "task/market_tables.h"
+
+namespace k2 {
+namespace {
+
+using nlohmann::ordered_json;
+
+std::string SummaryOr(const iceberg::Snapshot* snapshot, const std::string& key, const std::string& otherwise) {
+  if (snapshot == nullptr) return otherwise;
+  const auto found = snapshot->summary.find(key);
+  return found == snapshot->summary.end() ? otherwise : found->second;
+}
+
+Result<int> ListTables(const Settings& settings) {
+  K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, false));
+  K2_ASSIGN(std::vector<TableName> names, lakehouse->catalog()->ListTables(std::string(kNamespace)));
+  std::ranges::sort(names);
+  QueryResult rows;
+  rows.columns = {{"table", "VARCHAR", CellKind::kText},
+                  {"rows", "BIGINT", CellKind::kNumber},
+                  {"files", "BIGINT", CellKind::kNumber},
+                  {"bytes", "BIGINT", CellKind::kNumber},
+                  {"snapshots", "BIGINT", CellKind::kNumber},
+                  {"last_commit", "VARCHAR", CellKind::kText},
+                  {"current_snapshot", "BIGINT", CellKind::kNumber}};
+  for (const TableName& name : names) {
+    K2_ASSIGN(const Table table, lakehouse->Open(name.name));
+    const iceberg::Snapshot* head = table.metadata().CurrentSnapshot();
+    rows.rows.push_back({name.name, SummaryOr(head, "total-records", "0"), SummaryOr(head, "total-data-files", "0"),
+                         SummaryOr(head, "total-files-size", "0"), std::to_string(table.metadata().snapshots.size()),
+                         head == nullptr ? std::optional<std::string>() : FormatTimestamp(head->timestamp_ms * 1000),
+                         head == nullptr ? std::optional<std::string>() : std::to_string(head->snapshot_id)});
+  }
+  rows.row_count = static_cast<int64_t>(rows.rows.size());
+  K2_TRY(PrintRows(rows, settings.Text("output")));
+  return 0;
+}
+
+Result<int> CreateTables(const Settings& settings) {
+  K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, true));
+  K2_ASSIGN(const int made, lakehouse->CreateTables());
+  std::fprintf(stderr, "%d tables made, %zu in all\n", made, AllTables().size());
+  return 0;
+}
+
+// Adds the columns that this version of K2 has and the table has not, under new ids. Columns are never dropped, retyped
+// or renamed here: readers by id keep reading old files.
+Result<std::vector<std::string>> MigrateTable(Table& table) {
+  K2_ASSIGN(const CreateTableRequest definition, TableDefinition(table.name().name));
+  std::vector<std::string> added;
+  K2_TRY(table.Update([&](const iceberg::TableMetadata& metadata) -> Result<std::vector<iceberg::TableUpdate>> {
+    added.clear();
+    iceberg::Schema schema = metadata.CurrentSchema();
+    int32_t last = metadata.last_column_id;
+    for (iceberg::NestedField field : definition.schema.fields) {
+      if (const iceberg::NestedField* present = schema.Find(field.name)) {
+        if (present->type.id != field.type.id) {
+          return Fail(ErrorKind::kUnsupported, "{}.{} has type {}, this k2 writes {}: rename or drop the column first",
+                      table.name().ToString(), field.name, present->type.ToString(), field.type.ToString());
+        }
+        continue;
+      }
+      added.push_back(field.name);
+      field.id = ++last;
+      field.required = false;  // files that are there hold no values of it
+      for (iceberg::NestedField& nested : field.type.fields) nested.id = ++last;
+      schema.fields.push_back(std::move(field));
+    }
+    if (added.empty()) return std::vector<iceberg::TableUpdate>{};
+    schema.schema_id = -1;
+    return std::vector<iceberg::TableUpdate>{iceberg::AddSchema{schema, last}, iceberg::SetCurrentSchema{-1}};
+  }));
+  return added;
+}
+
+Result<int> MigrateTables(const Settings& settings) {
+  K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, false));
+  K2_ASSIGN(const int made, lakehouse->CreateTables());
+  int changed = 0;
+  for (const std::string& name : AllTables()) {
+    K2_ASSIGN(Table table, lakehouse->Open(name));
+    K2_ASSIGN(const std::vector<std::string> added, MigrateTable(table));
+    for (const std::string& column : added) std::printf("%s: added column %s\n", name.c_str(), column.c_str());
+    changed += added.empty() ? 0 : 1;
+  }
+  std::printf("%d tables changed, %d made\n", changed, made);
+  return 0;
+}
+
+ordered_json DescribeField(const iceberg::NestedField& field) {
+  return {{"id", field.id},
+          {"name", field.name},
+          {"type", field.type.ToString()},
+          {"required", field.required},
+          {"doc", field.doc}};
+}
+
+Result<ordered_json> Describe(const Table& table, bool files) {
+  const iceberg::TableMetadata& metadata = table.metadata();
+  ordered_json schema = ordered_json::array();
+  for (const auto& field : metadata.CurrentSchema().fields) schema.push_back(DescribeField(field));
+  ordered_json partitions = ordered_json::array();
+  for (const auto& field : metadata.DefaultSpec().fields) {
+    const iceberg::NestedField* source = metadata.CurrentSchema().FindById(field.source_id);
+    partitions.push_back(
+        {{"name", field.name}, {"transform", field.transform}, {"column", source == nullptr ? "" : source->name}});
+  }
+  ordered_json snapshots = ordered_json::array();
+  for (const iceberg::Snapshot& snapshot : metadata.snapshots) {
+    ordered_json one = {{"snapshot_id", snapshot.snapshot_id},
+                        {"committed_at", FormatTimestamp(snapshot.timestamp_ms * 1000)},
+                        {"operation", snapshot.operation},
+                        {"added_records", SummaryOr(&snapshot, "added-records", "0")},
+                        {"total_records", SummaryOr(&snapshot, "total-records", "0")}};
+    const auto offsets = snapshot.summary.find(std::string(kOffsetsKey));
+    if (offsets != snapshot.summary.end()) one["offsets"] = ordered_json::parse(offsets->second, nullptr, false);
+    snapshots.push_back(std::move(one));
+  }
+  ordered_json object = {{"table", table.name().ToString()},
+                         {"uuid", metadata.table_uuid},
+                         {"location", metadata.location},
+                         {"metadata", table.state().metadata_location},
+                         {"schema", schema},
+                         {"partitions", partitions},
+                         {"properties", metadata.properties},
+                         {"current_snapshot", metadata.current_snapshot_id.value_or(0)},
+                         {"snapshots", snapshots}};
+  if (files && metadata.current_snapshot_id) {
+    K2_ASSIGN(const auto scan, PlanScan(table.io(), metadata, *metadata.current_snapshot_id, {}));
+    ordered_json list = ordered_json::array();
+    for (const ScanFile& file : scan) {
+      list.push_back(
+          {{"path", file.file.file_path}, {"rows", file.file.record_count}, {"bytes", file.file.file_size_in_bytes}});
+    }
+    object["files"] = list;
+  }
+  return object;
+}
+
+void PrintDescription(const ordered_json& object) {
+  std::string text = fmt::format("{}\n  location  {}\n  uuid      {}\n\n", object["table"].get<std::string>(),
+                                 object["location"].get<std::string>(), object["uuid"].get<std::string>());
+  for (const auto& field : object["schema"]) {
+    text += fmt::format("  {:>3}  {:<20} {:<22} {:<9} {}\n", field["id"].get<int>(), field["name"].get<std::string>(),
+                        field["type"].get<std::string>(), field["required"].get<bool>() ? "required" : "optional",
+                        field["doc"].get<std::string>());
+  }
+  text += "\n  partitioned by";
+  for (const auto& field : object["partitions"]) {
+    text += fmt::format(" {}({})", field["transform"].get<std::string>(), field["column"].get<std::string>());
+  }
+  text += fmt::format("\n\n  {} snapshots, newest last\n", object["snapshots"].size());
+  for (const auto& snapshot : object["snapshots"]) {
+    text += fmt::format("  {:>19}  {}  {:<9} +{} rows, {} in all\n", snapshot["snapshot_id"].get<int64_t>(),
+                        snapshot["committed_at"].get<std::string>(), snapshot["operation"].get<std::string>(),
+                        snapshot["added_records"].get<std::string>(), snapshot["total_records"].get<std::string>());
+    if (snapshot.contains("offsets")) text += fmt::format("{:>23}{}\n", "", snapshot["offsets"].dump());
+  }
+  if (object.contains("files")) {
+    text += fmt::format("\n  {} files\n", object["files"].size());
+    for (const auto& file : object["files"]) {
+      text += fmt::format("  {:>10} rows {:>10}  {}\n", WithCommas(file["rows"].get<int64_t>()),
+                          HumanBytes(file["bytes"].get<int64_t>()), file["path"].get<std::string>());
+    }
+  }
+  std::fputs(text.c_str(), stdout);
+}
+
+Result<int> DescribeTable(const Settings& settings, const std::string& name, bool files) {
+  K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, false));
+  K2_ASSIGN(const Table table, lakehouse->Open(name));
+  K2_ASSIGN(const ordered_json object, Describe(table, files));
+  if (settings.Text("output") == "json") {
+    std::printf("%s\n", object.dump(2).c_str());
+  } else {
+    PrintDescription(object);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void AddTables(Program& program) {
+  CLI::App* command = program.app.add_subcommand("tables", "List, make, describe and migrate the tables");
+  command->require_subcommand(0, 1);
+  command->callback([&program, command] {
+    if (command->get_subcommands().empty()) program.action = [&program] { return ListTables(program.settings); };
+  });
+  CLI::App* create = command->add_subcommand("create", "Make the tables that are missing");
+  create->callback([&program] { program.action = [&program] { return CreateTables(program.settings); }; });
+  CLI::App* migrate = command->add_subcommand("migrate", "Add the columns that a newer K2 has, by id");
+  migrate->callback([&program] { program.action = [&program] { return MigrateTables(program.settings); }; });
+  CLI::App* describe =
+      command->add_subcommand("describe", "Schema, partitions, snapshots with their source offsets, files");
+  auto name = std::make_shared<std::string>();
+  auto files = std::make_shared<bool>(false);
+  describe->add_option("table", *name, "such as gold_crypto_trades")->required();
+  describe->add_flag("--files", *files, "list the data files too");
+  describe->callback([&program, name, files] {
+    program.action = [&program, name, files] { return DescribeTable(program.settings, *name, *files); };
+  });
+  command->footer(
+      "Examples:\n  k2 tables\n  k2 tables create --warehouse lake\n  k2 tables describe gold_crypto_trades --files");
+}
+
+}  // namespace k2
