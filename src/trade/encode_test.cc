@@ -1,0 +1,99 @@
+#include "trade/encode.h"
+
+#include <gtest/gtest.h>
+
+#include "trade/identity.h"
+
+namespace k2 {
+namespace {
+
+std::string Hex(std::string_view bytes) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string hex;
+  for (const char c : bytes) {
+    hex += kDigits[static_cast<uint8_t>(c) >> 4];
+    hex += kDigits[static_cast<uint8_t>(c) & 15];
+  }
+  return hex;
+}
+
+Trade Example() {
+  Trade trade;
+  EXPECT_TRUE(Uuid::Parse("85cb576c-4aad-52dc-8859-673926c79977", trade.message_id));
+  trade.trade_id = "BINANCE-3735683259";
+  trade.symbol = "BTCUSDT";
+  trade.exchange = "BINANCE";
+  trade.timestamp_us = 1'723'161'255'342'000;
+  trade.price_e8 = 6'183'763'000'000;
+  trade.quantity_e8 = -129;
+  trade.currency = "USDT";
+  trade.side = TradeSide::kSell;
+  trade.source_sequence = 3735683259;
+  trade.ingestion_timestamp_us = 1'723'161'254'087'896;
+  return trade;
+}
+
+// The bodies were written by fastavro from the same values.
+TEST(Encode, TradeIsWhatFastavroWrites) {
+  const std::string_view conditions[] = {"a", "bc"};
+  const VendorEntry vendor[] = {{"is_buyer_maker", "true"}, {"x", ""}};
+  Trade trade = Example();
+  trade.trade_conditions = conditions;
+  trade.vendor_data = vendor;
+  std::string out = "before";
+  EncodeTrade(trade, 0x01020304, out);
+  EXPECT_EQ(out.substr(0, 6), "before");
+  EXPECT_EQ(Hex(out.substr(6, 5)), "0001020304");
+  EXPECT_EQ(Hex(out.substr(11)),
+            "4838356362353736632d346161642d353264632d383835392d3637333932366337393937372442494e414e43452d3337"
+            "33353638333235390e425443555344540e42494e414e434502e0be9fe897cd8f060c059fc4ff3ac004ff800855534454"
+            "020402610462630002f682d0ea1bb0b386e797cd8f060002041c69735f62757965725f6d616b65720874727565027800"
+            "00");
+}
+
+TEST(Encode, NullsEmptyListsAndTheEdgesOfDecimals) {
+  Trade trade = Example();
+  trade.price_e8 = 127;
+  trade.quantity_e8 = 999'999'999'999'999'999;
+  trade.source_sequence.reset();
+  trade.platform_sequence = 5;
+  trade.side = TradeSide::kUnknown;
+  std::string out;
+  EncodeTrade(trade, 1, out);
+  EXPECT_EQ(Hex(out.substr(5)),
+            "4838356362353736632d346161642d353264632d383835392d3637333932366337393937372442494e414e43452d3337"
+            "33353638333235390e425443555344540e42494e414e434502e0be9fe897cd8f06027f100de0b6b3a763ffff08555344"
+            "54060000b0b386e797cd8f06020a00");
+}
+
+TEST(Encode, RejectedFrameIsWhatFastavroWrites) {
+  std::string out;
+  EncodeRejectedFrame({.exchange = "KRAKEN",
+                       .reason = RejectReason::kFrameNotJson,
+                       .detail = "why",
+                       .frame = std::string_view("\xff\0{", 3),
+                       .receive_timestamp_us = 7},
+                      2, out);
+  EXPECT_EQ(Hex(out.substr(0, 5)), "0000000002");
+  EXPECT_EQ(Hex(out.substr(5)), "0c4b52414b454e1c6672616d655f6e6f745f6a736f6e0677687906ff007b0e");
+}
+
+// Made by Python's uuid.uuid5; the name is 37, 39, 40, 103, 104 and more bytes long, around the ends of SHA-1's blocks.
+TEST(Identity, HasTestVectors) {
+  EXPECT_EQ(TradeMessageId("BINANCE", "BTCUSDT", "BINANCE-3735683259").ToString(),
+            "85cb576c-4aad-52dc-8859-673926c79977");
+  EXPECT_EQ(TradeMessageId("KRAKEN", "BTCUSD", "KRAKEN-4665846").ToString(), "8821ea69-f07c-5a91-984b-151ba7a2b2f8");
+  EXPECT_EQ(
+      TradeMessageId("KRAKEN", "XMRUSD", "KRAKEN-XMR/USD:1618678142.557535:354.11000000:0.89594024:s:0").ToString(),
+      "fa775d4e-2af9-505d-82a9-6834f10adc29");
+  EXPECT_EQ(TradeMessageId("E", std::string(300, 'S'), "T").ToString(), "80fdd81c-4f7b-5f68-9d69-1a96a9ecf9e8");
+  EXPECT_EQ(NameUuid(kTradeNamespace, std::string(39, 'x')).ToString(), "d60e28d2-6655-5891-bd30-3f0bb78f0c19");
+  EXPECT_EQ(NameUuid(kTradeNamespace, std::string(40, 'x')).ToString(), "6201d0b8-7ed2-54b4-b26e-483c2ebfc17e");
+  EXPECT_EQ(NameUuid(kTradeNamespace, std::string(103, 'x')).ToString(), "d358599e-6971-5606-9495-47f15b13918a");
+  EXPECT_EQ(NameUuid(kTradeNamespace, std::string(104, 'x')).ToString(), "3e4623d1-4c32-5bbd-81e4-cdcbf6e5d9dc");
+  EXPECT_EQ(NameUuid(kTradeNamespace, std::string(250, 'x')).ToString(), "40b78431-75ac-5c3e-a220-9445e922264d");
+  EXPECT_EQ(NameUuid(kTradeNamespace, "").ToString(), "a900522b-d3d7-59da-9e41-4ea5e138bb4d");
+}
+
+}  // namespace
+}  // namespace k2
