@@ -161,6 +161,14 @@ TEST(ManifestListTest, Version1) {
   EXPECT_EQ(read[0].file.file_size_in_bytes, 100);
 }
 
+TEST(ManifestListTest, CodecsWeLackAreNamed) {
+  std::string bytes = EncodeManifestList(1, std::nullopt, 1, {}).value();
+  bytes.replace(bytes.find("deflate"), 7, "snappy!");
+  const Error error = DecodeManifestList(bytes).error();
+  EXPECT_EQ(error.kind, ErrorKind::kUnsupported);
+  EXPECT_NE(error.message.find("snappy!"), std::string::npos) << error.message;
+}
+
 // The judges: fastavro and PyIceberg read what we write, and we read what PyIceberg writes.
 class ManifestJudges : public testing::Test {
  protected:
@@ -263,7 +271,7 @@ schema = Schema(NestedField(1, "d", DateType(), required=True), NestedField(2, "
                 NestedField(5, "t", TimestamptzType()))
 spec = PartitionSpec(PartitionField(1, 1000, IdentityTransform(), "d"), PartitionField(2, 1001, IdentityTransform(), "h"),
                      PartitionField(3, 1002, TruncateTransform(100), "price_trunc"))
-for codec in ("null", "gzip", "zstd", "snappy"):
+for codec in ("null", "gzip", "zstd"):
     name = f"{folder}/{codec}"
     with write_manifest(2, spec, schema, io.new_output(name + ".avro"), 77, codec) as writer:
         for i, status in enumerate((ManifestEntryStatus.ADDED, ManifestEntryStatus.EXISTING)):
@@ -283,16 +291,10 @@ print("written")
 
 TEST_F(ManifestJudges, WeReadWhatTheyWrite) {
   ASSERT_EQ(Python(kWriteTheirs), "written\n");
-  for (const std::string codec : {"null", "gzip", "zstd", "snappy"}) {
+  for (const std::string codec : {"null", "gzip", "zstd"}) {
     SCOPED_TRACE(codec);
     const auto list = DecodeManifestList(Read(codec + "-list.avro"));
-    if (!list) {
-      EXPECT_EQ(list.error().kind, ErrorKind::kUnsupported) << list.error().message;
-      EXPECT_NE(list.error().message.find(codec == "zstd" ? "zstandard" : codec), std::string::npos);
-      EXPECT_NE(codec, "null");
-      EXPECT_NE(codec, "gzip");
-      continue;
-    }
+    ASSERT_TRUE(list) << list.error().message;
     ASSERT_EQ(list->size(), 1U);
     const ManifestFile& manifest = list->front();
     EXPECT_EQ(manifest.sequence_number, 8);

@@ -39,6 +39,23 @@ TEST(PruningTest, PartitionValuesThroughTransforms) {
   EXPECT_FALSE(may(CompareOp::kEq, -1, 1));
 }
 
+TEST(PruningTest, OpenRangesAtTheEndsOfTime) {
+  for (const char* transform : {"year", "month", "day", "hour"}) {
+    const TableMetadata metadata = Table({{.id = 1, .name = "t", .type = kTimestamptz}}, {{1, 1000, "p", transform}});
+    const Pruner pruner(metadata,
+                        {{1, CompareOp::kLe, {Literal(INT64_MAX)}}, {1, CompareOp::kGe, {Literal(INT64_MIN)}}});
+    EXPECT_TRUE(pruner.FileMayMatch({.partition = {Literal(50)}})) << transform;
+  }
+  const Type type = Type::Primitive(TypeId::kInt);
+  const TableMetadata metadata =
+      Table({{.id = 1, .name = "n", .type = type}}, {{1, 1000, "p", "truncate[2000000000]"}});
+  for (const int32_t value : {INT32_MIN, -1, 0, INT32_MAX}) {
+    const Pruner pruner(metadata, {{1, CompareOp::kGe, {Literal(INT32_MIN)}}, {1, CompareOp::kLe, {Literal(value)}}});
+    const Literal partition = ApplyTransform(Transform::Parse("truncate[2000000000]").value(), type, value).value();
+    EXPECT_TRUE(pruner.FileMayMatch({.partition = {partition}})) << value;
+  }
+}
+
 TEST(PruningTest, NullsAndMissingMetrics) {
   const TableMetadata metadata = Table({{.id = 1, .name = "n", .type = Type::Primitive(TypeId::kLong)}}, {});
   const auto may = [&](const ColumnPredicate& predicate, const DataFile& file) {

@@ -152,7 +152,7 @@ TEST_F(SnapshotProducerTest, MissingTotalsAreCounted) {
 // Thousands of commits: the list stays short, and what is written stays in proportion.
 TEST_F(SnapshotProducerTest, SmallManifestsAreMerged) {
   int64_t longest = 0;
-  constexpr int kCommits = 1500;
+  constexpr int kCommits = 1000;
   int64_t list_bytes = 0;
   for (int i = 0; i < kCommits; ++i) {
     const auto produced = Commit({.added = {TestFile(fmt::format("f{}", i), i / 100, 1)}});

@@ -31,16 +31,22 @@ Result<Literal> ApplyTemporal(const Transform& transform, const Type& source, co
     case Transform::Kind::kYear: return Literal(static_cast<int32_t>(CivilFromDays(days).year - 1970));
     case Transform::Kind::kMonth: return Literal(MonthOf(days));
     case Transform::Kind::kDay: return Literal(static_cast<int32_t>(days));
-    default:
+    default: {
       if (source.id == TypeId::kDate) return NotFor("hour", source);
-      return Literal(HourOfMicros(std::get<int64_t>(value)));
+      const int64_t hours = FloorDiv(std::get<int64_t>(value), kMicrosPerHour);
+      if (hours != static_cast<int32_t>(hours)) {
+        return Fail(ErrorKind::kInvalidArgument, "the hour of {} us since 1970 is no int", std::get<int64_t>(value));
+      }
+      return Literal(static_cast<int32_t>(hours));
+    }
   }
 }
 
 // v - (((v % W) + W) % W), as the specification writes it; wraps around at the smallest value, as Java does.
 template <typename T, typename Unsigned>
 T TruncateNumber(T value, int32_t width) {
-  const T rest = static_cast<T>(((value % width) + width) % width);
+  T rest = value % width;
+  if (rest < 0) rest += width;
   return static_cast<T>(static_cast<Unsigned>(value) - static_cast<Unsigned>(rest));
 }
 
