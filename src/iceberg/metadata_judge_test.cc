@@ -221,13 +221,16 @@ print(table.properties["k2"], table.scan().to_arrow().num_rows,
             "was here 4 2\n");
   EXPECT_EQ(Run(R"(
 import duckdb, glob, os, duckdb_extension_avro, duckdb_extension_iceberg
+path = ")" + path +
+                R"("
 connection = duckdb.connect()
 for module in (duckdb_extension_avro, duckdb_extension_iceberg):
     for extension in glob.glob(os.path.dirname(module.__file__) + "/extensions/*/*.duckdb_extension"):
         connection.load_extension(extension)
-rows = connection.execute("SELECT count(*), sum(id) FROM iceberg_scan(')" + path + R"(')").fetchone()
-snapshots = connection.execute("SELECT count(*) FROM iceberg_snapshots(')" + path + R"(')").fetchone()
-print(rows, snapshots))"),
+rows = connection.execute("SELECT count(*), sum(id) FROM iceberg_scan(?) ", [path]).fetchone()
+snapshots = connection.execute("SELECT count(*) FROM iceberg_snapshots(?) ", [path]).fetchone()
+print(rows, snapshots)
+)"),
             "(4, 6) (2,)\n");
 }
 
