@@ -1,0 +1,94 @@
+"""Fixtures: the k2 binary, recorded data, fresh warehouses, simulated recordings."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from warehouse import Warehouse, k2_environment
+
+ROOT = Path(__file__).resolve().parent.parent
+
+REAL_RECORDINGS = (
+    ("binance", "binance_spot_ws/btcusdt_20240808.gz"),
+    ("binance", "binance_spot_ws/btcusdt_20240809.gz"),
+    ("binance", "binance_spot_ws/ethusdt_20240808.gz"),
+    ("kraken", "kraken/ws_v1_20210417.gz"),
+    ("kraken", "kraken/ws_v2_reframed_20190701.gz"),
+)
+
+
+@pytest.fixture(scope="session")
+def k2() -> Path:
+    path = Path(os.environ.get("K2_BIN", ROOT / "build" / "release" / "bin" / "k2"))
+    if not path.exists():
+        pytest.fail(f"there is no {path}: run `make` first, or set K2_BIN")
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    path = Path(os.environ.get("K2_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not path.exists():
+        pytest.skip(f"there are no recorded feeds in {path}: set K2_SHARED_DATA")
+    return path
+
+
+@pytest.fixture(scope="session")
+def real_recordings(shared_data: Path) -> list[tuple[str, Path]]:
+    return [(exchange, shared_data / name) for exchange, name in REAL_RECORDINGS]
+
+
+@pytest.fixture
+def warehouse(k2: Path, tmp_path: Path) -> Warehouse:
+    return Warehouse(k2, tmp_path / "warehouse")
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """Of what is random in a test; K2_SEED brings the one of an earlier failure back."""
+    value = int(os.environ.get("K2_SEED", random.SystemRandom().randrange(1 << 32)))
+    print(f"K2_SEED={value}")
+    return value
+
+
+Simulate = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def simulate(k2: Path, tmp_path_factory: pytest.TempPathFactory) -> Simulate:
+    """simulate(exchange, trades, seed, *flags, suffix=".zst"): a recording; the same arguments give the same file."""
+    folder = tmp_path_factory.mktemp("recordings")
+    made: dict[tuple[object, ...], Path] = {}
+
+    def make(exchange: str, trades: int, seed: int = 1, *flags: str, suffix: str = ".zst") -> Path:
+        key = (exchange, trades, seed, flags, suffix)
+        if key not in made:
+            path = folder / f"{exchange}-{len(made)}{suffix}"
+            subprocess.run(
+                [
+                    k2,
+                    "simulate",
+                    "--exchange",
+                    exchange,
+                    "--trades",
+                    str(trades),
+                    "--seed",
+                    str(seed),
+                    *flags,
+                    "--out",
+                    path,
+                ],
+                check=True,
+                capture_output=True,
+                env=k2_environment(),
+                timeout=120,
+            )
+            made[key] = path
+        return made[key]
+
+    return make
