@@ -21,8 +21,8 @@ RUN mkdir -p /opt/k2/bin /opt/k2/lib \
 
 FROM debian:12
 RUN apt-get update -qq \
- && apt-get install -y -qq --no-install-recommends libfmt9 libgcc-s1 libsimdjson14 libspdlog1.10 libsqlite3-0 libstdc++6 \
-    libtomlplusplus3 libxxhash0 libzstd1 zlib1g \
+ && apt-get install -y -qq --no-install-recommends libfmt9 libgcc-s1 libsimdjson14 libspdlog1.10 libsqlite3-0 libssl3 \
+    libstdc++6 libtomlplusplus3 libxxhash0 libzstd1 zlib1g \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --uid 10001 --home-dir /warehouse --shell /usr/sbin/nologin k2 \
  && install -d -o k2 -g k2 /warehouse
