@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import random
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from engines import Spark, spark_session
 from warehouse import Warehouse, k2_environment
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,6 +47,11 @@ def real_recordings(shared_data: Path) -> list[tuple[str, Path]]:
 @pytest.fixture
 def warehouse(k2: Path, tmp_path: Path) -> Warehouse:
     return Warehouse(k2, tmp_path / "warehouse")
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[Spark]:
+    yield from spark_session()
 
 
 @pytest.fixture

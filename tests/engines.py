@@ -1,0 +1,71 @@
+"""Other engines on the same tables, as judges and as foreign writers: DuckDB's iceberg extension and Spark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import duckdb_extension_avro
+import duckdb_extension_iceberg
+from pyspark.sql import SparkSession
+from warehouse import NAMESPACE
+
+SPARK_PACKAGES = "org.apache.iceberg:iceberg-spark-runtime-3.5_2.12:1.12.0,org.xerial:sqlite-jdbc:3.46.1.3"
+
+
+def duckdb_with_iceberg() -> duckdb.DuckDBPyConnection:
+    """The extensions come as packages of PyPI and are loaded from there: nothing is fetched."""
+    connection = duckdb.connect(config={"autoinstall_known_extensions": False, "autoload_known_extensions": False})
+    for module in (duckdb_extension_avro, duckdb_extension_iceberg):
+        for path in Path(module.__file__).parent.glob("extensions/*/*.duckdb_extension"):
+            connection.execute(f"LOAD '{path}'")
+    return connection
+
+
+class Spark:
+    """One JVM; each warehouse is the catalog `iceberg`, which is part of the layout, in a session of its own."""
+
+    def __init__(self, session: SparkSession) -> None:
+        self.session = session
+        self.sessions: dict[Path, SparkSession] = {}
+
+    def of(self, folder: Path) -> SparkSession:
+        if folder not in self.sessions:
+            session = self.session.newSession()
+            settings = {
+                "": "org.apache.iceberg.spark.SparkCatalog",
+                ".type": "jdbc",
+                ".uri": f"jdbc:sqlite:{folder}/catalog.db",
+                ".jdbc.schema-version": "V1",
+                ".warehouse": str(folder),
+                ".cache-enabled": "false",
+            }
+            for key, value in settings.items():
+                session.conf.set(f"spark.sql.catalog.iceberg{key}", value)
+            self.sessions[folder] = session
+        return self.sessions[folder]
+
+    def sql(self, folder: Path, text: str) -> list[Any]:
+        """Runs text in which {ns} stands for catalog and namespace."""
+        return self.of(folder).sql(text.format(ns=f"iceberg.{NAMESPACE}")).collect()
+
+
+def spark_session() -> Iterator[Spark]:
+    session = (
+        SparkSession.builder.master("local[1]")
+        .appName("k2-tests")
+        .config("spark.jars.packages", SPARK_PACKAGES)
+        .config("spark.sql.extensions", "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions")
+        .config("spark.driver.memory", "768m")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.ui.enabled", "false")
+        .config("spark.sql.shuffle.partitions", "1")
+        .config("spark.sql.session.timeZone", "UTC")
+        .getOrCreate()
+    )
+    session.sparkContext.setLogLevel("ERROR")
+    yield Spark(session)
+    session.stop()
