@@ -1,11 +1,12 @@
 #include "medallion/bronze_layer.h"
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "base/log.h"
 #include "base/time.h"
 #include "base/uuid.h"
-#include "source/recording.h"
 #include "task/market_tables.h"
 
 namespace k2 {
@@ -45,23 +46,42 @@ Status BronzeLayer::Recover() {
   K2_TRY(table_.Refresh());
   K2_ASSIGN(const LayerProgress progress, ReadProgress(table_.metadata()));
   for (Input& input : inputs_) {
-    const auto found = progress.positions.find(input.reader->key());
-    input.position = found == progress.positions.end() ? SourcePosition{} : found->second;
-    if (const Status status = input.reader->Seek(input.position); !status) {
-      return std::unexpected(status.error().With(input.spec.path));
-    }
+    input.placed = false;
+    K2_TRY(Place(input, progress));
   }
+  return {};
+}
+
+// Goes to where Bronze stands. A followed file that has no whole line yet has no key: it is placed when it has.
+Status BronzeLayer::Place(Input& input, const LayerProgress& progress) {
+  if (const Result<bool> known = input.reader->WaitForKey(0); !known || !*known) {
+    return known ? Status{} : std::unexpected(known.error().With(input.spec.path));
+  }
+  const auto found = progress.positions.find(input.reader->key());
+  input.position = found == progress.positions.end() ? SourcePosition{} : found->second;
+  if (const Status status = input.reader->Seek(input.position); !status) {
+    return std::unexpected(status.error().With(input.spec.path));
+  }
+  input.placed = true;
   return {};
 }
 
 Result<int64_t> BronzeLayer::Step(int64_t wait_us) {
   // Plan: a part of the step's rows for each recording that has more.
   std::vector<size_t> open;
+  for (Input& input : inputs_) {
+    if (input.placed) continue;
+    K2_ASSIGN(const LayerProgress progress, ReadProgress(table_.metadata()));
+    K2_TRY(Place(input, progress));
+  }
   for (size_t i = 0; i < inputs_.size(); ++i) {
     const size_t at = (first_ + i) % inputs_.size();
-    if (!inputs_[at].failed && !inputs_[at].reader->AtEnd()) open.push_back(at);
+    if (inputs_[at].placed && !inputs_[at].failed && !inputs_[at].reader->AtEnd()) open.push_back(at);
   }
-  if (open.empty()) return 0;
+  if (open.empty()) {
+    if (!AtEnd()) std::this_thread::sleep_for(std::chrono::microseconds(wait_us));
+    return 0;
+  }
   first_ = (first_ + 1) % inputs_.size();
   const auto parts = static_cast<int64_t>(open.size());
   std::vector<Task> tasks;

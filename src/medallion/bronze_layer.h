@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "medallion/layer.h"
+#include "source/recording.h"
 #include "source/source.h"
 
 namespace k2 {
@@ -38,12 +39,14 @@ class BronzeLayer {
  private:
   struct Input {
     RecordingSpec spec;
-    std::unique_ptr<SourceReader> reader;
+    std::unique_ptr<RecordingReader> reader;
     SourcePosition position;  // committed
     bool failed = false;
+    bool placed = false;  // the key is known, and the reader stands at `position`
   };
   BronzeLayer(Table table, LayerOptions options, BatchCache* cache)
       : table_(std::move(table)), options_(std::move(options)), cache_(cache) {}
+  Status Place(Input& input, const LayerProgress& progress);
   Result<int64_t> Commit(const std::vector<size_t>& chosen, const std::vector<TaskResult>& results);
 
   Table table_;

@@ -98,7 +98,8 @@ int64_t FirstPage(const parquet::ColumnChunkMetaData& chunk) {
 }  // namespace
 
 Status AddMetrics(const parquet::FileMetaData& footer, const std::vector<ParquetLeaf>& leaves,
-                  const std::vector<int64_t>& present, const iceberg::MetricsMode& mode, iceberg::DataFile& file) {
+                  const std::vector<int64_t>& present, const iceberg::MetricsMode& mode,
+                  const std::vector<int32_t>& full_bounds_fields, iceberg::DataFile& file) {
   if (footer.num_columns() != static_cast<int>(leaves.size()) || present.size() != leaves.size()) {
     return Fail(ErrorKind::kInternal, "{} Parquet columns where {} were written", footer.num_columns(), leaves.size());
   }
@@ -123,7 +124,10 @@ Status AddMetrics(const parquet::FileMetaData& footer, const std::vector<Parquet
       metrics[i].lower = std::move(bounds[i].lower);
       metrics[i].upper = std::move(bounds[i].upper);
     }
-    K2_TRY(iceberg::AddColumnMetrics(leaves[i].field_id, leaves[i].type, mode, metrics[i], file));
+    const bool full =
+        std::find(full_bounds_fields.begin(), full_bounds_fields.end(), leaves[i].field_id) != full_bounds_fields.end();
+    const iceberg::MetricsMode whole{.kind = iceberg::MetricsMode::Kind::kFull};
+    K2_TRY(iceberg::AddColumnMetrics(leaves[i].field_id, leaves[i].type, full ? whole : mode, metrics[i], file));
   }
   std::sort(file.split_offsets.begin(), file.split_offsets.end());
   return {};

@@ -17,6 +17,7 @@ namespace k2 {
 // Fills column_sizes, value_counts, null_value_counts, bounds, split_offsets and record_count. `present` is the number
 // of values that are there, by leaf. Bounds only where every row group has exact ones, and never below a list or map.
 Status AddMetrics(const parquet::FileMetaData& footer, const std::vector<ParquetLeaf>& leaves,
-                  const std::vector<int64_t>& present, const iceberg::MetricsMode& mode, iceberg::DataFile& file);
+                  const std::vector<int64_t>& present, const iceberg::MetricsMode& mode,
+                  const std::vector<int32_t>& full_bounds_fields, iceberg::DataFile& file);
 
 }  // namespace k2

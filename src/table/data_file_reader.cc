@@ -82,7 +82,7 @@ class DataFileReader {
       parquet::arrow::SchemaManifest manifest;
       ARROW_RETURN_NOT_OK(parquet::arrow::SchemaManifest::Make(
           raw->metadata()->schema(), raw->metadata()->key_value_metadata(), arrow_properties, &manifest));
-      Match(manifest, arrow_properties);
+      Match(*raw->metadata(), manifest, arrow_properties);
       ChooseRowGroups(*raw->metadata(), manifest);
       ARROW_ASSIGN_OR_RAISE(
           reader_, parquet::arrow::FileReader::Make(arrow::default_memory_pool(), std::move(raw), arrow_properties));
@@ -91,10 +91,16 @@ class DataFileReader {
   }
 
   Status Read(const std::function<Status(std::shared_ptr<arrow::RecordBatch>)>& consume) {
-    if (row_groups_.empty()) return {};
+    // One row group after the other: each has dictionaries of its own, and Arrow cannot join those below a map.
+    for (const int group : row_groups_) K2_TRY(ReadRowGroup(group, consume));
+    return {};
+  }
+
+ private:
+  Status ReadRowGroup(int group, const std::function<Status(std::shared_ptr<arrow::RecordBatch>)>& consume) {
     std::unique_ptr<arrow::RecordBatchReader> batches;
     K2_TRY(Guard(location_, [&]() -> arrow::Status {
-      ARROW_ASSIGN_OR_RAISE(batches, reader_->GetRecordBatchReader(row_groups_, leaf_indices_));
+      ARROW_ASSIGN_OR_RAISE(batches, reader_->GetRecordBatchReader({group}, leaf_indices_));
       return arrow::Status::OK();
     }));
     while (true) {
@@ -106,7 +112,23 @@ class DataFileReader {
     }
   }
 
- private:
+  // Whether every data page of the column is dictionary-encoded. A writer that went over to plain pages in the middle
+  // makes Arrow cut the column into pieces, which it cannot do below a map or list.
+  static bool OnlyDictionaryPages(const parquet::FileMetaData& footer, int column) {
+    for (int group = 0; group < footer.num_row_groups(); ++group) {
+      const auto chunk = footer.RowGroup(group)->ColumnChunk(column);
+      if (chunk->encoding_stats().empty()) return false;
+      for (const parquet::PageEncodingStats& stats : chunk->encoding_stats()) {
+        const bool data =
+            stats.page_type == parquet::PageType::DATA_PAGE || stats.page_type == parquet::PageType::DATA_PAGE_V2;
+        const bool dictionary = stats.encoding == parquet::Encoding::RLE_DICTIONARY ||
+                                stats.encoding == parquet::Encoding::PLAIN_DICTIONARY;
+        if (data && !dictionary) return false;
+      }
+    }
+    return true;
+  }
+
   Status ChooseFields() {
     if (options_.field_ids.empty()) {
       for (const NestedField& field : schema_.fields) columns_.push_back({&field});
@@ -123,7 +145,8 @@ class DataFileReader {
     return {};
   }
 
-  void Match(const parquet::arrow::SchemaManifest& manifest, parquet::ArrowReaderProperties& properties) {
+  void Match(const parquet::FileMetaData& footer, const parquet::arrow::SchemaManifest& manifest,
+             parquet::ArrowReaderProperties& properties) {
     const auto& file_fields = manifest.schema_fields;
     const bool has_ids = std::any_of(file_fields.begin(), file_fields.end(),
                                      [](const SchemaField& field) { return FieldIdOf(*field.field) >= 0; });
@@ -139,7 +162,8 @@ class DataFileReader {
       for (const SchemaField* leaf : leaves) {
         leaf_indices_.push_back(leaf->column_index);
         const int32_t id = leaves.size() == 1 && found->is_leaf() ? column.field->id : FieldIdOf(*leaf->field);
-        if (Holds(options_.dictionary_fields, id) && arrow::is_binary_like(leaf->field->type()->id())) {
+        const bool asked = Holds(options_.dictionary_fields, id) && arrow::is_binary_like(leaf->field->type()->id());
+        if (asked && (found->is_leaf() || OnlyDictionaryPages(footer, leaf->column_index))) {
           properties.set_read_dictionary(leaf->column_index, true);
         }
       }

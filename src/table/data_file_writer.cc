@@ -246,7 +246,7 @@ class ParquetDataFileWriter : public DataFileWriter {
       return sink_->Close();
     }));
     const auto footer = writer_->metadata();
-    K2_TRY(AddMetrics(*footer, leaves_, present_, options_.bounds, file_));
+    K2_TRY(AddMetrics(*footer, leaves_, present_, options_.bounds, options_.full_bounds_fields, file_));
     K2_TRY(io_->Sync(location_));
     K2_TRY(Verify());
     writer_.reset();

@@ -136,6 +136,17 @@ Status ReadInput(const TaskContext& context, const std::string& path, const iceb
     if (field == nullptr) return Fail(ErrorKind::kInvalidData, "the table of {} has no column {}", path, name);
     options.field_ids.push_back(field->id);
   }
+  // The same encodings as batches in memory have: what few values it takes is compared, sorted and written by number.
+  for (const char* name : {"topic", "symbol", "exchange", "asset_class", "currency", "side"}) {
+    const iceberg::NestedField* field = schema.Find(name);
+    if (field != nullptr && (names.empty() || std::ranges::find(names, name) != names.end())) {
+      options.dictionary_fields.push_back(field->id);
+    }
+  }
+  if (const iceberg::NestedField* field = schema.Find("vendor_data"); field != nullptr && names.empty()) {
+    options.dictionary_fields.push_back(field->type.fields.at(0).id);
+  }
+  options.batch_rows = 262'144;
   return ReadDataFile(*context.io, path, schema, options, batch);
 }
 

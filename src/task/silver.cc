@@ -13,6 +13,8 @@
 namespace k2 {
 namespace {
 
+constexpr size_t kFlushBytes = size_t{192} << 20;
+
 const std::vector<std::string>& BronzeColumns() {
   static const std::vector<std::string> columns = {"avro_payload", "topic",           "partition",
                                                    "offset",       "kafka_timestamp", "ingestion_date"};
@@ -162,7 +164,8 @@ class SilverRun {
       }
       if (range == nullptr || rows.offset[row] < range->begin || rows.offset[row] >= range->end) continue;
       K2_TRY(JudgeRow(rows, row, *range, table));
-      if (columns_[table].Full()) K2_TRY(Flush(table));
+      // A step's rows are bounded by its plan; where that could not cut, by this.
+      if (columns_[table].Full() || (row % 4096 == 0 && columns_[table].bytes() > kFlushBytes)) K2_TRY(Flush(table));
     }
     return {};
   }

@@ -1,0 +1,167 @@
+// The three layers on one core, each alone, commits included: rows a CPU second and a wall second, as JSON lines.
+// Usage: layers_bench RECORDING_OF_BINANCE FOLDER
+#include <sys/resource.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/time.h"
+#include "base/uuid.h"
+#include "catalog/sqlite_catalog.h"
+#include "io/local_file_io.h"
+#include "medallion/gold_layer.h"
+#include "medallion/silver_layer.h"
+#include "source/recording.h"
+#include "task/market_tables.h"
+
+namespace {
+
+using k2::Result;
+using k2::Status;
+
+double CpuSeconds() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+struct Stopwatch {
+  double cpu = CpuSeconds();
+  int64_t wall_us = k2::MonotonicMicros();
+  void Print(const char* name, int64_t rows) const {
+    const double cpu_s = CpuSeconds() - cpu;
+    const double wall_s = static_cast<double>(k2::MonotonicMicros() - wall_us) / 1e6;
+    std::printf("{\"layer\": \"%s\", \"rows\": %lld, \"rows_per_cpu_second\": %.0f, \"rows_per_second\": %.0f}\n", name,
+                static_cast<long long>(rows), static_cast<double>(rows) / cpu_s, static_cast<double>(rows) / wall_s);
+    std::fflush(stdout);
+  }
+};
+
+// Hands out batches that were read before the clock started.
+class ReadyReader final : public k2::SourceReader {
+ public:
+  ReadyReader(k2::SourceKey key, std::vector<k2::RawBatch> batches)
+      : key_(std::move(key)), batches_(std::move(batches)) {}
+  const k2::SourceKey& key() const override { return key_; }
+  Status Seek(const k2::SourcePosition& /*position*/) override { return {}; }
+  Result<k2::RawBatch> Read(const k2::ReadLimits& /*limits*/) override { return std::move(batches_[next_++]); }
+  bool AtEnd() const override { return next_ == batches_.size(); }
+  k2::SourceCounts counts() const override { return {}; }
+  int64_t stored_bytes() const override { return -1; }
+  int64_t stored_bytes_read() const override { return -1; }
+
+ private:
+  k2::SourceKey key_;
+  std::vector<k2::RawBatch> batches_;
+  size_t next_ = 0;
+};
+
+Result<k2::Lakehouse> Make(const std::string& folder) {
+  std::filesystem::remove_all(folder);
+  std::shared_ptr<k2::FileIo> io = k2::MakeLocalFileIo();
+  K2_ASSIGN(std::shared_ptr<k2::Catalog> catalog, k2::OpenSqliteCatalog(folder, io));
+  k2::Lakehouse lakehouse(catalog, io);
+  K2_TRY(lakehouse.CreateTables());
+  return lakehouse;
+}
+
+Result<int64_t> Bronze(const k2::Lakehouse& lakehouse, ReadyReader& reader, k2::BatchCache* cache) {
+  K2_ASSIGN(k2::Table table, lakehouse.Open(k2::kBronzeTable));
+  k2::LayerStats stats;
+  k2::SourcePosition position;
+  int64_t rows = 0;
+  while (!reader.AtEnd()) {
+    const k2::BronzeTask task{.source = reader.key(),
+                              .exchange = "binance",
+                              .recording = {},
+                              .begin = position,
+                              .output = k2::OutputOf(table),
+                              .attempt_id = k2::RandomHex64()};
+    k2::TaskContext context;
+    context.io = table.io_ptr();
+    context.cache = cache;
+    context.reader = &reader;
+    K2_ASSIGN(const k2::TaskResult result, k2::RunBronzeTask(task, context));
+    k2::LayerCommit commit;
+    commit.added = k2::FilesFor({result}, k2::kBronzeTable);
+    if (position.next_line > 0) commit.base.positions[reader.key()] = position;
+    commit.next.positions[reader.key()] = result.end;
+    K2_TRY(k2::CommitStep(table, commit, {}, "bronze", stats));
+    position = result.end;
+    rows += result.rows_out;
+  }
+  return rows;
+}
+
+Status Below(const k2::Lakehouse& lakehouse, k2::BatchCache* cache, const char* silver_name, const char* gold_name) {
+  k2::LayerOptions options;
+  options.threads = 1;
+  {
+    const Stopwatch watch;
+    K2_ASSIGN(const auto silver,
+              k2::SilverLayer::Open(lakehouse, options, std::make_shared<k2::FileSchemaSource>(), cache));
+    int64_t rows = 0;
+    while (true) {
+      K2_ASSIGN(const int64_t moved, silver->Step());
+      if (moved == 0) break;
+      rows += moved;
+    }
+    watch.Print(silver_name, rows);
+  }
+  const Stopwatch watch;
+  K2_ASSIGN(const auto gold, k2::GoldLayer::Open(lakehouse, options, cache));
+  int64_t rows = 0;
+  while (true) {
+    K2_ASSIGN(const int64_t moved, gold->Step());
+    if (moved == 0) break;
+    rows += moved;
+  }
+  watch.Print(gold_name, rows);
+  return {};
+}
+
+Status Bench(const std::string& recording, const std::string& folder) {
+  for (const bool handed_over : {false, true}) {
+    K2_ASSIGN(const auto source, k2::RecordingReader::Open(k2::Exchange::kBinance, recording));
+    std::vector<k2::RawBatch> batches;
+    int64_t messages = 0;
+    const Stopwatch reading;
+    while (!source->AtEnd()) {
+      K2_ASSIGN(k2::RawBatch batch, source->Read({.max_messages = 262'144, .max_bytes = 128 << 20}));
+      messages += static_cast<int64_t>(batch.size());
+      if (batch.size() > 0) batches.push_back(std::move(batch));
+    }
+    if (!handed_over) reading.Print("recording to messages", messages);
+    ReadyReader reader(source->key(), std::move(batches));
+    K2_ASSIGN(const k2::Lakehouse lakehouse, Make(folder));
+    k2::BatchCache cache(int64_t{16} << 30);
+    k2::BatchCache* used = handed_over ? &cache : nullptr;
+    const Stopwatch watch;
+    K2_ASSIGN(const int64_t rows, Bronze(lakehouse, reader, used));
+    if (!handed_over) watch.Print("messages to bronze", rows);
+    K2_TRY(Below(lakehouse, used,
+                 handed_over ? "bronze to silver, handed over in memory" : "bronze to silver, from storage",
+                 handed_over ? "silver to gold, handed over in memory" : "silver to gold, from storage"));
+  }
+  std::filesystem::remove_all(folder);
+  return {};
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 3) {
+    std::fprintf(stderr, "usage: layers_bench RECORDING_OF_BINANCE FOLDER\n");
+    return 2;
+  }
+  if (const Status status = Bench(argv[1], argv[2]); !status) {
+    std::fprintf(stderr, "%s\n", status.error().message.c_str());
+    return 1;
+  }
+  return 0;
+}
