@@ -57,11 +57,11 @@ void GoldLayer::Recover() {
 
 Status GoldLayer::Plan() {
   K2_TRY(gold_.Refresh());
-  K2_ASSIGN(progress_, ReadProgress(gold_.metadata()));
+  K2_ASSIGN(progress_, FindProgress(gold_.metadata()));
   for (Upstream& upstream : upstreams_) {
-    const auto hint = progress_.upstream.find(upstream.table.name().ToString());
+    const auto hint = progress_.progress.upstream.find(upstream.table.name().ToString());
     std::optional<UpstreamHint> committed;
-    if (hint != progress_.upstream.end()) committed = hint->second;
+    if (hint != progress_.progress.upstream.end()) committed = hint->second;
     if (upstream.planned_snapshot != 0 && committed != upstream.committed) {
       Recover();  // another writer moved Gold on
       return Plan();
@@ -221,6 +221,7 @@ Result<int64_t> GoldLayer::Step() {
 Status GoldLayer::Commit(const std::vector<std::optional<int64_t>>& read_to, const std::vector<TaskResult>& results) {
   LayerCommit commit;
   commit.fence_upstream = true;
+  commit.base_snapshot_id = progress_.snapshot_id;  // the rows were compared with Gold as it stood there
   commit.added = FilesFor(results, kGoldTable);
   for (size_t i = 0; i < upstreams_.size(); ++i) {
     Upstream& upstream = upstreams_[i];

@@ -55,7 +55,7 @@ class GoldLayer {
   LayerOptions options_;
   BatchCache* cache_;
   GoldIndex index_;
-  LayerProgress progress_;
+  FoundProgress progress_;  // as planned from
   LayerStats stats_;
   // Live files of Gold by hour, true for one snapshot: kept up by our own commits, read anew after others'.
   std::map<int32_t, std::vector<GoldFile>> gold_files_;

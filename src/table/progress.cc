@@ -44,7 +44,7 @@ bool RolledAway(const Walk& walk, const Snapshot& tagged) {
 
 }  // namespace
 
-Result<LayerProgress> ReadProgress(const TableMetadata& metadata) {
+Result<FoundProgress> FindProgress(const TableMetadata& metadata) {
   K2_ASSIGN(Walk walk, WalkMain(metadata));
   const iceberg::SnapshotRef* tag = metadata.FindRef(kOffsetsTag);
   const Snapshot* tagged = tag == nullptr ? nullptr : metadata.FindSnapshot(tag->snapshot_id);
@@ -56,19 +56,29 @@ Result<LayerProgress> ReadProgress(const TableMetadata& metadata) {
     return Fail(ErrorKind::kOffsetMismatch,
                 "the branch main of {} was rolled back: snapshot {}, which holds the latest source offsets (tag "
                 "\"{}\"), is not in its history any more. Roll main forward to that snapshot to go on as before; or, "
-                "if the rollback was meant, look at `k2 offsets show` and set where to go on with `k2 offsets set "
-                "--accept-loss`",
+                "if the rollback was meant, `k2 offsets set --table <name> --accept-loss` goes on from what main "
+                "holds now",
                 metadata.location, tagged->snapshot_id, kOffsetsTag);
   }
-  if (walk.progress) return std::move(*walk.progress);
-  if (at_tag) return std::move(*at_tag);
+  if (walk.progress) return FoundProgress{std::move(*walk.progress), walk.visited.back()->snapshot_id};
+  if (at_tag) return FoundProgress{std::move(*at_tag), tagged->snapshot_id};
   if (walk.broken) {
     return Fail(ErrorKind::kOffsetMismatch,
                 "the source offsets of {} are lost: older snapshots were expired and the tag \"{}\" that kept them is "
                 "gone. Set where to go on with `k2 offsets set --accept-loss`",
                 metadata.location, kOffsetsTag);
   }
-  return LayerProgress{};
+  return FoundProgress{};
+}
+
+Result<LayerProgress> ReadProgressOfMain(const TableMetadata& metadata) {
+  K2_ASSIGN(Walk walk, WalkMain(metadata));
+  return walk.progress ? std::move(*walk.progress) : LayerProgress{};
+}
+
+Result<LayerProgress> ReadProgress(const TableMetadata& metadata) {
+  K2_ASSIGN(FoundProgress found, FindProgress(metadata));
+  return std::move(found.progress);
 }
 
 }  // namespace k2

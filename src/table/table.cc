@@ -36,13 +36,18 @@ bool HasCommit(const TableMetadata& metadata, const std::string& commit_id) {
 }
 
 // The fence: every own key must stand at the head as the batch found it.
-Status CheckFence(const LayerCommit& commit, const LayerProgress& head, const TableName& table) {
+Status CheckFence(const LayerCommit& commit, const FoundProgress& at_head, const TableName& table) {
+  const LayerProgress& head = at_head.progress;
   const auto moved = [&](const std::string& key, const std::string& expected, const std::string& found) {
     return Fail(ErrorKind::kOffsetMismatch,
                 "{}: another writer has moved {}: this batch starts from {}, the table stands at {}; nothing was "
                 "committed",
                 table.ToString(), key, expected, found);
   };
+  if (commit.base_snapshot_id && *commit.base_snapshot_id != at_head.snapshot_id) {
+    return moved("on", fmt::format("snapshot {}", *commit.base_snapshot_id),
+                 fmt::format("snapshot {}", at_head.snapshot_id));
+  }
   if (commit.fence_upstream) {
     std::set<std::string> names;
     for (const auto& [name, hint] : commit.base.upstream) names.insert(name);
@@ -144,11 +149,16 @@ class TableCommit {
       done_ = CommitDone{.snapshot_id = request_.snapshot_id, .attempts = attempts_};
       return {};
     }
-    K2_ASSIGN(const LayerProgress progress, ReadProgress(metadata));
-    K2_TRY(CheckFence(commit_, progress, table_.name()));
+    FoundProgress found;
+    if (commit_.accept_loss) {
+      K2_ASSIGN(found.progress, ReadProgressOfMain(metadata));
+    } else {
+      K2_ASSIGN(found, FindProgress(metadata));
+    }
+    K2_TRY(CheckFence(commit_, found, table_.name()));
     request_.now_ms = NowMicros() / 1000;
     request_.summary = commit_.summary;
-    const LayerProgress merged = Merge(progress, commit_.next);
+    const LayerProgress merged = Merge(found.progress, commit_.next);
     request_.summary[std::string(kOffsetsKey)] = ProgressToJson(merged, metadata.table_uuid);
     K2_ASSIGN(iceberg::ProducedSnapshot produced, iceberg::ProduceSnapshot(store_, metadata, request_));
     request_.added_manifests = produced.added_manifests;

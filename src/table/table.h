@@ -37,6 +37,16 @@ struct LayerProgress {
 // that never had any. kOffsetMismatch: the tag was rolled away from main, or the version is unknown.
 Result<LayerProgress> ReadProgress(const iceberg::TableMetadata& metadata);
 
+// The same, and the snapshot that carries it; 0 where none does.
+struct FoundProgress {
+  LayerProgress progress;
+  int64_t snapshot_id = 0;
+};
+Result<FoundProgress> FindProgress(const iceberg::TableMetadata& metadata);
+
+// What main's own history holds, whatever the tag says: where to go on from after a rollback that was meant.
+Result<LayerProgress> ReadProgressOfMain(const iceberg::TableMetadata& metadata);
+
 // One try at moving a layer forward: files and the progress that speaks of them, in one snapshot.
 struct LayerCommit {
   std::string operation = "append";        // append | replace | delete | overwrite
@@ -46,11 +56,14 @@ struct LayerCommit {
   LayerProgress next;                      // own keys after it; other keys are taken from the head
   std::map<std::string, std::string> summary;  // extra entries
   std::string commit_id;                       // random, made when empty; summary key "k2.commit-id"
+  bool accept_loss = false;                    // go on from what main holds although the tag says it was rolled back
   bool fence_upstream = false;                 // Gold: its own keys are the upstream snapshots, not the positions
+  // Where set: the snapshot that `base` was read from must still be the one that carries the progress. For a batch that
+  // was compared with the table's rows: any commit of K2 since, even one that moved no key, may hold the same rows.
+  std::optional<int64_t> base_snapshot_id;
 };
 
 // Called between the steps of a commit, for crash tests: "manifests" (manifests and list are written), "done".
-// "done".
 using StepHook = std::function<void(std::string_view step)>;
 
 struct CommitPolicy {

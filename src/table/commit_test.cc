@@ -1,0 +1,392 @@
+// The commit protocol of docs/source-offsets.md.
+#include <cerrno>
+#include <thread>
+
+#include "table/commit_fixture.h"
+#include "table/progress_json.h"
+
+namespace k2 {
+namespace {
+
+TEST_F(CommitTest, RefusesWhatDoesNotStartAtTheHead) {
+  Table a = Load();
+  Table b = Load();
+  EXPECT_COMMITTED(a.Commit(Move(0, 0, 5)));
+  const auto before = OnDisk();
+  for (const int64_t from : {0, 4, 6}) {
+    LayerCommit late = Move(0, from, 9);
+    const auto files = late.added;
+    const auto outcome = b.Commit(std::move(late));
+    ASSERT_TRUE(std::holds_alternative<NotCommitted>(outcome));
+    EXPECT_EQ(ErrorOf(outcome).kind, ErrorKind::kOffsetMismatch);
+    b.DeleteUncommitted(std::get<NotCommitted>(outcome), files);
+    EXPECT_EQ(OnDisk(), before) << "manifests of the try stay behind";
+  }
+  EXPECT_EQ(Rows(), 5);
+  EXPECT_EQ(OffsetOf(0), 5);
+}
+
+// A position is all that it says: the same offset of a recording at another line is another place.
+TEST_F(CommitTest, ComparesPositionsWholly) {
+  LayerCommit first = Move(0, 0, 5);
+  first.next.positions[Key(0)] = {.next_offset = 5, .next_line = 7, .next_byte = 100, .line_hash = "a"};
+  EXPECT_COMMITTED(Load().Commit(first));
+  LayerCommit second = Move(0, 5, 9);
+  second.base.positions[Key(0)] = {.next_offset = 5, .next_line = 7, .next_byte = 100, .line_hash = "b"};
+  EXPECT_EQ(ErrorOf(Load().Commit(second)).kind, ErrorKind::kOffsetMismatch);
+}
+
+TEST_F(CommitTest, MergesTheKeysOfOthers) {
+  Table a = Load();
+  Table b = Load();
+  LayerCommit first = Move(0, 0, 5);
+  first.next.rules_version = 1;
+  first.next.upstream["u"] = {"u", "uuid", 7};
+  EXPECT_COMMITTED(a.Commit(std::move(first)));
+  EXPECT_COMMITTED(b.Commit(Move(1, 0, 3)));
+  EXPECT_COMMITTED(a.Commit(Move(0, 5, 6)));
+  const LayerProgress progress = Progress();
+  EXPECT_EQ(progress.positions, (SourcePositions{{Key(0), At(6)}, {Key(1), At(3)}}));
+  EXPECT_EQ(progress.rules_version, 1);
+  EXPECT_EQ(progress.upstream.at("u").snapshot_id, 7);
+  EXPECT_EQ(Rows(), 9);
+}
+
+TEST_F(CommitTest, FencesByUpstreamSnapshots) {
+  const auto read_to = [&](int64_t from, int64_t to) {
+    LayerCommit commit;
+    commit.fence_upstream = true;
+    commit.added = {NewFile(1)};
+    if (from != 0) commit.base.upstream["u"] = {"u", "uuid", from};
+    commit.next.upstream["u"] = {"u", "uuid", to};
+    return commit;
+  };
+  EXPECT_COMMITTED(Load().Commit(read_to(0, 1)));
+  EXPECT_EQ(ErrorOf(Load().Commit(read_to(0, 2))).kind, ErrorKind::kOffsetMismatch);
+  LayerCommit other = read_to(1, 2);
+  other.base.upstream["u"].table_uuid = "another";
+  EXPECT_EQ(ErrorOf(Load().Commit(other)).kind, ErrorKind::kOffsetMismatch);
+  EXPECT_COMMITTED(Load().Commit(read_to(1, 2)));
+  EXPECT_EQ(Rows(), 2);
+}
+
+// Gold's parts of one Silver snapshot move no key: two writers that plan from the same place hold the same rows.
+TEST_F(CommitTest, FencesByTheSnapshotThatCarriesTheProgress) {
+  const auto part = [&](int64_t base) {
+    LayerCommit commit;
+    commit.fence_upstream = true;
+    commit.base_snapshot_id = base;
+    commit.added = {NewFile(1)};
+    return commit;
+  };
+  Table table = Load();
+  const int64_t base = FindProgress(table.metadata())->snapshot_id;
+  EXPECT_EQ(base, table.metadata().current_snapshot_id);
+  ForeignSnapshot("append", {NewFile(3)});  // no harm
+  EXPECT_COMMITTED(Load().Commit(part(base)));
+  EXPECT_EQ(ErrorOf(Load().Commit(part(base))).kind, ErrorKind::kOffsetMismatch);
+  EXPECT_EQ(Rows(), 4);
+}
+
+TEST_F(CommitTest, TriesAgainOnTopOfAForeignAppend) {
+  Table table = Load();
+  int tries = 0;
+  CommitPolicy policy;
+  policy.on_step = [&](std::string_view step) {
+    if (step == "manifests" && ++tries <= 3) ForeignSnapshot("append", {NewFile(100)});
+  };
+  const auto outcome = table.Commit(Move(0, 0, 5), policy);
+  EXPECT_COMMITTED(outcome);
+  EXPECT_EQ(std::get<CommitDone>(outcome).attempts, 4);
+  EXPECT_EQ(Rows(), 305);
+  EXPECT_EQ(OffsetOf(0), 5);
+  ExpectDiskIsExactlyWhatIsNamed();
+}
+
+// The catalog compares with the head the try was made on, up to the swap itself.
+TEST_F(CommitTest, LosesToACommitRightBeforeTheSwap) {
+  for (const char* at : {"metadata-written", "before-swap"}) {
+    const int64_t rows = Rows();
+    const int64_t offset = OffsetOf(0);
+    int times = 0;
+    const auto catalog = Open({.on_step = [&](std::string_view step) {
+      if (step == at && times++ == 0) ForeignSnapshot("append", {NewFile(100)});
+    }});
+    const auto outcome = Load(catalog).Commit(Move(0, offset, offset + 5));
+    EXPECT_COMMITTED(outcome);
+    EXPECT_EQ(std::get<CommitDone>(outcome).attempts, 2);
+    EXPECT_EQ(Rows(), rows + 105);
+    ExpectDiskIsExactlyWhatIsNamed();
+  }
+}
+
+TEST_F(CommitTest, FindsItsOwnCommitWhenTheReplyIsLost) {
+  const auto outcome = Load(OpenWithFaults({SwapFault::kReplyLost})).Commit(Move(0, 0, 5));
+  EXPECT_COMMITTED(outcome);
+  EXPECT_EQ(std::get<CommitDone>(outcome).attempts, 2);
+  EXPECT_EQ(Rows(), 5);
+  EXPECT_EQ(OffsetOf(0), 5);
+  EXPECT_EQ(Load().metadata().snapshots.size(), 2U);
+  ExpectNoLiveFileMissing();
+}
+
+TEST_F(CommitTest, AppliesOnceWhenTheRequestIsLost) {
+  EXPECT_COMMITTED(Load(OpenWithFaults({SwapFault::kRequestLost})).Commit(Move(0, 0, 5)));
+  EXPECT_COMMITTED(Load(OpenWithFaults({SwapFault::kRequestLost, SwapFault::kRequestLost, SwapFault::kReplyLost}))
+                       .Commit(Move(0, 5, 8)));
+  EXPECT_EQ(Rows(), 8);
+  EXPECT_EQ(OffsetOf(0), 8);
+  EXPECT_EQ(Load().metadata().snapshots.size(), 3U);
+  ExpectNoLiveFileMissing();
+}
+
+// Others commit, and expire, between the lost reply and the look.
+TEST_F(CommitTest, FindsItsCommitBelowThoseOfOthers) {
+  int swaps = 0;
+  const auto catalog =
+      Open({.on_step =
+                [&](std::string_view step) {
+                  if (step != "after-swap" || ++swaps != 1) return;
+                  ForeignSnapshot("append", {NewFile(100)});
+                  EXPECT_COMMITTED(Load().Commit(Move(1, 0, 7)));
+                },
+            .swap_fault = [n = 0]() mutable { return n++ == 0 ? SwapFault::kReplyLost : SwapFault::kNone; }});
+  EXPECT_COMMITTED(Load(catalog).Commit(Move(0, 0, 5)));
+  EXPECT_EQ(Rows(), 112);
+  EXPECT_EQ(Progress().positions, (SourcePositions{{Key(0), At(5)}, {Key(1), At(7)}}));
+  ExpectNoLiveFileMissing();
+}
+
+// It landed, and its snapshot was expired before the look: it cannot be found, so it is not known; nothing goes.
+TEST_F(CommitTest, AnExpiredOwnCommitIsUnknownAndKeepsItsFiles) {
+  int swaps = 0;
+  const auto catalog =
+      Open({.on_step =
+                [&](std::string_view step) {
+                  if (step != "after-swap" || ++swaps != 1) return;
+                  EXPECT_COMMITTED(Load().Commit(Move(1, 0, 7)));
+                  ForeignExpiry();
+                },
+            .swap_fault = [n = 0]() mutable { return n++ == 0 ? SwapFault::kReplyLost : SwapFault::kNone; }});
+  const auto outcome = Load(catalog).Commit(Move(0, 0, 5));
+  ASSERT_TRUE(std::holds_alternative<OutcomeUnknown>(outcome));
+  EXPECT_EQ(ErrorOf(outcome).kind, ErrorKind::kCommitUnknown);
+  EXPECT_EQ(Rows(), 12) << "counted once, its files live";
+  ExpectNoLiveFileMissing();
+}
+
+TEST_F(CommitTest, DeletesNothingWhileTheOutcomeIsUnknown) {
+  const auto before = OnDisk();
+  const auto catalog = Open({.swap_fault = [] { return SwapFault::kRequestLost; }});
+  const auto outcome =
+      Load(catalog).Commit(Move(0, 0, 5), {.max_attempts = 3, .backoff_us_min = 1, .backoff_us_max = 10});
+  ASSERT_TRUE(std::holds_alternative<OutcomeUnknown>(outcome));
+  EXPECT_EQ(ErrorOf(outcome).kind, ErrorKind::kCommitUnknown);
+  // The data file, its manifest, and a manifest list and a metadata file a try.
+  EXPECT_EQ(OnDisk().size(), before.size() + 1 + 1 + 3 + 3);
+  EXPECT_EQ(Rows(), 0);
+}
+
+// Unknown is sticky: a certain refusal after it does not make the first try's outcome certain.
+TEST_F(CommitTest, ARefusalAfterAnUnknownOutcomeIsUnknown) {
+  int swaps = 0;
+  const auto catalog = Open({.on_step =
+                                 [&](std::string_view step) {
+                                   // Own key moved by another writer: the second try meets the fence.
+                                   if (step == "after-swap" && ++swaps == 1)
+                                     EXPECT_COMMITTED(Load().Commit(Move(0, 0, 9)));
+                                 },
+                             .swap_fault = [] { return SwapFault::kRequestLost; }});
+  LayerCommit commit = Move(0, 0, 5);
+  const std::string data_file = commit.added[0].file_path;
+  const auto outcome = Load(catalog).Commit(commit);
+  ASSERT_TRUE(std::holds_alternative<OutcomeUnknown>(outcome)) << ErrorOf(outcome).message;
+  EXPECT_TRUE(OnDisk().contains(data_file));
+  EXPECT_EQ(Rows(), 9);
+}
+
+TEST_F(CommitTest, AFullDiskCommitsNothingAndLeavesNothing) {
+  struct Place {
+    const char* operation;
+    const char* location;
+  };
+  for (const int error : {ENOSPC, EIO}) {
+    for (const Place place : {Place{"write-new", "snap-"}, Place{"write-new", ".metadata.json"},
+                              Place{"disk.write", ""}, Place{"disk.sync-file", ""}, Place{"disk.sync-folder", ""}}) {
+      SCOPED_TRACE(fmt::format("{} {} {}", place.operation, place.location, error));
+      LayerCommit commit = Move(0, 0, 5);
+      const auto before = OnDisk();
+      io_->Inject({.operation = place.operation, .location_contains = place.location, .errno_value = error});
+      const auto outcome = Load().Commit(commit);
+      io_->ClearFaults();
+      ASSERT_TRUE(std::holds_alternative<NotCommitted>(outcome));
+      EXPECT_EQ(ErrorOf(outcome).kind, error == ENOSPC ? ErrorKind::kNoSpace : ErrorKind::kIo)
+          << ErrorOf(outcome).message;
+      EXPECT_EQ(OnDisk(), before);
+      EXPECT_EQ(Rows(), 0);
+    }
+  }
+  EXPECT_COMMITTED(Load().Commit(Move(0, 0, 5)));
+  EXPECT_EQ(Rows(), 5);
+}
+
+TEST_F(CommitTest, TheTagMovesAndKeepsTheProgressFromOthersExpiry) {
+  EXPECT_COMMITTED(Load().Commit(Move(0, 0, 5)));
+  EXPECT_COMMITTED(Load().Commit(Move(0, 5, 8)));
+  const int64_t ours = *Load().metadata().current_snapshot_id;
+  for (int i = 0; i < 5; ++i) ForeignSnapshot("append", {NewFile(100)});
+  EXPECT_EQ(OffsetOf(0), 8) << "through foreign commits";
+  ForeignExpiry();
+  const Table table = Load();
+  EXPECT_EQ(table.metadata().snapshots.size(), 2U);
+  ASSERT_NE(table.metadata().FindRef(kOffsetsTag), nullptr);
+  EXPECT_EQ(table.metadata().FindRef(kOffsetsTag)->snapshot_id, ours);
+  EXPECT_EQ(OffsetOf(0), 8) << "after an expiry";
+  EXPECT_COMMITTED(Load().Commit(Move(0, 8, 9)));
+  const Table after = Load();
+  EXPECT_EQ(after.metadata().FindRef(kOffsetsTag)->snapshot_id, *after.metadata().current_snapshot_id);
+  EXPECT_EQ(OffsetOf(0), 9);
+  EXPECT_EQ(Rows(), 509);
+  ExpectNoLiveFileMissing();
+}
+
+TEST_F(CommitTest, StopsWhereMainWasRolledBack) {
+  EXPECT_COMMITTED(Load().Commit(Move(0, 0, 5)));
+  const int64_t older = *Load().metadata().current_snapshot_id;
+  EXPECT_COMMITTED(Load().Commit(Move(0, 5, 8)));
+  const auto rolled = catalog_->Commit(kName, *catalog_->Load(kName), {},
+                                       {iceberg::SetSnapshotRef{"main", {.snapshot_id = older, .is_branch = true}}});
+  ASSERT_TRUE(std::holds_alternative<Committed>(rolled));
+  for (const int64_t from : {5, 8}) {
+    EXPECT_EQ(ErrorOf(Load().Commit(Move(0, from, 9))).kind, ErrorKind::kOffsetMismatch);
+  }
+  EXPECT_EQ(Rows(), 5);
+}
+
+TEST_F(CommitTest, StopsWhereTheTableWasMadeAnew) {
+  Table table = Load();
+  EXPECT_COMMITTED(table.Commit(Move(0, 0, 5)));
+  const LayerCommit next = Move(0, 5, 6);
+  ASSERT_TRUE(catalog_->Drop(kName));
+  const auto gone = table.Commit(next);
+  ASSERT_TRUE(std::holds_alternative<NotCommitted>(gone));
+  EXPECT_EQ(ErrorOf(gone).kind, ErrorKind::kNotFound);
+  CreateTableRequest request;
+  request.schema.fields = {{1, "id", true, iceberg::Type::Primitive(iceberg::TypeId::kLong)}};
+  ASSERT_TRUE(catalog_->Create(kName, request));
+  const auto outcome = table.Commit(next);
+  EXPECT_EQ(ErrorOf(outcome).kind, ErrorKind::kOffsetMismatch) << ErrorOf(outcome).message;
+}
+
+TEST_F(CommitTest, UpdatesPropertiesAndSchemaBesideOthers) {
+  Table table = Load();
+  int calls = 0;
+  ASSERT_TRUE(table.Update([&](const iceberg::TableMetadata&) -> Result<std::vector<iceberg::TableUpdate>> {
+    if (++calls == 1) EXPECT_COMMITTED(Load().Commit(Move(0, 0, 5)));
+    return std::vector<iceberg::TableUpdate>{iceberg::SetProperties{{{"a", "b"}}}};
+  }));
+  EXPECT_EQ(calls, 2);
+  ASSERT_TRUE(table.Update([&](const iceberg::TableMetadata& metadata) -> Result<std::vector<iceberg::TableUpdate>> {
+    iceberg::Schema schema = metadata.CurrentSchema();
+    schema.fields.push_back({2, "name", false, iceberg::Type::Primitive(iceberg::TypeId::kString)});
+    return std::vector<iceberg::TableUpdate>{iceberg::AddSchema{schema, 2}, iceberg::SetCurrentSchema{-1}};
+  }));
+  const Table after = Load();
+  EXPECT_EQ(after.metadata().properties.at("a"), "b");
+  EXPECT_NE(after.metadata().CurrentSchema().Find("name"), nullptr);
+  EXPECT_EQ(OffsetOf(0), 5);
+  const auto refused = table.Update([](const iceberg::TableMetadata&) -> Result<std::vector<iceberg::TableUpdate>> {
+    return Fail(ErrorKind::kInvalidArgument, "no");
+  });
+  EXPECT_EQ(refused.error().kind, ErrorKind::kInvalidArgument);
+}
+
+TEST_F(CommitTest, HistoryAndFilesStayBounded) {
+  Table table = Load();
+  std::vector<iceberg::DataFile> small;
+  for (int i = 0; i < 60; ++i) {
+    LayerCommit commit = Move(0, i, i + 1);
+    small.push_back(commit.added[0]);
+    EXPECT_COMMITTED(table.Commit(std::move(commit)));
+    if (small.size() == 8) {  // compaction, by K2 or by another
+      const iceberg::DataFile whole = NewFile(8);
+      if (i % 16 == 7) {
+        ForeignSnapshot("replace", {whole}, small);
+      } else {
+        LayerCommit compaction;
+        compaction.operation = "replace";
+        compaction.added = {whole};
+        compaction.removed = small;
+        EXPECT_COMMITTED(table.Commit(std::move(compaction)));
+      }
+      small.clear();
+    }
+    ASSERT_LE(table.metadata().snapshots.size(), 8U);
+  }
+  EXPECT_EQ(Rows(), 60);
+  EXPECT_EQ(OffsetOf(0), 60);
+  ExpectDiskIsExactlyWhatIsNamed();
+  EXPECT_LE(Load().metadata().metadata_log.size(), 4U);
+  EXPECT_LE(OnDisk().size(), 60U);
+}
+
+TEST_F(CommitTest, WritersOfDifferentKeysAllLand) {
+  constexpr int kWriters = 3;
+  constexpr int kCommits = 12;
+  std::vector<std::jthread> writers;
+  for (int writer = 0; writer < kWriters; ++writer) {
+    writers.emplace_back([this, writer] {
+      Table table = Load(Open());
+      for (int i = 0; i < kCommits; ++i) EXPECT_COMMITTED(table.Commit(Move(writer, i, i + 1), {.max_attempts = 200}));
+    });
+  }
+  writers.clear();
+  EXPECT_EQ(Rows(), kWriters * kCommits);
+  for (int writer = 0; writer < kWriters; ++writer) EXPECT_EQ(OffsetOf(writer), kCommits);
+  ExpectDiskIsExactlyWhatIsNamed();
+}
+
+// Whatever comes in between: each batch counts once, its rows and its offset together.
+TEST_F(CommitTest, ChanceMeetings) {
+  const uint64_t seed = Seed();
+  RecordProperty("seed", std::to_string(seed));
+  SCOPED_TRACE(fmt::format("K2_SEED={}", seed));
+  std::mt19937_64 random(seed);
+  const auto chance = [&](unsigned percent) { return random() % 100 < percent; };
+  int64_t foreign_rows = 0;
+  const auto disturb = [&] {
+    if (chance(20)) {
+      ForeignSnapshot("append", {NewFile(1000)});
+      foreign_rows += 1000;
+    }
+    if (chance(15)) EXPECT_COMMITTED(Load().Commit(Move(1, OffsetOf(1), OffsetOf(1) + 1)));
+    if (chance(10)) ForeignExpiry();
+  };
+  bool quiet = false;
+  const auto catalog = Open({.on_step = [&](std::string_view) { disturb(); },
+                             .swap_fault =
+                                 [&] {
+                                   if (quiet || !chance(30)) return SwapFault::kNone;
+                                   return chance(50) ? SwapFault::kReplyLost : SwapFault::kRequestLost;
+                                 }});
+  Table table = Load(catalog);
+  int unknown = 0;
+  for (int i = 0; i < 40; ++i) {
+    const int64_t from = OffsetOf(0);
+    const auto outcome =
+        table.Commit(Move(0, from, from + 1), {.max_attempts = 4, .backoff_us_min = 1, .backoff_us_max = 10});
+    const int64_t now = OffsetOf(0);
+    if (std::holds_alternative<CommitDone>(outcome)) {
+      EXPECT_EQ(now, from + 1);
+    }
+    if (std::holds_alternative<NotCommitted>(outcome)) {
+      EXPECT_EQ(now, from) << ErrorOf(outcome).message;
+    }
+    unknown += std::holds_alternative<OutcomeUnknown>(outcome) ? 1 : 0;
+    ASSERT_EQ(Rows(), foreign_rows + OffsetOf(0) + OffsetOf(1)) << "after step " << i;
+  }
+  ExpectNoLiveFileMissing();
+}
+
+}  // namespace
+}  // namespace k2
