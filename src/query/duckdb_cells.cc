@@ -41,9 +41,12 @@ bool IsTime(const LogicalType& type) {
   return type.id() == LogicalTypeId::TIMESTAMP || type.id() == LogicalTypeId::TIMESTAMP_TZ;
 }
 
-std::string TimeText(duckdb::timestamp_t time) {
+// ISO 8601; a time without a zone is of no known place and gets no Z.
+std::string TimeText(duckdb::timestamp_t time, const LogicalType& type) {
   if (!duckdb::Timestamp::IsFinite(time)) return time == duckdb::timestamp_t::infinity() ? "infinity" : "-infinity";
-  return FormatTimestamp(time.value);
+  std::string text = FormatTimestamp(time.value);
+  if (type.id() == LogicalTypeId::TIMESTAMP) text.pop_back();
+  return text;
 }
 
 void AppendJson(const Value& value, std::string& out);
@@ -95,7 +98,8 @@ void AppendJson(const Value& value, std::string& out) {
     }
     default: break;
   }
-  const std::string text = IsTime(type) ? TimeText(value.GetValueUnsafe<duckdb::timestamp_t>()) : value.ToString();
+  const std::string text =
+      IsTime(type) ? TimeText(value.GetValueUnsafe<duckdb::timestamp_t>(), type) : value.ToString();
   const CellKind kind = KindOf(type);
   if (kind == CellKind::kText) {
     AppendJsonString(text, out);
@@ -138,7 +142,7 @@ void AppendRows(duckdb::ClientContext& context, duckdb::DataChunk& chunk, CellSt
       const auto* times = duckdb::UnifiedVectorFormat::GetData<duckdb::timestamp_t>(format);
       for (idx_t i = 0; i < count; ++i) {
         const idx_t at = format.sel->get_index(i);
-        if (format.validity.RowIsValid(at)) rows[first + i][column] = TimeText(times[at]);
+        if (format.validity.RowIsValid(at)) rows[first + i][column] = TimeText(times[at], type);
       }
       continue;
     }
