@@ -40,7 +40,7 @@ grep -E '^fuzz: ' "$log/fuzz.log" || true
 
 say "Python tests"
 marks=(-m "not long")
-[ $all -eq 1 ] && marks=()
+[ $all -eq 1 ] && marks=(-m "")
 .venv/bin/python -m pytest -q "${marks[@]}" tests || failed=1
 
 say "summary of the C++ tests"

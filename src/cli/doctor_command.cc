@@ -106,8 +106,17 @@ Result<int> RunDoctor(const Settings& settings) {
   checks.rows.push_back({"cores", "true", std::to_string(std::thread::hardware_concurrency())});
   checks.row_count = static_cast<int64_t>(checks.rows.size());
   const std::string& output = settings.Text("output");
-  K2_TRY(PrintRows(rows, output));
-  K2_TRY(PrintRows(checks, output));
+  if (output == "table") {
+    K2_TRY(PrintRows(rows, output));
+    K2_TRY(PrintRows(checks, output));
+  } else {
+    // One document for programs: settings are checks that always hold.
+    for (const ResultRow& row : rows.rows) {
+      checks.rows.push_back(
+          {"setting " + row[0].value_or(""), "true", fmt::format("{} ({})", row[1].value_or(""), row[2].value_or(""))});
+    }
+    K2_TRY(PrintRows(checks, output));
+  }
   return well ? 0 : 3;
 }
 

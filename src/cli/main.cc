@@ -82,8 +82,8 @@ int Main(int argc, char** argv) {
   // Batches of tens of megabytes are made in one thread and freed in another: few arenas, and large blocks that go back
   // to the system, keep the peak near what is in use (bench/RESULTS.md). Arrow's own pool would keep its own copy.
   ::mallopt(M_ARENA_MAX, 2);
-  ::mallopt(M_MMAP_THRESHOLD, 4 << 20);
-  ::mallopt(M_TRIM_THRESHOLD, 16 << 20);
+  ::mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  ::mallopt(M_TRIM_THRESHOLD, 64 << 20);
   ::setenv("ARROW_DEFAULT_MEMORY_POOL", "system", 0);
   Program program;
   CLI::App& app = program.app;

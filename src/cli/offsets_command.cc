@@ -48,14 +48,34 @@ Result<int> ShowOffsets(const Settings& settings) {
 // Sets one key of one table, in a commit that says so. It is the way on when the source or the upstream no longer has
 // what was not read yet; rows between the old and the new offset are given up, hence the flag.
 Result<int> SetOffset(const Settings& settings, const SetFlags& flags) {
+  const bool adopt = flags.topic.empty() && flags.next < 0;
+  if (adopt && !flags.accept_loss) {
+    return Fail(ErrorKind::kInvalidArgument,
+                "give --topic and --next; or --accept-loss alone, to go on from what main holds after a rollback");
+  }
+  if (!adopt && (flags.topic.empty() || flags.next < 0)) {
+    return Fail(ErrorKind::kInvalidArgument, "--topic and --next go together, and --next is at least 0");
+  }
+  if (flags.table == kGoldTable && !adopt) {
+    return Fail(ErrorKind::kInvalidArgument,
+                "{} goes on by Silver's snapshots, not by offsets: there is nothing to set", flags.table);
+  }
+  if (flags.table == kBronzeTable && flags.topic.starts_with("recording/")) {
+    return Fail(ErrorKind::kInvalidArgument,
+                "a recording is read from where Bronze stands, line by line; it cannot be entered elsewhere. Cut the "
+                "file instead: "
+                "a recording with another first line is another source");
+  }
   K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, false));
   K2_ASSIGN(Table table, lakehouse->Open(flags.table));
   K2_ASSIGN(const LayerProgress bronze, [&]() -> Result<LayerProgress> {
     K2_ASSIGN(const Table upstream, lakehouse->Open(kBronzeTable));
     return ReadProgress(upstream.metadata());
   }());
-  K2_ASSIGN(const LayerProgress progress, ReadProgress(table.metadata()));
   LayerCommit commit;
+  commit.accept_loss = flags.accept_loss;
+  K2_ASSIGN(const LayerProgress progress,
+            flags.accept_loss ? ReadProgressOfMain(table.metadata()) : ReadProgress(table.metadata()));
   for (const auto* positions : {&progress.positions, &bronze.positions}) {
     for (const auto& [key, position] : *positions) {
       if (key.topic != flags.topic || key.partition != flags.partition) continue;
@@ -67,7 +87,7 @@ Result<int> SetOffset(const Settings& settings, const SetFlags& flags) {
             "{} stands at offset {} of {}; going on at {} gives up {} messages. Say --accept-loss if that is meant",
             flags.table, before, flags.topic, flags.next, flags.next - before);
       }
-      if (flags.next < before && flags.table != kGoldTable) {
+      if (flags.next < before) {
         return Fail(ErrorKind::kInvalidArgument, "{} has offset {} of {} already; going back to {} would double rows",
                     flags.table, before, flags.topic, flags.next);
       }
@@ -77,15 +97,20 @@ Result<int> SetOffset(const Settings& settings, const SetFlags& flags) {
                                                      flags.next, FormatTimestamp(NowMicros()));
     }
   }
-  if (commit.next.positions.empty()) {
+  if (adopt) commit.summary["k2.offsets-set"] = "main's own, after a rollback, at " + FormatTimestamp(NowMicros());
+  if (!adopt && commit.next.positions.empty()) {
     return Fail(ErrorKind::kNotFound, "{} and Bronze know no topic {} partition {}; `k2 offsets show` lists them",
                 flags.table, flags.topic, flags.partition);
   }
   const LayerCommitOutcome outcome = table.Commit(std::move(commit));
   if (const auto* failed = std::get_if<NotCommitted>(&outcome)) return std::unexpected(failed->error());
   if (const auto* unknown = std::get_if<OutcomeUnknown>(&outcome)) return std::unexpected(unknown->error);
-  std::fprintf(stderr, "%s now goes on at offset %lld of %s\n", flags.table.c_str(), static_cast<long long>(flags.next),
-               flags.topic.c_str());
+  if (adopt) {
+    std::fprintf(stderr, "%s now goes on from what main holds\n", flags.table.c_str());
+  } else {
+    std::fprintf(stderr, "%s now goes on at offset %lld of %s\n", flags.table.c_str(),
+                 static_cast<long long>(flags.next), flags.topic.c_str());
+  }
   return 0;
 }
 
@@ -99,9 +124,9 @@ void AddOffsets(Program& program) {
   CLI::App* set = command->add_subcommand("set", "Go on elsewhere; recorded in a commit");
   auto flags = std::make_shared<SetFlags>();
   set->add_option("--table", flags->table, "such as silver_binance_trades")->required();
-  set->add_option("--topic", flags->topic, "as `k2 offsets show` names it")->required();
+  set->add_option("--topic", flags->topic, "as `k2 offsets show` names it");
   set->add_option("--partition", flags->partition, "of the topic")->capture_default_str();
-  set->add_option("--next", flags->next, "the offset to read next")->required();
+  set->add_option("--next", flags->next, "the offset to read next");
   set->add_flag("--accept-loss", flags->accept_loss, "messages in between are given up");
   set->callback(
       [&program, flags] { program.action = [&program, flags] { return SetOffset(program.settings, *flags); }; });

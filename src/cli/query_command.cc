@@ -56,9 +56,12 @@ Result<int> PrintQuery(QueryEngine& engine, const std::string& sql, const Settin
   if (format == OutputFormat::kParquet && out.empty() && IsTerminal(STDOUT_FILENO)) {
     return Fail(ErrorKind::kInvalidArgument, "Parquet is no text for a terminal: give --out FILE, or redirect");
   }
-  K2_TRY(engine.WriteTo(sql, format,
-                        {.path = out, .stream = stdout, .rows_max = rows_max, .width = TerminalWidth(STDOUT_FILENO)}));
-  return 0;
+  const Result<int64_t> rows = engine.WriteTo(
+      sql, format, {.path = out, .stream = stdout, .rows_max = rows_max, .width = TerminalWidth(STDOUT_FILENO)});
+  if (rows) return 0;
+  // SQL that would write is the caller's mistake, not a missing permission of the machine.
+  if (rows.error().kind == ErrorKind::kPermission) return Fail(ErrorKind::kInvalidArgument, "{}", rows.error().message);
+  return std::unexpected(rows.error());
 }
 
 Result<int> RunQuery(const Settings& settings, const QueryFlags& flags) {

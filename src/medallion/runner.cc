@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
+#include <fstream>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -85,6 +86,16 @@ class Floor {
   int64_t changes_ = 0;
 };
 
+// A step's batches are free at its end, but the allocator keeps their memory for the next ones, which saves page
+// faults. Where it holds much more than is in use, it is given back.
+void TrimMemory() {
+  constexpr int64_t kResidentBytesMax = 480LL << 20;
+  std::ifstream statm("/proc/self/statm");
+  int64_t total_pages = 0;
+  int64_t resident_pages = 0;
+  if (statm >> total_pages >> resident_pages && resident_pages * 4096 > kResidentBytesMax) ::malloc_trim(0);
+}
+
 enum { kBronze = 0, kSilver = 1, kGold = 2 };
 
 // Counts conflicts in a row; after a conflict waits a moment that differs between processes.
@@ -93,15 +104,22 @@ class Patience {
   // True when the step may be planned again.
   bool MayRetry(const Error& error, std::string_view layer) {
     if (error.kind != ErrorKind::kOffsetMismatch && error.kind != ErrorKind::kConflict) return false;
+    // The same mismatch again after planning anew is no race: what must be there is not there.
+    if (error.kind == ErrorKind::kOffsetMismatch && error.message == last_) return false;
+    last_ = error.message;
     if (++in_a_row_ > kConflictsInARow) return false;
     log::Warn("another writer was here, planning again", {{"layer", layer}, {"error", error.message}});
     std::this_thread::sleep_for(std::chrono::milliseconds(in_a_row_ * 5 + MonotonicMicros() % 20));
     return true;
   }
-  void Reset() { in_a_row_ = 0; }
+  void Reset() {
+    in_a_row_ = 0;
+    last_.clear();
+  }
 
  private:
   int in_a_row_ = 0;
+  std::string last_;
 };
 
 void RunBronze(BronzeLayer& layer, const RunOptions& options, Floor& floor, RunProgress& progress) {
@@ -152,7 +170,7 @@ void RunBelow(Layer& layer, int number, std::string_view name, const RunOptions&
     patience.Reset();
     counter += *rows;
     if (*rows > 0) {
-      ::malloc_trim(16 << 20);  // a step's batches are free now: give the memory back before the next one grows
+      TrimMemory();
       floor.Moved(number, *rows);
       if (!upstream_runs && floor.stopping()) break;
       continue;

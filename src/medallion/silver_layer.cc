@@ -109,6 +109,8 @@ Status SilverLayer::PlanFiles(const std::vector<Range>& ranges) {
                               {{.field_id = offset_id, .op = iceberg::CompareOp::kGe, .values = {first}}}));
   }
   for (const ScanFile& file : files) pending_.push_back(Describe(file.file));
+  // By offset, so that a step can be cut between two files of a source.
+  std::ranges::stable_sort(pending_, {}, &BronzeFile::first);
   planned_snapshot_ = current;
   return {};
 }

@@ -177,7 +177,11 @@ class GoldRun {
       from_us = std::min(from_us, duplicate.timestamp_us);
       to_us = std::max(to_us, duplicate.timestamp_us);
     }
-    for (size_t i = 0; i < kept.size(); ++i) open.erase(fingerprint(kept_keys[i].id, view.ContentHash(kept[i])));
+    boost::unordered_flat_set<Uuid, UuidHash> ids;
+    for (const Duplicate& duplicate : duplicates) ids.insert(duplicate.key.id);
+    for (size_t i = 0; i < kept.size(); ++i) {
+      if (ids.contains(kept_keys[i].id)) open.erase(fingerprint(kept_keys[i].id, view.ContentHash(kept[i])));
+    }
     for (const GoldFile& file : task_.existing) {
       if (open.empty()) break;
       if (file.hour != hour || file.max_timestamp_us < from_us || file.min_timestamp_us > to_us) continue;
