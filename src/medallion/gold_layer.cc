@@ -218,6 +218,29 @@ Result<int64_t> GoldLayer::Step() {
   return std::max<int64_t>(results->front().rows_in, 1);
 }
 
+Status GoldLayer::Settle() {
+  return RetryRaces([&] { return TrySettle(); });
+}
+
+Status GoldLayer::TrySettle() {
+  K2_TRY(Plan());
+  std::vector<std::optional<int64_t>> read_to(upstreams_.size());
+  bool behind = false;
+  for (size_t i = 0; i < upstreams_.size(); ++i) {
+    const Upstream& upstream = upstreams_[i];
+    if (!upstream.pending.empty()) return {};  // there are rows: for the next step
+    const bool moved = !upstream.committed || upstream.committed->snapshot_id != upstream.planned_snapshot;
+    if (upstream.planned_snapshot == 0 || !moved) continue;
+    read_to[i] = upstream.planned_snapshot;
+    K2_ASSIGN(const LayerProgress silver, ReadProgress(upstream.table.metadata()));
+    for (const auto& [key, position] : silver.positions) {
+      const auto found = progress_.progress.positions.find(key);
+      behind |= found == progress_.progress.positions.end() || found->second != position;
+    }
+  }
+  return behind ? Commit(read_to, {}) : Status{};
+}
+
 Status GoldLayer::Commit(const std::vector<std::optional<int64_t>>& read_to, const std::vector<TaskResult>& results) {
   LayerCommit commit;
   commit.fence_upstream = true;

@@ -20,6 +20,8 @@ class GoldLayer {
 
   // Moves at most about rows_per_step rows of Silver that Gold has not seen. The number read; 0: nothing is new.
   Result<int64_t> Step();
+  // Brings Gold to the offsets of Silver, when it stands behind for lack of rows.
+  Status Settle();
   // Forgets what was planned and what is held in memory: after another writer was here.
   void Recover();
 
@@ -43,6 +45,7 @@ class GoldLayer {
         cache_(cache),
         index_(options_.gold_index_bytes) {}
 
+  Status TrySettle();
   Status Plan();
   Status PlanUpstream(Upstream& upstream);
   std::vector<ScanFile> TakeFiles(std::vector<std::optional<int64_t>>& read_to);

@@ -65,6 +65,17 @@ std::vector<iceberg::DataFile> FilesFor(const std::vector<TaskResult>& results, 
   return files;
 }
 
+Status RetryRaces(const std::function<Status()>& attempt) {
+  constexpr int kAttempts = 10;
+  Status status;
+  for (int i = 0; i < kAttempts; ++i) {
+    status = attempt();
+    if (status) return status;
+    if (status.error().kind != ErrorKind::kOffsetMismatch && status.error().kind != ErrorKind::kConflict) break;
+  }
+  return status;
+}
+
 Status CommitStep(Table& table, LayerCommit commit, const CommitPolicy& policy, std::string_view layer,
                   LayerStats& stats) {
   const std::vector<iceberg::DataFile> files = commit.added;

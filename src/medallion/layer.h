@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -55,6 +56,9 @@ Result<std::vector<TaskResult>> RunTasks(const std::vector<Task>& tasks, const s
 
 // All files that results hold for a table.
 std::vector<iceberg::DataFile> FilesFor(const std::vector<TaskResult>& results, std::string_view table);
+
+// Runs what plans and commits by itself again while another writer comes in between, a few times.
+Status RetryRaces(const std::function<Status()>& attempt);
 
 // Commits; on a certain failure deletes `commit`'s files. Adds to `stats`.
 Status CommitStep(Table& table, LayerCommit commit, const CommitPolicy& policy, std::string_view layer,

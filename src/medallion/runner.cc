@@ -33,6 +33,14 @@ class Floor {
     ++changes_;
     changed_.notify_all();
   }
+  // `layer` found nothing to do, looking after `seen`: it is level with the one above it, however many of that one's
+  // rows never came down (rejected, or known already). Without this the one above would wait for them for ever.
+  void CaughtUp(int layer, int64_t seen) {
+    const std::lock_guard lock(mutex_);
+    if (changes_ != seen || layer == 0) return;
+    rows_[layer] = std::max(rows_[layer], rows_[layer - 1]);
+    changed_.notify_all();
+  }
   void Finished(int layer) {
     const std::lock_guard lock(mutex_);
     finished_[layer] = true;
@@ -66,6 +74,15 @@ class Floor {
   void Wait(int64_t seen) {
     std::unique_lock lock(mutex_);
     changed_.wait_for(lock, kPoll, [&] { return changes_ != seen || error_.has_value(); });
+  }
+
+  // `layer` found nothing to do. When nothing has moved since it looked, it has caught up, whoever did the work:
+  // another process, or a verdict that handed no row on. Without this the layer above would wait for its rows for ever.
+  void Idle(int layer, int64_t seen) {
+    const std::lock_guard lock(mutex_);
+    if (changes_ != seen || rows_[layer] >= rows_[layer - 1]) return;
+    rows_[layer] = rows_[layer - 1];
+    changed_.notify_all();
   }
 
   // Waits while `layer` is more than `lead` rows ahead of the next one that runs.
@@ -103,9 +120,13 @@ class Patience {
  public:
   // True when the step may be planned again.
   bool MayRetry(const Error& error, std::string_view layer) {
-    if (error.kind != ErrorKind::kOffsetMismatch && error.kind != ErrorKind::kConflict) return false;
-    // The same mismatch again after planning anew is no race: what must be there is not there.
-    if (error.kind == ErrorKind::kOffsetMismatch && error.message == last_) return false;
+    // Not found: a planned file may be gone because another writer compacted its table and expired the old snapshots.
+    if (error.kind != ErrorKind::kOffsetMismatch && error.kind != ErrorKind::kConflict &&
+        error.kind != ErrorKind::kNotFound) {
+      return false;
+    }
+    // The same again after planning anew is no race: what must be there is not there.
+    if (error.kind != ErrorKind::kConflict && error.message == last_) return false;
     last_ = error.message;
     if (++in_a_row_ > kConflictsInARow) return false;
     log::Warn("another writer was here, planning again", {{"layer", layer}, {"error", error.message}});
@@ -175,7 +196,9 @@ void RunBelow(Layer& layer, int number, std::string_view name, const RunOptions&
       if (!upstream_runs && floor.stopping()) break;
       continue;
     }
+    floor.CaughtUp(number, seen);
     if (last_look && (!options.follow || floor.stopping() || upstream_runs)) break;
+    floor.Idle(number, seen);
     floor.Wait(seen);
   }
   floor.Finished(number);
@@ -218,6 +241,7 @@ Result<RunReport> Run(const Lakehouse& lakehouse, const RunOptions& options, con
   }
   if (auto error = floor.error()) return std::unexpected(std::move(*error));
   if (silver) K2_TRY(silver->Settle());
+  if (gold) K2_TRY(gold->Settle());
   RunReport report;
   if (bronze) {
     report.bronze = bronze->stats();

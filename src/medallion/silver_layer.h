@@ -65,7 +65,9 @@ class SilverLayer {
   static bool Overlaps(const BronzeFile& file, const Range& range);
   std::vector<BronzeFile> Cut(std::vector<Range>& ranges);
   Result<std::vector<Task>> MakeTasks(const std::vector<Range>& ranges, const std::vector<BronzeFile>& files);
+  Status CheckComplete(const std::vector<Range>& ranges, const std::vector<TaskResult>& results);
   Status Commit(const std::vector<Range>& ranges, const std::vector<TaskResult>& results);
+  Status TrySettle();
   [[nodiscard]] UpstreamHint Hint() const;
 
   Table bronze_;

@@ -44,7 +44,7 @@ RecordingReader::RecordingReader(Exchange exchange, const RecordingOptions& opti
       options_(options),
       parser_(FrameParser::Create(exchange, options.max_frame_size)),
       lines_(file_, kMaxLineSize) {
-  key_.cluster = "recording";
+  key_.cluster = kRecordingCluster;
 }
 
 Result<std::unique_ptr<RecordingReader>> RecordingReader::Open(Exchange exchange, const std::string& path,

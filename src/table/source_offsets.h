@@ -12,6 +12,7 @@ namespace k2 {
 
 // One ordered run of messages. Kafka: cluster id, topic name, topic id, partition. A recording: cluster "recording",
 // topic "recording/<exchange>/<hash of its first line>", topic id = that hash, partition 0.
+inline constexpr char kRecordingCluster[] = "recording";
 struct SourceKey {
   std::string cluster;
   std::string topic;
