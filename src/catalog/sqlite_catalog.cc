@@ -76,6 +76,7 @@ class SqliteCatalog : public Catalog {
   Result<std::optional<std::string>> Pointer(const TableName& table);
   Result<bool> NamespaceExists(const std::string& name_space);
   Result<bool> HasTypeColumn();
+  Status CreateLayoutIfMissing();
   void DeleteOld(const iceberg::TableMetadata& metadata, const std::vector<std::string>& dropped);
 
   [[nodiscard]] int64_t NowMs() const { return options_.now_ms ? options_.now_ms() : NowMicros() / 1'000; }
@@ -108,15 +109,30 @@ Status SqliteCatalog::Open() {
   Status wal = db_->Run("PRAGMA journal_mode=WAL");
   if (!wal && wal.error().kind != ErrorKind::kUnavailable) return wal;  // busy: it stays as it is, which is safe too
   K2_TRY(db_->Run("PRAGMA synchronous=FULL"));
-  K2_ASSIGN(auto present, db_->Query("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN "
-                                     "('iceberg_tables', 'iceberg_namespace_properties')"));
-  K2_ASSIGN(const bool row, present.Step());
-  if (!row || present.Text(0) != "2") {
-    K2_TRY(db_->Run(kCreateTables));
-    K2_TRY(db_->Run(kCreateProperties));
-  }
+  K2_TRY(CreateLayoutIfMissing());
   K2_ASSIGN(has_type_column_, HasTypeColumn());
   if (has_type_column_) only_tables_ = " AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL)";
+  return {};
+}
+
+// The write lock is taken at the beginning: a reader that turns writer while another process writes is refused at once,
+// without waiting.
+Status SqliteCatalog::CreateLayoutIfMissing() {
+  bool complete = false;
+  {
+    K2_ASSIGN(auto present, db_->Query("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN "
+                                       "('iceberg_tables', 'iceberg_namespace_properties')"));
+    K2_ASSIGN(const bool row, present.Step());
+    complete = row && present.Text(0) == "2";
+  }
+  if (complete) return {};
+  K2_TRY(db_->Run("BEGIN IMMEDIATE"));
+  for (const char* statement : {kCreateTables, kCreateProperties, "COMMIT"}) {
+    if (Status done = db_->Run(statement); !done) {
+      db_->Rollback();
+      return done;
+    }
+  }
   return {};
 }
 
