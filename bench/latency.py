@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from common import K2, row
+from common import K2, row, run
 from pyiceberg.catalog.sql import SqlCatalog
 
 NAMES = ("silver_binance_trades", "gold_crypto_trades")
@@ -39,7 +39,11 @@ def poll(warehouse: Path, table_name: str, seconds: float) -> list[float]:
         for manifest in snapshot.manifests(table.io):
             if manifest.added_snapshot_id in seen and manifest.existing_files_count:
                 continue
-            for entry in manifest.fetch_manifest_entry(table.io):
+            try:
+                entries = manifest.fetch_manifest_entry(table.io)
+            except FileNotFoundError:  # the snapshot is more than a hundred commits old by now, and expired
+                break
+            for entry in entries:
                 path = entry.data_file.file_path
                 if path in seen:
                     continue
@@ -48,8 +52,8 @@ def poll(warehouse: Path, table_name: str, seconds: float) -> list[float]:
                 now = time.time()
                 if now - begin < 1:
                     continue
-                micros = pc.cast(times["ingestion_timestamp"], "int64").to_numpy()
-                latencies.extend((now - micros / 1e6).tolist())
+                micros = pc.cast(times["ingestion_timestamp"], "int64").to_pylist()
+                latencies.extend(now - micro / 1e6 for micro in micros)
     return latencies
 
 
@@ -64,6 +68,7 @@ def main() -> None:
         recording = scratch / "live.txt"
         recording.unlink(missing_ok=True)
         recording.touch()
+        run([K2, "tables", "create", "--warehouse", warehouse])
         feed = subprocess.Popen(
             [
                 K2,
@@ -84,12 +89,15 @@ def main() -> None:
             [K2, "run", "--warehouse", warehouse, "--recording", f"binance={recording}", "--follow"],
             stdout=subprocess.DEVNULL,
         )
-        latencies = poll(warehouse, name, seconds)
-        k2.send_signal(signal.SIGTERM)
-        code = k2.wait(30)
-        feed.terminate()
-        feed.wait(10)
-        assert code == 0, f"k2 run ended with {code}"
+        try:
+            latencies = poll(warehouse, name, seconds)
+            k2.send_signal(signal.SIGTERM)
+            code = k2.wait(30)
+            assert code == 0, f"k2 run ended with {code}"
+        finally:
+            for process in (k2, feed):
+                process.kill()
+                process.wait(10)
         latencies.sort()
         row(
             f"arrival to {name}, {rate} trades/s",

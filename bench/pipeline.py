@@ -1,4 +1,4 @@
-"""All three layers in one `k2 run`: rate on all cores and peak memory; the same for a longer input and a crowded hour."""
+"""All three layers in one `k2 run`: rate on all cores and peak memory, also for a crowded hour."""
 
 import shutil
 import sys

@@ -31,7 +31,10 @@ def main() -> None:
         )
         run([K2, "run", "--warehouse", warehouse, "--recording", f"binance={recording}"])
         recording.unlink()
-    first = "SELECT message_id, trade_id, timestamp FROM gold_crypto_trades WHERE symbol = 'BTCUSDT' AND exchange_hour = 7 LIMIT 1"
+    first = (
+        "SELECT message_id, trade_id, timestamp FROM gold_crypto_trades "
+        "WHERE symbol = 'BTCUSDT' AND exchange_hour = 7 LIMIT 1"
+    )
     message_id, trade_id, _ = (
         run([K2, "query", first, "--output", "csv", "--warehouse", warehouse]).out.splitlines()[1].split(",")
     )

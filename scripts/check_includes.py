@@ -22,7 +22,9 @@ def main() -> int:
         for number, line in enumerate(path.read_text().splitlines(), 1):
             match = re.match(r'#include "(\w+)/', line)
             if match and match[1] in rank and rank[match[1]] > rank.get(room, 99):
-                wrong.append(f"{path.relative_to(ROOT)}:{number}: {room} must not include {match[1]}, which is above it")
+                wrong.append(
+                    f"{path.relative_to(ROOT)}:{number}: {room} must not include {match[1]}, which is above it"
+                )
     print("\n".join(wrong) if wrong else f"include order: {len(ROOMS)} rooms, ok")
     return 1 if wrong else 0
 
