@@ -76,15 +76,6 @@ class Floor {
     changed_.wait_for(lock, kPoll, [&] { return changes_ != seen || error_.has_value(); });
   }
 
-  // `layer` found nothing to do. When nothing has moved since it looked, it has caught up, whoever did the work:
-  // another process, or a verdict that handed no row on. Without this the layer above would wait for its rows for ever.
-  void Idle(int layer, int64_t seen) {
-    const std::lock_guard lock(mutex_);
-    if (changes_ != seen || rows_[layer] >= rows_[layer - 1]) return;
-    rows_[layer] = rows_[layer - 1];
-    changed_.notify_all();
-  }
-
   // Waits while `layer` is more than `lead` rows ahead of the next one that runs.
   void WaitForNext(int layer, int next, int64_t lead) {
     std::unique_lock lock(mutex_);
@@ -198,7 +189,6 @@ void RunBelow(Layer& layer, int number, std::string_view name, const RunOptions&
     }
     floor.CaughtUp(number, seen);
     if (last_look && (!options.follow || floor.stopping() || upstream_runs)) break;
-    floor.Idle(number, seen);
     floor.Wait(seen);
   }
   floor.Finished(number);
