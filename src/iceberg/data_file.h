@@ -10,7 +10,7 @@
 
 namespace k2::iceberg {
 
-__extension__ typedef __int128 Int128;  // NOLINT(modernize-use-using): a using cannot carry __extension__
+__extension__ typedef __int128 Int128;            // NOLINT(modernize-use-using): a using cannot carry __extension__
 __extension__ typedef unsigned __int128 UInt128;  // NOLINT(modernize-use-using)
 
 // A typed single value; monostate is null. int32: int, date. int64: long, time, timestamps. Int128: unscaled decimal.

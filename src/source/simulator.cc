@@ -80,7 +80,9 @@ Result<Simulator> Simulator::Create(const SimulatorOptions& options) {
 }
 
 Simulator::Simulator(const SimulatorOptions& options)
-    : options_(options), clock_us_(options.start_us + 2 * kMaxLatenessUs), clock_step_us_(2 * kMicrosPerSecond / options.trades_per_second) {
+    : options_(options),
+      clock_us_(options.start_us + 2 * kMaxLatenessUs),
+      clock_step_us_(2 * kMicrosPerSecond / options.trades_per_second) {
   uint64_t seed = options.seed;
   for (uint64_t& word : state_) word = SplitMix(seed);
   const std::span<const MarketFacts> all = MarketsOf(options.exchange);

@@ -14,7 +14,6 @@
 
 namespace k2 {
 
-
 // Live data files of a snapshot that may hold rows matching all conjuncts: pruned by partition summaries, partition
 // values and column bounds. A snapshot with live delete files is kUnsupported unless the delete files cannot touch any
 // file that is left. Files come with spec_id and their data sequence number.
