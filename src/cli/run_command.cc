@@ -224,7 +224,7 @@ void AddRun(Program& program) {
   command->add_flag("--follow", flags->follow, "at the end of the recordings wait for more, until SIGTERM");
   Settings& settings = program.settings;
   settings.Add(*command, "rows-per-commit", "262144", "rows that a layer moves at once at most");
-  settings.Add(*command, "commit-interval", "200ms", "with --follow: how often bronze commits at most");
+  settings.Add(*command, "commit-interval", "400ms", "with --follow: how often bronze commits at most");
   settings.Add(*command, "threads", "0", "tasks at once; 0: one a core");
   settings.Add(*command, "dedup-memory", "128MB", "bound of the ids gold keeps in memory");
   settings.Add(*command, "handover-memory", "192MB", "bound of the rows handed from layer to layer in memory");

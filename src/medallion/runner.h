@@ -21,7 +21,7 @@ struct RunOptions {
   bool silver = true;
   bool gold = true;
   bool follow = false;                   // wait for more at the end of the recordings, until stopped
-  int64_t commit_interval_us = 200'000;  // while following: Bronze commits at most this often
+  int64_t commit_interval_us = 400'000;  // while following: Bronze commits at most this often
   int64_t cache_bytes = 192LL << 20;     // rows handed on in memory
   int64_t lead_steps = 1;                // steps that a layer may be ahead of the next one
   std::shared_ptr<SchemaSource> schemas;
