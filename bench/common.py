@@ -25,39 +25,17 @@ class Finished:
     out: str
 
 
-def run(arguments: Sequence[str | Path], **environment: str) -> Finished:
-    """Runs a program to its end; a failure ends the benchmark with its standard error."""
+def run(arguments: Sequence[str | Path]) -> Finished:
+    """Runs a program to its end and counts its CPU time and peak memory; a failure ends the benchmark."""
     started = time.monotonic()
-    process = subprocess.Popen(
-        [str(argument) for argument in arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | environment,
-    )
-    out, err = process.communicate(timeout=3600)
+    with subprocess.Popen([str(argument) for argument in arguments], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        out = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
     wall = time.monotonic() - started
     if process.returncode != 0:
-        sys.exit(f"{' '.join(map(str, arguments))}\nexit {process.returncode}\n{err}")
-    return Finished(wall, 0.0, 0.0, out)
-
-
-def measure(arguments: Sequence[str | Path], **environment: str) -> Finished:
-    """As run(), with the CPU time and the peak memory of the process, as the operating system counted them."""
-    started = time.monotonic()
-    process = subprocess.Popen(
-        [str(argument) for argument in arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=os.environ | environment,
-    )
-    assert process.stdout is not None
-    out = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.monotonic() - started
-    if status != 0:
-        sys.exit(f"{' '.join(map(str, arguments))}: status {status}")
+        sys.exit(f"{' '.join(map(str, arguments))}: exit {process.returncode}")
     return Finished(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, out)
 
 

@@ -5,7 +5,7 @@ import sys
 import uuid
 from pathlib import Path
 
-from common import K2, measure, report, row, simulate
+from common import K2, report, row, run, simulate
 
 
 def crowded_hour(path: Path, trades: int) -> Path:
@@ -31,7 +31,7 @@ def pipeline(name: str, scratch: Path, recordings: list[str], *flags: str) -> No
     arguments = [K2, "run", "--warehouse", warehouse, "--output", "json", *flags]
     for recording in recordings:
         arguments += ["--recording", recording]
-    done = measure(arguments)
+    done = run(arguments)
     figures = report(done)
     gold = figures["gold"]
     row(
@@ -43,7 +43,7 @@ def pipeline(name: str, scratch: Path, recordings: list[str], *flags: str) -> No
         duplicates=int(gold["duplicates"]),
         step_ms_p50=round(gold["step_ms_p50"]),
     )
-    again = measure(arguments)
+    again = run(arguments)
     assert report(again)["bronze"]["rows_in"] == 0, "the second run must find nothing to do"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 import fastavro
 import pyarrow as pa
-from common import K2, measure, own_peak_mb, report, row, simulate
+from common import K2, own_peak_mb, report, row, run, simulate
 from pyiceberg.catalog.sql import SqlCatalog
 
 STEP = 100_000
@@ -25,7 +25,7 @@ def k2_bronze(scratch: Path, recording: Path) -> Path:
     shutil.rmtree(warehouse, ignore_errors=True)
     for layer in ("bronze", "silver", "gold"):
         source = ["--recording", f"binance={recording}"] if layer == "bronze" else []
-        done = measure(
+        done = run(
             [
                 "taskset",
                 "-c",

@@ -4,14 +4,14 @@ import statistics
 import sys
 from pathlib import Path
 
-from common import K2, Finished, measure, row, run, simulate
+from common import K2, Finished, row, run, simulate
 
 
 def ask(name: str, warehouse: Path, *arguments: str) -> None:
     """Median of nine runs after one."""
     command = [K2, *arguments, "--warehouse", warehouse]
     run(command)
-    runs: list[Finished] = [measure(command) for _ in range(9)]
+    runs: list[Finished] = [run(command) for _ in range(9)]
     row(
         name,
         wall_ms=round(statistics.median(done.wall_s for done in runs) * 1e3),
