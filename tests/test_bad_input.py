@@ -130,7 +130,7 @@ REFUSED_LINES = {
     b'"m":true,"M":true}',
     "frame_bad_time": b'1704153600000000000 {"e":"trade","E":1,"s":"BTCUSDT","t":9,"p":"1","q":"1","T":-5,"m":true,'
     b'"M":true}',
-    "oversized": b'1704153600000000000 {"e":"trade","s":"' + b"x" * (2 << 20) + b'"}',
+    "frame_oversized": b'1704153600000000000 {"e":"trade","s":"' + b"x" * (2 << 20) + b'"}',
 }
 
 
@@ -193,7 +193,7 @@ def test_usage(warehouse: Warehouse, recording: Path, tmp_path: Path) -> None:
     refused(warehouse, 2, *run, f"binance={tmp_path}/no-such-file", text="no-such-file")
     refused(warehouse, 2, "run", text="--recording")
     refused(warehouse, 2, "run", "--no-such-flag", text="--no-such-flag")
-    refused(warehouse, 2, "no-such-command", text="subcommand")
+    refused(warehouse, 2, "no-such-command", text="no-such-command")
     refused(warehouse, 2, *run, f"binance={recording}", "--layer", "tin", text="bronze, silver or gold")
     refused(warehouse, 2, *run, f"binance={recording}", "--layer", "gold", text="not a recording")
     refused(warehouse, 2, *run, f"binance={recording}", "--rows-per-commit", "none", text="rows-per-commit")

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -188,8 +189,14 @@ Result<int> RunPipeline(const Settings& settings, const RunFlags& flags) {
   if (output != "table" && output != "json") {
     return Fail(ErrorKind::kInvalidArgument, "--output {}: a run reports as table or json", output);
   }
+  for (const RecordingSpec& recording : options.recordings) {
+    // Asked before anything is made: a mistyped path must not leave an empty warehouse behind.
+    if (!std::filesystem::exists(recording.path)) {
+      return Fail(ErrorKind::kNotFound, "there is no recording {}", recording.path);
+    }
+  }
   StopOnSignal signals;
-  K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouse(settings, options.bronze));
+  K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouse(settings, options.bronze || options.follow));
   K2_TRY(lakehouse->CreateTables());
   RunProgress progress;
   Result<RunReport> report = std::unexpected(Error{});

@@ -100,8 +100,8 @@ Status GoldLayer::PlanUpstream(Upstream& upstream) {
 
 // Files of about rows_per_step rows, from each upstream in turn. `read_to`: by upstream, the snapshot that Gold has
 // read wholly with them.
-std::vector<ScanFile> GoldLayer::TakeFiles(std::vector<std::optional<int64_t>>& read_to) {
-  std::vector<ScanFile> files;
+GoldLayer::FilesByUpstream GoldLayer::TakeFiles(std::vector<std::optional<int64_t>>& read_to) {
+  FilesByUpstream files(upstreams_.size());
   const int64_t share = options_.rows_per_step / static_cast<int64_t>(upstreams_.size());
   for (size_t i = 0; i < upstreams_.size(); ++i) {
     Upstream& upstream = upstreams_[i];
@@ -112,7 +112,7 @@ std::vector<ScanFile> GoldLayer::TakeFiles(std::vector<std::optional<int64_t>>& 
       if (rows > 0 && rows + next.file.record_count > std::max(share, options_.rows_per_step)) break;
       rows += next.file.record_count;
       last = next.snapshot_id;
-      files.push_back(next);
+      files[i].push_back(next);
       upstream.pending.pop_front();
     }
     if (upstream.pending.empty()) {
@@ -133,46 +133,47 @@ std::pair<int32_t, int32_t> GoldLayer::HoursOf(const iceberg::DataFile& file, co
           HourOfMicros(std::min(last, kMicrosPerDay * 2'900'000))};
 }
 
-Result<std::vector<GoldFile>> GoldLayer::ExistingFiles(const std::vector<ScanFile>& inputs) {
+// Brings the list of Gold's files up to date for some days, those included.
+Status GoldLayer::ListGoldFiles(int32_t first_day, int32_t last_day) {
+  constexpr int32_t kDaysMax = 4096;  // beyond, bounds that are not known: the days are listed, not remembered
+  const bool remember = last_day - first_day < kDaysMax;
+  bool listed = remember;
+  for (int32_t day = first_day; listed && day <= last_day; ++day) listed = listed_days_.contains(day);
+  if (listed) return {};
   const iceberg::TableMetadata& metadata = gold_.metadata();
-  const int64_t current = metadata.current_snapshot_id.value_or(0);
+  const int32_t date_id = metadata.CurrentSchema().Find("exchange_date")->id;
+  K2_ASSIGN(const std::vector<ScanFile> files,
+            PlanScan(gold_.io(), metadata, gold_files_snapshot_,
+                     {{.field_id = date_id, .op = iceberg::CompareOp::kGe, .values = {first_day}},
+                      {.field_id = date_id, .op = iceberg::CompareOp::kLe, .values = {last_day}}}));
+  std::map<int32_t, std::vector<GoldFile>> fresh;
+  for (const ScanFile& file : files) {
+    GoldFile described = DescribeGoldFile(file.file, metadata.CurrentSchema());
+    fresh[described.hour].push_back(std::move(described));
+  }
+  for (auto& [hour, list] : fresh) gold_files_[hour] = std::move(list);
+  for (int32_t day = first_day; remember && day <= last_day; ++day) listed_days_.insert(day);
+  return {};
+}
+
+// The Gold files of all hours that the inputs may have rows in.
+Result<std::vector<GoldFile>> GoldLayer::ExistingFiles(const FilesByUpstream& inputs) {
+  const int64_t current = gold_.metadata().current_snapshot_id.value_or(0);
   if (current != gold_files_snapshot_) {
     gold_files_.clear();
     listed_days_.clear();
     gold_files_snapshot_ = current;
   }
-  const iceberg::Schema& schema = metadata.CurrentSchema();
   std::vector<GoldFile> existing;
   std::set<int32_t> hours;
-  for (const ScanFile& input : inputs) {
-    const auto [first, last] = HoursOf(input.file, upstreams_.front().table.metadata().CurrentSchema());
-    const auto first_day = static_cast<int32_t>(FloorDiv(first, 24));
-    const auto last_day = static_cast<int32_t>(FloorDiv(last, 24));
-    bool listed = true;
-    if (last_day - first_day < 4096) {
-      for (int32_t day = first_day; day <= last_day; ++day) listed &= listed_days_.contains(day);
-    } else {
-      listed = false;
-    }
-    if (!listed) {
-      const int32_t date_id = schema.Find("exchange_date")->id;
-      K2_ASSIGN(const std::vector<ScanFile> files,
-                PlanScan(gold_.io(), metadata, current,
-                         {{.field_id = date_id, .op = iceberg::CompareOp::kGe, .values = {first_day}},
-                          {.field_id = date_id, .op = iceberg::CompareOp::kLe, .values = {last_day}}}));
-      std::map<int32_t, std::vector<GoldFile>> fresh;
-      for (const ScanFile& file : files) {
-        GoldFile described = DescribeGoldFile(file.file, schema);
-        fresh[described.hour].push_back(std::move(described));
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    for (const ScanFile& input : inputs[i]) {
+      const auto [first, last] = HoursOf(input.file, upstreams_[i].table.metadata().CurrentSchema());
+      K2_TRY(ListGoldFiles(static_cast<int32_t>(FloorDiv(first, 24)), static_cast<int32_t>(FloorDiv(last, 24))));
+      for (auto at = gold_files_.lower_bound(first); at != gold_files_.end() && at->first <= last; ++at) {
+        if (!hours.insert(at->first).second) continue;
+        existing.insert(existing.end(), at->second.begin(), at->second.end());
       }
-      for (auto& [hour, list] : fresh) gold_files_[hour] = std::move(list);
-      if (last_day - first_day < 4096) {
-        for (int32_t day = first_day; day <= last_day; ++day) listed_days_.insert(day);
-      }
-    }
-    for (auto at = gold_files_.lower_bound(first); at != gold_files_.end() && at->first <= last; ++at) {
-      if (!hours.insert(at->first).second) continue;
-      existing.insert(existing.end(), at->second.begin(), at->second.end());
     }
   }
   return existing;
@@ -182,17 +183,21 @@ Result<int64_t> GoldLayer::Step() {
   const int64_t started_us = MonotonicMicros();
   K2_TRY(Plan());
   std::vector<std::optional<int64_t>> read_to(upstreams_.size());
-  const std::vector<ScanFile> files = TakeFiles(read_to);
-  if (files.empty()) {
+  const FilesByUpstream taken = TakeFiles(read_to);
+  if (std::ranges::all_of(taken, &std::vector<ScanFile>::empty)) {
     // Snapshots without rows for us (offsets alone, compaction): noted with the next rows, for a commit is not free.
     return 0;
   }
   GoldTask task;
-  for (const ScanFile& file : files) {
-    task.inputs.push_back({.path = file.file.file_path, .record_count = file.file.record_count});
+  for (size_t i = 0; i < upstreams_.size(); ++i) {
+    if (taken[i].empty()) continue;
+    GoldInput input{.schema = upstreams_[i].table.metadata().CurrentSchema(), .files = {}};
+    for (const ScanFile& file : taken[i]) {
+      input.files.push_back({.path = file.file.file_path, .record_count = file.file.record_count});
+    }
+    task.inputs.push_back(std::move(input));
   }
-  task.input_schema = upstreams_.front().table.metadata().CurrentSchema();
-  K2_ASSIGN(task.existing, ExistingFiles(files));
+  K2_ASSIGN(task.existing, ExistingFiles(taken));
   task.output = OutputOf(gold_);
   task.attempt_id = RandomHex64();
   task.memory_bytes = options_.gold_index_bytes;

@@ -48,8 +48,10 @@ class GoldLayer {
   Status TrySettle();
   Status Plan();
   Status PlanUpstream(Upstream& upstream);
-  std::vector<ScanFile> TakeFiles(std::vector<std::optional<int64_t>>& read_to);
-  Result<std::vector<GoldFile>> ExistingFiles(const std::vector<ScanFile>& inputs);
+  using FilesByUpstream = std::vector<std::vector<ScanFile>>;
+  FilesByUpstream TakeFiles(std::vector<std::optional<int64_t>>& read_to);
+  Result<std::vector<GoldFile>> ExistingFiles(const FilesByUpstream& inputs);
+  Status ListGoldFiles(int32_t first_day, int32_t last_day);
   [[nodiscard]] std::pair<int32_t, int32_t> HoursOf(const iceberg::DataFile& file, const iceberg::Schema& schema) const;
   Status Commit(const std::vector<std::optional<int64_t>>& read_to, const std::vector<TaskResult>& results);
 

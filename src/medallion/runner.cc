@@ -120,7 +120,7 @@ class Patience {
     if (error.kind != ErrorKind::kConflict && error.message == last_) return false;
     last_ = error.message;
     if (++in_a_row_ > kConflictsInARow) return false;
-    log::Warn("another writer was here, planning again", {{"layer", layer}, {"error", error.message}});
+    log::Warn("a step found the tables changed, planning again", {{"layer", layer}, {"error", error.message}});
     std::this_thread::sleep_for(std::chrono::milliseconds(in_a_row_ * 5 + MonotonicMicros() % 20));
     return true;
   }

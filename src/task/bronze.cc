@@ -8,7 +8,7 @@
 namespace k2 {
 namespace {
 
-std::shared_ptr<arrow::RecordBatch> ToBronzeRows(RawBatch raw, const OutputTable& output) {
+std::shared_ptr<arrow::RecordBatch> ToBronzeRows(RawBatch raw) {
   const auto rows = static_cast<int64_t>(raw.size());
   const auto time = arrow::timestamp(arrow::TimeUnit::MICRO, "UTC");
   std::vector<int32_t> dates;
@@ -24,11 +24,9 @@ std::shared_ptr<arrow::RecordBatch> ToBronzeRows(RawBatch raw, const OutputTable
       Int64Array(std::move(raw.ingestion_timestamps_us), time),
       Int32Array(std::move(dates), arrow::date32()),
   };
-  arrow::FieldVector fields;
-  for (size_t i = 0; i < columns.size(); ++i) {
-    fields.push_back(arrow::field(output.schema.fields[i].name, columns[i]->type(), !output.schema.fields[i].required));
-  }
-  return arrow::RecordBatch::Make(arrow::schema(std::move(fields)), rows, std::move(columns));
+  return NamedBatch({"message_key", "avro_payload", "topic", "partition", "offset", "kafka_timestamp",
+                     "ingestion_timestamp", "ingestion_date"},
+                    std::move(columns), rows);
 }
 
 SourceCounts Difference(const SourceCounts& after, const SourceCounts& before) {
@@ -64,7 +62,7 @@ Result<TaskResult> RunBronzeTask(const BronzeTask& task, const TaskContext& cont
   result.counts = Difference(reader->counts(), before);
   result.rows_in = result.rows_out = static_cast<int64_t>(raw.size());
   PartitionedWriter writer(task.output, task.attempt_id, context, "bronze.data-file");
-  if (raw.size() > 0) K2_TRY(writer.WriteByDay(ToBronzeRows(std::move(raw), task.output), "ingestion_date"));
+  if (raw.size() > 0) K2_TRY(writer.WriteByDay(ToBronzeRows(std::move(raw)), "ingestion_date"));
   result.outputs.push_back(writer.Finish());
   return result;
 }

@@ -49,7 +49,8 @@ struct LiteralWriter {
 
 Literal ReadLiteral(const json& value) {
   if (value.is_null()) return std::monostate{};
-  const auto& item = value.items().begin();
+  if (!value.is_object() || value.size() != 1) throw std::invalid_argument("a literal is an object of one member");
+  const auto item = value.begin();
   const std::string& kind = item.key();
   const json& content = item.value();
   if (kind == "bool") return content.get<bool>();

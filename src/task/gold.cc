@@ -44,11 +44,13 @@ class GoldRun {
  private:
   Result<std::shared_ptr<arrow::RecordBatch>> ReadRows() {
     std::vector<std::shared_ptr<arrow::RecordBatch>> batches;
-    for (const InputFile& input : task_.inputs) {
-      K2_TRY(ReadInput(context_, input.path, task_.input_schema, {}, [&](std::shared_ptr<arrow::RecordBatch> batch) {
-        batches.push_back(std::move(batch));
-        return Status{};
-      }));
+    for (const GoldInput& input : task_.inputs) {
+      for (const InputFile& file : input.files) {
+        K2_TRY(ReadInput(context_, file.path, input.schema, {}, [&](std::shared_ptr<arrow::RecordBatch> batch) {
+          batches.push_back(std::move(batch));
+          return Status{};
+        }));
+      }
     }
     return CombineBatches(std::move(batches));
   }

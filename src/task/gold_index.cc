@@ -66,19 +66,25 @@ void TradeSet::InsertAll(const TradeSet& other) {
   for (const auto& [name, intervals] : other.sequences_) sequences_[name].InsertAll(intervals);
 }
 
-int64_t TradeSet::bytes() const {
-  auto total = static_cast<int64_t>(ids_.bucket_count()) * kBytesPerSlot;
+int64_t TradeSet::bytes() const { return static_cast<int64_t>(ids_.bucket_count()) * kBytesPerSlot + SequenceBytes(); }
+
+int64_t TradeSet::SequenceBytes() const {
+  int64_t total = 0;
   for (const auto& [name, intervals] : sequences_) {
     total += static_cast<int64_t>(intervals.intervals() + 1) * kBytesPerInterval;
   }
   return total;
 }
 
-int64_t TradeSet::BytesWith(size_t more_ids) const {
-  const size_t ids = ids_.size() + more_ids;
-  if (ids <= ids_.max_load()) return bytes();
-  const size_t slots = std::bit_ceil(ids + ids / 7 + 1);  // capacities are powers of two, at most 7/8 full
-  return bytes() + static_cast<int64_t>(slots) * kBytesPerSlot;
+int64_t TradeSet::BytesWith(const TradeSet& more) const {
+  const int64_t with_sequences = bytes() + more.SequenceBytes();
+  const size_t ids = ids_.size() + more.ids_.size();
+  if (ids <= ids_.max_load()) return with_sequences;
+  // Boost's table: groups of 15 slots, their number a power of two, at most 7/8 full; it grows a little early.
+  constexpr size_t kSlotsPerGroup = 15;
+  const size_t needed = (ids + ids / 61 + 2) * 8 / 7 + 1;
+  const size_t slots = std::bit_ceil(needed / kSlotsPerGroup + 1) * kSlotsPerGroup;
+  return with_sequences + static_cast<int64_t>(slots) * kBytesPerSlot;
 }
 
 Uuid IdOfText(std::string_view message_id) {
@@ -122,11 +128,11 @@ Result<std::vector<GoldIndex::File>> GoldIndex::Prepare(int32_t hour, const std:
     // What was taken in before the room ran out is in Gold all the same: it may stay.
     bool whole = true;
     K2_TRY(load(file.path, [&](const std::vector<TradeKey>& keys) {
-      const auto ids =
-          static_cast<size_t>(std::ranges::count_if(keys, [](const TradeKey& key) { return key.sequence_of < 0; }));
-      whole = MakeRoom(entry, entry.trades.BytesWith(ids));
+      TradeSet part;
+      for (const TradeKey& key : keys) part.Insert(key);
+      whole = MakeRoom(entry, entry.trades.BytesWith(part));
       if (!whole) return false;
-      for (const TradeKey& key : keys) entry.trades.Insert(key);
+      entry.trades.InsertAll(part);
       Account(entry);
       return true;
     }));
@@ -150,14 +156,16 @@ bool GoldIndex::HasSequences(int32_t hour) const {
 }
 
 bool GoldIndex::ContainsElsewhere(int32_t hour, const TradeKey& key) const {
-  return std::ranges::any_of(
-      hours_, [&](const auto& entry) { return entry.first != hour && entry.second.trades.Contains(key); });
+  auto after = hours_.upper_bound(hour);
+  if (after != hours_.end() && after->second.trades.Contains(key)) return true;
+  const auto before = hours_.lower_bound(hour);
+  return before != hours_.begin() && std::prev(before)->second.trades.Contains(key);
 }
 
 void GoldIndex::Add(int32_t hour, const TradeSet& trades, const std::string& path) {
   Hour& entry = hours_[hour];
   entry.used = ++clock_;
-  if (!MakeRoom(entry, entry.trades.BytesWith(trades.ids()) + trades.bytes())) return;
+  if (!MakeRoom(entry, entry.trades.BytesWith(trades))) return;
   entry.trades.InsertAll(trades);
   entry.covered.insert(path);
   Account(entry);

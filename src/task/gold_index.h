@@ -57,12 +57,13 @@ class TradeSet {
   [[nodiscard]] bool Contains(const TradeKey& key) const;
   void InsertAll(const TradeSet& other);
   [[nodiscard]] int64_t bytes() const;
-  // Bytes while and after `more_ids` ids are inserted: growing holds the old and the new array for a moment.
-  [[nodiscard]] int64_t BytesWith(size_t more_ids) const;
-  [[nodiscard]] size_t ids() const { return ids_.size(); }
+  // Bytes at most while and after `more` is inserted: growing holds the old and the new array for a moment.
+  [[nodiscard]] int64_t BytesWith(const TradeSet& more) const;
   [[nodiscard]] bool HasSequences() const { return !sequences_.empty(); }
 
  private:
+  [[nodiscard]] int64_t SequenceBytes() const;
+
   IdSet ids_;
   std::map<int32_t, IntervalSet> sequences_;
 };
@@ -95,7 +96,8 @@ class GoldIndex {
 
   [[nodiscard]] bool Contains(int32_t hour, const TradeKey& key) const;
   [[nodiscard]] bool HasSequences(int32_t hour) const;
-  // Is the key in another hour that is in memory? (the same id in two hours is an identity conflict)
+  // Is the key in the hour before or after that is in memory? The same id in two hours is an identity conflict; looking
+  // in every hour that is held would cost a catch-up over many hours more than the rows themselves.
   [[nodiscard]] bool ContainsElsewhere(int32_t hour, const TradeKey& key) const;
 
   // Takes in the trades of a file that was just written for `hour`, if they fit.

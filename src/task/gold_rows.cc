@@ -1,6 +1,7 @@
 #include "task/gold_rows.h"
 
 #include <arrow/array/concatenate.h>
+#include <arrow/array/util.h>
 #include <arrow/compute/api.h>
 #include <arrow/table.h>
 #define XXH_INLINE_ALL
@@ -119,8 +120,12 @@ Result<std::shared_ptr<arrow::RecordBatch>> CombineBatches(std::vector<std::shar
   for (int i = 0; i < first.num_columns(); ++i) {
     arrow::ArrayVector parts;
     for (const auto& batch : batches) {
-      // Batches come from memory and from storage: the encodings of a column may differ between them.
-      std::shared_ptr<arrow::Array> part = batch->column(i);
+      // Tables may have their columns in different orders, and columns of their users' own. Batches come from memory
+      // and from storage: the encodings of a column may differ between them.
+      std::shared_ptr<arrow::Array> part = batch->GetColumnByName(first.column_name(i));
+      if (part == nullptr) {
+        K2_ARROW_ASSIGN(part, arrow::MakeArrayOfNull(first.column(i)->type(), batch->num_rows()), "joining batches");
+      }
       if (!part->type()->Equals(*first.column(i)->type())) {
         K2_ARROW_ASSIGN(part, arrow::compute::Cast(*part, first.column(i)->type()), "joining batches");
       }
@@ -150,7 +155,10 @@ Result<std::shared_ptr<arrow::RecordBatch>> TakeGoldRows(const arrow::RecordBatc
       column = Int32Array(std::vector<int32_t>(indices.size(), hour - day * 24), arrow::int32());
     } else {
       const auto source = rows.GetColumnByName(field.name);
-      if (source == nullptr) return Fail(ErrorKind::kInvalidData, "Silver rows have no column {}", field.name);
+      if (source == nullptr) {
+        if (!field.required) continue;  // null, in the file
+        return Fail(ErrorKind::kInvalidData, "Silver rows have no column {}", field.name);
+      }
       column = source;
       if (!in_order) {
         K2_ARROW_ASSIGN(column,

@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "base/failpoint.h"
+#include "table/arrow_schema.h"
 
 namespace k2 {
 
@@ -28,6 +29,31 @@ Status EnsureCompute() {
   return {};
 }
 
+Result<std::shared_ptr<arrow::RecordBatch>> InTableOrder(const std::shared_ptr<arrow::RecordBatch>& batch,
+                                                         const OutputTable& output) {
+  const std::vector<iceberg::NestedField>& wanted = output.schema.fields;
+  bool in_order = batch->num_columns() == static_cast<int>(wanted.size());
+  for (size_t i = 0; in_order && i < wanted.size(); ++i) {
+    in_order = batch->column_name(static_cast<int>(i)) == wanted[i].name;
+  }
+  if (in_order) return batch;
+  arrow::FieldVector fields;
+  std::vector<std::shared_ptr<arrow::Array>> columns;
+  for (const iceberg::NestedField& field : wanted) {
+    std::shared_ptr<arrow::Array> column = batch->GetColumnByName(field.name);
+    if (column == nullptr) {
+      if (field.required) {
+        return Fail(ErrorKind::kUnsupported, "column {} of table {} is required and k2 has no value for it", field.name,
+                    output.name);
+      }
+      K2_ARROW_ASSIGN(column, arrow::MakeArrayOfNull(ToArrowType(field.type), batch->num_rows()), "an empty column");
+    }
+    fields.push_back(arrow::field(field.name, column->type(), !field.required));
+    columns.push_back(std::move(column));
+  }
+  return arrow::RecordBatch::Make(arrow::schema(std::move(fields)), batch->num_rows(), std::move(columns));
+}
+
 }  // namespace
 
 PartitionedWriter::PartitionedWriter(const OutputTable& output, const std::string& attempt_id,
@@ -40,9 +66,10 @@ PartitionedWriter::PartitionedWriter(const OutputTable& output, const std::strin
   files_.table = output.name;
 }
 
-Status PartitionedWriter::WriteFile(const std::shared_ptr<arrow::RecordBatch>& batch,
+Status PartitionedWriter::WriteFile(const std::shared_ptr<arrow::RecordBatch>& rows,
                                     std::vector<iceberg::Literal> partition) {
-  if (batch->num_rows() == 0) return {};
+  if (rows->num_rows() == 0) return {};
+  K2_ASSIGN(const std::shared_ptr<arrow::RecordBatch> batch, InTableOrder(rows, output_));
   options_.footer = footer_;
   const std::string location = DataFileLocation(output_, partition, attempt_id_, counter_++);
   K2_ASSIGN(auto writer, DataFileWriter::Create(context_.io, location, output_.schema, output_.spec,
@@ -74,6 +101,13 @@ Status PartitionedWriter::WriteByDay(const std::shared_ptr<arrow::RecordBatch>& 
     K2_TRY(WriteFile(taken.record_batch(), {iceberg::Literal(day)}));
   }
   return {};
+}
+
+std::shared_ptr<arrow::RecordBatch> NamedBatch(std::initializer_list<const char*> names,
+                                               std::vector<std::shared_ptr<arrow::Array>> columns, int64_t rows) {
+  arrow::FieldVector fields;
+  for (const char* name : names) fields.push_back(arrow::field(name, columns[fields.size()]->type()));
+  return arrow::RecordBatch::Make(arrow::schema(std::move(fields)), rows, std::move(columns));
 }
 
 std::shared_ptr<arrow::Array> Int64Array(std::vector<int64_t> values, std::shared_ptr<arrow::DataType> type) {

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <vector>
@@ -32,7 +33,8 @@ class PartitionedWriter {
   PartitionedWriter(const OutputTable& output, const std::string& attempt_id, const TaskContext& context,
                     std::string failpoint);
 
-  // Writes rows as one data file of the partition.
+  // Writes rows as one data file of the partition. Columns are found by name, for the table's order may have been
+  // changed; an optional column that the rows do not have (a user's own, a later version's) is null.
   Status WriteFile(const std::shared_ptr<arrow::RecordBatch>& batch, std::vector<iceberg::Literal> partition);
 
   // Splits rows by a date32 column (day partitions: the transform of a date is the date) and writes a file a day.
@@ -52,6 +54,10 @@ class PartitionedWriter {
   TableFiles files_;
   int32_t counter_ = 0;
 };
+
+// Columns under their names. Their order is free: PartitionedWriter puts them into the table's.
+std::shared_ptr<arrow::RecordBatch> NamedBatch(std::initializer_list<const char*> names,
+                                               std::vector<std::shared_ptr<arrow::Array>> columns, int64_t rows);
 
 // Column builders without copies.
 std::shared_ptr<arrow::Array> Int64Array(std::vector<int64_t> values, std::shared_ptr<arrow::DataType> type);

@@ -55,10 +55,10 @@ struct RejectedRows {
   ByteColumn detail;
   std::vector<int32_t> ingestion_date;
 
-  std::shared_ptr<arrow::RecordBatch> Finish(const iceberg::Schema& schema);
+  std::shared_ptr<arrow::RecordBatch> Finish();
 };
 
-std::shared_ptr<arrow::RecordBatch> RejectedRows::Finish(const iceberg::Schema& schema) {
+std::shared_ptr<arrow::RecordBatch> RejectedRows::Finish() {
   const size_t rows = offset.size();
   const auto time = arrow::timestamp(arrow::TimeUnit::MICRO, "UTC");
   std::vector<uint8_t> known((rows + 7) / 8, 0);
@@ -85,11 +85,9 @@ std::shared_ptr<arrow::RecordBatch> RejectedRows::Finish(const iceberg::Schema& 
       Int32Array(std::move(ingestion_date), arrow::date32()),
       Int64Array(std::vector<int64_t>(rows, NowMicros()), time),
   };
-  arrow::FieldVector fields;
-  for (size_t i = 0; i < columns.size(); ++i) {
-    fields.push_back(arrow::field(schema.fields[i].name, columns[i]->type(), !schema.fields[i].required));
-  }
-  return arrow::RecordBatch::Make(arrow::schema(std::move(fields)), static_cast<int64_t>(rows), std::move(columns));
+  return NamedBatch({"topic", "partition", "offset", "kafka_timestamp", "schema_id", "payload", "reason", "detail",
+                     "ingestion_date", "rejected_at"},
+                    std::move(columns), static_cast<int64_t>(rows));
 }
 
 // One run of a Silver task.
@@ -245,7 +243,7 @@ class SilverRun {
 
   Status FlushRejected() {
     if (rejected_.offset.empty()) return {};
-    return rejected_writer_.WriteByDay(rejected_.Finish(task_.rejected.schema), "ingestion_date");
+    return rejected_writer_.WriteByDay(rejected_.Finish(), "ingestion_date");
   }
 
   const SilverTask& task_;

@@ -78,10 +78,15 @@ struct GoldFile {
   bool operator==(const GoldFile&) const = default;
 };
 
+// Files of one Silver table. Tables that were made or migrated at different times give a column different ids.
+struct GoldInput {
+  iceberg::Schema schema;
+  std::vector<InputFile> files;
+};
+
 // Silver rows to Gold files, each message_id once.
 struct GoldTask {
-  std::vector<InputFile> inputs;
-  iceberg::Schema input_schema;
+  std::vector<GoldInput> inputs;
   std::vector<GoldFile> existing;  // all live Gold files of the hours the inputs can touch
   OutputTable output;
   std::string attempt_id;

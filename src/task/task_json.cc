@@ -37,6 +37,9 @@ SourcePosition ReadPosition(const json& value) {
           .line_hash = value.at("line_hash")};
 }
 
+// Bytes that are not UTF-8 (a path may hold them) are replaced, where the library would throw.
+std::string Dump(const json& object) { return object.dump(-1, ' ', false, json::error_handler_t::replace); }
+
 // Errors of the format layer pass through the JSON readers as exceptions and are caught at this file's two doors.
 template <typename T>
 T ValueOrThrow(Result<T> result) {
@@ -141,9 +144,12 @@ json ToJson(const GoldTask& task) {
                         {"min_timestamp_us", file.min_timestamp_us},
                         {"max_timestamp_us", file.max_timestamp_us}});
   }
+  json inputs = json::array();
+  for (const GoldInput& input : task.inputs) {
+    inputs.push_back({{"schema", json::parse(iceberg::SchemaToJson(input.schema))}, {"files", ToJson(input.files)}});
+  }
   return {{"kind", "gold"},
-          {"inputs", ToJson(task.inputs)},
-          {"input_schema", json::parse(iceberg::SchemaToJson(task.input_schema))},
+          {"inputs", inputs},
           {"existing", existing},
           {"output", ToJson(task.output)},
           {"attempt_id", task.attempt_id},
@@ -151,8 +157,10 @@ json ToJson(const GoldTask& task) {
 }
 GoldTask ReadGold(const json& value) {
   GoldTask task;
-  task.inputs = ReadInputs(value.at("inputs"));
-  task.input_schema = ValueOrThrow(iceberg::ParseSchema(value.at("input_schema").dump()));
+  for (const json& input : value.at("inputs")) {
+    task.inputs.push_back({.schema = ValueOrThrow(iceberg::ParseSchema(input.at("schema").dump())),
+                           .files = ReadInputs(input.at("files"))});
+  }
   for (const json& file : value.at("existing")) {
     task.existing.push_back({.path = file.at("path"),
                              .hour = file.at("hour"),
@@ -171,7 +179,7 @@ GoldTask ReadGold(const json& value) {
 std::string TaskToJson(const Task& task) {
   json object = std::visit([](const auto& one) { return ToJson(one); }, task);
   object["version"] = kVersion;
-  return object.dump();
+  return Dump(object);
 }
 
 Result<Task> TaskFromJson(std::string_view text) {
@@ -213,7 +221,7 @@ std::string TaskResultToJson(const TaskResult& result) {
                          {"messages", result.counts.messages},
                          {"bytes", result.counts.bytes}}},
                        {"warning", result.warning}};
-  return object.dump();
+  return Dump(object);
 }
 
 Result<TaskResult> TaskResultFromJson(std::string_view text) {

@@ -137,14 +137,15 @@ Verdict MessageDecoder::Impl::Decode(std::optional<std::string_view> payload, st
             std::nullopt};
   }
   const int32_t id = ReadSchemaId(*payload);
-  if (payload->size() > kMaxMessageSize) {
-    return {Reject(RejectReason::kOversized, "{} bytes, more than {}", payload->size(), kMaxMessageSize), id};
-  }
   if (id != last_id_ || last_schema_ == nullptr) [[unlikely]] {
     const auto it = schemas_.find(id);
     if (it == schemas_.end()) return {Reject(RejectReason::kUnknownSchemaId, "no schema has the id {}", id), id};
     last_id_ = id;
     last_schema_ = it->second.get();
+  }
+  const size_t size_max = last_schema_->rejected_frame ? kMaxFrameMessageSize : kMaxMessageSize;
+  if (payload->size() > size_max) [[unlikely]] {
+    return {Reject(RejectReason::kOversized, "{} bytes, more than {}", payload->size(), size_max), id};
   }
   const std::string_view body = payload->substr(kConfluentHeaderSize);
   if (last_schema_->trade) [[likely]]

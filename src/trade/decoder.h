@@ -17,7 +17,8 @@ namespace k2 {
 // rule is a new version.
 inline constexpr int32_t kRulesVersion = 1;
 
-inline constexpr size_t kMaxMessageSize = 1 << 20;                                   // bytes, header included
+inline constexpr size_t kMaxFrameMessageSize = size_t{17} << 20;  // a frame that could not be read, kept whole
+inline constexpr size_t kMaxMessageSize = 1 << 20;                // bytes, header included
 inline constexpr int64_t kMaxTradeAgeMicros = int64_t{365} * 24 * 3600 * 1'000'000;  // before ingestion_timestamp
 inline constexpr int64_t kMaxTradeAheadMicros = int64_t{60} * 1'000'000;             // after it
 
