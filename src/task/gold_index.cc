@@ -80,10 +80,10 @@ int64_t TradeSet::BytesWith(const TradeSet& more) const {
   const int64_t with_sequences = bytes() + more.SequenceBytes();
   const size_t ids = ids_.size() + more.ids_.size();
   if (ids <= ids_.max_load()) return with_sequences;
-  // Boost's table: groups of 15 slots, their number a power of two, at most 7/8 full; it grows a little early.
+  // Boost's table: groups of 15 slots, two of them or a higher power of two, at most 7/8 full; it grows a little early.
   constexpr size_t kSlotsPerGroup = 15;
   const size_t needed = (ids + ids / 61 + 2) * 8 / 7 + 1;
-  const size_t slots = std::bit_ceil(needed / kSlotsPerGroup + 1) * kSlotsPerGroup;
+  const size_t slots = std::max<size_t>(std::bit_ceil(needed / kSlotsPerGroup + 1), 2) * kSlotsPerGroup;
   return with_sequences + static_cast<int64_t>(slots) * kBytesPerSlot;
 }
 
