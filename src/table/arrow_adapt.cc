@@ -46,8 +46,7 @@ bool MayCast(const arrow::DataType& from, const iceberg::Type& to) {
 }
 
 Result<ArrayPtr> Cast(const ArrayPtr& array, const std::shared_ptr<arrow::DataType>& type, const NestedField& field) {
-  static const arrow::Status initialized = arrow::compute::Initialize();
-  if (!initialized.ok()) return std::unexpected(ArrowError(initialized, "start Arrow's kernels"));
+  K2_TRY(EnsureArrowKernels());
   auto cast = arrow::compute::Cast(*array, type);
   if (!cast.ok()) return std::unexpected(ArrowError(cast.status(), fmt::format("column '{}'", field.name)));
   return *cast;
@@ -144,6 +143,12 @@ Result<ArrayPtr> AdaptArray(const ArrayPtr& array, const NestedField& field, con
     case TypeId::kMap: return AdaptMap(array, field, keep);
     default: return AdaptPrimitive(array, field, keep);
   }
+}
+
+Status EnsureArrowKernels() {
+  static const arrow::Status initialized = arrow::compute::Initialize();
+  if (!initialized.ok()) return std::unexpected(ArrowError(initialized, "start Arrow's kernels"));
+  return {};
 }
 
 }  // namespace k2

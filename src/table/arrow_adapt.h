@@ -14,6 +14,10 @@ class Array;
 
 namespace k2 {
 
+// Registers Arrow's compute kernels, once for the process: casts, and the writer's statistics of dictionaries, need
+// them.
+Status EnsureArrowKernels();
+
 // The array as a column of this field: struct members found by field id (by name where they have none) and null where
 // missing, types promoted by the specification's rules (int to long, float to double, wider decimals), large and view
 // types made plain. Dictionaries become their values, but for the fields of `keep_dictionary`. No copy where the types

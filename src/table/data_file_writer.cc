@@ -317,6 +317,7 @@ Result<std::unique_ptr<DataFileWriter>> DataFileWriter::Create(std::shared_ptr<F
   if (options.row_group_rows <= 0) {
     return Fail(ErrorKind::kInvalidArgument, "row groups of {} rows; at least 1", options.row_group_rows);
   }
+  K2_TRY(EnsureArrowKernels());
   iceberg::DataFile file{.file_path = location, .spec_id = spec.spec_id, .partition = std::move(partition)};
   file.sort_order_id = options.sort_order_id;
   auto writer =

@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "base/time.h"
+#include "table/arrow_adapt.h"
 #include "task/partitioned_write.h"
 
 namespace k2 {
@@ -113,6 +114,7 @@ Result<std::shared_ptr<arrow::RecordBatch>> CombineBatches(std::vector<std::shar
   if (batches.empty())
     return arrow::RecordBatch::Make(arrow::schema({}), 0, std::vector<std::shared_ptr<arrow::Array>>{});
   if (batches.size() == 1) return batches.front();
+  K2_TRY(EnsureArrowKernels());
   const auto& first = *batches.front();
   std::vector<std::shared_ptr<arrow::Array>> columns;
   int64_t rows = 0;
@@ -141,6 +143,7 @@ Result<std::shared_ptr<arrow::RecordBatch>> TakeGoldRows(const arrow::RecordBatc
                                                          const std::vector<int64_t>& indices,
                                                          const iceberg::Schema& gold, int32_t hour) {
   const auto count = static_cast<int64_t>(indices.size());
+  K2_TRY(EnsureArrowKernels());
   const auto index_array = Int64Array(indices, arrow::int64());
   const auto day = static_cast<int32_t>(FloorDiv(hour, 24));
   bool in_order = count == rows.num_rows();

@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "base/failpoint.h"
+#include "table/arrow_adapt.h"
 #include "table/arrow_schema.h"
 
 namespace k2 {
@@ -22,12 +23,6 @@ Error FromArrow(const arrow::Status& status, std::string_view what) {
 }
 
 namespace {
-
-Status EnsureCompute() {
-  static const arrow::Status status = arrow::compute::Initialize();
-  if (!status.ok()) return std::unexpected(FromArrow(status, "starting Arrow's compute functions"));
-  return {};
-}
 
 Result<std::shared_ptr<arrow::RecordBatch>> InTableOrder(const std::shared_ptr<arrow::RecordBatch>& batch,
                                                          const OutputTable& output) {
@@ -90,7 +85,7 @@ Status PartitionedWriter::WriteByDay(const std::shared_ptr<arrow::RecordBatch>& 
   if (std::all_of(days, days + rows, [&](int32_t day) { return day == days[0]; })) {
     return WriteFile(batch, {iceberg::Literal(days[0])});
   }
-  K2_TRY(EnsureCompute());
+  K2_TRY(EnsureArrowKernels());
   std::map<int32_t, std::vector<int64_t>> rows_by_day;
   for (int64_t row = 0; row < rows; ++row) rows_by_day[days[row]].push_back(row);
   for (auto& [day, indices] : rows_by_day) {
