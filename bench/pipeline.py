@@ -54,7 +54,7 @@ def main() -> None:
     kraken = simulate("kraken", 1_000_000, scratch / "kraken-1m.txt")
     recordings = [f"binance={binance}", f"kraken={kraken}"]
     pipeline("4M trades, plain recordings", scratch, recordings)
-    pipeline("the same, 131072 rows a commit", scratch, recordings, "--rows-per-commit", "131072")
+    pipeline("the same, 262144 rows a commit", scratch, recordings, "--rows-per-commit", "262144")
     zst = simulate("binance", 3_000_000, scratch / "binance-3m.zst")
     pipeline("3M trades, zstd recording", scratch, [f"binance={zst}"])
     crowded = crowded_hour(scratch / "crowded.txt", 2_000_000)

@@ -230,7 +230,7 @@ void AddRun(Program& program) {
   command->add_option("--layer", flags->layer, "bronze, silver or gold alone, reading the table above it");
   command->add_flag("--follow", flags->follow, "at the end of the recordings wait for more, until SIGTERM");
   Settings& settings = program.settings;
-  settings.Add(*command, "rows-per-commit", "262144", "rows that a layer moves at once at most");
+  settings.Add(*command, "rows-per-commit", "131072", "rows that a layer moves at once at most");
   settings.Add(*command, "commit-interval", "400ms", "with --follow: how often bronze commits at most");
   settings.Add(*command, "threads", "0", "tasks at once; 0: one a core");
   settings.Add(*command, "dedup-memory", "128MB", "bound of the ids gold keeps in memory");

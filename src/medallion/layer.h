@@ -15,7 +15,7 @@
 namespace k2 {
 
 struct LayerOptions {
-  int64_t rows_per_step = 262'144;      // rows a step moves at most: bounds memory, sets the size of files
+  int64_t rows_per_step = 131'072;      // rows a step moves at most: bounds memory, sets the size of files
   int64_t bytes_per_step = 96LL << 20;  // payload bytes of a Bronze step
   int32_t threads = 2;                  // tasks of one step that run at once
   int64_t gold_index_bytes = 128LL << 20;

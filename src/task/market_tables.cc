@@ -213,7 +213,7 @@ WriteOptions FileOptions(std::string_view table, const Schema& schema) {
   options.delta_fields = Ids(schema, {"trade_id", "timestamp", "source_sequence", "ingestion_timestamp",
                                       "platform_sequence", "exchange_date"});
   if (table == kGoldTable) {
-    options.bloom_fields = Ids(schema, {"message_id"});
+    options.bloom_fields = Ids(schema, {"message_id", "trade_id"});
     options.sort_order_id = 1;
   }
   return options;
