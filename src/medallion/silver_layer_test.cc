@@ -1,0 +1,237 @@
+// Silver: each row of Bronze becomes one row, whatever breaks between the tables it writes.
+#include "medallion/silver_layer.h"
+
+#include "medallion/layer_fixture.h"
+#include "task/market_tables.h"
+#include "trade/encode.h"
+#include "trade/identity.h"
+#include "trade/trade_schema.h"
+
+namespace k2 {
+namespace {
+
+const std::string kBinance = "market.crypto.trades.binance";
+const std::string kKraken = "market.crypto.trades.kraken";
+constexpr int64_t kTime = 1'704'153'600'000'000;
+
+std::string Message(int64_t number, const std::string& exchange = "BINANCE", int32_t schema_id = kTradeV2SchemaId,
+                    int64_t price = 100, int64_t timestamp_us = kTime) {
+  const std::string trade_id = fmt::format("{}-{}", exchange, number);
+  const Trade trade{.message_id = TradeMessageId(exchange, "BTCUSDT", trade_id),
+                    .trade_id = trade_id,
+                    .symbol = "BTCUSDT",
+                    .exchange = exchange,
+                    .timestamp_us = timestamp_us,
+                    .price_e8 = price,
+                    .quantity_e8 = 1,
+                    .currency = "USDT",
+                    .side = TradeSide::kBuy,
+                    .ingestion_timestamp_us = kTime};
+  std::string payload;
+  EncodeTrade(trade, schema_id, payload);
+  return payload;
+}
+
+// Knows V2 under further ids, from when it is told to.
+class GrowingSchemas final : public SchemaSource {
+ public:
+  Result<std::string> SchemaJson(int32_t id) override {
+    if (known.contains(id)) return std::string(kTradeV2SchemaJson);
+    return builtin_.SchemaJson(id);
+  }
+  std::set<int32_t> known;
+
+ private:
+  FileSchemaSource builtin_;
+};
+
+// Refuses commits to some tables, certainly and for good: as a crash before that commit.
+class RefusingCatalog final : public Catalog {
+ public:
+  explicit RefusingCatalog(std::shared_ptr<Catalog> base) : base_(std::move(base)) {}
+  std::string refused;
+
+  Status CreateNamespaceIfMissing(const std::string& name) override { return base_->CreateNamespaceIfMissing(name); }
+  Result<std::vector<std::string>> ListNamespaces() override { return base_->ListNamespaces(); }
+  Result<std::vector<TableName>> ListTables(const std::string& name) override { return base_->ListTables(name); }
+  Result<TableState> Load(const TableName& table) override { return base_->Load(table); }
+  Result<TableState> Create(const TableName& table, const CreateTableRequest& request) override {
+    return base_->Create(table, request);
+  }
+  CommitOutcome Commit(const TableName& table, const TableState& base,
+                       const std::vector<iceberg::TableRequirement>& requirements,
+                       const std::vector<iceberg::TableUpdate>& updates) override {
+    if (table.name == refused) return Rejected{{ErrorKind::kIo, "the machine stops here"}};
+    return base_->Commit(table, base, requirements, updates);
+  }
+  Status Drop(const TableName& table) override { return base_->Drop(table); }
+  Status Rename(const TableName& from, const TableName& to) override { return base_->Rename(from, to); }
+  [[nodiscard]] std::string Describe() const override { return base_->Describe(); }
+
+ private:
+  std::shared_ptr<Catalog> base_;
+};
+
+class SilverLayerTest : public LayerTest {
+ protected:
+  void SetUp() override {
+    LayerTest::SetUp();
+    MakeTables();
+    lakehouse_.emplace(OpenLakehouse());
+  }
+  std::unique_ptr<SilverLayer> OpenLayer(const Lakehouse& lakehouse) {
+    auto layer = SilverLayer::Open(lakehouse, layer_, schemas_, nullptr);
+    EXPECT_TRUE(layer) << layer.error().message;
+    return std::move(*layer);
+  }
+  void StepToTheEnd() {
+    const auto layer = OpenLayer(*lakehouse_);
+    for (int steps = 0; steps < 100; ++steps) {
+      const auto rows = layer->Step();
+      ASSERT_TRUE(rows) << rows.error().message;
+      if (*rows == 0) return;
+    }
+    FAIL() << "there is always something to do";
+  }
+  void CheckWithGold(int64_t trades) {
+    RunOptions options = Options();
+    options.bronze = false;
+    options.schemas = schemas_;
+    const auto report = RunAll(*lakehouse_, options);
+    ASSERT_TRUE(report) << report.error().message;
+    CheckTables(*lakehouse_, trades);
+  }
+  std::string ReasonAt(const std::string& topic, int64_t offset) {
+    const auto rejected = ReadRejected(*lakehouse_);
+    const auto [begin, end] = rejected.equal_range({topic, 0, offset});
+    EXPECT_LE(std::distance(begin, end), 1);
+    return begin == end ? "" : begin->second.reason;
+  }
+
+  std::shared_ptr<GrowingSchemas> schemas_ = std::make_shared<GrowingSchemas>();
+  std::optional<Lakehouse> lakehouse_;
+};
+
+TEST_F(SilverLayerTest, EachRowIsAcceptedOrRejectedWithItsReason) {
+  CommitBronze(*lakehouse_, {{kBinance, 0, 0, Message(0)},
+                             {kBinance, 0, 1, std::nullopt},
+                             {kBinance, 0, 2, Message(2, "BINANCE", 77)},
+                             {kBinance, 0, 3, ""},
+                             {kBinance, 0, 4, Message(4, "KRAKEN")},
+                             {kBinance, 0, 5, Message(5, "BINANCE", 1, 0)},
+                             {kBinance, 0, 6, Message(6).substr(0, 30)},
+                             {kBinance, 0, 7, Message(7, "BINANCE", 1, 100, kTime - 86'400'000'000)},
+                             {kKraken, 0, 0, Message(0, "KRAKEN")},
+                             {kKraken, 0, 1, Message(1) + "x"}});
+  StepToTheEnd();
+  CheckWithGold(3);
+  const char* reasons[] = {
+      "", "null_value", "unknown_schema_id", "not_framed", "exchange_mismatch", "price_not_positive", "truncated", ""};
+  for (int64_t offset = 0; offset < 8; ++offset) EXPECT_EQ(ReasonAt(kBinance, offset), reasons[offset]) << offset;
+  EXPECT_EQ(ReasonAt(kKraken, 0), "");
+  EXPECT_EQ(ReasonAt(kKraken, 1), "trailing_bytes");
+}
+
+TEST_F(SilverLayerTest, RowsOfSeveralTopicsInOneFileAndOverMidnight) {
+  std::vector<BronzeRow> rows;
+  for (int64_t i = 0; i < 40; ++i) {
+    rows.push_back({kBinance, 0, i, Message(i, "BINANCE", 1, 100, kTime - 20 + i)});
+    rows.push_back({kBinance, 1, i, Message(1000 + i)});
+    rows.push_back({kKraken, 0, i, i % 7 == 0 ? std::nullopt : std::optional(Message(i, "KRAKEN"))});
+    rows.push_back({"another.topic.binance", 0, i, Message(2000 + i)});
+  }
+  CommitBronze(*lakehouse_, rows);
+  layer_.rows_per_step = 7;
+  StepToTheEnd();
+  EXPECT_EQ(LiveRows(*lakehouse_, "silver_binance_trades"), 120);
+  EXPECT_EQ(LiveRows(*lakehouse_, "silver_kraken_trades"), 34);
+  EXPECT_EQ(LiveRows(*lakehouse_, kRejectedTable), 6);
+  std::set<int32_t> days;
+  for (const StoredTrade& trade : ReadTrades(*lakehouse_, "silver_binance_trades")) days.insert(trade.date);
+  EXPECT_EQ(days.size(), 2U);
+  // More of it, and the first file's neighbours compacted into one.
+  for (BronzeRow& row : rows) row.offset += 40;
+  CommitBronze(*lakehouse_, rows);
+  ForeignCompaction(*lakehouse_, kBronzeTable);
+  ForeignSnapshot(*lakehouse_, kBronzeTable, "append", {}, {});
+  ForeignExpiry(*lakehouse_, kBronzeTable);
+  StepToTheEnd();
+  EXPECT_EQ(LiveRows(*lakehouse_, "silver_binance_trades"), 240);
+  EXPECT_EQ(LiveRows(*lakehouse_, kRejectedTable), 12);
+}
+
+TEST_F(SilverLayerTest, ABacklogIsCutAtTheBoundsOfFiles) {
+  for (int64_t file = 0; file < 12; ++file) {
+    std::vector<BronzeRow> rows;
+    for (int64_t i = 0; i < 10; ++i) rows.push_back({kBinance, 0, file * 10 + i, Message(file * 10 + i)});
+    CommitBronze(*lakehouse_, rows);
+  }
+  layer_.rows_per_step = 25;
+  const auto layer = OpenLayer(*lakehouse_);
+  int64_t total = 0;
+  while (total < 120) {
+    const auto rows = layer->Step();
+    ASSERT_TRUE(rows) << rows.error().message;
+    ASSERT_GT(*rows, 0);
+    EXPECT_LE(*rows, 30);
+    total += *rows;
+    EXPECT_EQ(LiveRows(*lakehouse_, "silver_binance_trades"), total);
+  }
+  EXPECT_EQ(layer->Step().value(), 0);
+}
+
+TEST_F(SilverLayerTest, CatchesUpWithoutJudgingAgain) {
+  for (const char* table : {"silver_binance_trades", "silver_kraken_trades"}) {
+    SCOPED_TRACE(table);
+    const int64_t first = LiveRows(*lakehouse_, kBronzeTable) / 2;
+    std::vector<BronzeRow> rows;
+    for (int64_t i = first; i < first + 20; ++i) {
+      // Unknown schema now, known later: the verdict stands.
+      const int32_t schema = i % 5 == 0 ? 900 + static_cast<int32_t>(first) : kTradeV2SchemaId;
+      rows.push_back({kBinance, 0, i, Message(i, "BINANCE", schema)});
+      rows.push_back({kKraken, 0, i, Message(i, "KRAKEN", schema)});
+    }
+    CommitBronze(*lakehouse_, rows);
+    const auto refusing = std::make_shared<RefusingCatalog>(lakehouse_->catalog());
+    refusing->refused = table;
+    const Lakehouse failing(refusing, lakehouse_->io());
+    const auto before = LiveRows(*lakehouse_, kRejectedTable);
+    EXPECT_EQ(OpenLayer(failing)->Step().error().kind, ErrorKind::kIo);
+    EXPECT_EQ(LiveRows(*lakehouse_, kRejectedTable), before + 8) << "rejected_trades goes first";
+    schemas_->known.insert(900 + static_cast<int32_t>(first));
+    // New rows come on top; those judged before are caught up alone.
+    StepToTheEnd();
+    EXPECT_EQ(LiveRows(*lakehouse_, kRejectedTable), before + 8) << "nothing was judged again";
+    CheckWithGold(32 * (first / 20 + 1));
+  }
+}
+
+// A row that was accepted before the crash and cannot be decoded any more must not vanish.
+TEST_F(SilverLayerTest, StopsWhereAnAcceptedRowCannotBeReadAnyMore) {
+  schemas_->known.insert(500);
+  CommitBronze(*lakehouse_, {{kBinance, 0, 0, Message(0, "BINANCE", 500)}, {kBinance, 0, 1, std::nullopt}});
+  const auto refusing = std::make_shared<RefusingCatalog>(lakehouse_->catalog());
+  refusing->refused = "silver_binance_trades";
+  EXPECT_FALSE(OpenLayer(Lakehouse(refusing, lakehouse_->io()))->Step());
+  schemas_->known.clear();
+  const auto stopped = OpenLayer(*lakehouse_)->Step();
+  ASSERT_FALSE(stopped);
+  EXPECT_EQ(stopped.error().kind, ErrorKind::kInvalidData) << stopped.error().message;
+  schemas_->known.insert(500);
+  StepToTheEnd();
+  EXPECT_EQ(LiveRows(*lakehouse_, "silver_binance_trades"), 1);
+}
+
+TEST_F(SilverLayerTest, RefusesTablesJudgedByLaterRules) {
+  CommitBronze(*lakehouse_, {{kBinance, 0, 0, Message(0)}});
+  Table silver = *lakehouse_->Open("silver_binance_trades");
+  LayerCommit later;
+  later.next.rules_version = 1'000;
+  ASSERT_TRUE(std::holds_alternative<CommitDone>(silver.Commit(later)));
+  const auto refused = OpenLayer(*lakehouse_)->Step();
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kUnsupported);
+}
+
+}  // namespace
+}  // namespace k2
