@@ -514,8 +514,7 @@ def test_tasks_give_the_rows_of_the_run(lake: Warehouse, recordings: list[tuple[
 
     gold_task = {
         "kind": "gold",
-        "inputs": inputs_of(lake, BINANCE),
-        "input_schema": output_of(lake, BINANCE)["schema"],
+        "inputs": [{"schema": output_of(lake, BINANCE)["schema"], "files": inputs_of(lake, BINANCE)}],
         "existing": [],
         "output": output_of(target, GOLD),
         "memory_bytes": 64 << 20,
