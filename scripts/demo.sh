@@ -28,7 +28,7 @@ printf '\n$ k2 tables\n'
 $k2 tables
 printf '\n$ k2 query  (rejected rows by reason)\n'
 $k2 query "SELECT reason, count(*) AS rows FROM rejected_trades GROUP BY reason ORDER BY rows DESC"
-symbol=$($k2 query --output csv "SELECT symbol FROM gold_crypto_trades GROUP BY symbol ORDER BY count(*) DESC, symbol LIMIT 1" | tail -n 1)
+symbol=$($k2 query --output csv "SELECT symbol FROM gold_crypto_trades GROUP BY symbol ORDER BY count(*) DESC, symbol LIMIT 1" | tail -n 1 | tr -d '\r')
 printf '\n$ k2 ohlcv %s --interval 1m --draw\n' "$symbol"
 $k2 ohlcv "$symbol" --interval 1m --draw
 cat <<EOT
