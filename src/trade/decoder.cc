@@ -278,7 +278,8 @@ RejectReason MessageDecoder::Impl::DecodeFrame(const DecodePlan& plan, std::stri
   const RunResult result = Run(plan, body, frame_);
   if (!result) return Failed(plan, result, false);
   const auto reason = ParseRejectReason(frame_.reason);
-  const std::string detail = IsUtf8(frame_.detail) ? Cut(frame_.detail) : Show(frame_.detail);
+  std::string detail = IsUtf8(frame_.detail) ? Cut(frame_.detail) : Show(frame_.detail);
+  if (detail.empty()) detail = "the message gives no detail";
   if (reason && *reason >= RejectReason::kFrameNotJson) return Reject(*reason, "{}", detail);
   return Reject(RejectReason::kFrameOther, "{}: {}", Show(frame_.reason), detail);
 }

@@ -257,6 +257,10 @@ TEST_F(Decoder, TakesTheReasonsOfRejectedFrames) {
   EXPECT_EQ(with_reason("price_not_positive"), "frame_other");  // not a reason of a frame
   EXPECT_EQ(with_reason("something new"), "frame_other");
   EXPECT_EQ(decoder_.detail(), "\"something new\": \"d\\xff\"");
+  std::string without_detail;
+  EncodeRejectedFrame({"BINANCE", RejectReason::kFrameNotJson, "", "{", kTime}, kRejectedFrameSchemaId, without_detail);
+  EXPECT_EQ(Judge(without_detail), "frame_not_json");
+  EXPECT_EQ(decoder_.detail(), "the message gives no detail");
 }
 
 TEST_F(Decoder, DecodeOnlyTakesWhatTheColumnsHold) {
