@@ -1,11 +1,13 @@
-# Where the libraries come from: Debian packages, but for two that Debian does not have (scripts/setup.sh fetches both):
-# Arrow and Parquet out of the pyarrow wheel in .venv, DuckDB out of .deps/duckdb.
+# Where the libraries come from: Debian packages, but for three that Debian does not have, or too old (scripts/setup.sh
+# fetches them): Arrow and Parquet out of the pyarrow wheel in .venv, DuckDB and librdkafka out of .deps.
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(OpenSSL REQUIRED)
+find_package(CURL 7.85 REQUIRED)
 find_package(ZLIB REQUIRED)
+find_package(CURL REQUIRED)
 find_package(SQLite3 REQUIRED)
 find_package(simdjson REQUIRED)
 find_package(CLI11 REQUIRED)
@@ -43,3 +45,11 @@ target_link_libraries(k2_arrow INTERFACE parquet_so arrow_compute_so arrow_so)
 
 set(K2_DUCKDB_DIR ${CMAKE_SOURCE_DIR}/.deps/duckdb)
 k2_import(k2_duckdb ${K2_DUCKDB_DIR}/lib/libduckdb.so ${K2_DUCKDB_DIR}/include)
+
+find_library(LZ4_LIBRARY lz4 REQUIRED)
+set(K2_RDKAFKA_DIR ${CMAKE_SOURCE_DIR}/.deps/librdkafka)
+add_library(k2_rdkafka STATIC IMPORTED)
+set_target_properties(k2_rdkafka PROPERTIES IMPORTED_LOCATION ${K2_RDKAFKA_DIR}/lib/librdkafka.a)
+target_include_directories(k2_rdkafka SYSTEM INTERFACE ${K2_RDKAFKA_DIR}/include)
+target_link_libraries(k2_rdkafka INTERFACE CURL::libcurl OpenSSL::SSL OpenSSL::Crypto k2_zstd ${LZ4_LIBRARY} ZLIB::ZLIB
+                                           Threads::Threads m ${CMAKE_DL_LIBS})

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what K2 needs to build, run and test: Debian packages (with sudo where needed), a Python virtual environment
-# in .venv, the libraries of DuckDB and of Kafka's client in .deps. Asks nothing; a second run finds nothing to do. Without root, sudo or apt it
-# names the packages that are missing and stops.
+# in .venv, the libraries of DuckDB and of Kafka's client in .deps. Asks nothing; a second run finds nothing to do.
+# Without root, sudo or apt it names the packages that are missing and stops.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
