@@ -1,6 +1,7 @@
 // Keys for places of storage, as a catalog hands them out with a table (vended credentials): by location prefix.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -33,6 +34,8 @@ class StorageCredentials {
   std::mutex mutex_;
   std::map<std::string, std::shared_ptr<const StorageProperties>, std::less<>> by_prefix_;
   Refresher refresher_;
+  std::mutex renewing_;            // one asks the catalog, the others take what it gets
+  int64_t renew_again_at_us_ = 0;  // after a failure: not on every look-up
 };
 
 }  // namespace k2
