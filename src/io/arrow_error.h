@@ -1,4 +1,4 @@
-// Arrow's Status as our Error: the errno inside it decides the kind.
+// Arrow's Status as our Error, and back: the errno or the kind inside it decides.
 #pragma once
 
 #include <string_view>
@@ -11,8 +11,11 @@ class Status;
 
 namespace k2 {
 
-// `context` says what was tried on what. Errors of the system keep their kind (kNoSpace, kPermission, …); Arrow's
-// Invalid is kInvalidData, NotImplemented kUnsupported, the rest kIo.
+// `context` says what was tried on what. Errors of the system keep their kind (kNoSpace, kPermission, …), so do those
+// that ToArrow made; Arrow's Invalid is kInvalidData, NotImplemented kUnsupported, the rest kIo.
 Error ArrowError(const arrow::Status& status, std::string_view context);
+
+// An IOError that carries the error's kind through Arrow's and Parquet's readers and writers.
+arrow::Status ToArrow(const Error& error);
 
 }  // namespace k2

@@ -17,18 +17,6 @@
 
 namespace k2 {
 
-Error ArrowError(const arrow::Status& status, std::string_view context) {
-  if (const int errno_value = arrow::internal::ErrnoFromStatus(status); errno_value != 0) {
-    Error error = ErrnoError(errno_value, "use", context);
-    return {error.kind, fmt::format("{}: {}", context, status.message())};
-  }
-  ErrorKind kind = ErrorKind::kIo;
-  if (status.IsInvalid() || status.IsTypeError() || status.IsSerializationError()) kind = ErrorKind::kInvalidData;
-  if (status.IsNotImplemented()) kind = ErrorKind::kUnsupported;
-  if (status.IsCancelled()) kind = ErrorKind::kCancelled;
-  return {kind, fmt::format("{}: {}", context, status.message())};
-}
-
 namespace {
 
 namespace fs = std::filesystem;
@@ -260,60 +248,10 @@ Status LocalFileIo::Delete(const std::string& location) {
   return {};
 }
 
-// Picks the file system by the location's scheme.
-class FileIoByScheme : public FileIo {
- public:
-  FileIoByScheme() : local_(MakeLocalFileIo()) {}
-  Result<std::string> Read(const std::string& location, int64_t max_bytes) override {
-    K2_ASSIGN(FileIo * io, For(location));
-    return io->Read(location, max_bytes);
-  }
-  Status WriteNew(const std::string& location, std::string_view bytes) override {
-    K2_ASSIGN(FileIo * io, For(location));
-    return io->WriteNew(location, bytes);
-  }
-  Result<std::shared_ptr<arrow::io::OutputStream>> Create(const std::string& location) override {
-    K2_ASSIGN(FileIo * io, For(location));
-    return io->Create(location);
-  }
-  Status Sync(const std::string& location) override {
-    K2_ASSIGN(FileIo * io, For(location));
-    return io->Sync(location);
-  }
-  Result<std::shared_ptr<arrow::io::RandomAccessFile>> Open(const std::string& location) override {
-    K2_ASSIGN(FileIo * io, For(location));
-    return io->Open(location);
-  }
-  Result<int64_t> Size(const std::string& location) override {
-    K2_ASSIGN(FileIo * io, For(location));
-    return io->Size(location);
-  }
-  Result<std::vector<FileInfo>> List(const std::string& folder) override {
-    K2_ASSIGN(FileIo * io, For(folder));
-    return io->List(folder);
-  }
-  Status Delete(const std::string& location) override {
-    K2_ASSIGN(FileIo * io, For(location));
-    return io->Delete(location);
-  }
-
- private:
-  Result<FileIo*> For(const std::string& location) {
-    K2_ASSIGN(const std::string scheme, LocationScheme(location));
-    if (scheme == "file") return local_.get();
-    return Fail(ErrorKind::kUnsupported, "{}: this build of k2 reads and writes local files only, not {}://", location,
-                scheme);
-  }
-
-  std::shared_ptr<FileIo> local_;
-};
-
 }  // namespace
 
 std::shared_ptr<FileIo> MakeLocalFileIo(std::shared_ptr<Disk> disk) {
   return std::make_shared<LocalFileIo>(std::move(disk));
 }
-
-std::shared_ptr<FileIo> MakeFileIo() { return std::make_shared<FileIoByScheme>(); }
 
 }  // namespace k2

@@ -44,7 +44,7 @@ TEST(LocationTest, OddNamesAreRefused) {
     EXPECT_EQ(LocalPath(text).error().kind, ErrorKind::kInvalidArgument) << text;
   }
   EXPECT_EQ(LocationScheme("relative/a").error().kind, ErrorKind::kInvalidArgument);
-  EXPECT_EQ(MakeFileIo()->Read("s3://bucket/a").error().kind, ErrorKind::kUnsupported);
+  EXPECT_EQ(MakeFileIo()->Read("gs://bucket/a").error().kind, ErrorKind::kUnsupported);
 }
 
 TEST_F(FileIoTest, WritesReadsListsDeletes) {
