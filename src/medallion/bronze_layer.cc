@@ -88,18 +88,16 @@ Result<int64_t> BronzeLayer::Step(int64_t wait_us) {
   std::vector<TaskContext> contexts;
   for (const size_t at : open) {
     Input& input = inputs_[at];
-    tasks.emplace_back(BronzeTask{.source = input.reader->key(),
-                                  .exchange = input.spec.exchange,
-                                  .recording = input.spec.path,
-                                  .begin = input.position,
-                                  .max_messages = std::max<int64_t>(options_.rows_per_step / parts, 1),
-                                  .max_bytes = std::max<int64_t>(options_.bytes_per_step / parts, 1 << 20),
-                                  .output = OutputOf(table_),
-                                  .attempt_id = RandomHex64()});
+    tasks.emplace_back(
+        BronzeTask{.inputs = {{input.reader->key(), input.spec.exchange, input.spec.path, input.position}},
+                   .max_messages = std::max<int64_t>(options_.rows_per_step / parts, 1),
+                   .max_bytes = std::max<int64_t>(options_.bytes_per_step / parts, 1 << 20),
+                   .output = OutputOf(table_),
+                   .attempt_id = RandomHex64()});
     contexts.push_back({.io = table_.io_ptr(),
                         .schemas = nullptr,
                         .cache = cache_,
-                        .reader = input.reader.get(),
+                        .readers = {input.reader.get()},
                         .index = nullptr,
                         .wait_us = wait_us / parts});
   }
@@ -138,10 +136,10 @@ Result<int64_t> BronzeLayer::Commit(const std::vector<size_t>& chosen, const std
   for (size_t i = 0; i < chosen.size(); ++i) {
     const Input& input = inputs_[chosen[i]];
     rows += results[i].rows_out;
-    if (results[i].end == input.position) continue;
+    if (results[i].ends.at(0) == input.position) continue;
     moved_at_end |= input.reader->AtEnd();
     if (input.position.next_line > 0) commit.base.positions[input.reader->key()] = input.position;
-    commit.next.positions[input.reader->key()] = results[i].end;
+    commit.next.positions[input.reader->key()] = results[i].ends.at(0);
   }
   // Skipped frames alone move the position too; that is worth a commit only when the recording has ended.
   if (rows > 0 || moved_at_end) {

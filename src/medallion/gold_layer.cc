@@ -201,8 +201,7 @@ Result<int64_t> GoldLayer::Step() {
   task.output = OutputOf(gold_);
   task.attempt_id = RandomHex64();
   task.memory_bytes = options_.gold_index_bytes;
-  const TaskContext context{
-      .io = gold_.io_ptr(), .schemas = nullptr, .cache = cache_, .reader = nullptr, .index = &index_};
+  const TaskContext context{.io = gold_.io_ptr(), .schemas = nullptr, .cache = cache_, .index = &index_};
   const int64_t run_us = MonotonicMicros();
   Result<std::vector<TaskResult>> results = RunTasks({Task(task)}, {context}, 1);
   stats_.run_us += MonotonicMicros() - run_us;

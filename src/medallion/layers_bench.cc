@@ -76,23 +76,20 @@ Result<int64_t> Bronze(const k2::Lakehouse& lakehouse, ReadyReader& reader, k2::
   k2::SourcePosition position;
   int64_t rows = 0;
   while (!reader.AtEnd()) {
-    const k2::BronzeTask task{.source = reader.key(),
-                              .exchange = "binance",
-                              .recording = {},
-                              .begin = position,
+    const k2::BronzeTask task{.inputs = {{reader.key(), "binance", {}, position}},
                               .output = k2::OutputOf(table),
                               .attempt_id = k2::RandomHex64()};
     k2::TaskContext context;
     context.io = table.io_ptr();
     context.cache = cache;
-    context.reader = &reader;
+    context.readers = {&reader};
     K2_ASSIGN(const k2::TaskResult result, k2::RunBronzeTask(task, context));
     k2::LayerCommit commit;
     commit.added = k2::FilesFor({result}, k2::kBronzeTable);
     if (position.next_line > 0) commit.base.positions[reader.key()] = position;
-    commit.next.positions[reader.key()] = result.end;
+    commit.next.positions[reader.key()] = result.ends.at(0);
     K2_TRY(k2::CommitStep(table, commit, {}, "bronze", stats));
-    position = result.end;
+    position = result.ends.at(0);
     rows += result.rows_out;
   }
   return rows;

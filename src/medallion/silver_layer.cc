@@ -70,6 +70,7 @@ Result<std::vector<SilverLayer::Range>> SilverLayer::PlanRanges() {
       range.already_judged = true;
       range.end = range.rejected_begin;
     }
+    range.whole = range.already_judged || range.end == bronze_end;
     if (range.begin.next_offset < range.end.next_offset) ranges.push_back(std::move(range));
   }
   // Rows that are judged already are caught up alone, before anything is judged anew.
@@ -104,15 +105,18 @@ Status SilverLayer::PlanFiles(const std::vector<Range>& ranges) {
     K2_ASSIGN(files, PlanScan(bronze_.io(), bronze_.metadata(), current,
                               {{.field_id = offset_id, .op = iceberg::CompareOp::kGe, .values = {first}}}));
   }
-  for (const ScanFile& file : files) pending_.push_back(Describe(file.file));
-  // By offset, so that a step can be cut between two files of a source.
-  std::ranges::stable_sort(pending_, {}, &BronzeFile::first);
+  std::ranges::stable_sort(files, {}, &ScanFile::sequence_number);  // as they were committed
+  for (const ScanFile& file : files) {
+    K2_ASSIGN(BronzeFile described, Describe(file.file));
+    pending_.push_back(std::move(described));
+  }
+  ForgetJudged({});
   planned_snapshot_ = current;
   return {};
 }
 
-SilverLayer::BronzeFile SilverLayer::Describe(const iceberg::DataFile& file) const {
-  BronzeFile described{.path = file.file_path, .rows = file.record_count, .topic = {}};
+// Bounds that agree on one source are exact when they name one we know; cut-off ones name none.
+std::optional<BronzePart> SilverLayer::PartOfBounds(const iceberg::DataFile& file) const {
   const iceberg::Schema& schema = bronze_.metadata().CurrentSchema();
   const auto bound = [&](const std::map<int32_t, std::string>& bounds, const char* column) -> iceberg::Literal {
     const iceberg::NestedField* field = schema.Find(column);
@@ -120,64 +124,109 @@ SilverLayer::BronzeFile SilverLayer::Describe(const iceberg::DataFile& file) con
     if (found == bounds.end()) return std::monostate{};
     return iceberg::FromBytes(found->second, field->type).value_or(iceberg::Literal{});
   };
-  const iceberg::Literal first = bound(file.lower_bounds, "offset");
-  const iceberg::Literal last = bound(file.upper_bounds, "offset");
-  if (const auto* value = std::get_if<int64_t>(&first)) described.first = *value;
-  if (const auto* value = std::get_if<int64_t>(&last)) described.last = *value;
   const iceberg::Literal topic = bound(file.lower_bounds, "topic");
   const iceberg::Literal partition = bound(file.lower_bounds, "partition");
-  // Equal bounds that name a source we know are exact; cut-off ones name none.
-  if (topic == bound(file.upper_bounds, "topic") && partition == bound(file.upper_bounds, "partition") &&
-      std::holds_alternative<std::string>(topic) && std::holds_alternative<int32_t>(partition)) {
-    for (const auto& [key, position] : bronze_progress_.positions) {
-      if (key.topic == std::get<std::string>(topic) && key.partition == std::get<int32_t>(partition)) {
-        described.topic = key.topic;
-        described.partition = key.partition;
-      }
-    }
+  const iceberg::Literal first = bound(file.lower_bounds, "offset");
+  const iceberg::Literal last = bound(file.upper_bounds, "offset");
+  if (topic != bound(file.upper_bounds, "topic") || partition != bound(file.upper_bounds, "partition") ||
+      !std::holds_alternative<std::string>(topic) || !std::holds_alternative<int32_t>(partition) ||
+      !std::holds_alternative<int64_t>(first) || !std::holds_alternative<int64_t>(last)) {
+    return std::nullopt;
   }
+  BronzePart part{.topic = std::get<std::string>(topic),
+                  .partition = std::get<int32_t>(partition),
+                  .first = std::get<int64_t>(first),
+                  .last = std::get<int64_t>(last),
+                  .rows = file.record_count};
+  const auto named = [&](const auto& known) {
+    return known.first.topic == part.topic && known.first.partition == part.partition;
+  };
+  if (std::ranges::none_of(bronze_progress_.positions, named)) return std::nullopt;
+  return part;
+}
+
+Result<SilverLayer::BronzeFile> SilverLayer::Describe(const iceberg::DataFile& file) const {
+  BronzeFile described{.path = file.file_path, .rows = file.record_count, .parts = {}};
+  if (auto part = PartOfBounds(file)) {
+    described.parts.push_back(std::move(*part));
+    return described;
+  }
+  const TaskContext context{.io = bronze_.io_ptr(), .schemas = nullptr, .cache = cache_};
+  K2_ASSIGN(described.parts, ReadBronzeParts(context, file.file_path, bronze_.metadata().CurrentSchema()));
   return described;
 }
 
-bool SilverLayer::Overlaps(const BronzeFile& file, const Range& range) {
-  if (!file.topic.empty() && (file.topic != range.key.topic || file.partition != range.key.partition)) return false;
-  return file.first < range.end.next_offset && file.last >= range.begin.next_offset;
+// The offset up to which all rows of a part's source are judged.
+int64_t SilverLayer::JudgedTo(const BronzePart& part) const {
+  const ExchangeInfo* exchange = ExchangeOfTopic(part.topic);
+  if (exchange == nullptr) return 0;
+  int64_t to = 0;
+  for (const auto& [key, position] : silver_progress_[static_cast<size_t>(exchange - Exchanges().data())].positions) {
+    if (key.topic == part.topic && key.partition == part.partition) to = std::max(to, position.next_offset);
+  }
+  return to;
 }
 
-// Shortens the ranges to about rows_per_step rows, at the bounds of files; the files to read for them.
-std::vector<SilverLayer::BronzeFile> SilverLayer::Cut(std::vector<Range>& ranges) {
-  const auto needed = [&](const BronzeFile& file) {
-    return std::ranges::any_of(ranges, [&](const Range& range) { return Overlaps(file, range); });
-  };
-  // Only files of one source whose bounds are known can be cut at; with others the ranges stay whole.
-  const bool can_cut =
-      std::ranges::all_of(pending_, [&](const BronzeFile& file) { return !file.topic.empty() || !needed(file); });
-  if (can_cut) {
-    std::map<SourceKey, int64_t> end;
-    for (const Range& range : ranges) end[range.key] = range.begin.next_offset;
-    int64_t rows = 0;
-    for (const BronzeFile& file : pending_) {
-      if (rows >= options_.rows_per_step) break;
+// Drops from pending_ what is judged: by Silver's offsets as read last, and by `ranges` on top of them.
+void SilverLayer::ForgetJudged(const std::vector<Range>& ranges) {
+  for (BronzeFile& file : pending_) {
+    std::erase_if(file.parts, [&](const BronzePart& part) {
+      int64_t to = JudgedTo(part);
       for (const Range& range : ranges) {
-        if (!Overlaps(file, range)) continue;
-        rows += file.rows;
-        end[range.key] = std::max(end[range.key], std::min(file.last + 1, range.end.next_offset));
+        if (range.key.topic == part.topic && range.key.partition == part.partition) {
+          to = std::max(to, range.end.next_offset);
+        }
+      }
+      return part.last < to;
+    });
+  }
+  std::erase_if(pending_, [](const BronzeFile& file) { return file.parts.empty(); });
+}
+
+namespace {
+
+// Whether a part has rows of a range.
+template <typename Range>
+bool Overlaps(const BronzePart& part, const Range& range) {
+  return part.partition == range.key.partition && part.topic == range.key.topic && part.first < range.end.next_offset &&
+         part.last >= range.begin.next_offset;
+}
+
+}  // namespace
+
+// Shortens the ranges to about rows_per_step rows, and gives the files to read for them. Files are taken as they were
+// committed; no range goes beyond the first row of its source in a file that was not taken.
+std::vector<SilverLayer::BronzeFile> SilverLayer::Cut(std::vector<Range>& ranges) const {
+  std::vector<const BronzeFile*> needed;
+  for (const BronzeFile& file : pending_) {
+    const bool any = std::ranges::any_of(file.parts, [&](const BronzePart& part) {
+      return std::ranges::any_of(ranges, [&](const Range& range) { return Overlaps(part, range); });
+    });
+    if (any) needed.push_back(&file);
+  }
+  size_t taken = 0;
+  for (int64_t rows = 0; taken < needed.size() && rows < options_.rows_per_step; ++taken) rows += needed[taken]->rows;
+  std::vector<Range> cut;
+  while (true) {
+    cut = ranges;
+    for (size_t i = taken; i < needed.size(); ++i) {
+      for (const BronzePart& part : needed[i]->parts) {
+        for (Range& range : cut) {
+          if (!Overlaps(part, range)) continue;
+          range.end = {.next_offset = std::max(part.first, range.begin.next_offset),
+                       .leader_epoch = range.end.leader_epoch};
+          range.whole = false;
+        }
       }
     }
-    for (Range& range : ranges) {
-      const int64_t to = end[range.key];
-      range.whole = to >= range.end.next_offset;
-      if (range.whole) continue;
-      range.end = {.next_offset = to, .leader_epoch = range.end.leader_epoch};
-    }
-  } else {
-    for (Range& range : ranges) range.whole = true;
+    std::erase_if(cut, [](const Range& range) { return range.begin.next_offset >= range.end.next_offset; });
+    // Files that another engine has rewritten may lie so that no range moves: then more of them are taken.
+    if (!cut.empty() || taken >= needed.size()) break;
+    taken = std::min(needed.size(), taken * 2 + 1);
   }
-  std::erase_if(ranges, [](const Range& range) { return range.begin.next_offset >= range.end.next_offset; });
+  ranges = std::move(cut);
   std::vector<BronzeFile> files;
-  for (const BronzeFile& file : pending_) {
-    if (needed(file)) files.push_back(file);
-  }
+  for (size_t i = 0; i < taken; ++i) files.push_back(*needed[i]);
   return files;
 }
 
@@ -235,56 +284,54 @@ Result<int64_t> SilverLayer::Step() {
   if (ranges.empty()) return 0;
   K2_TRY(PlanFiles(ranges));
   const std::vector<BronzeFile> files = Cut(ranges);
-  if (ranges.empty()) {
-    return Fail(ErrorKind::kOffsetMismatch,
-                "Bronze says it has read further than Silver, but holds no file with those rows: they were deleted "
-                "before they were read. See `k2 offsets show`; `k2 offsets set --accept-loss` goes on without them");
-  }
   K2_ASSIGN(const std::vector<Task> tasks, MakeTasks(ranges, files));
   const TaskContext context{.io = bronze_.io_ptr(), .schemas = schemas_, .cache = cache_};
   const int64_t run_us = MonotonicMicros();
   K2_ASSIGN(const auto results, RunTasks(tasks, std::vector<TaskContext>(tasks.size(), context), options_.threads));
   stats_.run_us += MonotonicMicros() - run_us;
-  K2_TRY(CheckComplete(ranges, results));
+  K2_TRY(Count(results, ranges));
   K2_TRY(Commit(ranges, results));
   int64_t rows = 0;
   for (const TaskResult& result : results) {
     AddResult(result, stats_);
     rows += result.rows_in;
   }
-  // Files all of whose rows are judged now are not needed again.
-  std::erase_if(pending_, [&](const BronzeFile& file) {
-    return !file.topic.empty() && std::ranges::any_of(ranges, [&](const Range& range) {
-      return file.topic == range.key.topic && file.partition == range.key.partition &&
-             file.last < range.end.next_offset;
-    });
-  });
+  ForgetJudged(ranges);
   ++stats_.steps;
   stats_.step_us.push_back(MonotonicMicros() - started_us);
   return std::max<int64_t>(rows, 1);
 }
 
-// Nothing is skipped in silence: a recording numbers its messages without gaps, so that a range has as many rows as
-// offsets. (Kafka's offsets have gaps of their own, which a count cannot tell from lost rows.)
-Status SilverLayer::CheckComplete(const std::vector<Range>& ranges, const std::vector<TaskResult>& results) {
-  int64_t expected = 0;
-  for (const Range& range : ranges) {
-    if (range.key.cluster != kRecordingCluster) return {};
-    expected += range.end.next_offset - range.begin.next_offset;
-  }
-  int64_t rows = 0;
-  for (const TaskResult& result : results) rows += result.rows_in;
-  if (rows == expected) return {};
-  for (const TaskResult& result : results) {  // they were never named in a commit
-    for (const TableFiles& output : result.outputs) {
-      for (const iceberg::DataFile& file : output.files) (void)bronze_.io().Delete(file.file_path);
+// Counts the rows of each range, and stops when some of Bronze's are missing: nothing is skipped in silence. A
+// recording numbers its messages without gaps. Kafka's offsets have gaps, but Bronze has counted its rows up to where
+// it stands.
+Status SilverLayer::Count(const std::vector<TaskResult>& results, std::vector<Range>& ranges) {
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    Range& range = ranges[i];
+    int64_t rows = 0;
+    for (const TaskResult& result : results) rows += result.range_rows[i];
+    int64_t expected = -1;
+    if (range.key.cluster == kRecordingCluster) {
+      expected = range.end.next_offset - range.begin.next_offset;
+    } else {
+      const int64_t before = range.in_silver ? range.begin.messages : 0;
+      const int64_t counted = before < 0 ? -1 : before + rows;
+      if (!range.whole) range.end.messages = counted;
+      if (counted >= 0 && range.end.messages >= 0) expected = range.end.messages - before;
     }
+    if (expected < 0 || rows == expected) continue;
+    for (const TaskResult& result : results) {  // they were never named in a commit
+      for (const TableFiles& output : result.outputs) {
+        for (const iceberg::DataFile& file : output.files) (void)bronze_.io().Delete(file.file_path);
+      }
+    }
+    return Fail(ErrorKind::kOffsetMismatch,
+                "Bronze holds {} rows where it must hold {}, from offset {} to {} of {}, partition {}: rows were "
+                "deleted before they were read, or added twice. See `k2 offsets show`; `k2 offsets set --accept-loss` "
+                "goes on without them",
+                rows, expected, range.begin.next_offset, range.end.next_offset, range.key.topic, range.key.partition);
   }
-  const Range& first = ranges.front();
-  return Fail(ErrorKind::kOffsetMismatch,
-              "Bronze holds {} rows where it must hold {}, from offset {} of {} on: rows were deleted before they were "
-              "read, or added twice. See `k2 offsets show`; `k2 offsets set --accept-loss` goes on without them",
-              rows, expected, first.begin.next_offset, first.key.topic);
+  return {};
 }
 
 Status SilverLayer::Commit(const std::vector<Range>& ranges, const std::vector<TaskResult>& results) {

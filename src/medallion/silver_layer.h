@@ -2,12 +2,14 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "medallion/layer.h"
 #include "source/schema_source.h"
 #include "table/scan.h"
+#include "task/bronze_parts.h"
 
 namespace k2 {
 
@@ -37,16 +39,13 @@ class SilverLayer {
     bool already_judged = false;
     bool in_silver = false;    // Silver has committed this key before
     bool in_rejected = false;  // rejected_trades has
-    bool whole = false;        // nothing of Bronze is left behind `end`
+    bool whole = false;        // `end` is where Bronze stands
   };
-  // A Bronze file with what its bounds say of its rows.
+  // A Bronze file and those of its rows that are not judged yet.
   struct BronzeFile {
     std::string path;
     int64_t rows = 0;
-    std::string topic;  // empty: of several, or not known
-    int32_t partition = 0;
-    int64_t first = INT64_MIN;  // offsets
-    int64_t last = INT64_MAX;
+    std::vector<BronzePart> parts;
   };
 
   SilverLayer(Table bronze, Table rejected, std::vector<Table> silver, LayerOptions options,
@@ -61,11 +60,13 @@ class SilverLayer {
   Status Refresh();
   Result<std::vector<Range>> PlanRanges();
   Status PlanFiles(const std::vector<Range>& ranges);
-  BronzeFile Describe(const iceberg::DataFile& file) const;
-  static bool Overlaps(const BronzeFile& file, const Range& range);
-  std::vector<BronzeFile> Cut(std::vector<Range>& ranges);
+  Result<BronzeFile> Describe(const iceberg::DataFile& file) const;
+  std::optional<BronzePart> PartOfBounds(const iceberg::DataFile& file) const;
+  [[nodiscard]] int64_t JudgedTo(const BronzePart& part) const;
+  void ForgetJudged(const std::vector<Range>& ranges);
+  std::vector<BronzeFile> Cut(std::vector<Range>& ranges) const;
   Result<std::vector<Task>> MakeTasks(const std::vector<Range>& ranges, const std::vector<BronzeFile>& files);
-  Status CheckComplete(const std::vector<Range>& ranges, const std::vector<TaskResult>& results);
+  Status Count(const std::vector<TaskResult>& results, std::vector<Range>& ranges);
   Status Commit(const std::vector<Range>& ranges, const std::vector<TaskResult>& results);
   Status TrySettle();
   [[nodiscard]] UpstreamHint Hint() const;

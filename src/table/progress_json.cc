@@ -14,7 +14,8 @@ using Json = nlohmann::json;
 namespace {
 
 constexpr const char* kWhat = "the summary entry \"k2.offsets\"";
-constexpr size_t kKafkaFields = 3;
+constexpr size_t kUncountedFields = 3;
+constexpr size_t kKafkaFields = 4;
 constexpr size_t kRecordingFields = 6;
 
 bool HasLinePlace(const SourcePosition& position) {
@@ -23,7 +24,11 @@ bool HasLinePlace(const SourcePosition& position) {
 
 void WritePosition(JsonWriter& writer, int32_t partition, const SourcePosition& position) {
   writer.BeginArray().Int(partition).Int(position.next_offset).Int(position.leader_epoch);
-  if (HasLinePlace(position)) writer.Int(position.next_line).Int(position.next_byte).String(position.line_hash);
+  if (HasLinePlace(position)) {
+    writer.Int(position.next_line).Int(position.next_byte).String(position.line_hash);
+  } else if (position.messages >= 0) {
+    writer.Int(position.messages);
+  }
   writer.EndArray();
 }
 
@@ -55,14 +60,17 @@ Result<int64_t> Number(const Json& value, int64_t min, int64_t max) {
 Status ReadPosition(Json& at, SourceKey key, SourcePositions& positions) {
   constexpr int64_t kLongMax = std::numeric_limits<int64_t>::max();
   constexpr int64_t kIntMax = std::numeric_limits<int32_t>::max();
-  if (!at.is_array() || (at.size() != kKafkaFields && at.size() != kRecordingFields)) {
-    return Fail(ErrorKind::kInvalidData, "a position is not a list of {} or {} values", kKafkaFields, kRecordingFields);
+  if (!at.is_array() || (at.size() != kUncountedFields && at.size() != kKafkaFields && at.size() != kRecordingFields)) {
+    return Fail(ErrorKind::kInvalidData, "a position is not a list of {}, {} or {} values", kUncountedFields,
+                kKafkaFields, kRecordingFields);
   }
   SourcePosition position;
   K2_ASSIGN(const int64_t partition, Number(at[0], 0, kIntMax));
   K2_ASSIGN(position.next_offset, Number(at[1], 0, kLongMax));
   K2_ASSIGN(const int64_t epoch, Number(at[2], -1, kIntMax));
-  if (at.size() == kRecordingFields) {
+  if (at.size() == kKafkaFields) {
+    K2_ASSIGN(position.messages, Number(at[3], 0, kLongMax));
+  } else if (at.size() == kRecordingFields) {
     K2_ASSIGN(position.next_line, Number(at[3], 0, kLongMax));
     K2_ASSIGN(position.next_byte, Number(at[4], 0, kLongMax));
     if (!at[5].is_string()) return Fail(ErrorKind::kInvalidData, "the line hash of a position is not a string");

@@ -23,13 +23,15 @@ struct SourceKey {
 };
 
 // The place after the last message read. The last three fields belong to recordings: with them a resumed reader finds
-// its place without parsing again, and sees that the file is still the one it read.
+// its place without parsing again, and sees that the file is still the one it read. Kafka's offsets have gaps of their
+// own (transaction markers, compaction), so that only a count of messages tells a gap from a loss.
 struct SourcePosition {
   int64_t next_offset = 0;    // ordinal of the next message
   int32_t leader_epoch = -1;  // Kafka's, -1 where there is none
-  int64_t next_line = 0;      // lines read so far
-  int64_t next_byte = 0;      // uncompressed bytes read so far, line ends included
-  std::string line_hash;      // XXH3-64 of the last line read, 16 hex digits; empty before the first
+  int64_t messages = -1;  // Kafka: messages that were taken up to here, since K2's start in the partition; -1: unknown
+  int64_t next_line = 0;  // lines read so far
+  int64_t next_byte = 0;  // uncompressed bytes read so far, line ends included
+  std::string line_hash;  // XXH3-64 of the last line read, 16 hex digits; empty before the first
   bool operator==(const SourcePosition&) const = default;
 };
 

@@ -35,6 +35,12 @@ Batches BatchCache::Take(const std::string& path) {
   return batches;
 }
 
+Batches BatchCache::Peek(const std::string& path) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = by_path_.find(path);
+  return found == by_path_.end() ? Batches{} : found->second->batches;
+}
+
 int64_t BatchCache::bytes() const {
   const std::lock_guard lock(mutex_);
   return bytes_;

@@ -25,6 +25,8 @@ class BatchCache {
   void Put(const std::string& path, Batches batches);
   // The rows of a file, and forgets them: each layer has one reader. Empty when they are not here.
   Batches Take(const std::string& path);
+  // The rows of a file, without forgetting them.
+  [[nodiscard]] Batches Peek(const std::string& path) const;
   [[nodiscard]] int64_t bytes() const;
   [[nodiscard]] int64_t hits() const;
   [[nodiscard]] int64_t misses() const;

@@ -1,5 +1,7 @@
 #include <arrow/type.h>
 
+#include <algorithm>
+
 #include "base/time.h"
 #include "source/recording.h"
 #include "task/partitioned_write.h"
@@ -29,6 +31,14 @@ std::shared_ptr<arrow::RecordBatch> ToBronzeRows(RawBatch raw) {
                     std::move(columns), rows);
 }
 
+void Add(const SourceCounts& more, SourceCounts& counts) {
+  counts.frames += more.frames;
+  counts.frames_skipped += more.frames_skipped;
+  counts.frames_rejected += more.frames_rejected;
+  counts.messages += more.messages;
+  counts.bytes += more.bytes;
+}
+
 SourceCounts Difference(const SourceCounts& after, const SourceCounts& before) {
   return {.frames = after.frames - before.frames,
           .frames_skipped = after.frames_skipped - before.frames_skipped,
@@ -37,32 +47,51 @@ SourceCounts Difference(const SourceCounts& after, const SourceCounts& before) {
           .bytes = after.bytes - before.bytes};
 }
 
+// Opens what a task names, where no open reader was handed to it.
+Result<std::unique_ptr<SourceReader>> OpenInput(const BronzeInput& input) {
+  const auto exchange = ParseExchange(input.exchange);
+  if (!exchange) return Fail(ErrorKind::kInvalidArgument, "unknown exchange '{}': binance or kraken", input.exchange);
+  K2_ASSIGN(std::unique_ptr<SourceReader> reader, RecordingReader::Open(*exchange, input.recording));
+  if (reader->key() != input.source) {
+    return Fail(ErrorKind::kOffsetMismatch, "{} is not the recording {} any more: its first line has changed",
+                input.recording, input.source.topic);
+  }
+  K2_TRY(reader->Seek(input.begin));
+  return reader;
+}
+
 }  // namespace
 
 Result<TaskResult> RunBronzeTask(const BronzeTask& task, const TaskContext& context) {
-  std::unique_ptr<SourceReader> opened;
-  SourceReader* reader = context.reader;
-  if (reader == nullptr) {
-    const auto exchange = ParseExchange(task.exchange);
-    if (!exchange) return Fail(ErrorKind::kInvalidArgument, "unknown exchange '{}': binance or kraken", task.exchange);
-    K2_ASSIGN(opened, RecordingReader::Open(*exchange, task.recording));
-    if (opened->key() != task.source) {
-      return Fail(ErrorKind::kOffsetMismatch, "{} is not the recording {} any more: its first line has changed",
-                  task.recording, task.source.topic);
-    }
-    K2_TRY(opened->Seek(task.begin));
-    reader = opened.get();
-  }
-  const SourceCounts before = reader->counts();
-  K2_ASSIGN(
-      RawBatch raw,
-      reader->Read({.max_messages = task.max_messages, .max_bytes = task.max_bytes, .max_wait_us = context.wait_us}));
   TaskResult result;
-  result.end = raw.end;
-  result.counts = Difference(reader->counts(), before);
-  result.rows_in = result.rows_out = static_cast<int64_t>(raw.size());
+  Batches batches;
+  int64_t messages_left = task.max_messages;
+  int64_t bytes_left = task.max_bytes;
+  for (size_t i = 0; i < task.inputs.size(); ++i) {
+    std::unique_ptr<SourceReader> opened;
+    SourceReader* reader = i < context.readers.size() ? context.readers[i] : nullptr;
+    if (reader == nullptr) {
+      K2_ASSIGN(opened, OpenInput(task.inputs[i]));
+      reader = opened.get();
+    }
+    // What one input leaves of its share goes to those behind it.
+    const auto inputs_left = static_cast<int64_t>(task.inputs.size() - i);
+    const SourceCounts before = reader->counts();
+    K2_ASSIGN(RawBatch raw, reader->Read({.max_messages = std::max<int64_t>(messages_left / inputs_left, 1),
+                                          .max_bytes = std::max<int64_t>(bytes_left / inputs_left, 1),
+                                          .max_wait_us = context.wait_us}));
+    Add(Difference(reader->counts(), before), result.counts);
+    result.ends.push_back(raw.end);
+    const int64_t before_it = task.inputs[i].begin.messages;
+    if (before_it >= 0) result.ends.back().messages = before_it + static_cast<int64_t>(raw.size());
+    result.rows_in += static_cast<int64_t>(raw.size());
+    messages_left -= static_cast<int64_t>(raw.size());
+    bytes_left -= static_cast<int64_t>(raw.bytes());
+    if (raw.size() > 0) batches.push_back(ToBronzeRows(std::move(raw)));
+  }
+  result.rows_out = result.rows_in;
   PartitionedWriter writer(task.output, task.attempt_id, context, "bronze.data-file");
-  if (raw.size() > 0) K2_TRY(writer.WriteByDay(ToBronzeRows(std::move(raw)), "ingestion_date"));
+  K2_TRY(writer.WriteByDay(batches, "ingestion_date"));
   result.outputs.push_back(writer.Finish());
   return result;
 }

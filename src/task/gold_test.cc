@@ -71,7 +71,7 @@ class GoldTest : public testing::Test {
     const std::string attempt = RandomHex64();
     const TaskContext context{.io = io_};
     PartitionedWriter writer(output, attempt, context, "test");
-    EXPECT_TRUE(writer.WriteByDay(arrow::ImportRecordBatch(&array, &schema).ValueOrDie(), "exchange_date"));
+    EXPECT_TRUE(writer.WriteByDay({arrow::ImportRecordBatch(&array, &schema).ValueOrDie()}, "exchange_date"));
     GoldInput input{.schema = output.schema, .files = {}};
     for (const iceberg::DataFile& file : writer.Finish().files)
       input.files.push_back({file.file_path, file.record_count});

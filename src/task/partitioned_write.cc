@@ -61,40 +61,49 @@ PartitionedWriter::PartitionedWriter(const OutputTable& output, const std::strin
   files_.table = output.name;
 }
 
-Status PartitionedWriter::WriteFile(const std::shared_ptr<arrow::RecordBatch>& rows,
-                                    std::vector<iceberg::Literal> partition) {
-  if (rows->num_rows() == 0) return {};
-  K2_ASSIGN(const std::shared_ptr<arrow::RecordBatch> batch, InTableOrder(rows, output_));
+Status PartitionedWriter::WriteFile(const Batches& batches, std::vector<iceberg::Literal> partition) {
+  Batches ordered;
+  for (const auto& rows : batches) {
+    if (rows->num_rows() == 0) continue;
+    K2_ASSIGN(std::shared_ptr<arrow::RecordBatch> batch, InTableOrder(rows, output_));
+    ordered.push_back(std::move(batch));
+  }
+  if (ordered.empty()) return {};
   options_.footer = footer_;
   const std::string location = DataFileLocation(output_, partition, attempt_id_, counter_++);
   K2_ASSIGN(auto writer, DataFileWriter::Create(context_.io, location, output_.schema, output_.spec,
                                                 std::move(partition), options_));
-  K2_TRY(writer->Write(*batch));
+  for (const auto& batch : ordered) K2_TRY(writer->Write(*batch));
   K2_ASSIGN(iceberg::DataFile file, writer->Finish());
   Failpoint(failpoint_);
-  if (context_.cache != nullptr) context_.cache->Put(file.file_path, {batch});
+  if (context_.cache != nullptr) context_.cache->Put(file.file_path, std::move(ordered));
   files_.files.push_back(std::move(file));
   return {};
 }
 
-Status PartitionedWriter::WriteByDay(const std::shared_ptr<arrow::RecordBatch>& batch, const std::string& date_column) {
-  if (batch->num_rows() == 0) return {};
-  const auto dates = std::static_pointer_cast<arrow::Date32Array>(batch->GetColumnByName(date_column));
-  const int32_t* days = dates->raw_values();
-  const int64_t rows = batch->num_rows();
-  if (std::all_of(days, days + rows, [&](int32_t day) { return day == days[0]; })) {
-    return WriteFile(batch, {iceberg::Literal(days[0])});
+Status PartitionedWriter::WriteByDay(const Batches& batches, const std::string& date_column) {
+  std::map<int32_t, Batches> by_day;
+  for (const auto& batch : batches) {
+    if (batch->num_rows() == 0) continue;
+    const auto dates = std::static_pointer_cast<arrow::Date32Array>(batch->GetColumnByName(date_column));
+    const int32_t* days = dates->raw_values();
+    const int64_t rows = batch->num_rows();
+    if (std::all_of(days, days + rows, [&](int32_t day) { return day == days[0]; })) {
+      by_day[days[0]].push_back(batch);
+      continue;
+    }
+    K2_TRY(EnsureArrowKernels());
+    std::map<int32_t, std::vector<int64_t>> rows_by_day;
+    for (int64_t row = 0; row < rows; ++row) rows_by_day[days[row]].push_back(row);
+    for (auto& [day, indices] : rows_by_day) {
+      K2_ARROW_ASSIGN(const arrow::Datum taken,
+                      arrow::compute::Take(batch, Int64Array(std::move(indices), arrow::int64()),
+                                           arrow::compute::TakeOptions::NoBoundsCheck()),
+                      "splitting rows by day");
+      by_day[day].push_back(taken.record_batch());
+    }
   }
-  K2_TRY(EnsureArrowKernels());
-  std::map<int32_t, std::vector<int64_t>> rows_by_day;
-  for (int64_t row = 0; row < rows; ++row) rows_by_day[days[row]].push_back(row);
-  for (auto& [day, indices] : rows_by_day) {
-    K2_ARROW_ASSIGN(const arrow::Datum taken,
-                    arrow::compute::Take(batch, Int64Array(std::move(indices), arrow::int64()),
-                                         arrow::compute::TakeOptions::NoBoundsCheck()),
-                    "splitting rows by day");
-    K2_TRY(WriteFile(taken.record_batch(), {iceberg::Literal(day)}));
-  }
+  for (const auto& [day, parts] : by_day) K2_TRY(WriteFile(parts, {iceberg::Literal(day)}));
   return {};
 }
 

@@ -35,10 +35,13 @@ class PartitionedWriter {
 
   // Writes rows as one data file of the partition. Columns are found by name, for the table's order may have been
   // changed; an optional column that the rows do not have (a user's own, a later version's) is null.
-  Status WriteFile(const std::shared_ptr<arrow::RecordBatch>& batch, std::vector<iceberg::Literal> partition);
+  Status WriteFile(const Batches& batches, std::vector<iceberg::Literal> partition);
+  Status WriteFile(const std::shared_ptr<arrow::RecordBatch>& batch, std::vector<iceberg::Literal> partition) {
+    return WriteFile(Batches{batch}, std::move(partition));
+  }
 
   // Splits rows by a date32 column (day partitions: the transform of a date is the date) and writes a file a day.
-  Status WriteByDay(const std::shared_ptr<arrow::RecordBatch>& batch, const std::string& date_column);
+  Status WriteByDay(const Batches& batches, const std::string& date_column);
 
   void SetFooter(std::string key, std::string value) { footer_[std::move(key)] = std::move(value); }
   [[nodiscard]] const std::string& last_path() const { return files_.files.back().file_path; }

@@ -104,6 +104,7 @@ class SilverRun {
   }
 
   Result<TaskResult> Run() {
+    result_.range_rows.resize(task_.ranges.size());
     K2_TRY(ReadJudged());
     for (const InputFile& input : task_.inputs) {
       K2_TRY(ReadInput(context_, input.path, task_.input_schema, BronzeColumns(),
@@ -174,6 +175,7 @@ class SilverRun {
 
   Status JudgeRow(const BronzeRows& rows, int64_t row, const OffsetRange& range, size_t table) {
     ++result_.rows_in;
+    ++result_.range_rows[static_cast<size_t>(&range - task_.ranges.data())];
     std::optional<std::string_view> payload;
     if (rows.payload->IsValid(row)) payload = rows.payload->GetView(row);
     if (range.already_judged) {
@@ -238,12 +240,12 @@ class SilverRun {
     ArrowSchema schema;
     columns_[table].Export(&array, &schema);
     K2_ARROW_ASSIGN(const auto batch, arrow::ImportRecordBatch(&array, &schema), "taking over decoded rows");
-    return writers_[table]->WriteByDay(batch, "exchange_date");
+    return writers_[table]->WriteByDay({batch}, "exchange_date");
   }
 
   Status FlushRejected() {
     if (rejected_.offset.empty()) return {};
-    return rejected_writer_.WriteByDay(rejected_.Finish(), "ingestion_date");
+    return rejected_writer_.WriteByDay({rejected_.Finish()}, "ingestion_date");
   }
 
   const SilverTask& task_;

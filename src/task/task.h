@@ -32,13 +32,18 @@ struct InputFile {
   int64_t record_count = 0;
 };
 
-// Messages of one source partition to Bronze files.
-struct BronzeTask {
+// A source partition that a Bronze task reads, and from where.
+struct BronzeInput {
   SourceKey source;
-  std::string exchange;   // topic name of the exchange, for recordings
-  std::string recording;  // path of the recording
+  std::string exchange;   // recordings: topic name of the exchange
+  std::string recording;  // recordings: path
   SourcePosition begin;
-  int64_t max_messages = 0;
+};
+
+// Messages of some source partitions to Bronze files, one a day, each input's rows together and in order.
+struct BronzeTask {
+  std::vector<BronzeInput> inputs;
+  int64_t max_messages = 0;  // of all inputs together
   int64_t max_bytes = 0;
   OutputTable output;
   std::string attempt_id;
@@ -108,9 +113,10 @@ struct TaskResult {
   std::map<std::string, int64_t> rejected;  // by reason
   int64_t duplicates = 0;
   int64_t identity_conflicts = 0;
-  SourcePosition end;   // Bronze: where the next task begins
-  SourceCounts counts;  // Bronze: what this task has seen
-  std::string warning;  // e.g. a recording that ends in half a line
+  std::vector<SourcePosition> ends;  // Bronze: where the next task begins, in the order of its inputs
+  std::vector<int64_t> range_rows;   // Silver: rows of each of the task's ranges
+  SourceCounts counts;               // Bronze: what this task has seen
+  std::string warning;               // e.g. a recording that ends in half a line
 
   [[nodiscard]] const TableFiles* Find(std::string_view table) const;
 };
@@ -122,10 +128,10 @@ class GoldIndex;
 struct TaskContext {
   std::shared_ptr<FileIo> io;
   std::shared_ptr<SchemaSource> schemas;
-  BatchCache* cache = nullptr;     // files this process has just written, in memory
-  SourceReader* reader = nullptr;  // Bronze: an open reader that stands at the task's begin
-  GoldIndex* index = nullptr;      // Gold: ids of recent hours
-  int64_t wait_us = 0;             // Bronze: how long to wait for a first message
+  BatchCache* cache = nullptr;              // files this process has just written, in memory
+  std::vector<SourceReader*> readers = {};  // Bronze: open readers that stand where the inputs begin
+  GoldIndex* index = nullptr;               // Gold: ids of recent hours
+  int64_t wait_us = 0;                      // Bronze: how long to wait for a first message
 };
 
 Result<TaskResult> RunTask(const Task& task, const TaskContext& context);

@@ -23,15 +23,14 @@ SourceKey ReadSourceKey(const json& value) {
 }
 
 json ToJson(const SourcePosition& position) {
-  return {{"next_offset", position.next_offset},
-          {"leader_epoch", position.leader_epoch},
-          {"next_line", position.next_line},
-          {"next_byte", position.next_byte},
-          {"line_hash", position.line_hash}};
+  return {{"next_offset", position.next_offset}, {"leader_epoch", position.leader_epoch},
+          {"messages", position.messages},       {"next_line", position.next_line},
+          {"next_byte", position.next_byte},     {"line_hash", position.line_hash}};
 }
 SourcePosition ReadPosition(const json& value) {
   return {.next_offset = value.at("next_offset"),
           .leader_epoch = value.at("leader_epoch"),
+          .messages = value.at("messages"),
           .next_line = value.at("next_line"),
           .next_byte = value.at("next_byte"),
           .line_hash = value.at("line_hash")};
@@ -74,21 +73,29 @@ std::vector<InputFile> ReadInputs(const json& array) {
 }
 
 json ToJson(const BronzeTask& task) {
+  json inputs = json::array();
+  for (const BronzeInput& input : task.inputs) {
+    inputs.push_back({{"source", ToJson(input.source)},
+                      {"exchange", input.exchange},
+                      {"recording", input.recording},
+                      {"begin", ToJson(input.begin)}});
+  }
   return {{"kind", "bronze"},
-          {"source", ToJson(task.source)},
-          {"exchange", task.exchange},
-          {"recording", task.recording},
-          {"begin", ToJson(task.begin)},
+          {"inputs", inputs},
           {"max_messages", task.max_messages},
           {"max_bytes", task.max_bytes},
           {"output", ToJson(task.output)},
           {"attempt_id", task.attempt_id}};
 }
 BronzeTask ReadBronze(const json& value) {
-  return {.source = ReadSourceKey(value.at("source")),
-          .exchange = value.at("exchange"),
-          .recording = value.at("recording"),
-          .begin = ReadPosition(value.at("begin")),
+  std::vector<BronzeInput> inputs;
+  for (const json& input : value.at("inputs")) {
+    inputs.push_back({.source = ReadSourceKey(input.at("source")),
+                      .exchange = input.at("exchange"),
+                      .recording = input.at("recording"),
+                      .begin = ReadPosition(input.at("begin"))});
+  }
+  return {.inputs = std::move(inputs),
           .max_messages = value.at("max_messages"),
           .max_bytes = value.at("max_bytes"),
           .output = ReadOutputTable(value.at("output")),
@@ -206,6 +213,8 @@ std::string TaskResultToJson(const TaskResult& result) {
     for (const iceberg::DataFile& file : output.files) files.push_back(DataFileToJson(file));
     outputs.push_back({{"table", output.table}, {"files", files}});
   }
+  json ends = json::array();
+  for (const SourcePosition& end : result.ends) ends.push_back(ToJson(end));
   const json object = {{"version", kVersion},
                        {"outputs", outputs},
                        {"rows_in", result.rows_in},
@@ -213,7 +222,8 @@ std::string TaskResultToJson(const TaskResult& result) {
                        {"rejected", result.rejected},
                        {"duplicates", result.duplicates},
                        {"identity_conflicts", result.identity_conflicts},
-                       {"end", ToJson(result.end)},
+                       {"ends", ends},
+                       {"range_rows", result.range_rows},
                        {"counts",
                         {{"frames", result.counts.frames},
                          {"frames_skipped", result.counts.frames_skipped},
@@ -242,7 +252,8 @@ Result<TaskResult> TaskResultFromJson(std::string_view text) {
     object.at("rejected").get_to(result.rejected);
     object.at("duplicates").get_to(result.duplicates);
     object.at("identity_conflicts").get_to(result.identity_conflicts);
-    result.end = ReadPosition(object.at("end"));
+    for (const json& end : object.at("ends")) result.ends.push_back(ReadPosition(end));
+    object.at("range_rows").get_to(result.range_rows);
     const json& counts = object.at("counts");
     counts.at("frames").get_to(result.counts.frames);
     counts.at("frames_skipped").get_to(result.counts.frames_skipped);

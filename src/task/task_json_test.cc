@@ -63,8 +63,12 @@ class Draw {
     }
   }
   SourcePosition Position() {
-    return {
-        .next_offset = Long(), .leader_epoch = Int(), .next_line = Long(), .next_byte = Long(), .line_hash = Text()};
+    return {.next_offset = Long(),
+            .leader_epoch = Int(),
+            .messages = Long(),
+            .next_line = Long(),
+            .next_byte = Long(),
+            .line_hash = Text()};
   }
   OutputTable Table() {
     const std::vector<std::string> names = AllTables();
@@ -112,10 +116,12 @@ TEST(TaskJson, TasksRoundTrip) {
   Draw draw(seed);
   const auto inputs = [&] { return draw.Some<InputFile>([&] { return InputFile{draw.Text(), draw.Long()}; }); };
   for (int i = 0; i < 100; ++i) {
-    const BronzeTask bronze{.source = {draw.Text(), draw.Text(), draw.Text(), draw.Int()},
-                            .exchange = draw.Text(),
-                            .recording = draw.Text(),
-                            .begin = draw.Position(),
+    const BronzeTask bronze{.inputs = draw.Some<BronzeInput>([&] {
+                              return BronzeInput{.source = {draw.Text(), draw.Text(), draw.Text(), draw.Int()},
+                                                 .exchange = draw.Text(),
+                                                 .recording = draw.Text(),
+                                                 .begin = draw.Position()};
+                            }),
                             .max_messages = draw.Long(),
                             .max_bytes = draw.Long(),
                             .output = draw.Table(),
@@ -123,8 +129,11 @@ TEST(TaskJson, TasksRoundTrip) {
     const auto b = TaskFromJson(TaskToJson(bronze));
     ASSERT_TRUE(b) << b.error().message;
     const auto& bronze_back = std::get<BronzeTask>(*b);
-    ASSERT_TRUE(bronze_back.source == bronze.source && bronze_back.begin == bronze.begin &&
-                bronze_back.exchange == bronze.exchange && bronze_back.recording == bronze.recording &&
+    ASSERT_TRUE(std::ranges::equal(bronze_back.inputs, bronze.inputs,
+                                   [](const BronzeInput& x, const BronzeInput& y) {
+                                     return x.source == y.source && x.begin == y.begin && x.exchange == y.exchange &&
+                                            x.recording == y.recording;
+                                   }) &&
                 bronze_back.max_messages == bronze.max_messages && bronze_back.max_bytes == bronze.max_bytes &&
                 bronze_back.attempt_id == bronze.attempt_id && Same(bronze_back.output, bronze.output));
 
@@ -180,7 +189,8 @@ TEST(TaskJson, ResultsRoundTrip) {
     result.rejected[draw.Text()] = draw.Long();
     result.duplicates = draw.Long();
     result.identity_conflicts = draw.Long();
-    result.end = draw.Position();
+    result.ends = draw.Some<SourcePosition>([&] { return draw.Position(); });
+    result.range_rows = draw.Some<int64_t>([&] { return draw.Long(); });
     result.counts = {draw.Long(), draw.Long(), draw.Long(), draw.Long(), draw.Long()};
     result.warning = draw.Text();
     const auto back = TaskResultFromJson(TaskResultToJson(result));
@@ -216,7 +226,7 @@ TEST(TaskJson, RefusesWhatIsNoTask) {
 // A path need not be UTF-8.
 TEST(TaskJson, EveryPathCanBeWritten) {
   BronzeTask task;
-  task.recording = "/data/\xFF.txt";
+  task.inputs.push_back({.source = {}, .exchange = {}, .recording = "/data/\xFF.txt", .begin = {}});
   task.output = {.name = "t", .location = "l", .schema = TableDefinition(kBronzeTable)->schema, .spec = {}};
   EXPECT_TRUE(TaskFromJson(TaskToJson(task)));
 }
@@ -266,9 +276,7 @@ TEST(TaskJson, ACopyDoesTheSameWork) {
   auto reader = RecordingReader::Open(Exchange::kBinance, root + "/r.txt");
   ASSERT_TRUE(reader);
   const SourceKey key = (*reader)->key();
-  const TaskResult bronze = run(BronzeTask{.source = key,
-                                           .exchange = "binance",
-                                           .recording = root + "/r.txt",
+  const TaskResult bronze = run(BronzeTask{.inputs = {{key, "binance", root + "/r.txt", {}}},
                                            .max_messages = 10'000,
                                            .max_bytes = 1 << 30,
                                            .output = output(kBronzeTable),
@@ -277,7 +285,7 @@ TEST(TaskJson, ACopyDoesTheSameWork) {
   SilverTask silver;
   silver.inputs = inputs(bronze, kBronzeTable);
   silver.input_schema = output(kBronzeTable).schema;
-  silver.ranges = {{key.topic, 0, 0, bronze.end.next_offset, false}};
+  silver.ranges = {{key.topic, 0, 0, bronze.ends.at(0).next_offset, false}};
   silver.rejected = output(kRejectedTable);
   for (const ExchangeInfo& exchange : Exchanges()) silver.silver.push_back(output(exchange.silver_table));
   silver.attempt_id = "a";
