@@ -1,4 +1,4 @@
-// Where messages come from: one interface for recordings and, later, Kafka.
+// Where messages come from: one interface for recordings and Kafka.
 #pragma once
 
 #include <cstdint>
@@ -84,6 +84,8 @@ class SourceReader {
 
   // Nothing will ever follow what was read (end of a recording that is not being followed).
   [[nodiscard]] virtual bool AtEnd() const = 0;
+  // What was read reaches to where the source ended when it was last heard of. More may follow.
+  [[nodiscard]] virtual bool CaughtUp() const { return AtEnd(); }
   [[nodiscard]] virtual SourceCounts counts() const = 0;
   // Total bytes of the source as stored, and how many of them were consumed, for progress; -1 where unknown.
   [[nodiscard]] virtual int64_t stored_bytes() const = 0;

@@ -1,0 +1,74 @@
+// One partition of a topic, read in order through a queue of its own.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "source/kafka_client.h"
+#include "source/source.h"
+
+struct rd_kafka_message_s;
+
+namespace k2 {
+
+class KafkaConsumer;
+
+// Reading is for one thread at a time; several readers of one source may be read by several threads at once.
+class KafkaPartitionReader final : public SourceReader {
+ public:
+  KafkaPartitionReader(std::shared_ptr<KafkaConsumer> consumer, SourceKey key);
+  ~KafkaPartitionReader() override;
+  KafkaPartitionReader(const KafkaPartitionReader&) = delete;
+  KafkaPartitionReader& operator=(const KafkaPartitionReader&) = delete;
+
+  [[nodiscard]] const SourceKey& key() const override { return key_; }
+
+  // Begins to fetch at the position, or goes there. Does not wait for a broker: that the position is not there any
+  // more, or that the log was cut back behind it (leader epoch), is told by the next Read.
+  Status Seek(const SourcePosition& position) override;
+  [[nodiscard]] bool placed() const { return placed_; }
+
+  // What was fetched; waits only for a first message. The end also moves past offsets that no message has (compacted,
+  // of aborted transactions, control records). No broker: empty. Errors: kOffsetMismatch: the offset is not there any
+  // more, or was written again; kInvalidData: bytes that break Kafka's format; kPermission. They stay until a Seek.
+  Result<RawBatch> Read(const ReadLimits& limits) override;
+
+  [[nodiscard]] bool AtEnd() const override { return false; }
+  [[nodiscard]] bool CaughtUp() const override { return caught_up_; }
+  [[nodiscard]] SourceCounts counts() const override { return counts_; }
+  [[nodiscard]] int64_t stored_bytes() const override { return -1; }
+  [[nodiscard]] int64_t stored_bytes_read() const override { return -1; }
+
+  // Where reading stands: the next Read begins here.
+  [[nodiscard]] const SourcePosition& position() const { return position_; }
+  // The partition's first offset and the one after its last, as told with the last fetch; -1: not heard of yet.
+  [[nodiscard]] KafkaWatermarks watermarks() const;
+  [[nodiscard]] int64_t queued_messages() const;  // fetched and not yet read
+
+ private:
+  Status Fill(int64_t max_wait_us);
+  Status TakeEvent(const rd_kafka_message_s& message);
+  void Append(const rd_kafka_message_s& message, int64_t now_us, RawBatch& batch);
+  void Reserve(const ReadLimits& limits, RawBatch& batch) const;
+  [[nodiscard]] Error PositionLost(std::string_view reason) const;
+  void DropPending();
+
+  std::shared_ptr<KafkaConsumer> consumer_;
+  const SourceKey key_;
+  void* queue_;  // rd_kafka_queue_t
+  SourcePosition position_;
+  std::atomic<bool> placed_{false};
+  std::atomic<bool> caught_up_{false};
+  std::optional<Error> failure_;
+  std::vector<rd_kafka_message_s*> pending_;  // taken from the queue, not yet given
+  size_t next_pending_ = 0;
+  std::atomic<int64_t> pending_count_{0};
+  double mean_bytes_ = 300;  // of a message, as seen
+  SourceCounts counts_;
+};
+
+}  // namespace k2
