@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "catalog/sqlite_catalog.h"
 #include "cli/commands.h"
-#include "io/local_file_io.h"
+#include "cli/storage_settings.h"
 
 #ifndef K2_VERSION
 #define K2_VERSION "0.1.0"
@@ -71,7 +71,8 @@ Result<std::shared_ptr<Lakehouse>> OpenLakehouse(const Settings& settings, bool 
                 "`k2 tables create`",
                 folder.string());
   }
-  std::shared_ptr<FileIo> io = MakeLocalFileIo();
+  K2_ASSIGN(const StorageOptions storage, StorageOptionsOf(settings));
+  std::shared_ptr<FileIo> io = MakeFileIo(storage);
   SqliteCatalogOptions options;
   options.on_step = [](std::string_view step) { Failpoint(fmt::format("catalog.{}", step)); };
   K2_ASSIGN(std::shared_ptr<Catalog> catalog, OpenSqliteCatalog(folder.string(), io, options));
@@ -93,6 +94,7 @@ int Main(int argc, char** argv) {
   app.set_help_flag("-h,--help", "what this command does");
   app.add_option("--config", program.config, "settings file (default: ./k2.toml where there is one)");
   program.settings.Add(app, "warehouse", "warehouse", "folder of the tables and their catalog");
+  AddStorageSettings(program);
   program.settings.Add(app, "log-level", "warn", "debug, info, warn, error or off");
   program.settings.Add(app, "log-format", "text", "text or json (one object a line)");
   program.settings.Add(app, "schemas", "", "folder of writer schemas, <id>.avsc, beside the built-in ones");

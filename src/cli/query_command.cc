@@ -42,6 +42,7 @@ Result<std::unique_ptr<QueryEngine>> OpenEngine(const Settings& settings, const 
   K2_ASSIGN(const std::vector<TableName> tables, lakehouse->catalog()->ListTables(std::string(kNamespace)));
   QueryOptions options;
   K2_ASSIGN(options.memory_limit_bytes, settings.Bytes("query-memory"));
+  options.open_file = QueryFilesOf(lakehouse->io());
   K2_ASSIGN(std::unique_ptr<QueryEngine> engine, QueryEngine::Open(options));
   for (const TableName& table : tables) {
     K2_TRY(engine->AddTable(

@@ -3,7 +3,7 @@
 #include <iterator>
 
 #include "cli/commands.h"
-#include "io/local_file_io.h"
+#include "cli/storage_settings.h"
 #include "task/task.h"
 
 namespace k2 {
@@ -13,7 +13,8 @@ Result<int> RunTaskCommand(const Settings& settings) {
   const std::string text{std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
   K2_ASSIGN(const Task task, TaskFromJson(text));
   TaskContext context;
-  context.io = MakeLocalFileIo();
+  K2_ASSIGN(const StorageOptions storage, StorageOptionsOf(settings));
+  context.io = MakeFileIo(storage);
   if (!settings.Text("schemas").empty()) context.schemas = std::make_shared<FileSchemaSource>(settings.Text("schemas"));
   K2_ASSIGN(const TaskResult result, RunTask(task, context));
   std::printf("%s\n", TaskResultToJson(result).c_str());

@@ -162,8 +162,10 @@ class PlannedFileSystem : public duckdb::FileSystem {
     return static_cast<idx_t>(handle.Cast<DataFileHandle>().position);
   }
   bool CanSeek() override { return true; }
-  // True: read what is needed when it is needed, and leave read-ahead to whoever is behind QueryFile.
-  bool OnDiskFile(FileHandle&) override { return true; }
+  // True: what is needed is read when it is needed. False: the columns of a row group are fetched together.
+  bool OnDiskFile(FileHandle& handle) override {
+    return handle.GetFlags().OpenForWriting() || handle.Cast<DataFileHandle>().file->is_local();
+  }
   std::string CanonicalizePath(const std::string& path, optional_ptr<FileOpener> /*opener*/) override { return path; }
   std::string GetName() const override { return "K2PlannedFileSystem"; }
 

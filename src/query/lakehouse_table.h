@@ -1,6 +1,7 @@
 // A table of the catalog as the query engine sees it: planned by its manifests, at one snapshot.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,5 +23,8 @@ Result<AsOf> ParseAsOf(const std::string& text);
 
 // `load` is called when a query names the table, once; the snapshot is fixed then.
 std::shared_ptr<QueryTable> MakeQueryTable(std::string name, std::function<Result<Table>()> load, const AsOf& as_of);
+
+// Opens data files for QueryOptions::open_file: local ones as they are, others through `io`.
+std::function<Result<std::unique_ptr<QueryFile>>(const std::string& path)> QueryFilesOf(std::shared_ptr<FileIo> io);
 
 }  // namespace k2

@@ -74,6 +74,8 @@ class QueryFile {
  public:
   virtual ~QueryFile() = default;
   virtual int64_t size_bytes() const = 0;
+  // Whether reads cost no round trip; else DuckDB gathers them into few large ones.
+  virtual bool is_local() const { return true; }
   // Reads exactly `length` bytes at `offset`. Error: kIo, also when the file ends before.
   virtual Status ReadAt(int64_t offset, void* out, int64_t length) = 0;
 };

@@ -1,5 +1,6 @@
 #include <arrow/array/array_base.h>
 #include <arrow/array/util.h>
+#include <arrow/io/caching.h>
 #include <arrow/io/interfaces.h>
 #include <arrow/record_batch.h>
 #include <arrow/type.h>
@@ -14,6 +15,7 @@
 #include <algorithm>
 
 #include "io/arrow_error.h"
+#include "io/location.h"
 #include "table/arrow_adapt.h"
 #include "table/arrow_schema.h"
 #include "table/data_file_io.h"
@@ -78,7 +80,7 @@ class DataFileReader {
       parquet::ArrowReaderProperties arrow_properties;
       arrow_properties.set_batch_size(options_.batch_rows);
       arrow_properties.set_use_threads(false);
-      arrow_properties.set_pre_buffer(false);
+      SetReadAhead(arrow_properties);
       parquet::arrow::SchemaManifest manifest;
       ARROW_RETURN_NOT_OK(parquet::arrow::SchemaManifest::Make(
           raw->metadata()->schema(), raw->metadata()->key_value_metadata(), arrow_properties, &manifest));
@@ -97,6 +99,15 @@ class DataFileReader {
   }
 
  private:
+  // Of a remote file, a row group's columns come in few large reads; of a local one each when it is needed.
+  void SetReadAhead(parquet::ArrowReaderProperties& properties) const {
+    const auto scheme = LocationScheme(location_);
+    const bool remote = scheme && *scheme != "file";
+    properties.set_pre_buffer(remote);
+    if (!remote) return;
+    properties.set_cache_options({.hole_size_limit = 256 << 10, .range_size_limit = 16 << 20, .lazy = false});
+  }
+
   Status ReadRowGroup(int group, const std::function<Status(std::shared_ptr<arrow::RecordBatch>)>& consume) {
     std::unique_ptr<arrow::RecordBatchReader> batches;
     K2_TRY(Guard(location_, [&]() -> arrow::Status {

@@ -255,13 +255,12 @@ class ParquetDataFileWriter : public DataFileWriter {
 
   // What is stored is read again before anything names it (ICEBERG 18).
   Status Verify() {
-    K2_ASSIGN(const int64_t size, io_->Size(location_));
-    if (size != file_.file_size_in_bytes) {
-      return Fail(ErrorKind::kIo, "data file {} has {} bytes in storage where {} were written", location_, size,
-                  file_.file_size_in_bytes);
-    }
     K2_ASSIGN(auto stored, io_->Open(location_));
     return Guard("verify", [&]() -> arrow::Status {
+      ARROW_ASSIGN_OR_RAISE(const int64_t size, stored->GetSize());
+      if (size != file_.file_size_in_bytes) {
+        return arrow::Status::IOError(size, " bytes in storage where ", file_.file_size_in_bytes, " were written");
+      }
       const auto footer = parquet::ReadMetaData(stored);
       if (footer->num_rows() != rows_ || file_.record_count != rows_) {
         return arrow::Status::Invalid(footer->num_rows(), " rows in storage where ", rows_, " were written");
@@ -277,7 +276,7 @@ class ParquetDataFileWriter : public DataFileWriter {
     pending_.clear();
     if (!created_) return;
     // An unclosed writer would write its footer when it is destroyed.
-    if (sink_ && !sink_->closed()) (void)sink_->Close();
+    if (sink_ && !sink_->closed()) (void)sink_->Abort();
     try {
       writer_.reset();
     } catch (const std::exception&) {  // it could not write to the closed stream, and shall not
