@@ -1,11 +1,14 @@
 # K2. `make` sets up and builds; `make demo` shows the pipeline at work; `make test` proves it. See README.md.
 SHELL := /bin/bash
 
-.PHONY: all setup build demo test test-all fuzz bench format lint clean
+.PHONY: all setup setup-services build stack-up stack-down stack-status demo test test-all fuzz bench format lint clean
 all: build
 
 setup:
 	@scripts/setup.sh
+
+setup-services:
+	@scripts/setup.sh --services
 
 build: setup
 	@scripts/build.sh release bin/k2
@@ -13,11 +16,20 @@ build: setup
 demo: build
 	@scripts/demo.sh
 
-test: setup
+test: setup-services
 	@scripts/test.sh
 
-test-all: setup
+test-all: setup-services
 	@scripts/test.sh --all
+
+stack-up: setup-services
+	@.venv/bin/python -m stack up
+
+stack-down:
+	@.venv/bin/python -m stack down
+
+stack-status:
+	@.venv/bin/python -m stack status
 
 fuzz: setup
 	@scripts/fuzz.sh $(or $(SECONDS_EACH),600)

@@ -2,16 +2,24 @@
 # Installs what K2 needs to build, run and test: Debian packages (with sudo where needed), a Python virtual environment
 # in .venv, the libraries of DuckDB and of Kafka's client in .deps. Asks nothing; a second run finds nothing to do.
 # Without root, sudo or apt it names the packages that are missing and stops.
+#   --services: also the servers of the stack (Kafka, schema registry, PostgreSQL, S3, REST catalog), see docs/stack.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
+services=0
+[ "${1:-}" = --services ] && services=1
+lists=(scripts/debian-packages.txt)
+[ $services -eq 1 ] && lists+=(scripts/debian-packages-services.txt)
+
+# A line: PACKAGE [PROGRAM]. Where the program is there, whoever brought it, the package is not asked for.
 packages=()
-while read -r name; do
+while read -r name program; do
   case "$name" in '' | '#'*) continue ;; esac
+  if [ -n "$program" ] && command -v "$program" >/dev/null; then continue; fi
   packages+=("$name")
-done < scripts/debian-packages.txt
+done < <(cat "${lists[@]}")
 
 missing=()
 for name in "${packages[@]}"; do
@@ -97,4 +105,8 @@ if [ "$(cat .deps/librdkafka/version 2>/dev/null)" != "$rdkafka_npm" ]; then
   cp "$source/src/rdkafka.h" "$source/src/rdkafka_mock.h" .deps/librdkafka/include/
   cp "$source/LICENSES.txt" .deps/librdkafka/
   printf '%s' "$rdkafka_npm" > .deps/librdkafka/version
+fi
+
+if [ $services -eq 1 ]; then
+  stack/fetch.sh
 fi

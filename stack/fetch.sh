@@ -14,7 +14,10 @@ done_already() { [ "$(cat ".deps/$1/version" 2>/dev/null)" = "$2" ]; }
 begin() { rm -rf ".deps/$1" && mkdir -p ".deps/$1"; }
 stamp() { printf '%s' "$2" > ".deps/$1/version"; }
 
-maven() { mvn -q -B -ntp -Dstyle.color=never "$@"; }
+maven() { # speaks only where it fails
+  local said
+  said=$(mvn -q -B -ntp -Dstyle.color=never "$@") || { printf '%s\n' "$said" >&2; return 1; }
+}
 jars() { # NAME PROPERTY...: the jars that stack/NAME/pom.xml asks for
   local name=$1
   shift

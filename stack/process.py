@@ -275,7 +275,7 @@ def is_running(folder: Path) -> bool:
 
 def clean_environment() -> dict[str, str]:
     """This program's, without what would reach into a server: K2's settings and keys of a cloud."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("K2_", "AWS_"))}
+    return {name: value for name, value in os.environ.items() if not name.startswith(("K2_", "AWS_", "CATALOG_"))}
 
 
 def start_time(pid: int) -> int | None:

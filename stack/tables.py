@@ -248,7 +248,6 @@ class RestCatalog(Server):
     ) -> None:
         """`settings`: catalog properties over those below."""
         super().__init__(folder, ports, keep)
-        self._file = folder / "catalog.properties"
         self._properties = {
             "catalog-impl": "org.apache.iceberg.jdbc.JdbcCatalog",
             "uri": jdbc,
@@ -267,28 +266,16 @@ class RestCatalog(Server):
     def uri(self) -> str:
         return f"http://{HOST}:{self.ports['http']}"
 
-    def prepare(self) -> None:
-        self._file.write_text("".join(f"{name}={value}\n" for name, value in self._properties.items()))
-
-    def settings(self) -> list[str]:
-        return [self._file.read_text()]
+    def environment(self) -> dict[str, str]:
+        # As stack/rest-catalog/RestCatalog.java reads them.
+        spelled = {name.replace("-", "__").replace(".", "_").upper(): value for name, value in self._properties.items()}
+        return {f"CATALOG_{name}": value for name, value in spelled.items()}
 
     def command(self) -> Sequence[str | Path]:
         folder = fetched("rest-catalog")
         log = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
         jars = f"{folder}/classes:{folder}/lib/*"
-        return [
-            java(),
-            "-Xmx256m",
-            *SMALL_JVM,
-            log,
-            "-cp",
-            jars,
-            "RestCatalog",
-            HOST,
-            str(self.ports["http"]),
-            self._file,
-        ]
+        return [java(), "-Xmx256m", *SMALL_JVM, log, "-cp", jars, "RestCatalog", HOST, str(self.ports["http"])]
 
     def check(self) -> str | None:
         return why_not(f"{self.uri}/v1/namespaces")

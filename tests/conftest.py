@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from engines import Spark, spark_session
+from stack.services import Services
 from warehouse import Warehouse, k2_environment
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,6 +53,15 @@ def warehouse(k2: Path, tmp_path: Path) -> Warehouse:
 @pytest.fixture(scope="session")
 def spark() -> Iterator[Spark]:
     yield from spark_session()
+
+
+@pytest.fixture(scope="session")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    """Kafka, registry, S3 store, catalogs, on free ports; each starts at its first use. A test that kills one starts it
+    again; a test that needs one of its own makes a `Services` in its tmp_path."""
+    running = Services(tmp_path_factory.mktemp("services"))
+    yield running
+    running.kill()
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 import java.net.InetSocketAddress;
-import java.nio.file.Files;
-import java.nio.file.Path;
+import java.util.HashMap;
+import java.util.Locale;
 import java.util.Map;
-import java.util.Properties;
-import java.util.stream.Collectors;
 import org.apache.iceberg.CatalogUtil;
 import org.apache.iceberg.rest.RESTCatalogAdapter;
 import org.apache.iceberg.rest.RESTCatalogServlet;
@@ -11,15 +9,21 @@ import org.eclipse.jetty.ee10.servlet.ServletContextHandler;
 import org.eclipse.jetty.ee10.servlet.ServletHolder;
 import org.eclipse.jetty.server.Server;
 
-/** Iceberg's reference REST catalog: RestCatalog HOST PORT FILE, where FILE holds the catalog's properties. */
+/**
+ * Iceberg's reference REST catalog: RestCatalog HOST PORT. Catalog properties come from the environment, named as in
+ * the image apache/iceberg-rest-fixture: CATALOG_S3_PATH__STYLE__ACCESS is s3.path-style-access.
+ */
 public final class RestCatalog {
+  private static final String PREFIX = "CATALOG_";
+
   public static void main(String[] args) throws Exception {
-    Properties properties = new Properties();
-    try (var reader = Files.newBufferedReader(Path.of(args[2]))) {
-      properties.load(reader);
-    }
-    Map<String, String> options =
-        properties.stringPropertyNames().stream().collect(Collectors.toMap(name -> name, properties::getProperty));
+    Map<String, String> options = new HashMap<>();
+    System.getenv().forEach((name, value) -> {
+      if (name.startsWith(PREFIX)) {
+        String property = name.substring(PREFIX.length()).replace("__", "-").replace('_', '.');
+        options.put(property.toLowerCase(Locale.ROOT), value);
+      }
+    });
     var catalog = CatalogUtil.buildIcebergCatalog("rest", options, null);
     var context = new ServletContextHandler();
     context.addServlet(new ServletHolder(new RESTCatalogServlet(new RESTCatalogAdapter(catalog))), "/*");
