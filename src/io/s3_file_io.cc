@@ -155,15 +155,17 @@ class S3FileIo : public FileIo {
   Result<std::shared_ptr<arrow::io::OutputStream>> Create(const std::string& location) override {
     K2_ASSIGN(const auto connection, For(location));
     K2_ASSIGN(const std::string path, ArrowPath(location));
-    const auto put = [connection, location](std::string bytes) {
+    S3OutputCalls calls;
+    calls.put = [connection, location](std::string bytes) {
       return connection->objects->PutNew(location, std::move(bytes));
     };
-    const auto open = [connection, location, path]() -> Result<std::shared_ptr<arrow::io::OutputStream>> {
+    calls.open_large = [connection, location, path]() -> Result<std::shared_ptr<arrow::io::OutputStream>> {
       auto stream = connection->arrow->OpenOutputStream(path);
       if (!stream.ok()) return std::unexpected(S3ArrowError(stream.status(), "create", location));
       return *std::move(stream);
     };
-    return MakeS3OutputStream(location, put, open);
+    calls.size = [connection, location] { return connection->objects->Size(location); };
+    return MakeS3OutputStream(location, std::move(calls));
   }
   Status Sync(const std::string& /*location*/) override { return {}; }
   Result<std::shared_ptr<arrow::io::RandomAccessFile>> Open(const std::string& location) override {

@@ -18,15 +18,14 @@ constexpr int64_t kReadBytes = 64 << 10;
 
 class S3OutputStream : public arrow::io::OutputStream {
  public:
-  S3OutputStream(std::string location, std::function<Status(std::string)> put,
-                 std::function<Result<std::shared_ptr<arrow::io::OutputStream>>()> open_large)
-      : location_(std::move(location)), put_(std::move(put)), open_large_(std::move(open_large)) {}
+  S3OutputStream(std::string location, S3OutputCalls calls)
+      : location_(std::move(location)), calls_(std::move(calls)) {}
   ~S3OutputStream() override { (void)S3OutputStream::Abort(); }
 
   arrow::Status Write(const void* data, int64_t size) override {
     if (closed_) return arrow::Status::Invalid("write to closed file ", location_);
     if (!large_ && bytes_.size() + static_cast<size_t>(size) > kPartBytes) {
-      auto large = open_large_();
+      auto large = calls_.open_large();
       if (!large) return ToArrow(large.error());
       large_ = *std::move(large);
       ARROW_RETURN_NOT_OK(Named(large_->Write(bytes_.data(), static_cast<int64_t>(bytes_.size()))));
@@ -45,8 +44,8 @@ class S3OutputStream : public arrow::io::OutputStream {
   arrow::Status Close() override {
     if (closed_) return arrow::Status::OK();
     closed_ = true;
-    if (large_) return Named(large_->Close());
-    const Status status = put_(std::move(bytes_));
+    if (large_) return CloseLarge();
+    const Status status = calls_.put(std::move(bytes_));
     return status ? arrow::Status::OK() : ToArrow(status.error());
   }
   arrow::Status Abort() override {
@@ -63,9 +62,18 @@ class S3OutputStream : public arrow::io::OutputStream {
     return status.ok() ? status : ToArrow(S3ArrowError(status, "write", location_));
   }
 
+  // When the reply to the upload's completion is lost, another try is told that there is no such upload. The object is
+  // there then: whole, since uploads appear at once, and ours, since its name holds a random id.
+  arrow::Status CloseLarge() {
+    const arrow::Status closed = large_->Close();
+    if (closed.ok()) return closed;
+    const auto size = calls_.size();
+    if (size && *size == position_) return arrow::Status::OK();
+    return Named(closed);
+  }
+
   std::string location_;
-  std::function<Status(std::string)> put_;
-  std::function<Result<std::shared_ptr<arrow::io::OutputStream>>()> open_large_;
+  S3OutputCalls calls_;
   std::string bytes_;
   std::shared_ptr<arrow::io::OutputStream> large_;
   int64_t position_ = 0;
@@ -168,10 +176,8 @@ class S3InputFile : public arrow::io::RandomAccessFile {
 
 }  // namespace
 
-std::shared_ptr<arrow::io::OutputStream> MakeS3OutputStream(
-    std::string location, std::function<Status(std::string bytes)> put,
-    std::function<Result<std::shared_ptr<arrow::io::OutputStream>>()> open_large) {
-  return std::make_shared<S3OutputStream>(std::move(location), std::move(put), std::move(open_large));
+std::shared_ptr<arrow::io::OutputStream> MakeS3OutputStream(std::string location, S3OutputCalls calls) {
+  return std::make_shared<S3OutputStream>(std::move(location), std::move(calls));
 }
 
 std::shared_ptr<arrow::io::RandomAccessFile> MakeS3InputFile(std::string location,
