@@ -25,8 +25,8 @@ struct TableState {
   std::shared_ptr<const iceberg::TableMetadata> metadata;
 };
 
-// The outcome of a commit is its own type. Only Conflict lets a caller delete what it wrote for the attempt: after
-// Unknown the request may still land (ICEBERG: failure is not "not committed").
+// The outcome of a commit is its own type. Conflict, Rejected and NotSent let a caller delete what it wrote for the
+// attempt; after Unknown the request may still land (failure is not "not committed").
 struct Committed {
   TableState state;
 };
@@ -39,14 +39,18 @@ struct Unknown {
 struct Rejected {
   Error error;
 };  // certainly not applied, and would not be if tried again (invalid, no permission, disk full before the swap)
-using CommitOutcome = std::variant<Committed, Conflict, Unknown, Rejected>;
+// Certainly not applied, and may go through later: the service could not be reached, or was too busy to begin.
+struct NotSent {
+  Error error;
+};
+using CommitOutcome = std::variant<Committed, Conflict, Unknown, Rejected, NotSent>;
 
 struct CreateTableRequest {
   iceberg::Schema schema;  // its field ids are a wish: use those of the table that comes back
   iceberg::PartitionSpec spec;
   iceberg::SortOrder sort_order;
   std::map<std::string, std::string> properties;
-  std::string location;  // empty: <warehouse>/<namespace>/<table>
+  std::string location;  // empty: the catalog's choice; the embedded one's is <warehouse>/<namespace>/<table>
 };
 
 class Catalog {
@@ -57,6 +61,11 @@ class Catalog {
   virtual Result<std::vector<TableName>> ListTables(const std::string& name_space) = 0;
   // kNotFound when there is no such table. May hand out a cached state when the catalog's pointer has not moved.
   virtual Result<TableState> Load(const TableName& table) = 0;
+  virtual Result<bool> TableExists(const TableName& table) {
+    const Result<TableState> state = Load(table);
+    if (!state && state.error().kind != ErrorKind::kNotFound) return std::unexpected(state.error());
+    return state.has_value();
+  }
   // kAlreadyExists when there is one.
   virtual Result<TableState> Create(const TableName& table, const CreateTableRequest& request) = 0;
   // Applies updates to `base` if all requirements hold and no one committed since `base` was loaded (embedded) or the

@@ -58,7 +58,7 @@ Result<RunOptions> MakeOptions(const Settings& settings, const RunFlags& flags) 
   if (!options.bronze && !options.recordings.empty()) {
     return Fail(ErrorKind::kInvalidArgument, "--layer {} reads the table above it, not a recording", flags.layer);
   }
-  options.follow = flags.follow;
+  options.endless = flags.follow;
   K2_ASSIGN(options.layer.rows_per_step, settings.Number("rows-per-commit", 1));
   K2_ASSIGN(const int64_t threads, settings.Number("threads", 0));
   options.layer.threads =
@@ -196,7 +196,7 @@ Result<int> RunPipeline(const Settings& settings, const RunFlags& flags) {
     }
   }
   StopOnSignal signals;
-  K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouse(settings, options.bronze || options.follow));
+  K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouse(settings, options.bronze || options.endless));
   K2_TRY(lakehouse->CreateTables());
   RunProgress progress;
   Result<RunReport> report = std::unexpected(Error{});

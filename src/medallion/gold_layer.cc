@@ -44,7 +44,13 @@ Result<std::unique_ptr<GoldLayer>> GoldLayer::Open(const Lakehouse& lakehouse, c
   return std::unique_ptr<GoldLayer>(new GoldLayer(std::move(gold), std::move(upstreams), options, cache));
 }
 
+Result<std::string> GoldLayer::Head() {
+  gold_known_ = false;
+  return HeadOf(gold_);
+}
+
 void GoldLayer::Recover() {
+  gold_known_ = false;
   index_.Clear();
   gold_files_.clear();
   gold_files_snapshot_ = 0;
@@ -56,7 +62,8 @@ void GoldLayer::Recover() {
 }
 
 Status GoldLayer::Plan() {
-  K2_TRY(gold_.Refresh());
+  if (!gold_known_) K2_TRY(gold_.Refresh());
+  gold_known_ = true;
   K2_ASSIGN(progress_, FindProgress(gold_.metadata()));
   for (Upstream& upstream : upstreams_) {
     const auto hint = progress_.progress.upstream.find(upstream.table.name().ToString());

@@ -24,6 +24,8 @@ class GoldLayer {
   Status Settle();
   // Forgets what was planned and what is held in memory: after another writer was here.
   void Recover();
+  // Reads Gold; a text that changes with each commit of K2's, whoever made it.
+  Result<std::string> Head();
 
   [[nodiscard]] const LayerStats& stats() const { return stats_; }
   [[nodiscard]] int64_t index_bytes() const { return index_.bytes(); }
@@ -60,7 +62,8 @@ class GoldLayer {
   LayerOptions options_;
   BatchCache* cache_;
   GoldIndex index_;
-  FoundProgress progress_;  // as planned from
+  bool gold_known_ = false;  // gold_ is as this layer's own commits, or a look since, have left it
+  FoundProgress progress_;   // as planned from
   LayerStats stats_;
   // Live files of Gold by hour, true for one snapshot: kept up by our own commits, read anew after others'.
   std::map<int32_t, std::vector<GoldFile>> gold_files_;

@@ -65,6 +65,12 @@ std::vector<iceberg::DataFile> FilesFor(const std::vector<TaskResult>& results, 
   return files;
 }
 
+Result<std::string> HeadOf(Table& table) {
+  K2_TRY(table.Refresh());
+  K2_ASSIGN(const FoundProgress found, FindProgress(table.metadata()));
+  return fmt::format("{} ", found.snapshot_id);
+}
+
 Status RetryRaces(const std::function<Status()>& attempt) {
   constexpr int kAttempts = 10;
   Status status;

@@ -57,6 +57,9 @@ Result<std::vector<TaskResult>> RunTasks(const std::vector<Task>& tasks, const s
 // All files that results hold for a table.
 std::vector<iceberg::DataFile> FilesFor(const std::vector<TaskResult>& results, std::string_view table);
 
+// Reads the table; a text that changes with each commit of K2's, whoever made it.
+Result<std::string> HeadOf(Table& table);
+
 // Runs what plans and commits by itself again while another writer comes in between, a few times.
 Status RetryRaces(const std::function<Status()>& attempt);
 

@@ -101,7 +101,7 @@ TEST_F(Layers, RowsFromMemoryAndFromStorageJoinInOneStep) {
     ASSERT_TRUE(RunAll(lakehouse, options));  // of these Gold's part is read back
     Simulate(300, 2);
     BatchCache cache(1 << 30);
-    auto bronze = BronzeLayer::Open(lakehouse, layer_, recordings_, false, nullptr);
+    auto bronze = BronzeLayer::Open(lakehouse, layer_, *OpenRecordings(recordings_, false), nullptr);
     ASSERT_TRUE(bronze);
     while (!(*bronze)->AtEnd()) ASSERT_TRUE((*bronze)->Step(0));
     auto silver = SilverLayer::Open(lakehouse, layer_, std::make_shared<FileSchemaSource>(), &cache);

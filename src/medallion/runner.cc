@@ -4,95 +4,22 @@
 
 #include <algorithm>
 #include <chrono>
-#include <condition_variable>
 #include <fstream>
-#include <mutex>
 #include <optional>
 #include <thread>
 
 #include "base/log.h"
 #include "base/time.h"
+#include "medallion/floor.h"
 #include "medallion/gold_layer.h"
+#include "medallion/patience.h"
 #include "medallion/silver_layer.h"
 
 namespace k2 {
 namespace {
 
-constexpr int kConflictsInARow = 20;
-constexpr std::chrono::milliseconds kPoll{50};
-
-// What the layers' threads tell each other.
-class Floor {
- public:
-  explicit Floor(const std::atomic<bool>& stop) : stop_(stop) {}
-
-  // `layer` has moved rows, or has nothing left to do.
-  void Moved(int layer, int64_t rows) {
-    const std::lock_guard lock(mutex_);
-    rows_[layer] += rows;
-    ++changes_;
-    changed_.notify_all();
-  }
-  // `layer` found nothing to do, looking after `seen`: it is level with the one above it, however many of that one's
-  // rows never came down (rejected, or known already). Without this the one above would wait for them for ever.
-  void CaughtUp(int layer, int64_t seen) {
-    const std::lock_guard lock(mutex_);
-    if (changes_ != seen || layer == 0) return;
-    rows_[layer] = std::max(rows_[layer], rows_[layer - 1]);
-    changed_.notify_all();
-  }
-  void Finished(int layer) {
-    const std::lock_guard lock(mutex_);
-    finished_[layer] = true;
-    changed_.notify_all();
-  }
-  void Failed(Error error) {
-    const std::lock_guard lock(mutex_);
-    if (!error_) error_ = std::move(error);
-    changed_.notify_all();
-  }
-
-  [[nodiscard]] bool failed() const {
-    const std::lock_guard lock(mutex_);
-    return error_.has_value();
-  }
-  [[nodiscard]] std::optional<Error> error() const {
-    const std::lock_guard lock(mutex_);
-    return error_;
-  }
-  [[nodiscard]] bool finished(int layer) const {
-    const std::lock_guard lock(mutex_);
-    return finished_[layer];
-  }
-  [[nodiscard]] bool stopping() const { return stop_.load(); }
-  [[nodiscard]] int64_t changes() const {
-    const std::lock_guard lock(mutex_);
-    return changes_;
-  }
-
-  // Waits until something has changed since `seen`, or a poll's time has passed.
-  void Wait(int64_t seen) {
-    std::unique_lock lock(mutex_);
-    changed_.wait_for(lock, kPoll, [&] { return changes_ != seen || error_.has_value(); });
-  }
-
-  // Waits while `layer` is more than `lead` rows ahead of the next one that runs.
-  void WaitForNext(int layer, int next, int64_t lead) {
-    std::unique_lock lock(mutex_);
-    while (!error_ && !finished_[next] && rows_[layer] - rows_[next] > lead && !stop_.load()) {
-      changed_.wait_for(lock, kPoll);
-    }
-  }
-
- private:
-  const std::atomic<bool>& stop_;
-  mutable std::mutex mutex_;
-  std::condition_variable changed_;
-  std::optional<Error> error_;
-  int64_t rows_[3] = {0, 0, 0};
-  bool finished_[3] = {false, false, false};
-  int64_t changes_ = 0;
-};
+constexpr int64_t kWaitForMessagesUs = 50'000;
+constexpr int64_t kSettleIntervalUs = 30'000'000;
 
 // A step's batches are free at its end, but the allocator keeps their memory for the next ones, which saves page
 // faults. Where it holds much more than is in use, it is given back.
@@ -104,51 +31,80 @@ void TrimMemory() {
   if (statm >> total_pages >> resident_pages && resident_pages * 4096 > kResidentBytesMax) ::malloc_trim(0);
 }
 
-enum { kBronze = 0, kSilver = 1, kGold = 2 };
+PatienceOptions PatienceOf(const RunOptions& options) {
+  return {.endless = options.endless, .takeover_us = options.takeover_us, .outage_us_max = options.outage_us_max};
+}
 
-// Counts conflicts in a row; after a conflict waits a moment that differs between processes.
-class Patience {
- public:
-  // True when the step may be planned again.
-  bool MayRetry(const Error& error, std::string_view layer) {
-    // Not found: a planned file may be gone because another writer compacted its table and expired the old snapshots.
-    if (error.kind != ErrorKind::kOffsetMismatch && error.kind != ErrorKind::kConflict &&
-        error.kind != ErrorKind::kNotFound) {
+// Waits while another process moves the tables of this layer. True when none has done so for the time after which this
+// one is to take over; false when the run ends before that. A catalog that does not answer tells nothing of the other.
+template <typename Layer>
+bool StandBy(Layer& layer, LayerNumber number, std::string_view name, const RunOptions& options, Floor& floor) {
+  log::Info("standing by: another process moves this layer's tables", {{"layer", std::string(name)}});
+  floor.StandBy(number, true);
+  std::string head;
+  int64_t since_us = MonotonicMicros();
+  // Two that stand by together must not come back together.
+  const int64_t takeover_us = options.takeover_us + MonotonicMicros() % std::max<int64_t>(options.takeover_us / 2, 1);
+  const std::chrono::microseconds poll(std::clamp<int64_t>(options.takeover_us / 8, 10'000, 1'000'000));
+  while (!floor.stopping() && !floor.failed()) {
+    const Result<std::string> now = layer.Head();
+    if (!now || *now != head) {
+      since_us = MonotonicMicros();
+      if (now) head = *now;
+    } else if (MonotonicMicros() - since_us > takeover_us) {
+      log::Info("taking over: no other process has moved this layer's tables",
+                {{"layer", std::string(name)}, {"seconds", std::to_string(takeover_us / 1'000'000)}});
+      break;
+    }
+    floor.Wait(floor.changes(), poll);
+  }
+  floor.StandBy(number, false);
+  return !floor.stopping() && !floor.failed();
+}
+
+// Deals with a failed step: true when the layer is to go on with the next one.
+template <typename Layer, typename Recover>
+bool GoOn(Layer& layer, LayerNumber number, std::string_view name, const Error& error, Patience& patience,
+          const RunOptions& options, Floor& floor, const Recover& recover) {
+  Error last = error;
+  while (true) {
+    const Patience::Next next = patience.Judge(last);
+    if (next == Patience::Next::kFail) {
+      floor.Failed(last.With(name));
       return false;
     }
-    // The same again after planning anew is no race: what must be there is not there.
-    if (error.kind != ErrorKind::kConflict && error.message == last_) return false;
-    last_ = error.message;
-    if (++in_a_row_ > kConflictsInARow) return false;
-    log::Warn("a step found the tables changed, planning again", {{"layer", layer}, {"error", error.message}});
-    std::this_thread::sleep_for(std::chrono::milliseconds(in_a_row_ * 5 + MonotonicMicros() % 20));
-    return true;
+    if (next == Patience::Next::kStandBy && !StandBy(layer, number, name, options, floor)) return false;
+    const Status recovered = recover();
+    if (recovered) return true;
+    last = recovered.error();
   }
-  void Reset() {
-    in_a_row_ = 0;
-    last_.clear();
-  }
+}
 
- private:
-  int in_a_row_ = 0;
-  std::string last_;
-};
+// Commits go by time or by size, whichever comes first: waits until the interval has passed or a whole step is there.
+void WaitForCommit(int64_t last_commit_us, BronzeLayer& layer, const RunOptions& options, const Floor& floor) {
+  constexpr int64_t kSliceUs = 10'000;
+  while (!floor.stopping() && !floor.failed()) {
+    const int64_t left_us = last_commit_us + options.commit_interval_us - MonotonicMicros();
+    if (left_us <= 0 || layer.sources().Available() >= options.layer.rows_per_step) return;
+    std::this_thread::sleep_for(std::chrono::microseconds(std::min(left_us, kSliceUs)));
+  }
+}
 
 void RunBronze(BronzeLayer& layer, const RunOptions& options, Floor& floor, RunProgress& progress) {
-  Patience patience;
+  Patience patience(PatienceOf(options), "bronze", floor.stop());
+  const auto recover = [&] { return layer.Recover(); };
   int64_t last_commit_us = 0;
   const int64_t lead = options.layer.rows_per_step * options.lead_steps;
+  const bool waits = options.endless || options.kafka.has_value();
+  if (options.standby && StandBy(layer, kBronze, "bronze", options, floor)) {
+    if (const Status status = layer.Recover(); !status) floor.Failed(status.error().With("bronze"));
+  }
   while (!floor.stopping() && !floor.failed()) {
     if (options.silver) floor.WaitForNext(kBronze, kSilver, lead);
-    if (options.follow) {
-      const int64_t due_us = last_commit_us + options.commit_interval_us - MonotonicMicros();
-      if (due_us > 0) std::this_thread::sleep_for(std::chrono::microseconds(std::min<int64_t>(due_us, 1'000'000)));
-    }
-    const Result<int64_t> rows = layer.Step(options.follow ? 50'000 : 0);
+    if (options.endless) WaitForCommit(last_commit_us, layer, options, floor);
+    const Result<int64_t> rows = layer.Step(waits ? kWaitForMessagesUs : 0);
     if (!rows) {
-      Status recovered = std::unexpected(rows.error());
-      if (patience.MayRetry(rows.error(), "bronze")) recovered = layer.Recover();
-      if (!recovered) return floor.Failed(recovered.error().With("bronze"));
+      if (!GoOn(layer, kBronze, "bronze", rows.error(), patience, options, floor, recover)) break;
       continue;
     }
     patience.Reset();
@@ -158,29 +114,47 @@ void RunBronze(BronzeLayer& layer, const RunOptions& options, Floor& floor, RunP
       last_commit_us = MonotonicMicros();
       floor.Moved(kBronze, *rows);
     }
-    if (layer.AtEnd()) break;
+    if (layer.AtEnd() || (!options.endless && *rows == 0 && layer.CaughtUp())) break;
   }
   floor.Finished(kBronze);
 }
 
 // Silver and Gold: step until nothing is new and the layer above has finished.
 template <typename Layer>
-void RunBelow(Layer& layer, int number, std::string_view name, const RunOptions& options, bool upstream_runs,
+void RunBelow(Layer& layer, LayerNumber number, std::string_view name, const RunOptions& options, bool upstream_runs,
               bool next_runs, Floor& floor, std::atomic<int64_t>& counter) {
-  Patience patience;
+  Patience patience(PatienceOf(options), name, floor.stop());
+  const auto recover = [&] {
+    layer.Recover();
+    return Status{};
+  };
   const int64_t lead = options.layer.rows_per_step * options.lead_steps;
+  // The layer above wakes this one when it is in the same process.
+  const std::chrono::microseconds poll(upstream_runs ? std::max<int64_t>(options.poll_us, 1'000'000) : options.poll_us);
+  int64_t settled_us = MonotonicMicros();
+  if (options.standby) {
+    (void)StandBy(layer, number, name, options, floor);
+    layer.Recover();
+  }
   while (!floor.failed()) {
-    if (next_runs) floor.WaitForNext(number, number + 1, lead);
-    const bool last_look = !upstream_runs || floor.finished(number - 1);
+    if (next_runs) floor.WaitForNext(number, static_cast<LayerNumber>(number + 1), lead);
+    const bool last_look = !upstream_runs || floor.finished(static_cast<LayerNumber>(number - 1));
     const int64_t seen = floor.changes();
     const Result<int64_t> rows = layer.Step();
     if (!rows) {
-      if (!patience.MayRetry(rows.error(), name)) return floor.Failed(rows.error().With(name));
-      layer.Recover();
+      if (!GoOn(layer, number, name, rows.error(), patience, options, floor, recover)) break;
       continue;
     }
     patience.Reset();
     counter += *rows;
+    if (options.endless && MonotonicMicros() - settled_us > kSettleIntervalUs) {
+      settled_us = MonotonicMicros();
+      if (const Status status = layer.Settle(); !status) {
+        log::Warn("offsets without rows are not committed yet",
+                  {{"layer", std::string(name)}, {"error", status.error().message}});
+        layer.Recover();
+      }
+    }
     if (*rows > 0) {
       TrimMemory();
       floor.Moved(number, *rows);
@@ -188,8 +162,8 @@ void RunBelow(Layer& layer, int number, std::string_view name, const RunOptions&
       continue;
     }
     floor.CaughtUp(number, seen);
-    if (last_look && (!options.follow || floor.stopping() || upstream_runs)) break;
-    floor.Wait(seen);
+    if (last_look && (!options.endless || floor.stopping() || upstream_runs)) break;
+    floor.Wait(seen, poll);
   }
   floor.Finished(number);
 }
@@ -205,8 +179,10 @@ Result<RunReport> Run(const Lakehouse& lakehouse, const RunOptions& options, con
   std::unique_ptr<GoldLayer> gold;
   // Rows are handed on only where the next layer takes them.
   if (options.bronze) {
-    K2_ASSIGN(bronze, BronzeLayer::Open(lakehouse, options.layer, options.recordings, options.follow,
-                                        options.silver ? &cache : nullptr));
+    K2_ASSIGN(auto sources,
+              options.kafka ? OpenKafka(*options.kafka) : OpenRecordings(options.recordings, options.endless));
+    K2_ASSIGN(bronze,
+              BronzeLayer::Open(lakehouse, options.layer, std::move(sources), options.silver ? &cache : nullptr));
     progress.bytes_total = bronze->stored_bytes();
   }
   if (options.silver) {

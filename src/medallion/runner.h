@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,8 +21,13 @@ struct RunOptions {
   bool bronze = true;
   bool silver = true;
   bool gold = true;
-  bool follow = false;                   // wait for more at the end of the recordings, until stopped
-  int64_t commit_interval_us = 400'000;  // while following: Bronze commits at most this often
+  std::optional<KafkaFeed> kafka;        // instead of recordings
+  bool endless = false;                  // at the end wait for more, until stopped, and outlast outages
+  int64_t commit_interval_us = 400'000;  // endless: Bronze commits at most this often, unless a whole step is there
+  bool standby = false;                  // begin by watching: another process does this work
+  int64_t takeover_us = 10'000'000;      // that one is taken for dead when its tables have not moved for so long
+  int64_t outage_us_max = 120'000'000;   // not endless: a service that does not answer is waited for so long
+  int64_t poll_us = 50'000;              // a layer without the one above it looks for new rows this often
   int64_t cache_bytes = 192LL << 20;     // rows handed on in memory
   int64_t lead_steps = 1;                // steps that a layer may be ahead of the next one
   std::shared_ptr<SchemaSource> schemas;
@@ -47,8 +53,8 @@ struct RunReport {
 };
 
 // Runs until the sources end (or `stop` is set) and the layers below have caught up with what was committed. The first
-// error of a layer stops the run. A layer whose commit finds another writer's offsets plans again from the head, a
-// bounded number of times in a row.
+// error of a layer that cannot be waited out stops the run. A layer whose commit finds another writer's offsets plans
+// again from the head; an endless one that finds them twice in a short time stands by until they no longer move.
 Result<RunReport> Run(const Lakehouse& lakehouse, const RunOptions& options, const std::atomic<bool>& stop,
                       RunProgress& progress);
 

@@ -24,12 +24,16 @@ Result<std::unique_ptr<SilverLayer>> SilverLayer::Open(const Lakehouse& lakehous
 }
 
 Status SilverLayer::Refresh() {
-  // Bronze last: what the others have read must be in it.
-  K2_TRY(rejected_.Refresh());
+  // Bronze last: what the others have read must be in it. The tables this layer writes to are known from its own
+  // commits; the fence tells when another writer has moved them.
+  if (!own_tables_known_) {
+    K2_TRY(rejected_.Refresh());
+    for (Table& table : silver_) K2_TRY(table.Refresh());
+    own_tables_known_ = true;
+  }
   K2_ASSIGN(rejected_progress_, ReadProgress(rejected_.metadata()));
   silver_progress_.clear();
   for (Table& table : silver_) {
-    K2_TRY(table.Refresh());
     K2_ASSIGN(LayerProgress progress, ReadProgress(table.metadata()));
     silver_progress_.push_back(std::move(progress));
   }
@@ -362,6 +366,16 @@ Status SilverLayer::Commit(const std::vector<Range>& ranges, const std::vector<T
     K2_TRY(CommitStep(silver_[i], std::move(commit), options_.commit, "silver", stats_));
   }
   return {};
+}
+
+Result<std::string> SilverLayer::Head() {
+  own_tables_known_ = false;
+  K2_ASSIGN(std::string head, HeadOf(rejected_));
+  for (Table& table : silver_) {
+    K2_ASSIGN(const std::string more, HeadOf(table));
+    head += more;
+  }
+  return head;
 }
 
 Status SilverLayer::Settle() {

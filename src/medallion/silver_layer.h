@@ -23,7 +23,9 @@ class SilverLayer {
   // Brings rejected_trades to the offsets of the others, when it stands behind for lack of rows.
   Status Settle();
   // Forgets what was planned: after another writer was here.
-  void Recover() { pending_.clear(), planned_snapshot_ = 0; }
+  void Recover() { pending_.clear(), planned_snapshot_ = 0, own_tables_known_ = false; }
+  // Reads the tables this layer writes to; a text that changes with each commit of theirs, whoever made it.
+  Result<std::string> Head();
 
   [[nodiscard]] const LayerStats& stats() const { return stats_; }
 
@@ -77,6 +79,7 @@ class SilverLayer {
   LayerOptions options_;
   std::shared_ptr<SchemaSource> schemas_;
   BatchCache* cache_;
+  bool own_tables_known_ = false;
   LayerProgress bronze_progress_;
   LayerProgress rejected_progress_;
   std::vector<LayerProgress> silver_progress_;

@@ -66,7 +66,7 @@ class TwoWriters : public LayerTest {
     a_ = MakeEngineer(OpenLakehouse(io, {.on_step = [this](std::string_view) { Boundary(); }}), options);
   }
   Engineer MakeEngineer(Lakehouse lakehouse, const LayerOptions& options) {
-    auto bronze = BronzeLayer::Open(lakehouse, options, recordings_, false, nullptr);
+    auto bronze = BronzeLayer::Open(lakehouse, options, *OpenRecordings(recordings_, false), nullptr);
     auto silver = SilverLayer::Open(lakehouse, options, std::make_shared<FileSchemaSource>(), nullptr);
     auto gold = GoldLayer::Open(lakehouse, options, nullptr);
     EXPECT_TRUE(bronze && silver && gold);

@@ -100,11 +100,19 @@ Status ReadSources(Json* sources, SourcePositions& positions) {
 Status ReadUpstream(Json* upstream, std::map<std::string, UpstreamHint>& hints) {
   if (upstream == nullptr) return {};
   for (auto& [table, hint] : upstream->items()) {
-    if (!hint.is_array() || hint.size() != 2 || !hint[0].is_string()) {
-      return Fail(ErrorKind::kInvalidData, "the upstream \"{}\" is not a list of uuid and snapshot id", table);
+    if (!hint.is_array() || hint.size() < 2 || hint.size() > 3 || !hint[0].is_string()) {
+      return Fail(ErrorKind::kInvalidData, "the upstream \"{}\" is not a list of uuid, snapshot id, sequence number",
+                  table);
     }
     K2_ASSIGN(const int64_t snapshot_id, iceberg::JsonInt64(hint[1], "the upstream's snapshot id"));
-    hints[table] = {.table = table, .table_uuid = hint[0].get_ref<const std::string&>(), .snapshot_id = snapshot_id};
+    int64_t sequence_number = 0;
+    if (hint.size() == 3) {
+      K2_ASSIGN(sequence_number, iceberg::JsonInt64(hint[2], "the upstream's sequence number"));
+    }
+    hints[table] = {.table = table,
+                    .table_uuid = hint[0].get_ref<const std::string&>(),
+                    .snapshot_id = snapshot_id,
+                    .sequence_number = sequence_number};
   }
   return {};
 }
@@ -140,7 +148,9 @@ std::string ProgressToJson(const LayerProgress& progress, std::string_view table
   if (!progress.upstream.empty()) {
     writer.Key("upstream").BeginObject();
     for (const auto& [table, hint] : progress.upstream) {
-      writer.Key(table).BeginArray().String(hint.table_uuid).Int(hint.snapshot_id).EndArray();
+      writer.Key(table).BeginArray().String(hint.table_uuid).Int(hint.snapshot_id);
+      if (hint.sequence_number != 0) writer.Int(hint.sequence_number);
+      writer.EndArray();
     }
     writer.EndObject();
   }

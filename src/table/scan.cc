@@ -83,6 +83,13 @@ Result<const Snapshot*> SnapshotOf(const TableMetadata& metadata, int64_t snapsh
               snapshot_id);
 }
 
+ScanFile Describe(const ManifestEntry& entry) {
+  return {.file = entry.file,
+          .sequence_number = *entry.sequence_number,
+          .snapshot_id = *entry.snapshot_id,
+          .file_sequence_number = entry.file_sequence_number.value_or(*entry.sequence_number)};
+}
+
 bool HasOurKey(const Snapshot& snapshot) { return snapshot.summary.contains(iceberg::kCommitIdKey); }
 
 // The data files that this very snapshot added.
@@ -96,7 +103,7 @@ Status AppendAdded(FileIo& io, const TableMetadata& metadata, const Snapshot& sn
     K2_ASSIGN(const auto entries, ManifestCache::Shared().EntriesOf(io, metadata, manifest));
     for (const ManifestEntry& entry : *entries) {
       if (entry.status != iceberg::EntryStatus::kAdded || entry.snapshot_id != snapshot.snapshot_id) continue;
-      files.push_back({entry.file, *entry.sequence_number, *entry.snapshot_id});
+      files.push_back(Describe(entry));
     }
   }
   return {};
@@ -134,7 +141,7 @@ Result<std::vector<ScanFile>> PlanScan(FileIo& io, const TableMetadata& metadata
     K2_ASSIGN(const auto entries, ManifestCache::Shared().EntriesOf(io, metadata, manifest));
     for (const ManifestEntry& entry : *entries) {
       if (!iceberg::IsLive(entry) || !pruner.FileMayMatch(entry.file)) continue;
-      files.push_back({entry.file, *entry.sequence_number, *entry.snapshot_id});
+      files.push_back(Describe(entry));
     }
   }
   K2_TRY(RefuseDeletes(io, metadata, *manifests, files));

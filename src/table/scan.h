@@ -20,7 +20,8 @@ namespace k2 {
 struct ScanFile {
   iceberg::DataFile file;
   int64_t sequence_number = 0;
-  int64_t snapshot_id = 0;  // that added it
+  int64_t snapshot_id = 0;           // that added it
+  int64_t file_sequence_number = 0;  // of that snapshot; of a rewritten file later than its rows
 };
 Result<std::vector<ScanFile>> PlanScan(FileIo& io, const iceberg::TableMetadata& metadata, int64_t snapshot_id,
                                        const std::vector<iceberg::ColumnPredicate>& conjuncts);

@@ -18,16 +18,6 @@ namespace {
 
 using iceberg::TableMetadata;
 
-// Property "k2.history.max-snapshots" and Iceberg's own two of history.expire.
-iceberg::HistoryPolicy PolicyOf(const TableMetadata& metadata) {
-  iceberg::HistoryPolicy policy;
-  policy.max_age_ms = metadata.PropertyOr("history.expire.max-snapshot-age-ms", policy.max_age_ms);
-  policy.min_to_keep =
-      static_cast<int32_t>(metadata.PropertyOr("history.expire.min-snapshots-to-keep", policy.min_to_keep));
-  policy.max_to_keep = static_cast<int32_t>(metadata.PropertyOr("k2.history.max-snapshots", policy.max_to_keep));
-  return policy;
-}
-
 bool HasCommit(const TableMetadata& metadata, const std::string& commit_id) {
   return std::ranges::any_of(metadata.snapshots, [&](const iceberg::Snapshot& snapshot) {
     const auto found = snapshot.summary.find(iceberg::kCommitIdKey);
@@ -105,8 +95,10 @@ class TableCommit {
   }
 
   Result<CommitDone> Run() {
+    int32_t counted = 0;  // while the catalog cannot be reached only the time is bounded
     while (true) {
       ++attempts_;
+      unreachable_ = false;
       const Status status = Try();
       if (done_) {
         Clean();
@@ -115,10 +107,11 @@ class TableCommit {
       if (!status && status.error().kind != ErrorKind::kConflict && status.error().kind != ErrorKind::kUnavailable) {
         return std::unexpected(status.error());
       }
+      const ErrorKind kind = status ? ErrorKind::kConflict : status.error().kind;
       const std::string reason = status ? "the commit was refused" : status.error().message;
-      if (attempts_ >= policy_.max_attempts || MonotonicMicros() > deadline_us_) {
-        return Fail(ErrorKind::kConflict, "{}: gave up after {} tries: {}", table_.name().ToString(), attempts_,
-                    reason);
+      if (!unreachable_) ++counted;
+      if (hopeless_ || counted >= policy_.max_attempts || MonotonicMicros() > deadline_us_) {
+        return Fail(kind, "{}: gave up after {} tries: {}", table_.name().ToString(), attempts_, reason);
       }
       BackOff();
     }
@@ -138,7 +131,13 @@ class TableCommit {
   }
 
   Status Try() {
-    K2_ASSIGN(TableState head, table_.catalog().Load(table_.name()));
+    // The first try stands on what this process saw last, which saves a question; a head that has moved since is what
+    // the requirements of the commit are for.
+    const bool from_memory = attempts_ == 1;
+    TableState head = state_;
+    if (!from_memory) {
+      K2_ASSIGN(head, table_.catalog().Load(table_.name()));
+    }
     const TableMetadata& metadata = *head.metadata;
     if (metadata.table_uuid != uuid_) {
       return Fail(ErrorKind::kOffsetMismatch, "{} was dropped and made anew while this process ran; start it again",
@@ -155,12 +154,18 @@ class TableCommit {
     } else {
       K2_ASSIGN(found, FindProgress(metadata));
     }
-    K2_TRY(CheckFence(commit_, found, table_.name()));
+    if (const Status fence = CheckFence(commit_, found, table_.name()); !fence) {
+      if (from_memory) return Fail(ErrorKind::kConflict, "{}", fence.error().message);
+      return fence;
+    }
     request_.now_ms = NowMicros() / 1000;
     request_.summary = commit_.summary;
     const LayerProgress merged = Merge(found.progress, commit_.next);
     request_.summary[std::string(kOffsetsKey)] = ProgressToJson(merged, metadata.table_uuid);
-    K2_ASSIGN(iceberg::ProducedSnapshot produced, iceberg::ProduceSnapshot(store_, metadata, request_));
+    Result<iceberg::ProducedSnapshot> made = iceberg::ProduceSnapshot(store_, metadata, request_);
+    // A file to remove that is not in the newest head will not come back: no more tries.
+    hopeless_ = !made && !from_memory && made.error().kind == ErrorKind::kConflict;
+    K2_ASSIGN(iceberg::ProducedSnapshot produced, std::move(made));
     request_.added_manifests = produced.added_manifests;
     Step("manifests");
     return Ask(head, produced.snapshot);
@@ -180,8 +185,12 @@ class TableCommit {
     // The tag leaves its snapshot in this very commit, so that the old one may go too.
     TableMetadata without_tag = metadata;
     without_tag.refs.erase(std::string(kOffsetsTag));
-    expired_ = iceberg::SnapshotsToExpire(without_tag, PolicyOf(metadata), NowMicros() / 1000);
+    expired_ = iceberg::SnapshotsToExpire(without_tag, HistoryPolicyOf(metadata), NowMicros() / 1000);
     if (!expired_.empty()) updates.emplace_back(iceberg::RemoveSnapshots{expired_});
+    if (commit_.make_properties) {
+      K2_ASSIGN(auto properties, commit_.make_properties(metadata));
+      if (!properties.empty()) updates.emplace_back(iceberg::SetProperties{std::move(properties)});
+    }
     const std::vector<iceberg::TableRequirement> requirements = {
         iceberg::AssertTableUuid{metadata.table_uuid},
         iceberg::AssertRefSnapshotId{std::string(iceberg::kMainBranch), metadata.current_snapshot_id},
@@ -199,6 +208,10 @@ class TableCommit {
     if (const auto* conflict = std::get_if<Conflict>(&outcome))
       return Fail(ErrorKind::kConflict, "{}", conflict->reason);
     if (const auto* rejected = std::get_if<Rejected>(&outcome)) return std::unexpected(rejected->error);
+    if (const auto* not_sent = std::get_if<NotSent>(&outcome)) {
+      unreachable_ = true;
+      return Fail(ErrorKind::kUnavailable, "{}", not_sent->error.message);
+    }
     // From here on nothing of this commit may be deleted. Trying again is safe: the next try asks for the same head,
     // so that at most one of them can be applied, and looks for its own commit id first.
     unknown_ = std::get<Unknown>(outcome).error;
@@ -250,12 +263,23 @@ class TableCommit {
   int64_t deadline_us_;
   iceberg::SnapshotRequest request_;
   int32_t attempts_ = 0;
+  bool unreachable_ = false;      // in this try
+  bool hopeless_ = false;
   std::optional<Error> unknown_;  // sticky
   std::optional<CommitDone> done_;
   std::vector<int64_t> expired_;
   TableState before_;
   iceberg::Snapshot final_;
 };
+
+iceberg::HistoryPolicy HistoryPolicyOf(const TableMetadata& metadata) {
+  iceberg::HistoryPolicy policy;
+  policy.max_age_ms = metadata.PropertyOr("history.expire.max-snapshot-age-ms", policy.max_age_ms);
+  policy.min_to_keep =
+      static_cast<int32_t>(metadata.PropertyOr("history.expire.min-snapshots-to-keep", policy.min_to_keep));
+  policy.max_to_keep = static_cast<int32_t>(metadata.PropertyOr("k2.history.max-snapshots", policy.max_to_keep));
+  return policy;
+}
 
 Result<Table> Table::Load(std::shared_ptr<Catalog> catalog, std::shared_ptr<FileIo> io, const TableName& name) {
   K2_ASSIGN(TableState state, catalog->Load(name));
@@ -289,7 +313,7 @@ Status Table::Update(
     const std::function<Result<std::vector<iceberg::TableUpdate>>(const iceberg::TableMetadata&)>& make,
     const std::vector<iceberg::TableRequirement>& extra_requirements) {
   constexpr int kTries = 10;
-  std::string reason;
+  Error last{ErrorKind::kConflict, ""};
   for (int attempt = 0; attempt < kTries; ++attempt) {
     K2_TRY(Refresh());
     K2_ASSIGN(const std::vector<iceberg::TableUpdate> updates, make(metadata()));
@@ -305,10 +329,14 @@ Status Table::Update(
     if (const auto* unknown = std::get_if<Unknown>(&outcome)) {
       return Fail(ErrorKind::kCommitUnknown, "{}: {}", name_.ToString(), unknown->error.message);
     }
-    reason = std::get<Conflict>(outcome).reason;
+    if (const auto* not_sent = std::get_if<NotSent>(&outcome)) {
+      last = not_sent->error;
+    } else {
+      last = {ErrorKind::kConflict, std::get<Conflict>(outcome).reason};
+    }
     std::this_thread::sleep_for(std::chrono::milliseconds(5 << attempt));
   }
-  return Fail(ErrorKind::kConflict, "{}: gave up after {} tries: {}", name_.ToString(), kTries, reason);
+  return Fail(last.kind, "{}: gave up after {} tries: {}", name_.ToString(), kTries, last.message);
 }
 
 }  // namespace k2

@@ -22,7 +22,8 @@ namespace k2 {
 struct UpstreamHint {
   std::string table;  // namespace.name
   std::string table_uuid;
-  int64_t snapshot_id = 0;  // last upstream snapshot that was read wholly
+  int64_t snapshot_id = 0;      // last upstream snapshot that was read wholly
+  int64_t sequence_number = 0;  // of that snapshot: tells what was read when the snapshot is expired; 0: not known
   bool operator==(const UpstreamHint&) const = default;
 };
 
@@ -47,6 +48,9 @@ Result<FoundProgress> FindProgress(const iceberg::TableMetadata& metadata);
 // What main's own history holds, whatever the tag says: where to go on from after a rollback that was meant.
 Result<LayerProgress> ReadProgressOfMain(const iceberg::TableMetadata& metadata);
 
+// How long the table keeps its snapshots: property "k2.history.max-snapshots" and Iceberg's own two of history.expire.
+iceberg::HistoryPolicy HistoryPolicyOf(const iceberg::TableMetadata& metadata);
+
 // One try at moving a layer forward: files and the progress that speaks of them, in one snapshot.
 struct LayerCommit {
   std::string operation = "append";        // append | replace | delete | overwrite
@@ -55,6 +59,8 @@ struct LayerCommit {
   LayerProgress base;                      // own keys: what the batch starts from. Checked against the head (the fence)
   LayerProgress next;                      // own keys after it; other keys are taken from the head
   std::map<std::string, std::string> summary;  // extra entries
+  // Where set: table properties to set with the snapshot, made anew for the head that each try stands on.
+  std::function<Result<std::map<std::string, std::string>>(const iceberg::TableMetadata& head)> make_properties;
   std::string commit_id;                       // random, made when empty; summary key "k2.commit-id"
   bool accept_loss = false;                    // go on from what main holds although the tag says it was rolled back
   bool fence_upstream = false;                 // Gold: its own keys are the upstream snapshots, not the positions
@@ -115,7 +121,7 @@ class Table {
   [[nodiscard]] const std::shared_ptr<FileIo>& io_ptr() const { return io_; }
   [[nodiscard]] Catalog& catalog() const { return *catalog_; }
 
-  // Commits with retry, as docs/source-offsets.md says: each try reads the head, checks own keys against `base`, merges
+  // Commits with retry, as docs/source-offsets.md says: each try takes the head (the first one from memory), checks own keys against `base`, merges
   // the others, writes manifest list and snapshot on that head, moves the tag `k2-offsets`, expires history beyond the
   // table's policy, and asks the catalog with assert-table-uuid and assert-ref-snapshot-id(main).
   // The manifests of tries that certainly lost are removed; the data files are the caller's.

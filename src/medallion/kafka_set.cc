@@ -1,0 +1,70 @@
+#include <algorithm>
+
+#include "medallion/source_set.h"
+#include "source/kafka_source.h"
+
+namespace k2 {
+namespace {
+
+class KafkaSet final : public SourceSet {
+ public:
+  KafkaSet(KafkaFeed feed, std::unique_ptr<KafkaSource> source) : feed_(std::move(feed)), source_(std::move(source)) {}
+
+  Result<std::vector<Source>> Sources(const LayerProgress& progress) override {
+    K2_TRY(source_->CheckPositions(progress.positions));
+    K2_ASSIGN(const auto added, source_->TakeNew());
+    for (const auto& reader : source_->readers()) {
+      const SourceKey& key = reader->key();
+      const auto known = [&](const Source& one) { return one.reader == reader.get(); };
+      if (key.partition < feed_.first_partition || key.partition > feed_.last_partition ||
+          std::ranges::any_of(sources_, known)) {
+        continue;
+      }
+      sources_.push_back({.reader = reader.get(), .name = fmt::format("{}/{}", key.topic, key.partition)});
+    }
+    return sources_;
+  }
+  [[nodiscard]] bool MayGrow() const override { return true; }
+
+  Result<SourcePositions> Starts(const std::vector<SourceKey>& unknown, const LayerProgress& progress) override {
+    std::vector<SourceKey> in_new_topics;
+    std::vector<SourceKey> in_known_topics;
+    for (const SourceKey& key : unknown) {
+      const bool known = std::ranges::any_of(progress.positions, [&](const auto& committed) {
+        return committed.first.cluster == key.cluster && committed.first.topic == key.topic &&
+               committed.first.topic_id == key.topic_id;
+      });
+      (known ? in_known_topics : in_new_topics).push_back(key);
+    }
+    SourcePositions starts;
+    if (!in_new_topics.empty()) {
+      K2_ASSIGN(starts, source_->ResolveStart(feed_.start, in_new_topics));
+    }
+    if (!in_known_topics.empty()) {
+      K2_ASSIGN(const SourcePositions more, source_->ResolveStart({}, in_known_topics));
+      starts.insert(more.begin(), more.end());
+    }
+    for (auto& [key, position] : starts) position.messages = 0;
+    return starts;
+  }
+
+  [[nodiscard]] bool ApartFromEachOther() const override { return false; }
+  void Wait(int64_t wait_us) override { (void)source_->WaitForMessages(wait_us); }
+  [[nodiscard]] int64_t Available() const override { return source_->queued_messages(); }
+  Status Confirm() override { return source_->ConfirmTopics(feed_.options.request_timeout_us); }
+  void Committed(const SourcePositions& positions) override { source_->CommitGroupOffsets(positions); }
+
+ private:
+  KafkaFeed feed_;
+  std::unique_ptr<KafkaSource> source_;
+  std::vector<Source> sources_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<SourceSet>> OpenKafka(const KafkaFeed& feed) {
+  K2_ASSIGN(auto source, KafkaSource::Open(feed.options, feed.topics));
+  return std::make_unique<KafkaSet>(feed, std::move(source));
+}
+
+}  // namespace k2

@@ -1,0 +1,73 @@
+// The source partitions that a Bronze layer reads: some recordings, or the partitions of Kafka topics.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "source/kafka_client.h"
+#include "source/source.h"
+#include "table/table.h"
+
+namespace k2 {
+
+struct RecordingSpec {
+  std::string exchange;  // topic name: binance
+  std::string path;
+};
+
+// Used by one thread.
+class SourceSet {
+ public:
+  struct Source {
+    SourceReader* reader = nullptr;  // lives as long as the set
+    std::string name;                // for messages: a path, a topic and partition
+    std::string exchange;            // of a recording
+    std::string recording;           // its path
+  };
+
+  virtual ~SourceSet() = default;
+
+  // The sources there are. A later call may give more (a new partition, the first line of a followed recording); those
+  // given before stay, in their order. `progress` is what Bronze has committed: kOffsetMismatch when it speaks of a
+  // source that is not what it was (a topic made anew).
+  virtual Result<std::vector<Source>> Sources(const LayerProgress& progress) = 0;
+  // More sources may come.
+  [[nodiscard]] virtual bool MayGrow() const = 0;
+
+  // Where to begin sources that Bronze does not know. What is given is committed before the first read, so that a later
+  // start finds the same place; the others begin at their beginning.
+  virtual Result<SourcePositions> Starts(const std::vector<SourceKey>& unknown, const LayerProgress& progress) = 0;
+
+  // Sources of which one that cannot be read on must not hold up the others: each is a task of its own.
+  [[nodiscard]] virtual bool ApartFromEachOther() const = 0;
+
+  // Returns when a source has messages to read at once, after `wait_us` at the latest.
+  virtual void Wait(int64_t wait_us) = 0;
+  // Messages that can be read at once; -1 where that is not known.
+  [[nodiscard]] virtual int64_t Available() const = 0;
+
+  // Called between reading and committing: what was read is of the sources that it was asked of.
+  virtual Status Confirm() = 0;
+  // Bronze has committed these: a courtesy to tools that show lag.
+  virtual void Committed(const SourcePositions& positions) = 0;
+};
+
+// `follow`: at the end wait for more. A recording given twice (by content) is read once. Errors: as
+// RecordingReader::Open, and kInvalidArgument for an exchange K2 does not know.
+Result<std::unique_ptr<SourceSet>> OpenRecordings(const std::vector<RecordingSpec>& recordings, bool follow);
+
+// What a Bronze layer reads of a Kafka cluster.
+struct KafkaFeed {
+  KafkaOptions options;
+  std::vector<std::string> topics;  // names, or patterns that begin with ^
+  // Of each topic only these partitions, both ends included: the others are another process's work.
+  int32_t first_partition = 0;
+  int32_t last_partition = INT32_MAX;
+  KafkaStart start;  // in topics that Bronze does not know; a partition that appears later begins at its beginning
+};
+Result<std::unique_ptr<SourceSet>> OpenKafka(const KafkaFeed& feed);
+
+}  // namespace k2

@@ -1,0 +1,90 @@
+#include "table/dropped_unread.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "iceberg/json_text.h"
+
+namespace k2 {
+namespace {
+
+constexpr int64_t kVersion = 1;
+constexpr size_t kGapFields = 7;
+
+Status ReadGap(const nlohmann::json& gap, std::map<SourceKey, OffsetGap>& gaps) {
+  const bool right = gap.is_array() && gap.size() == kGapFields && gap[0].is_string() && gap[1].is_string() &&
+                     gap[2].is_string() && gap[3].is_number_integer() && gap[4].is_number_integer() &&
+                     gap[5].is_number_integer() && gap[6].is_number_integer();
+  if (!right) return Fail(ErrorKind::kInvalidData, "a source is not a list of {} values", kGapFields);
+  const SourceKey key{.cluster = gap[0].get<std::string>(),
+                      .topic = gap[1].get<std::string>(),
+                      .topic_id = gap[2].get<std::string>(),
+                      .partition = gap[3].get<int32_t>()};
+  gaps[key] = {.first = gap[4].get<int64_t>(), .last = gap[5].get<int64_t>(), .rows = gap[6].get<int64_t>()};
+  return {};
+}
+
+Result<DroppedUnread> Parse(const std::string& text) {
+  K2_ASSIGN(nlohmann::json document, iceberg::ParseJson(text, "it"));
+  iceberg::JsonFields json(document, "it");
+  DroppedUnread dropped;
+  const int64_t version = json.Int64("version");
+  dropped.rows = json.Int64("rows");
+  dropped.sequence_number = json.Int64("sequence");
+  dropped.at = json.String("at");
+  nlohmann::json* gaps = json.OptionalArray("sources");
+  K2_TRY(json.status());
+  if (version != kVersion) {
+    return Fail(ErrorKind::kOffsetMismatch, "it is of version {}, and this K2 knows version {} alone", version,
+                kVersion);
+  }
+  if (gaps != nullptr) {
+    for (const nlohmann::json& gap : *gaps) K2_TRY(ReadGap(gap, dropped.gaps));
+  }
+  return dropped;
+}
+
+}  // namespace
+
+void DroppedUnread::Add(const SourceKey& key, const OffsetGap& gap) {
+  const auto [at, fresh] = gaps.try_emplace(key, gap);
+  if (fresh) return;
+  at->second.first = std::min(at->second.first, gap.first);
+  at->second.last = std::max(at->second.last, gap.last);
+  at->second.rows += gap.rows;
+}
+
+void DroppedUnread::Add(const DroppedUnread& other) {
+  rows += other.rows;
+  sequence_number = std::max(sequence_number, other.sequence_number);
+  for (const auto& [key, gap] : other.gaps) Add(key, gap);
+}
+
+Result<std::optional<DroppedUnread>> ReadDroppedUnread(const iceberg::TableMetadata& metadata) {
+  const auto found = metadata.properties.find(kDroppedUnreadKey);
+  if (found == metadata.properties.end()) return std::nullopt;
+  Result<DroppedUnread> dropped = Parse(found->second);
+  if (!dropped) {
+    return std::unexpected(
+        dropped.error().With(fmt::format("the property \"{}\" of {}", kDroppedUnreadKey, metadata.location)));
+  }
+  if (dropped->empty()) return std::nullopt;
+  return std::move(*dropped);
+}
+
+std::string DroppedUnreadToJson(const DroppedUnread& dropped) {
+  iceberg::JsonWriter writer;
+  writer.BeginObject().Field("version", kVersion).Field("rows", dropped.rows);
+  writer.Field("sequence", dropped.sequence_number).Field("at", dropped.at);
+  if (!dropped.gaps.empty()) {
+    writer.Key("sources").BeginArray();
+    for (const auto& [key, gap] : dropped.gaps) {
+      writer.BeginArray().String(key.cluster).String(key.topic).String(key.topic_id).Int(key.partition);
+      writer.Int(gap.first).Int(gap.last).Int(gap.rows).EndArray();
+    }
+    writer.EndArray();
+  }
+  return writer.EndObject().Take();
+}
+
+}  // namespace k2
