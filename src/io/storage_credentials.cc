@@ -77,9 +77,9 @@ Result<std::shared_ptr<const StorageProperties>> StorageCredentials::Find(std::s
   Status renewed = Fail(ErrorKind::kUnavailable, "no catalog to renew them");
   if (refresher && (MonotonicMicros() >= renew_again_at_us_ || EndsWithin(*found, 0))) {
     renewed = refresher(prefix);  // calls Put
-    renew_again_at_us_ = MonotonicMicros() + kRenewPauseUs;
+    found = find();
+    if (EndsWithin(*found, kRenewBeforeMs)) renew_again_at_us_ = MonotonicMicros() + kRenewPauseUs;
   }
-  found = find();
   if (!EndsWithin(*found, 0)) return found;
   return Fail(ErrorKind::kUnavailable, "the storage keys for {} have ended and could not be renewed: {}", prefix,
               renewed ? "the catalog gave ended ones" : renewed.error().message);

@@ -35,7 +35,7 @@ class StorageCredentials {
   std::map<std::string, std::shared_ptr<const StorageProperties>, std::less<>> by_prefix_;
   Refresher refresher_;
   std::mutex renewing_;            // one asks the catalog, the others take what it gets
-  int64_t renew_again_at_us_ = 0;  // after a failure: not on every look-up
+  int64_t renew_again_at_us_ = 0;  // where that was in vain: not on every look-up
 };
 
 }  // namespace k2

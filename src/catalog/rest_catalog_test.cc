@@ -1,0 +1,214 @@
+#include "catalog/rest_catalog.h"
+
+#include <gtest/gtest.h>
+
+#include "catalog/rest_server_for_tests.h"
+
+namespace k2 {
+namespace {
+
+using Spoil = RestServerForTests::Spoil;
+
+TEST_F(RestCatalogTest, TakesPrefixAndSeparatorFromTheConfiguration) {
+  server_.config = R"({"defaults":{"prefix":"no"},"overrides":{"prefix":"main|lake/x","namespace-separator":"%2E"}})";
+  const auto catalog = Open({.warehouse = "my lake", .headers = {{"X-Team", "k2"}}});
+  EXPECT_EQ(server_.Seen()[0].target, "/v1/config?warehouse=my%20lake");
+  EXPECT_EQ(catalog->Load({"a.b c", "t"}).error().kind, ErrorKind::kNotFound);
+  const SeenRequest load = server_.Seen().back();
+  EXPECT_EQ(load.target, "/v1/main%7Clake/x/namespaces/a%2Eb%20c/tables/t");
+  EXPECT_EQ(load.headers.at("x-team"), "k2");
+  EXPECT_EQ(load.headers.at("x-iceberg-access-delegation"), "vended-credentials");
+  EXPECT_EQ(catalog->Describe(), "REST catalog " + server_.url() + ", warehouse my lake");
+}
+
+TEST_F(RestCatalogTest, SaysWhatIsWrongWithTheAddress) {
+  EXPECT_EQ(OpenRestCatalog({.uri = "lake"}).error().kind, ErrorKind::kInvalidArgument);
+  const auto closed =
+      OpenRestCatalog({.uri = "http://127.0.0.1:" + std::to_string(FreePortForTests()), .retry_budget_ms = 200});
+  EXPECT_EQ(closed.error().kind, ErrorKind::kUnavailable);
+  server_.spoil = [](const SeenRequest&) { return Spoil{.instead = ScriptedReply{.status = 404, .body = "<html>"}}; };
+  const auto other = OpenRestCatalog({.uri = server_.url()});
+  EXPECT_EQ(other.error().kind, ErrorKind::kInvalidArgument);
+  EXPECT_NE(other.error().message.find("not the root of an Iceberg REST catalog"), std::string::npos);
+}
+
+TEST_F(RestCatalogTest, LoadsOnceWhatHasNotMoved) {
+  for (const bool etags : {false, true}) {
+    server_.etags = etags;
+    const auto catalog = Open();
+    const TableState first = Load(*catalog);
+    EXPECT_EQ(first.metadata_location, server_.Location());
+    EXPECT_EQ(first.metadata->current_snapshot_id, iceberg::kSampleIdBase + server_.snapshots);
+    const TableState second = Load(*catalog);
+    EXPECT_EQ(second.metadata, first.metadata) << "the very object";
+    EXPECT_EQ(server_.Seen().back().headers.contains("if-none-match"), etags);
+    ++server_.snapshots;
+    EXPECT_EQ(Load(*catalog).metadata->current_snapshot_id, iceberg::kSampleIdBase + server_.snapshots);
+  }
+}
+
+TEST_F(RestCatalogTest, TableExists) {
+  const auto catalog = Open();
+  EXPECT_EQ(catalog->TableExists(kTrades), true);
+  EXPECT_EQ(catalog->TableExists({"market_data", "none"}), false);
+  EXPECT_EQ(catalog->Load({"market_data", "none"}).error().kind, ErrorKind::kNotFound);
+}
+
+TEST_F(RestCatalogTest, ListsPageByPageAndLevelByLevel) {
+  server_.spoil = [](const SeenRequest& request) -> Spoil {
+    const auto reply = [](std::string body) { return Spoil{.instead = ScriptedReply{.body = std::move(body)}}; };
+    if (request.target == "/v1/namespaces") return reply(R"({"namespaces":[["a"]],"next-page-token":"p 2"})");
+    if (request.target == "/v1/namespaces?pageToken=p%202") return reply(R"({"namespaces":[["b"]]})");
+    if (request.target == "/v1/namespaces?parent=a") return reply(R"({"namespaces":[["a","x"]]})");
+    if (request.target.starts_with("/v1/namespaces?parent=")) return reply(R"({"namespaces":[]})");
+    if (request.target == "/v1/namespaces/a%1Fx/tables") {
+      return reply(R"({"identifiers":[{"namespace":["a","x"],"name":"t2"},{"namespace":["a","x"],"name":"t1"}]})");
+    }
+    return {};
+  };
+  const auto catalog = Open();
+  EXPECT_EQ(catalog->ListNamespaces().value(), (std::vector<std::string>{"a", "a.x", "b"}));
+  EXPECT_EQ(catalog->ListTables("a.x").value(), (std::vector<TableName>{{"a.x", "t1"}, {"a.x", "t2"}}));
+  EXPECT_TRUE(catalog->ListTables("none")->empty());
+  server_.spoil = [](const SeenRequest&) {
+    return Spoil{.instead = ScriptedReply{.body = R"({"namespaces":[["a"]],"next-page-token":"same"})"}};
+  };
+  EXPECT_EQ(catalog->ListNamespaces().error().kind, ErrorKind::kInvalidData);
+}
+
+TEST_F(RestCatalogTest, MakesNamespacesThatAreMissing) {
+  server_.spoil = [](const SeenRequest& request) -> Spoil {
+    if (request.target == "/v1/namespaces/a") return {.instead = ScriptedReply{.body = "{}"}};
+    if (request.method == "POST") return {.instead = RestServerForTests::Error(409, "AlreadyExistsException", "raced")};
+    return {};
+  };
+  EXPECT_TRUE(Open()->CreateNamespaceIfMissing("a.b").has_value());
+  EXPECT_EQ(server_.Seen().back().body, R"({"namespace":["a","b"],"properties":{}})");
+  EXPECT_EQ(server_.Count("POST", "/v1/namespaces"), 1);
+}
+
+TEST_F(RestCatalogTest, CreatesWhereItIsTold) {
+  std::string body;
+  server_.spoil = [&](const SeenRequest& request) -> Spoil {
+    if (request.method != "POST") return {};
+    body = request.body;
+    return {.instead = ScriptedReply{.body = server_.TableBody()}};
+  };
+  const auto catalog = Open({.table_root = "s3://lake/tables/"});
+  CreateTableRequest request;
+  request.schema = iceberg::SampleSchema();
+  request.spec = {.fields = {{.source_id = 2, .name = "timestamp_day", .transform = "day"}}};
+  request.sort_order = {.fields = {{.source_id = 2}}};
+  ASSERT_TRUE(catalog->Create({"a.b", "t"}, request).has_value());
+  EXPECT_NE(body.find(R"("location":"s3://lake/tables/a/b/t")"), std::string::npos) << body;
+  EXPECT_NE(body.find(R"("format-version":"2")"), std::string::npos) << body;
+  EXPECT_NE(body.find(R"("write-order":{"order-id":1)"), std::string::npos) << body;
+  ASSERT_TRUE(Open()->Create(kTrades, request).has_value());
+  EXPECT_EQ(body.find(R"("location")"), std::string::npos) << "the catalog's choice";
+  server_.spoil = [](const SeenRequest& seen) -> Spoil {
+    if (seen.method != "POST") return {};
+    return {.instead = RestServerForTests::Error(409, "AlreadyExistsException", "there")};
+  };
+  EXPECT_EQ(catalog->Create(kTrades, request).error().kind, ErrorKind::kAlreadyExists);
+}
+
+TEST_F(RestCatalogTest, DropsAndRenames) {
+  int status = 204;
+  server_.spoil = [&](const SeenRequest& request) -> Spoil {
+    if (request.method == "GET") return {};
+    return {.instead = ScriptedReply{.status = status}};
+  };
+  const auto catalog = Open();
+  EXPECT_TRUE(catalog->Drop(kTrades).has_value());
+  EXPECT_EQ(server_.Seen().back().target, "/v1/namespaces/market_data/tables/trades?purgeRequested=false");
+  EXPECT_TRUE(catalog->Rename(kTrades, {"a.b", "t"}).has_value());
+  EXPECT_EQ(server_.Seen().back().body, R"({"source":{"namespace":["market_data"],"name":"trades"},)"
+                                        R"("destination":{"namespace":["a","b"],"name":"t"}})");
+  status = 404;
+  EXPECT_EQ(catalog->Drop(kTrades).error().kind, ErrorKind::kNotFound);
+  EXPECT_EQ(catalog->Rename(kTrades, kTrades).error().kind, ErrorKind::kNotFound);
+  status = 409;
+  EXPECT_EQ(catalog->Rename(kTrades, kTrades).error().kind, ErrorKind::kAlreadyExists);
+}
+
+TEST_F(RestCatalogTest, ReadsAreTriedAgain) {
+  const std::vector<Spoil> troubles = {
+      {.instead = ScriptedReply{.status = 503, .headers = {{"Retry-After", "0"}}}},
+      {.instead = ScriptedReply{.status = 500}},
+      {.instead = ScriptedReply{.status = 429}},
+      {.instead = ScriptedReply{.body = "<html>down for a moment</html>"}},
+      {.fault = ReplyFault::kResetBeforeReply},
+      {.fault = ReplyFault::kResetMidBody},
+      {.fault = ReplyFault::kBlackHole},
+      {.fault = ReplyFault::kSlowBody},
+  };
+  const auto catalog = Open({.retry_budget_ms = 10'000});
+  for (size_t i = 0; i < troubles.size(); ++i) {
+    int loads = 0;
+    server_.spoil = [&](const SeenRequest& request) { return IsLoad(request) && ++loads == 1 ? troubles[i] : Spoil{}; };
+    EXPECT_TRUE(catalog->Load(kTrades).has_value()) << i;
+    EXPECT_EQ(loads, 2) << i;
+  }
+}
+
+TEST_F(RestCatalogTest, ReadsEndWithTheirBudget) {
+  const auto catalog = Open({.retry_budget_ms = 400});
+  server_.spoil = [](const SeenRequest&) { return Spoil{.instead = ScriptedReply{.status = 503}}; };
+  const int64_t started_us = MonotonicMicros();
+  EXPECT_EQ(catalog->Load(kTrades).error().kind, ErrorKind::kUnavailable);
+  EXPECT_LT(MonotonicMicros() - started_us, 2'000'000);
+  server_.spoil = [](const SeenRequest&) { return Spoil{.fault = ReplyFault::kResetBeforeReply}; };
+  EXPECT_EQ(catalog->Load(kTrades).error().kind, ErrorKind::kUnavailable);
+  EXPECT_GT(server_.Count("GET", "/tables/trades"), 3);
+}
+
+TEST_F(RestCatalogTest, GarbageInALoad) {
+  const auto catalog = Open();
+  for (const char* body : {"{", "{}", R"({"metadata":{}})", R"({"metadata-location":7,"metadata":{}})",
+                           R"({"metadata-location":"l","metadata":"x"})", R"({"a":[[[}}})"}) {
+    server_.spoil = [&](const SeenRequest&) { return Spoil{.instead = ScriptedReply{.body = body}}; };
+    EXPECT_EQ(catalog->Load(kTrades).error().kind, ErrorKind::kInvalidData) << body;
+  }
+}
+
+TEST_F(RestCatalogTest, HandsKeysOn) {
+  const auto keys = std::make_shared<StorageCredentials>();
+  server_.config = R"({"defaults":{"s3.endpoint":"http://s3","client.region":"r"},"overrides":{}})";
+  const auto catalog = Open({.credentials = keys});
+  const std::string at = "file:///tmp/k2/trades/data/f";
+  Load(*catalog);
+  EXPECT_EQ(**keys->Find(at), (StorageProperties{{"client.region", "r"}, {"s3.endpoint", "http://s3"}}));
+
+  server_.extra = R"("config":{"s3.access-key-id":"a","s3.endpoint":"http://own","other":1},)";
+  Load(*catalog);
+  EXPECT_EQ((*keys->Find(at))->at("s3.access-key-id"), "a");
+  EXPECT_EQ((*keys->Find(at))->at("s3.endpoint"), "http://own");
+  EXPECT_FALSE((*keys->Find(at))->contains("other"));
+
+  const std::string soon = std::to_string(NowMicros() / 1000 + 10'000);
+  server_.extra = R"("storage-credentials":[{"prefix":"file:///tmp/k2/trades/data","config":{"s3.access-key-id":"b",)"
+                  R"("s3.session-token-expires-at-ms":")" +
+                  soon + R"("}}],)";
+  Load(*catalog);
+  // They end within the minute: the catalog is asked, by its own endpoint.
+  server_.spoil = [](const SeenRequest& request) -> Spoil {
+    if (!request.target.ends_with("/tables/trades/credentials")) return {};
+    return {.instead = ScriptedReply{.body = R"({"storage-credentials":[{"prefix":"file:///tmp/k2/trades/data",)"
+                                             R"("config":{"s3.access-key-id":"c"}}]})"}};
+  };
+  EXPECT_EQ((*keys->Find(at))->at("s3.access-key-id"), "c");
+  EXPECT_EQ((*keys->Find(at))->at("s3.endpoint"), "http://s3");
+
+  // A catalog without that endpoint: the table is loaded anew, whatever its ETag.
+  server_.etags = true;
+  server_.spoil = nullptr;
+  Load(*catalog);
+  const std::string late = std::to_string(NowMicros() / 1000 + 100'000);
+  server_.extra = R"("storage-credentials":[{"prefix":"file:///tmp/k2/trades/data","config":{"s3.access-key-id":"d",)"
+                  R"("s3.session-token-expires-at-ms":")" +
+                  late + R"("}}],)";
+  EXPECT_EQ((*keys->Find(at))->at("s3.access-key-id"), "d");
+}
+
+}  // namespace
+}  // namespace k2

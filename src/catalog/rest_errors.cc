@@ -1,0 +1,95 @@
+#include "catalog/rest_errors.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "iceberg/json_text.h"
+
+namespace k2 {
+namespace {
+
+constexpr size_t kMessageMax = 500;
+
+std::string OneLine(std::string text) {
+  std::ranges::replace_if(text, [](unsigned char c) { return c < ' '; }, ' ');
+  if (text.size() > kMessageMax) {
+    text.resize(kMessageMax);
+    text += "…";
+  }
+  return text;
+}
+
+std::string TextOf(const nlohmann::json& object, const char* key) {
+  if (!object.is_object()) return {};
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+// Catalogs that answer 400 to a conflict, told by their words: Java's "Requirement failed: branch main has changed",
+// Unity Catalog's "Commit validation failed".
+bool SpeaksOfConflict(const RestFailure& failure) {
+  if (failure.type == "CommitFailedException" || failure.type == "CommitConflictException") return true;
+  std::string text = failure.message;
+  std::ranges::transform(text, text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  constexpr std::string_view kSigns[] = {"requirement failed", "commit validation failed", "commit failed",
+                                         "commit conflict", "concurrent"};
+  return std::ranges::any_of(kSigns, [&](std::string_view sign) { return text.find(sign) != std::string::npos; });
+}
+
+}  // namespace
+
+RestFailure ReadFailure(const HttpResponse& reply) {
+  RestFailure failure{.status = reply.status};
+  if (const auto body = iceberg::ParseJson(reply.body, "error")) {
+    if (body->is_object() && body->contains("error") && (*body)["error"].is_object()) {
+      failure.type = TextOf((*body)["error"], "type");
+      failure.message = OneLine(TextOf((*body)["error"], "message"));
+      return failure;
+    }
+    // RFC 6749 5.2
+    failure.type = TextOf(*body, "error");
+    failure.message = OneLine(TextOf(*body, "error_description"));
+  }
+  if (failure.message.empty()) failure.message = OneLine(reply.body.substr(0, kMessageMax));
+  const auto location = reply.headers.find("location");
+  if (reply.status >= 300 && reply.status < 400 && location != reply.headers.end()) {
+    failure.message = "it points to " + OneLine(location->second) + ": redirects are not followed, give that address";
+  }
+  return failure;
+}
+
+Error ErrorOf(const RestFailure& failure, std::string_view what) {
+  const auto kind = [&] {
+    switch (failure.status) {
+      case 401:
+      case 403:
+      case 419: return ErrorKind::kPermission;
+      case 404: return ErrorKind::kNotFound;
+      case 405:
+      case 406:
+      case 501: return ErrorKind::kUnsupported;
+      case 409: return ErrorKind::kAlreadyExists;
+      default: return IsPassing(failure.status) ? ErrorKind::kUnavailable : ErrorKind::kInvalidArgument;
+    }
+  }();
+  std::string text = fmt::format("{}: the catalog answered {}", what, failure.status);
+  if (!failure.type.empty()) text += " " + failure.type;
+  if (!failure.message.empty()) text += ": " + failure.message;
+  return {kind, std::move(text)};
+}
+
+CommitOutcome OutcomeOf(const RestFailure& failure, std::string_view what) {
+  Error error = ErrorOf(failure, what);
+  const bool in_doubt = failure.status >= 500 || failure.status == 408 || failure.status < 300;
+  if (in_doubt || failure.type == "CommitStateUnknownException") {
+    return Unknown{{ErrorKind::kCommitUnknown, std::move(error.message)}};
+  }
+  if (failure.status == 409 || failure.status == 412) return Conflict{std::move(error.message)};
+  if (failure.status == 400 && SpeaksOfConflict(failure)) return Conflict{std::move(error.message)};
+  if (failure.status == 429) return NotSent{std::move(error)};
+  return Rejected{std::move(error)};
+}
+
+bool IsPassing(int status) { return status == 408 || status == 429 || (status >= 500 && status != 501); }
+
+}  // namespace k2

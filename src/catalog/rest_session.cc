@@ -1,0 +1,100 @@
+#include "catalog/rest_session.h"
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <random>
+#include <thread>
+
+#include "base/log.h"
+#include "base/time.h"
+#include "catalog/rest_errors.h"
+
+namespace k2 {
+namespace {
+
+constexpr int64_t kPauseMsMin = 50;
+constexpr int64_t kPauseMsMax = 2'000;
+
+int64_t RandomPauseMs(int attempt) {
+  static thread_local std::mt19937_64 random{std::random_device{}()};
+  const int64_t ceiling = std::min(kPauseMsMax, kPauseMsMin << std::min(attempt, 10));
+  return ceiling / 2 + static_cast<int64_t>(random() % static_cast<uint64_t>(ceiling / 2 + 1));
+}
+
+// RFC 9110 10.2.3, in seconds; its form with a date is not looked at.
+int64_t RetryAfterMs(const HttpResponse& reply) {
+  const auto found = reply.headers.find("retry-after");
+  if (found == reply.headers.end()) return 0;
+  int64_t seconds = 0;
+  const char* end = found->second.data() + found->second.size();
+  const auto [stop, error] = std::from_chars(found->second.data(), end, seconds);
+  return error == std::errc() && stop == end && seconds > 0 && seconds < 3600 ? seconds * 1000 : 0;
+}
+
+bool IsJsonObject(std::string_view body) {
+  const size_t first = body.find_first_not_of(" \t\r\n");
+  return first != std::string_view::npos && body[first] == '{';
+}
+
+}  // namespace
+
+RestSession::RestSession(std::string base_uri, std::vector<std::pair<std::string, std::string>> headers,
+                         std::shared_ptr<HttpClient> http, std::shared_ptr<RestAuth> auth, int64_t retry_budget_ms)
+    : base_uri_(std::move(base_uri)),
+      headers_(std::move(headers)),
+      http_(std::move(http)),
+      auth_(std::move(auth)),
+      retry_budget_ms_(retry_budget_ms) {}
+
+Result<HttpResponse> RestSession::Once(const RestCall& call) {
+  HttpRequest request{.method = call.method,
+                      .url = base_uri_ + call.path,
+                      .body = call.body,
+                      .timeout_ms = call.timeout_ms,
+                      .connect_timeout_ms = std::min<int64_t>(5'000, call.timeout_ms),
+                      .fresh_connection = call.fresh_connection};
+  for (bool again = false;; again = true) {
+    K2_ASSIGN(const std::string token, auth_->Header());
+    request.headers = headers_;
+    request.headers.emplace_back("Accept", "application/json");
+    if (!call.body.empty()) request.headers.emplace_back("Content-Type", "application/json");
+    if (!token.empty()) request.headers.emplace_back("Authorization", token);
+    request.headers.insert(request.headers.end(), call.headers.begin(), call.headers.end());
+    K2_ASSIGN(HttpResponse reply, http_->Send(request));
+    const bool token_ended = reply.status == 401 || reply.status == 419;
+    if (!token_ended || again || !auth_->Reject(token)) return reply;
+  }
+}
+
+Result<HttpResponse> RestSession::Repeating(const RestCall& call) {
+  const int64_t deadline_us = MonotonicMicros() + retry_budget_ms_ * 1000;
+  RestCall bounded = call;
+  for (int attempt = 1;; ++attempt) {
+    const int64_t left_ms = (deadline_us - MonotonicMicros()) / 1000;
+    bounded.timeout_ms = std::clamp<int64_t>(left_ms, 1'000, std::max<int64_t>(1'000, call.timeout_ms));
+    Result<HttpResponse> reply = Once(bounded);
+    int64_t pause_ms = RandomPauseMs(attempt);
+    std::string trouble;
+    if (reply) {
+      const bool garbled = reply->status == 200 && call.method != "HEAD" && !IsJsonObject(reply->body);
+      if (!garbled && !IsPassing(reply->status)) return reply;
+      trouble = fmt::format("answer {}{}", reply->status, garbled ? " without a JSON object" : "");
+      pause_ms = std::max(pause_ms, RetryAfterMs(*reply));
+      if (garbled) {
+        reply = Fail(ErrorKind::kIo, "{} {}{}: {}", call.method, base_uri_, call.path, trouble);
+      }
+    } else {
+      if (reply.error().kind != ErrorKind::kUnavailable && reply.error().kind != ErrorKind::kIo) return reply;
+      trouble = reply.error().message;
+    }
+    if (MonotonicMicros() + pause_ms * 1000 >= deadline_us) {
+      if (!reply) return std::unexpected(Error{ErrorKind::kUnavailable, reply.error().message});
+      return reply;
+    }
+    log::Info("the catalog is asked again", {{"path", call.path}, {"attempt", attempt}, {"reason", trouble}});
+    std::this_thread::sleep_for(std::chrono::milliseconds(pause_ms));
+  }
+}
+
+}  // namespace k2
