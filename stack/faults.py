@@ -73,8 +73,18 @@ class Toxiproxy(Server):
             http(f"{self.url}/proxies/{each}", {"enabled": True}, "POST")
 
     @contextlib.contextmanager
-    def black_hole(self, name: str, stream: str = "downstream") -> Iterator[None]:
-        """Connections stay open, and nothing of what is said arrives; ends with them being closed."""
+    def stalled(self, name: str, stream: str = "downstream") -> Iterator[None]:
+        """Connections stay open and what is said stays on the way; it arrives at the end."""
+        self.add(name, "latency", stream, latency=3_600_000)
+        try:
+            yield
+        finally:
+            self.mend(name)
+
+    @contextlib.contextmanager
+    def losing(self, name: str, stream: str = "downstream") -> Iterator[None]:
+        """What is said never arrives: downstream, a request is served and its reply lost. Connections end at the end,
+        or when the side that speaks ends them."""
         self.add(name, "timeout", stream, timeout=0)
         try:
             yield

@@ -78,10 +78,13 @@ class Kafka(Server):
         from confluent_kafka.admin import AdminClient
 
         try:
-            brokers = AdminClient(self._client()).list_topics(timeout=2).brokers
+            there = AdminClient(self._client()).list_topics(timeout=5)
         except KafkaException as error:
             return f"{self.brokers}: {error}"
-        return None if brokers else f"{self.brokers}: no broker is ready"
+        if not there.brokers:
+            return f"{self.brokers}: no broker is ready"
+        waiting = [t.topic for t in there.topics.values() if any(p.leader < 0 for p in t.partitions.values())]
+        return f"{self.brokers}: {waiting[0]} has partitions without a leader" if waiting else None
 
     def create_topics(self, names: Sequence[str], partitions: int = PARTITIONS) -> None:
         """Makes those that are not there yet, and waits until they have leaders."""

@@ -280,12 +280,8 @@ def clean_environment() -> dict[str, str]:
 
 def start_time(pid: int) -> int | None:
     """When the process began, in ticks since boot: tells it from a later one of the same id. None once it ended."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    fields = stat[stat.rindex(")") + 2 :].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    fields = _stat(pid)
+    return None if fields is None else int(fields[19])
 
 
 def group_lives(group: int) -> bool:
@@ -299,12 +295,18 @@ def _members(group: int) -> Iterator[int]:
     except (ProcessLookupError, PermissionError):
         return
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            stat = (entry / "stat").read_text()
-        except OSError:
-            continue
-        fields = stat[stat.rindex(")") + 2 :].split()
-        if int(fields[2]) == group and fields[0] not in "ZX":
-            yield int(entry.name)
+        if entry.name.isdigit():
+            fields = _stat(int(entry.name))
+            if fields is not None and int(fields[2]) == group:
+                yield int(entry.name)
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of /proc/PID/stat from the state on; None where the process has ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = stat[stat.rindex(")") + 2 :].split()
+    # A first thread that has ended is a zombie, and holds no port any more only when it is the last one.
+    return None if fields[0] in "ZX" and int(fields[17]) <= 1 else fields

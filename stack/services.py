@@ -84,6 +84,16 @@ class Services:
             self.server(name).wait()
             self._started.add(name)
 
+    def mend(self) -> None:
+        """Brings back what was started once and is dead or paused now, and what a proxy was told to break."""
+        for name in self._started:
+            self.server(name).resume()
+        dead = [name for name in self._started if not self.server(name).running()]
+        if dead:
+            self.start(*dead)
+        if "toxiproxy" in self._started:
+            self.toxiproxy.mend()
+
     def stop(self) -> None:
         """Stops all that run in this folder, whoever started them; the last begun first."""
         for name in ("toxiproxy", "catalog", "registry", "kafka", "seaweedfs", "postgres"):
@@ -92,6 +102,7 @@ class Services:
         self._started.clear()
 
     def kill(self) -> None:
+        """SIGKILL to all that this object has made."""
         for server in self._servers.values():
             server.kill()
         self._started.clear()

@@ -24,7 +24,7 @@ def java() -> str:
     return f"{home}/bin/java" if home else "java"
 
 
-def http(url: str, body: Any = None, method: str | None = None, timeout_s: float = 5) -> Any:
+def http(url: str, body: Any = None, method: str | None = None, timeout_s: float = 20) -> Any:
     """The JSON that a request answers with, None for an empty body; errors as urllib raises them."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from engines import Spark, spark_session
-from stack.services import Services
 from warehouse import Warehouse, k2_environment
+
+from stack.services import Services
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -57,11 +59,19 @@ def spark() -> Iterator[Spark]:
 
 @pytest.fixture(scope="session")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    """Kafka, registry, S3 store, catalogs, on free ports; each starts at its first use. A test that kills one starts it
-    again; a test that needs one of its own makes a `Services` in its tmp_path."""
-    running = Services(tmp_path_factory.mktemp("services"))
+    """Kafka, registry, S3 store, catalogs, on free ports; each starts at its first use, and all tests share them.
+    What a test leaves dead, paused or cut off is mended before the next one."""
+    folder = tmp_path_factory.mktemp("services")
+    running = Services(folder)
     yield running
     running.kill()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _mended(request: pytest.FixtureRequest) -> None:
+    if "services" in request.fixturenames:
+        request.getfixturevalue("services").mend()
 
 
 @pytest.fixture
