@@ -30,17 +30,22 @@ std::string FirstOf(std::initializer_list<std::string> values) {
   return {};
 }
 
-// The AWS libraries, for as long as the process lives. They must be shut down before it ends.
+// The AWS libraries, for as long as the process lives.
 Status StartS3() {
   static const arrow::Status started = [] {
     arrow::fs::S3GlobalOptions options = arrow::fs::S3GlobalOptions::Defaults();
     options.log_level = arrow::fs::S3LogLevel::Off;
-    const arrow::Status status = arrow::fs::InitializeS3(options);
-    if (status.ok()) std::atexit([] { (void)arrow::fs::EnsureS3Finalized(); });
-    return status;
+    return arrow::fs::InitializeS3(options);
   }();
   if (!started.ok()) return std::unexpected(ArrowError(started, "start the S3 client"));
   return {};
+}
+
+// They must be shut down before the process ends, and before Arrow's own statics go that belong to its clients: these
+// come with the first client, so this is called when there is one.
+void StopS3AtExit() {
+  static std::once_flag once;
+  std::call_once(once, [] { std::atexit([] { (void)arrow::fs::EnsureS3Finalized(); }); });
 }
 
 class RetryStrategy : public arrow::fs::S3RetryStrategy {
@@ -125,6 +130,7 @@ Result<std::shared_ptr<S3Connection>> Connect(const S3Options& asked) {
   s3.retry_strategy = std::make_shared<RetryStrategy>(options.tries);
   s3.tls_ca_file_path = Environment("AWS_CA_BUNDLE");
   auto made = arrow::fs::S3FileSystem::Make(s3);
+  StopS3AtExit();
   if (!made.ok()) return std::unexpected(ArrowError(made.status(), "set up the S3 client"));
   connection->arrow = *std::move(made);
   connection->objects = std::make_unique<S3Objects>(
