@@ -387,8 +387,6 @@ Result<std::shared_ptr<Catalog>> OpenSqliteCatalog(const std::string& warehouse,
                                                    SqliteCatalogOptions options) {
   K2_ASSIGN(const std::string folder, LocalPath(warehouse));
   K2_ASSIGN(std::string location, LocationOfPath(folder));
-  if (!options.tables.empty()) location = options.tables;
-  while (location.ends_with('/')) location.pop_back();
   auto catalog =
       std::make_shared<SqliteCatalog>(std::move(location), folder + "/catalog.db", std::move(io), std::move(options));
   K2_TRY(catalog->Open());

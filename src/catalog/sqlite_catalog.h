@@ -22,7 +22,6 @@ enum class SwapFault {
 
 struct SqliteCatalogOptions {
   std::string catalog_name = "iceberg";
-  std::string tables;  // where new tables lie, unless they say so themselves: s3://bucket/folder; empty: the warehouse
   int busy_timeout_ms = 10'000;     // how long a call waits for other processes
   std::function<int64_t()> now_ms;  // wall clock; empty: the machine's
   // For tests. Steps of Create and Commit: "metadata-written", "before-swap", "after-swap".
