@@ -23,6 +23,7 @@ class Expiry {
     for (const Snapshot& snapshot : before_.snapshots) {
       if (IsExpired(snapshot.snapshot_id)) K2_TRY(Expire(snapshot));
     }
+    K2_TRY(AddLetGo());
     K2_TRY(DropLiveCandidates());
     for (auto& [path, owner] : candidates_) files_.data_files.push_back(path);
     return std::move(files_);
@@ -76,6 +77,8 @@ class Expiry {
     for (const Snapshot* snapshot : nearest) {
       K2_ASSIGN(const std::vector<ManifestFile> manifests, ReadManifests(store_, *snapshot));
       for (const ManifestFile& manifest : manifests) kept_manifests_.insert(manifest.manifest_path);
+      const Snapshot* parent = ParentOf(*snapshot);
+      if (parent != nullptr && IsExpired(parent->snapshot_id)) above_expired_.emplace_back(snapshot, manifests);
     }
     return {};
   }
@@ -91,6 +94,18 @@ class Expiry {
       // What it deleted goes; so does what it had, if no remaining snapshot descends from it (it was rolled back).
       const bool deleted = manifest.added_snapshot_id == snapshot.snapshot_id && manifest.deleted_files_count != 0;
       if (deleted || (!remains && !kept)) K2_TRY(AddCandidates(snapshot.snapshot_id, manifest, !remains && !kept));
+    }
+    return {};
+  }
+
+  // What a remaining snapshot deleted was last named by its parent, which has gone now: it need not wait until the
+  // deleting snapshot goes too, which on a quiet table is never.
+  Status AddLetGo() {
+    for (const auto& [snapshot, manifests] : above_expired_) {
+      for (const ManifestFile& manifest : manifests) {
+        const bool deleted = manifest.added_snapshot_id == snapshot->snapshot_id && manifest.deleted_files_count != 0;
+        if (deleted) K2_TRY(AddCandidates(snapshot->snapshot_id, manifest, false));
+      }
     }
     return {};
   }
@@ -136,6 +151,7 @@ class Expiry {
   std::unordered_set<std::string> kept_lists_;
   std::unordered_set<std::string> kept_manifests_;
   std::unordered_set<std::string> seen_;
+  std::vector<std::pair<const Snapshot*, std::vector<ManifestFile>>> above_expired_;  // remaining, the parent is not
   std::map<std::string, int64_t> candidates_;  // data file, the expired snapshot that let it go
   ExpiredFiles files_;
 };

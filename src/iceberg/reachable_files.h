@@ -22,7 +22,7 @@ struct ExpiredFiles {
 // What the expired snapshots name and no remaining one does. `before` still holds them all; every snapshot of it that
 // is not in `expired` remains. Rests on a manifest being in consecutive snapshots only: once dropped it never comes
 // back. So it reads the lists of the expired snapshots, of their nearest remaining relatives (not of all that remain),
-// and the expired snapshots' own manifests that have deleted files.
+// and the manifests with deleted files that the expired snapshots, and those that stood directly on them, have written.
 Result<ExpiredFiles> FilesOnlyIn(ManifestStore& store, const TableMetadata& before,
                                  const std::vector<int64_t>& expired);
 

@@ -47,11 +47,11 @@ Result<DroppedUnread> Parse(const std::string& text) {
 }  // namespace
 
 void DroppedUnread::Add(const SourceKey& key, const OffsetGap& gap) {
-  const auto [at, fresh] = gaps.try_emplace(key, gap);
+  const auto [entry, fresh] = gaps.try_emplace(key, gap);
   if (fresh) return;
-  at->second.first = std::min(at->second.first, gap.first);
-  at->second.last = std::max(at->second.last, gap.last);
-  at->second.rows += gap.rows;
+  entry->second.first = std::min(entry->second.first, gap.first);
+  entry->second.last = std::max(entry->second.last, gap.last);
+  entry->second.rows += gap.rows;
 }
 
 void DroppedUnread::Add(const DroppedUnread& other) {

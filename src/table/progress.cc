@@ -71,6 +71,11 @@ Result<FoundProgress> FindProgress(const TableMetadata& metadata) {
   return FoundProgress{};
 }
 
+int64_t SequenceOf(const TableMetadata& metadata, int64_t snapshot_id) {
+  const Snapshot* snapshot = metadata.FindSnapshot(snapshot_id);
+  return snapshot == nullptr ? 0 : snapshot->sequence_number;
+}
+
 Result<LayerProgress> ReadProgressOfMain(const TableMetadata& metadata) {
   K2_ASSIGN(Walk walk, WalkMain(metadata));
   return walk.progress ? std::move(*walk.progress) : LayerProgress{};

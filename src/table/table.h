@@ -27,6 +27,9 @@ struct UpstreamHint {
   bool operator==(const UpstreamHint&) const = default;
 };
 
+// 0 where the metadata does not hold the snapshot.
+int64_t SequenceOf(const iceberg::TableMetadata& metadata, int64_t snapshot_id);
+
 struct LayerProgress {
   SourcePositions positions;
   std::map<std::string, UpstreamHint> upstream;  // by upstream table name

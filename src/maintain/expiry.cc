@@ -1,0 +1,102 @@
+#include "maintain/expiry.h"
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+#include "base/failpoint.h"
+#include "base/log.h"
+#include "iceberg/reachable_files.h"
+#include "table/metadata_store.h"
+
+namespace k2 {
+namespace {
+
+std::vector<int64_t> ToExpire(const iceberg::TableMetadata& metadata, int64_t now_us, const ExpiryOptions& options) {
+  iceberg::HistoryPolicy policy = HistoryPolicyOf(metadata);
+  if (options.older_than_us) policy = {.max_age_ms = *options.older_than_us / 1000, .min_to_keep = 1};
+  if (options.older_than_us) policy.max_to_keep = INT32_MAX;
+  return iceberg::SnapshotsToExpire(metadata, policy, now_us / 1000);
+}
+
+// `after`: the metadata that the catalog holds now. Snapshots and refs that others have added meanwhile count.
+Result<iceberg::ExpiredFiles> FilesOf(Table& table, const iceberg::TableMetadata& before,
+                                      const iceberg::TableMetadata& after, std::vector<int64_t> expired) {
+  std::erase_if(expired, [&](int64_t id) { return after.FindSnapshot(id) != nullptr; });
+  iceberg::TableMetadata all = before;
+  for (const iceberg::Snapshot& snapshot : after.snapshots) {
+    if (before.FindSnapshot(snapshot.snapshot_id) == nullptr) all.snapshots.push_back(snapshot);
+  }
+  MetadataStore store(table.io(), before.location);
+  return iceberg::FilesOnlyIn(store, all, expired);
+}
+
+void Count(const iceberg::ExpiredFiles& files, ExpiryReport& report) {
+  report.data_files = static_cast<int64_t>(files.data_files.size());
+  report.metadata_files = static_cast<int64_t>(files.manifests.size() + files.manifest_lists.size());
+}
+
+void Delete(Table& table, const iceberg::ExpiredFiles& files, const ExpiryOptions& options, ExpiryReport& report) {
+  for (const auto* list : {&files.data_files, &files.manifests, &files.manifest_lists}) {
+    for (const std::string& path : *list) {
+      if (!table.io().Delete(path)) ++report.not_deleted;
+      Failpoint("expire.deleted");
+      if (options.on_step) options.on_step("deleted");
+    }
+  }
+}
+
+}  // namespace
+
+Result<ExpiryReport> ExpireSnapshots(Table& table, int64_t now_us, const ExpiryOptions& options) {
+  constexpr int kTries = 10;
+  std::optional<Error> last;
+  for (int attempt = 0; attempt < kTries; ++attempt) {
+    if (attempt > 0) std::this_thread::sleep_for(std::chrono::milliseconds(5 << attempt));
+    K2_TRY(table.Refresh());
+    const TableState before = table.state();
+    ExpiryReport report{.table = table.name().name, .snapshots = ToExpire(*before.metadata, now_us, options)};
+    if (report.snapshots.empty()) return report;
+    if (options.dry_run) {
+      iceberg::TableMetadata after = *before.metadata;
+      std::erase_if(after.snapshots, [&](const iceberg::Snapshot& snapshot) {
+        return std::ranges::find(report.snapshots, snapshot.snapshot_id) != report.snapshots.end();
+      });
+      K2_ASSIGN(const auto files, FilesOf(table, *before.metadata, after, report.snapshots));
+      Count(files, report);
+      return report;
+    }
+    // Every ref must stand where it was looked at: one that was set on an old snapshot since keeps it.
+    std::vector<iceberg::TableRequirement> requirements = {iceberg::AssertTableUuid{before.metadata->table_uuid}};
+    for (const auto& [name, ref] : before.metadata->refs) {
+      requirements.emplace_back(iceberg::AssertRefSnapshotId{name, ref.snapshot_id});
+    }
+    const CommitOutcome outcome =
+        table.catalog().Commit(table.name(), before, requirements, {iceberg::RemoveSnapshots{report.snapshots}});
+    if (const auto* committed = std::get_if<Committed>(&outcome)) {
+      Failpoint("expire.committed");
+      if (options.on_step) options.on_step("committed");
+      const auto files = FilesOf(table, *before.metadata, *committed->state.metadata, report.snapshots);
+      K2_TRY(table.Refresh());
+      if (!files) {
+        log::Warn("files of expired snapshots stay behind",
+                  {{"table", table.name().ToString()}, {"error", files.error().message}});
+        return report;
+      }
+      Count(*files, report);
+      Delete(table, *files, options, report);
+      return report;
+    }
+    if (const auto* rejected = std::get_if<Rejected>(&outcome)) return std::unexpected(rejected->error);
+    if (const auto* unknown = std::get_if<Unknown>(&outcome)) {
+      return Fail(ErrorKind::kCommitUnknown,
+                  "{}: whether its snapshots were expired could not be learnt ({}); no file was deleted",
+                  table.name().ToString(), unknown->error.message);
+    }
+    if (const auto* not_sent = std::get_if<NotSent>(&outcome)) last = not_sent->error;
+    if (const auto* conflict = std::get_if<Conflict>(&outcome)) last = Error{ErrorKind::kConflict, conflict->reason};
+  }
+  return Fail(last->kind, "{}: expiry gave up after {} tries: {}", table.name().ToString(), kTries, last->message);
+}
+
+}  // namespace k2

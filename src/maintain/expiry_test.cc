@@ -1,0 +1,190 @@
+// Expiry deletes what only expired snapshots named, when the catalog has certainly taken it, and nothing else.
+#include "maintain/expiry.h"
+
+#include "maintain/maintain_fixture.h"
+#include "maintain/schedule.h"
+
+namespace k2 {
+namespace {
+
+class Expiry : public MaintainTest {
+ protected:
+  void SetUp() override {
+    MaintainTest::SetUp();
+    Bronze(0, 9, now_us_ - 20 * kDay);
+    Bronze(10, 19, now_us_);
+    ReadByAll();
+    files_ = LiveFiles(*lakehouse_, kBronzeTable);
+    ASSERT_EQ(files_.size(), 2U);
+    std::ranges::sort(files_, {}, [](const iceberg::DataFile& file) { return std::get<int32_t>(file.partition[0]); });
+    later_us_ = NowMicros() + 7 * kDay + kHour;
+  }
+  void DropTheOldPartition() {
+    RetentionPolicy policy = policy_;
+    const auto done = ApplyRetention(*lakehouse_, kBronzeTable, policy, later_us_);
+    ASSERT_TRUE(done) << done.error().message;
+    ASSERT_EQ(done->FilesOf(PartitionFate::kDropped), 1);
+  }
+  bool There(const iceberg::DataFile& file) { return OnDisk(kBronzeTable).contains(file.file_path); }
+
+  std::vector<iceberg::DataFile> files_;  // the old partition's, the young one's
+  int64_t later_us_ = 0;
+};
+
+// A table without traffic: the deleting snapshot is the head and stays, and the files go all the same.
+TEST_F(Expiry, DroppedFilesGoWithTheSnapshotsThatNamedThem) {
+  DropTheOldPartition();
+  EXPECT_TRUE(There(files_[0])) << "older snapshots name it yet";
+  const auto by_policy = [&] {
+    Table table = Open(kBronzeTable);
+    return ExpireSnapshots(table, later_us_);
+  }();
+  ASSERT_TRUE(by_policy);
+  EXPECT_TRUE(by_policy->snapshots.empty()) << "the policy keeps the newest ten";
+  EXPECT_TRUE(There(files_[0]));
+  Table table = Open(kBronzeTable);
+  const auto before = OnDisk(kBronzeTable);
+  const auto dry = ExpireSnapshots(table, later_us_, {.older_than_us = kHour, .dry_run = true});
+  ASSERT_TRUE(dry) << dry.error().message;
+  EXPECT_EQ(dry->snapshots.size(), 3U);
+  EXPECT_EQ(dry->data_files, 1);
+  EXPECT_EQ(OnDisk(kBronzeTable), before);
+  EXPECT_EQ(Open(kBronzeTable).metadata().snapshots.size(), 4U);
+
+  const ExpiryReport done = Expire(kBronzeTable, kHour, later_us_);
+  EXPECT_EQ(done.snapshots, dry->snapshots);
+  EXPECT_EQ(done.data_files, 1);
+  EXPECT_EQ(done.metadata_files, dry->metadata_files);
+  EXPECT_FALSE(There(files_[0]));
+  EXPECT_TRUE(There(files_[1]));
+  ExpectNothingLiveMissing();
+  EXPECT_TRUE(Open(kBronzeTable).metadata().FindRef("k2-offsets") != nullptr);
+  EXPECT_EQ(ReadProgress(Open(kBronzeTable).metadata())->positions.at(KafkaKey(kTopic)).next_offset, 20);
+  Bronze(20, 29, now_us_);
+  ReadByAll();
+  EXPECT_EQ(LiveRows(*lakehouse_, kGoldTable), 30);
+  ExpectNothingLiveMissing();
+}
+
+TEST_F(Expiry, AgeByTheTablesOwnPolicyOnATableWithFewCommits) {
+  Table table = Open(kBronzeTable);
+  ASSERT_TRUE(table.Update([](const auto&) -> Result<std::vector<iceberg::TableUpdate>> {
+    return std::vector<iceberg::TableUpdate>{iceberg::SetProperties{{{"history.expire.min-snapshots-to-keep", "1"}}}};
+  }));
+  DropTheOldPartition();
+  ASSERT_TRUE(table.Refresh());
+  const auto early = ExpireSnapshots(table, NowMicros() + kHour / 2);
+  ASSERT_TRUE(early);
+  EXPECT_TRUE(early->snapshots.empty());
+  EXPECT_TRUE(There(files_[0]));
+  const auto done = ExpireSnapshots(table, NowMicros() + 2 * kHour);
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_EQ(done->snapshots.size(), 3U);
+  EXPECT_FALSE(There(files_[0]));
+  EXPECT_TRUE(There(files_[1]));
+  ExpectNothingLiveMissing();
+  const auto disk = OnDisk(kBronzeTable);
+  const auto named = Named(kBronzeTable);
+  for (const std::string& file : disk) EXPECT_TRUE(named.contains(file)) << file << " was left behind";
+}
+
+TEST_F(Expiry, WhatATagNamesStays) {
+  Table table = Open(kBronzeTable);
+  const int64_t tagged = *table.metadata().current_snapshot_id;
+  ASSERT_TRUE(table.Update([&](const auto&) -> Result<std::vector<iceberg::TableUpdate>> {
+    return std::vector<iceberg::TableUpdate>{iceberg::SetSnapshotRef{"audit", {.snapshot_id = tagged}}};
+  }));
+  DropTheOldPartition();
+  Expire(kBronzeTable, 0, later_us_);
+  EXPECT_TRUE(There(files_[0]));
+  EXPECT_TRUE(Open(kBronzeTable).metadata().FindSnapshot(tagged) != nullptr);
+  ExpectNothingLiveMissing();
+  ASSERT_TRUE(table.Update([&](const auto&) -> Result<std::vector<iceberg::TableUpdate>> {
+    return std::vector<iceberg::TableUpdate>{iceberg::RemoveSnapshotRef{"audit"}};
+  }));
+  Bronze(20, 29, now_us_);
+  Expire(kBronzeTable, 0, later_us_);
+  EXPECT_FALSE(There(files_[0]));
+  ExpectNothingLiveMissing();
+}
+
+TEST_F(Expiry, TheTagOfTheOffsetsStaysWhereOthersHaveCommittedSince) {
+  ForeignSnapshot(*lakehouse_, kBronzeTable, "append", {}, {});
+  Expire(kBronzeTable, 0, later_us_);
+  const Table table = Open(kBronzeTable);
+  EXPECT_EQ(table.metadata().snapshots.size(), 2U);
+  EXPECT_EQ(ReadProgress(table.metadata())->positions.at(KafkaKey(kTopic)).next_offset, 20);
+  ExpectNothingLiveMissing();
+}
+
+TEST_F(Expiry, DeletesNothingWhenTheOutcomeIsUnknown) {
+  DropTheOldPartition();
+  for (const SwapFault fault : {SwapFault::kRequestLost, SwapFault::kReplyLost}) {
+    const auto before = OnDisk(kBronzeTable);
+    auto lossy = OpenLakehouse(MakeFileIo(), {.swap_fault = [fault] { return fault; }});
+    Table table = *lossy.Open(kBronzeTable);
+    const auto done = ExpireSnapshots(table, later_us_, {.older_than_us = 0});
+    ASSERT_FALSE(done);
+    EXPECT_EQ(done.error().kind, ErrorKind::kCommitUnknown);
+    const auto after = OnDisk(kBronzeTable);
+    for (const std::string& file : before) {
+      EXPECT_TRUE(after.contains(file) || file.ends_with(".metadata.json")) << file;
+    }
+    ExpectNothingLiveMissing();
+  }
+}
+
+TEST_F(Expiry, TwoAtOnceAndACommitBetween) {
+  DropTheOldPartition();
+  Table mine = Open(kBronzeTable);
+  int acted = 0;
+  auto catalog_hook = [&](std::string_view) {
+    if (++acted != 1) return;
+    Expire(kBronzeTable, 0, later_us_);
+    Bronze(20, 29, now_us_);
+  };
+  auto slow = OpenLakehouse(MakeFileIo(), {.on_step = catalog_hook});
+  Table table = *slow.Open(kBronzeTable);
+  const auto done = ExpireSnapshots(table, later_us_, {.older_than_us = 0});
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_GE(acted, 1);
+  EXPECT_FALSE(There(files_[0]));
+  EXPECT_EQ(LiveRows(*lakehouse_, kBronzeTable), 20);
+  ExpectNothingLiveMissing();
+}
+
+TEST_F(Expiry, MaintenanceDoesBothWhenTheyAreDue) {
+  Maintenance maintenance(*lakehouse_, {.retention = policy_, .interval_us = kHour});
+  maintenance.RunDue(later_us_);
+  EXPECT_EQ(maintenance.status().rounds, 0) << "a minute after the start";
+  maintenance.RunDue(later_us_ + 61 * kMicrosPerSecond);
+  MaintenanceStatus status = maintenance.status();
+  EXPECT_EQ(status.rounds, 1);
+  EXPECT_EQ(status.failures, 0) << status.last_error;
+  EXPECT_EQ(status.tables[std::string(kBronzeTable)].rows_dropped, 10);
+  maintenance.RunDue(later_us_ + kHour);
+  EXPECT_EQ(maintenance.status().rounds, 1);
+  maintenance.RunDue(later_us_ + kHour + 61 * kMicrosPerSecond);
+  EXPECT_EQ(maintenance.status().rounds, 2);
+  ASSERT_TRUE(lakehouse_->catalog()->Drop({std::string(kNamespace), std::string(kRejectedTable)}));
+  maintenance.RunDue(later_us_ + 3 * kHour);
+  status = maintenance.status();
+  EXPECT_EQ(status.rounds, 3);
+  EXPECT_EQ(status.failures, 2) << "of one table, and the others are looked after";
+}
+
+TEST_F(Expiry, MaintenanceShowsWhatItHolds) {
+  Bronze(20, 29, now_us_ - 20 * kDay);
+  Maintenance maintenance(*lakehouse_, {.retention = policy_, .interval_us = kMicrosPerSecond});
+  maintenance.RunDue(later_us_);
+  maintenance.RunDue(later_us_ + 2 * kMicrosPerSecond);
+  const MaintenanceStatus::OfTable table = maintenance.status().tables[std::string(kBronzeTable)];
+  EXPECT_EQ(table.rows_dropped, 0);
+  EXPECT_EQ(table.rows_held, 20);
+  EXPECT_GT(table.held_us, kHour / 2);
+  const MaintenanceStatus before = maintenance.status();
+  maintenance.Start();  // runs, and ends when it is destroyed
+}
+
+}  // namespace
+}  // namespace k2

@@ -1,0 +1,301 @@
+#include "maintain/retention.h"
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <optional>
+
+#include "base/failpoint.h"
+#include "base/log.h"
+#include "iceberg/literal.h"
+#include "maintain/commit_times.h"
+#include "maintain/unread.h"
+#include "task/market_tables.h"
+
+namespace k2 {
+namespace {
+
+constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
+
+// Sums of times that stay below the end of time.
+int64_t Later(int64_t at_us, int64_t by_us) { return at_us > kNever - by_us ? kNever : at_us + by_us; }
+
+// The end of the time that a file's partition stands for; nullopt where its spec has no day.
+std::optional<int64_t> PartitionEnd(const iceberg::TableMetadata& metadata, const iceberg::DataFile& file) {
+  const iceberg::PartitionSpec* spec = metadata.FindSpec(file.spec_id);
+  if (spec == nullptr || spec->fields.size() != file.partition.size()) return std::nullopt;
+  std::optional<int64_t> day;
+  std::optional<int64_t> hour;
+  for (size_t i = 0; i < spec->fields.size(); ++i) {
+    const int32_t* value = std::get_if<int32_t>(&file.partition[i]);
+    const iceberg::NestedField* source = metadata.CurrentSchema().FindById(spec->fields[i].source_id);
+    if (value == nullptr || source == nullptr) continue;
+    const std::string& transform = spec->fields[i].transform;
+    const bool date = source->type.id == iceberg::TypeId::kDate;
+    if (transform == "day" || (date && transform == "identity")) day = *value;
+    if (source->name == "exchange_hour" && transform == "identity" && *value >= 0 && *value < 24) hour = *value;
+  }
+  if (!day) return std::nullopt;
+  return hour ? (*day * 24 + *hour + 1) * kMicrosPerHour : (*day + 1) * kMicrosPerDay;
+}
+
+std::string NameOf(const iceberg::TableMetadata& metadata, const iceberg::DataFile& file) {
+  const iceberg::PartitionSpec* spec = metadata.FindSpec(file.spec_id);
+  std::string name;
+  for (size_t i = 0; spec != nullptr && i < spec->fields.size() && i < file.partition.size(); ++i) {
+    const iceberg::PartitionField& field = spec->fields[i];
+    const iceberg::NestedField* source = metadata.CurrentSchema().FindById(field.source_id);
+    if (source == nullptr) continue;
+    const auto type = iceberg::TransformResultType(field.transform, source->type);
+    if (!type) continue;
+    name += fmt::format("{}{}={}", name.empty() ? "" : "/", field.name, iceberg::ToHumanText(file.partition[i], *type));
+  }
+  return name.empty() ? "(all)" : name;
+}
+
+std::string Span(int64_t us) {
+  if (us >= 2 * kMicrosPerDay) return fmt::format("{} days", us / kMicrosPerDay);
+  if (us >= 2 * kMicrosPerHour) return fmt::format("{} hours", us / kMicrosPerHour);
+  return fmt::format("{} s", us / kMicrosPerSecond);
+}
+
+class Planner {
+ public:
+  Planner(const Table& table, const Lakehouse& lakehouse, const RetentionPolicy& policy, int64_t now_us)
+      : table_(table),
+        metadata_(table.metadata()),
+        lakehouse_(lakehouse),
+        hold_us_(policy.hold_us),
+        now_us_(now_us),
+        times_(metadata_) {
+    result_.table = table.name().name;
+    result_.limit_us = policy.LimitOf(result_.table);
+  }
+
+  Result<TableRetention> Run(const RetentionScope& scope) {
+    const bool for_ever = result_.limit_us == 0;
+    if (!metadata_.current_snapshot_id || (for_ever && !scope.with_young)) return std::move(result_);
+    std::vector<iceberg::ColumnPredicate> old_enough;
+    if (!scope.with_young) {
+      const bool of_trades = IsSilver(result_.table) || result_.table == kGoldTable;
+      const iceberg::NestedField* date = metadata_.CurrentSchema().Find(of_trades ? "exchange_date" : "ingestion_date");
+      if (date != nullptr) {
+        old_enough.push_back(
+            {.field_id = date->id, .op = iceberg::CompareOp::kLe, .values = {DayOfMicros(now_us_ - result_.limit_us)}});
+      }
+    }
+    K2_ASSIGN(std::vector<ScanFile> files,
+              PlanScan(table_.io(), metadata_, *metadata_.current_snapshot_id, old_enough));
+    std::map<std::pair<int32_t, std::vector<iceberg::Literal>>, PartitionRetention> partitions;
+    for (ScanFile& file : files) {
+      partitions[{file.file.spec_id, file.file.partition}].files.push_back(std::move(file));
+    }
+    for (auto& [key, partition] : partitions) {
+      K2_TRY(Judge(partition));
+      result_.partitions.push_back(std::move(partition));
+    }
+    return std::move(result_);
+  }
+
+ private:
+  Status Judge(PartitionRetention& partition) {
+    partition.partition = NameOf(metadata_, partition.files.front().file);
+    partition.oldest_commit_us = kNever;
+    bool exact = true;
+    for (const ScanFile& file : partition.files) {
+      partition.rows += file.file.record_count;
+      partition.bytes += file.file.file_size_in_bytes;
+      const CommitTimes::Time time = times_.Of(file);
+      partition.oldest_commit_us = std::min(partition.oldest_commit_us, time.us);
+      if (time.us > partition.newest_commit_us) exact = time.exact;
+      partition.newest_commit_us = std::max(partition.newest_commit_us, time.us);
+    }
+    partition.due_us = kNever;
+    if (result_.limit_us == 0) {
+      partition.reason = "kept for ever";
+      return {};
+    }
+    const std::optional<int64_t> end_us = PartitionEnd(metadata_, partition.files.front().file);
+    if (!end_us) {
+      partition.reason = "its partition names no day";
+      return {};
+    }
+    partition.due_us = Later(std::max(*end_us, partition.newest_commit_us), result_.limit_us);
+    if (now_us_ < Later(*end_us, result_.limit_us)) {
+      partition.reason = fmt::format("its date is not {} past", Span(result_.limit_us));
+      return {};
+    }
+    if (now_us_ < partition.due_us) {
+      partition.reason = fmt::format("committed {} {}, not {} ago", exact ? "on" : "by",
+                                     FormatTimestamp(partition.newest_commit_us), Span(result_.limit_us));
+      return {};
+    }
+    return JudgeDue(partition);
+  }
+
+  Status JudgeDue(PartitionRetention& partition) {
+    if (!readers_) {
+      K2_ASSIGN(readers_, Readers::Of(lakehouse_, table_));
+    }
+    bool vital = false;
+    for (const ScanFile& file : partition.files) {
+      K2_ASSIGN(const Readers::Unread unread, readers_->Of(file));
+      partition.unread.Add(unread.rows);
+      vital |= unread.vital;
+    }
+    partition.fate = PartitionFate::kDropped;
+    partition.reason = fmt::format("past {} since {}", Span(result_.limit_us), FormatTimestamp(partition.due_us));
+    if (partition.unread.rows == 0) return {};
+    const int64_t over_us = now_us_ - partition.due_us;
+    if (vital) {
+      partition.fate = PartitionFate::kHeld;
+      partition.reason = "Silver stands behind rejected_trades and needs these rows to catch up";
+    } else if (over_us < hold_us_) {
+      partition.fate = PartitionFate::kHeld;
+      partition.reason = fmt::format("the layer below has yet to read {} rows; dropped in {}", partition.unread.rows,
+                                     Span(hold_us_ - over_us));
+    } else {
+      partition.reason +=
+          fmt::format("; {} rows were not read by the layer below, which will stop", partition.unread.rows);
+    }
+    return {};
+  }
+
+  const Table& table_;
+  const iceberg::TableMetadata& metadata_;
+  const Lakehouse& lakehouse_;
+  int64_t hold_us_;
+  int64_t now_us_;
+  CommitTimes times_;
+  std::optional<Readers> readers_;
+  TableRetention result_;
+};
+
+void LogHeld(const TableRetention& retention, int64_t now_us) {
+  for (const PartitionRetention& partition : retention.partitions) {
+    const bool lost = partition.fate == PartitionFate::kDropped && partition.unread.rows > 0;
+    if (partition.fate != PartitionFate::kHeld && !lost) continue;
+    log::Warn(lost ? "retention drops rows that the layer below has not read"
+                   : "retention holds rows back that the layer below has not read",
+              {{"table", retention.table},
+               {"partition", partition.partition},
+               {"rows", partition.unread.rows},
+               {"seconds", (now_us - partition.due_us) / kMicrosPerSecond}});
+  }
+}
+
+// Notes when the table's sequence numbers were reached, for the time when its snapshots are expired.
+Status NoteCommitTimes(Table& table, int64_t now_us) {
+  return table.Update([&](const iceberg::TableMetadata& metadata) -> Result<std::vector<iceberg::TableUpdate>> {
+    std::optional<std::string> times = CommitTimes(metadata).Renewed(now_us / 1000);
+    if (!times) return std::vector<iceberg::TableUpdate>{};
+    return std::vector<iceberg::TableUpdate>{iceberg::SetProperties{{{kCommitTimesKey, std::move(*times)}}}};
+  });
+}
+
+LayerCommit MakeCommit(const TableRetention& plan, const Readers& readers, int64_t now_us) {
+  LayerCommit commit;
+  commit.operation = "delete";
+  DroppedUnread unread;
+  for (const PartitionRetention& partition : plan.partitions) {
+    if (partition.fate != PartitionFate::kDropped) continue;
+    for (const ScanFile& file : partition.files) commit.removed.push_back(file.file);
+    unread.Add(partition.unread);
+  }
+  commit.summary["k2.retention"] = fmt::format("older than {} at {}", Span(plan.limit_us), FormatTimestamp(now_us));
+  if (unread.empty()) return commit;
+  unread.at = FormatTimestamp(now_us);
+  commit.summary[kDroppedUnreadKey] = std::to_string(unread.rows);
+  commit.make_properties = [unread,
+                            readers](const iceberg::TableMetadata& head) -> Result<std::map<std::string, std::string>> {
+    K2_ASSIGN(const std::optional<DroppedUnread> before, ReadDroppedUnread(head));
+    DroppedUnread all = unread;
+    if (before) all.Add(readers.StillMissing(*before));
+    return std::map<std::string, std::string>{{kDroppedUnreadKey, DroppedUnreadToJson(all)}};
+  };
+  return commit;
+}
+
+}  // namespace
+
+std::string_view ToString(PartitionFate fate) {
+  switch (fate) {
+    case PartitionFate::kKept: return "kept";
+    case PartitionFate::kHeld: return "held";
+    case PartitionFate::kDropped: break;
+  }
+  return "dropped";
+}
+
+int64_t RetentionPolicy::LimitOf(std::string_view table) const {
+  if (table == kBronzeTable) return bronze_us;
+  if (table == kRejectedTable) return rejected_us;
+  return IsSilver(table) ? silver_us : gold_us;
+}
+
+int64_t TableRetention::RowsOf(PartitionFate fate) const {
+  int64_t rows = 0;
+  for (const auto& partition : partitions) rows += partition.fate == fate ? partition.rows : 0;
+  return rows;
+}
+
+int64_t TableRetention::FilesOf(PartitionFate fate) const {
+  size_t files = 0;
+  for (const auto& partition : partitions) files += partition.fate == fate ? partition.files.size() : 0;
+  return static_cast<int64_t>(files);
+}
+
+int64_t TableRetention::BytesOf(PartitionFate fate) const {
+  int64_t bytes = 0;
+  for (const auto& partition : partitions) bytes += partition.fate == fate ? partition.bytes : 0;
+  return bytes;
+}
+
+int64_t TableRetention::UnreadDropped() const {
+  int64_t rows = 0;
+  for (const auto& partition : partitions) {
+    rows += partition.fate == PartitionFate::kDropped ? partition.unread.rows : 0;
+  }
+  return rows;
+}
+
+int64_t TableRetention::LongestHeldUs(int64_t now_us) const {
+  int64_t longest = 0;
+  for (const auto& partition : partitions) {
+    if (partition.fate == PartitionFate::kHeld) longest = std::max(longest, now_us - partition.due_us);
+  }
+  return longest;
+}
+
+Result<TableRetention> PlanRetention(const Table& table, const Lakehouse& lakehouse, const RetentionPolicy& policy,
+                                     int64_t now_us, const RetentionScope& scope) {
+  return Planner(table, lakehouse, policy, now_us).Run(scope);
+}
+
+Result<TableRetention> ApplyRetention(const Lakehouse& lakehouse, std::string_view name, const RetentionPolicy& policy,
+                                      int64_t now_us, const CommitPolicy& commit_policy, const RetentionScope& scope) {
+  constexpr int kAttempts = 5;
+  CommitPolicy hooked = commit_policy;
+  hooked.on_step = [&](std::string_view step) {
+    Failpoint(fmt::format("retention.{}", step));
+    if (commit_policy.on_step) commit_policy.on_step(step);
+  };
+  K2_ASSIGN(Table table, lakehouse.Open(name));
+  if (policy.LimitOf(name) > 0) K2_TRY(NoteCommitTimes(table, now_us));
+  std::optional<Error> error;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    if (attempt > 0) K2_TRY(table.Refresh());
+    K2_ASSIGN(TableRetention plan, PlanRetention(table, lakehouse, policy, now_us, scope));
+    LogHeld(plan, now_us);
+    if (plan.FilesOf(PartitionFate::kDropped) == 0) return plan;
+    K2_ASSIGN(const Readers readers, Readers::Of(lakehouse, table));
+    const LayerCommitOutcome outcome = table.Commit(MakeCommit(plan, readers, now_us), hooked);
+    if (std::holds_alternative<CommitDone>(outcome)) return plan;
+    if (const auto* unknown = std::get_if<OutcomeUnknown>(&outcome)) return std::unexpected(unknown->error);
+    error = std::get<NotCommitted>(outcome).error();
+    if (error->kind != ErrorKind::kConflict) break;
+  }
+  return std::unexpected(error->With("retention"));
+}
+
+}  // namespace k2

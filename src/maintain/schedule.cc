@@ -1,0 +1,90 @@
+#include "maintain/schedule.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <utility>
+
+#include "base/log.h"
+#include "maintain/expiry.h"
+#include "task/market_tables.h"
+
+namespace k2 {
+
+Maintenance::Maintenance(Lakehouse lakehouse, MaintenanceOptions options)
+    : lakehouse_(std::move(lakehouse)), options_(options) {}
+
+void Maintenance::RunDue(int64_t now_us) {
+  if (next_us_ == 0) next_us_ = now_us + std::min(options_.interval_us, 60 * kMicrosPerSecond);
+  // A clock that was set back must not put the next round off for longer than a round's distance.
+  next_us_ = std::min(next_us_, now_us + options_.interval_us);
+  if (now_us < next_us_) return;
+  Round(now_us);
+  next_us_ = now_us + options_.interval_us;
+}
+
+void Maintenance::Start() {
+  thread_ = std::jthread([this](const std::stop_token& ended) {
+    std::mutex mutex;
+    std::condition_variable_any wake;
+    std::unique_lock lock(mutex);
+    while (!ended.stop_requested()) {
+      RunDue(NowMicros());
+      wake.wait_for(lock, ended, std::chrono::seconds(1), [] { return false; });
+    }
+  });
+}
+
+MaintenanceStatus Maintenance::status() const {
+  const std::lock_guard lock(mutex_);
+  return status_;
+}
+
+void Maintenance::Round(int64_t now_us) {
+  for (const std::string& name : AllTables()) {
+    if (const Status done = Retain(name, now_us); !done) Failed("retention", name, done.error());
+    if (!options_.expire) continue;
+    if (const Status done = Expire(name, now_us); !done) Failed("expiry", name, done.error());
+  }
+  const std::lock_guard lock(mutex_);
+  ++status_.rounds;
+  status_.last_round_us = now_us;
+}
+
+Status Maintenance::Retain(const std::string& name, int64_t now_us) {
+  K2_ASSIGN(const TableRetention done, ApplyRetention(lakehouse_, name, options_.retention, now_us));
+  const int64_t files = done.FilesOf(PartitionFate::kDropped);
+  {
+    const std::lock_guard lock(mutex_);
+    MaintenanceStatus::OfTable& table = status_.tables[name];
+    table.rows_dropped += done.RowsOf(PartitionFate::kDropped);
+    table.files_dropped += files;
+    table.bytes_dropped += done.BytesOf(PartitionFate::kDropped);
+    table.unread_rows_dropped += done.UnreadDropped();
+    table.rows_held = done.RowsOf(PartitionFate::kHeld);
+    table.held_us = done.LongestHeldUs(now_us);
+  }
+  if (files > 0) {
+    log::Info("retention dropped partitions",
+              {{"table", name}, {"files", files}, {"rows", done.RowsOf(PartitionFate::kDropped)}});
+  }
+  return {};
+}
+
+Status Maintenance::Expire(const std::string& name, int64_t now_us) {
+  K2_ASSIGN(Table table, lakehouse_.Open(name));
+  K2_ASSIGN(const ExpiryReport done, ExpireSnapshots(table, now_us));
+  const std::lock_guard lock(mutex_);
+  status_.tables[name].snapshots_expired += static_cast<int64_t>(done.snapshots.size());
+  status_.tables[name].files_deleted += done.data_files + done.metadata_files - done.not_deleted;
+  return {};
+}
+
+void Maintenance::Failed(std::string_view what, const std::string& table, const Error& error) {
+  log::Warn("maintenance failed, the next round tries again",
+            {{"what", what}, {"table", table}, {"error", error.message}});
+  const std::lock_guard lock(mutex_);
+  ++status_.failures;
+  status_.last_error = fmt::format("{}: {}: {}", table, what, error.message);
+}
+
+}  // namespace k2

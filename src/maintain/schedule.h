@@ -1,0 +1,66 @@
+// Maintenance beside a running pipeline: retention and expiry, every so often.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "maintain/retention.h"
+#include "medallion/lakehouse.h"
+
+namespace k2 {
+
+struct MaintenanceOptions {
+  RetentionPolicy retention;
+  int64_t interval_us = kMicrosPerHour;  // between two rounds; the first one comes after a minute, or sooner if shorter
+  bool expire = true;
+};
+
+// For a metrics page. Sums since the start, unless said otherwise.
+struct MaintenanceStatus {
+  struct OfTable {
+    int64_t rows_dropped = 0;
+    int64_t files_dropped = 0;
+    int64_t bytes_dropped = 0;
+    int64_t unread_rows_dropped = 0;
+    int64_t rows_held = 0;  // now: past their time, kept because the layer below has not read them
+    int64_t held_us = 0;    // now: for how long they have been past it
+    int64_t snapshots_expired = 0;
+    int64_t files_deleted = 0;
+  };
+  std::map<std::string, OfTable> tables;
+  int64_t rounds = 0;
+  int64_t failures = 0;       // tables that a round could not look after
+  int64_t last_round_us = 0;  // wall clock; 0: none yet
+  std::string last_error;
+};
+
+// Never stops a pipeline: what fails is logged and tried again in the next round. Several processes may do it at once.
+class Maintenance {
+ public:
+  Maintenance(Lakehouse lakehouse, MaintenanceOptions options);
+
+  // Does a round if one is due. Times are of the wall clock.
+  void RunDue(int64_t now_us);
+  // Does so in a thread of its own until this object is gone, which waits for a round that is under way.
+  void Start();
+
+  [[nodiscard]] MaintenanceStatus status() const;  // from any thread
+
+ private:
+  void Round(int64_t now_us);
+  Status Retain(const std::string& name, int64_t now_us);
+  Status Expire(const std::string& name, int64_t now_us);
+  void Failed(std::string_view what, const std::string& table, const Error& error);
+
+  Lakehouse lakehouse_;
+  MaintenanceOptions options_;
+  int64_t next_us_ = 0;
+  mutable std::mutex mutex_;
+  MaintenanceStatus status_;
+  std::jthread thread_;  // last: it ends first
+};
+
+}  // namespace k2

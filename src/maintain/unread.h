@@ -1,0 +1,48 @@
+// What the layer below a table has yet to read of it, file by file.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "medallion/lakehouse.h"
+#include "table/dropped_unread.h"
+#include "table/scan.h"
+#include "task/bronze_parts.h"
+
+namespace k2 {
+
+class Readers {
+ public:
+  // Of one of K2's tables, as the layer below it stands now.
+  static Result<Readers> Of(const Lakehouse& lakehouse, const Table& table);
+
+  struct Unread {
+    DroppedUnread rows;  // what would be lost with the file
+    bool vital = false;  // no hold's end makes it droppable: without it the layer below would go wrong in silence
+  };
+  // Never too little. May read columns of a Bronze file that holds rows of several sources.
+  [[nodiscard]] Result<Unread> Of(const ScanFile& file) const;
+
+  // Is any of it still missing to the layer below? What a layer has passed, or has been told to pass, is not.
+  [[nodiscard]] DroppedUnread StillMissing(DroppedUnread dropped) const;
+
+ private:
+  explicit Readers(const Table& table) : table_(table) {}
+  Status LookAtSilver(const Lakehouse& lakehouse);
+  Status LookAtGold(const Lakehouse& lakehouse);
+  [[nodiscard]] int64_t ReadTo(const SourceKey& key) const;
+  [[nodiscard]] Result<Unread> OfBronze(const ScanFile& file) const;
+  [[nodiscard]] Unread OfRejected(const ScanFile& file) const;
+
+  enum class Below { kNobody, kSilver, kSilverCatchingUp, kGold };
+  Table table_;
+  Below below_ = Below::kNobody;
+  LayerProgress own_;
+  std::map<SourceKey, int64_t> read_to_;  // offsets below it are judged
+  int64_t read_sequence_ = 0;             // Gold has read all that came up to it
+};
+
+}  // namespace k2
