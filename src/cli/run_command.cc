@@ -47,15 +47,21 @@ Result<RunOptions> MakeOptions(const Settings& settings, const RunFlags& flags) 
       return Fail(ErrorKind::kInvalidArgument, "--layer {}: bronze, silver or gold", flags.layer);
     }
   }
+  std::vector<RecordingSpec> recordings;
   for (const std::string& text : flags.recordings) {
     K2_ASSIGN(RecordingSpec spec, ParseRecording(text));
-    options.recordings.push_back(std::move(spec));
+    // Asked before anything is made: a mistyped path must not leave an empty warehouse behind.
+    if (!std::filesystem::exists(spec.path)) {
+      return Fail(ErrorKind::kNotFound, "there is no recording {}", spec.path);
+    }
+    recordings.push_back(std::move(spec));
   }
-  if (options.bronze && options.recordings.empty()) {
+  options.sources = [recordings, follow = flags.follow] { return OpenRecordings(recordings, follow); };
+  if (options.bronze && recordings.empty()) {
     return Fail(ErrorKind::kInvalidArgument,
                 "nothing to read: give --recording EXCHANGE=FILE, or --layer silver or gold");
   }
-  if (!options.bronze && !options.recordings.empty()) {
+  if (!options.bronze && !recordings.empty()) {
     return Fail(ErrorKind::kInvalidArgument, "--layer {} reads the table above it, not a recording", flags.layer);
   }
   options.endless = flags.follow;
@@ -188,12 +194,6 @@ Result<int> RunPipeline(const Settings& settings, const RunFlags& flags) {
   const std::string& output = settings.Text("output");
   if (output != "table" && output != "json") {
     return Fail(ErrorKind::kInvalidArgument, "--output {}: a run reports as table or json", output);
-  }
-  for (const RecordingSpec& recording : options.recordings) {
-    // Asked before anything is made: a mistyped path must not leave an empty warehouse behind.
-    if (!std::filesystem::exists(recording.path)) {
-      return Fail(ErrorKind::kNotFound, "there is no recording {}", recording.path);
-    }
   }
   StopOnSignal signals;
   K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouse(settings, options.bronze || options.endless));

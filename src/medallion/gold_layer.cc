@@ -79,6 +79,18 @@ Status GoldLayer::Plan() {
   return {};
 }
 
+Status GoldLayer::CheckNothingLost(const Upstream& upstream) {
+  const iceberg::TableMetadata& metadata = upstream.table.metadata();
+  K2_ASSIGN(const std::optional<DroppedUnread> dropped, ReadDroppedUnread(metadata));
+  if (!dropped) return {};
+  const bool known = upstream.committed && upstream.committed->table_uuid == metadata.table_uuid;
+  if (known && upstream.committed->sequence_number >= dropped->sequence_number) return {};
+  return Fail(ErrorKind::kOffsetMismatch,
+              "the retention of {} has dropped {} rows that Gold had not read, last on {}. To go on without them: `k2 "
+              "offsets set --table {} --accept-loss`",
+              upstream.table.name().ToString(), dropped->rows, dropped->at, kGoldTable);
+}
+
 Status GoldLayer::PlanUpstream(Upstream& upstream) {
   if (!upstream.pending.empty()) return {};
   K2_TRY(upstream.table.Refresh());
@@ -96,7 +108,8 @@ Status GoldLayer::PlanUpstream(Upstream& upstream) {
     upstream.in_order = increment.complete;
     if (!increment.complete) {
       // Silver's history no longer reaches back to where Gold stands: read the whole snapshot, deduplication drops
-      // what Gold has.
+      // what Gold has. What retention dropped unread is in neither.
+      K2_TRY(CheckNothingLost(upstream));
       K2_ASSIGN(increment.files, PlanScan(upstream.table.io(), metadata, current, {}));
     }
     upstream.pending.assign(increment.files.begin(), increment.files.end());
@@ -189,6 +202,7 @@ Result<std::vector<GoldFile>> GoldLayer::ExistingFiles(const FilesByUpstream& in
 Result<int64_t> GoldLayer::Step() {
   const int64_t started_us = MonotonicMicros();
   K2_TRY(Plan());
+  K2_TRY(TellLag());
   std::vector<std::optional<int64_t>> read_to(upstreams_.size());
   const FilesByUpstream taken = TakeFiles(read_to);
   if (std::ranges::all_of(taken, &std::vector<ScanFile>::empty)) {
@@ -216,7 +230,7 @@ Result<int64_t> GoldLayer::Step() {
   if (!results) {
     status = std::unexpected(results.error());
   } else {
-    status = Commit(read_to, *results);
+    status = Commit(read_to, *results, TimesOfInputs(taken));
   }
   if (!status) {
     // What the index took in is not in Gold, and the files taken are still to be read.
@@ -224,13 +238,17 @@ Result<int64_t> GoldLayer::Step() {
     return std::unexpected(status.error());
   }
   for (const TaskResult& result : *results) AddResult(result, stats_);
-  ++stats_.steps;
-  stats_.step_us.push_back(MonotonicMicros() - started_us);
+  AddStep(started_us, stats_);
+  GaugeOf("k2_dedup_memory_bytes", "Memory of the trades that Gold holds to find duplicates.")
+      .Set(static_cast<double>(index_.bytes()));
   return std::max<int64_t>(results->front().rows_in, 1);
 }
 
 Status GoldLayer::Settle() {
-  return RetryRaces([&] { return TrySettle(); });
+  return RetryRaces([&] {
+    gold_known_ = false;
+    return TrySettle();
+  });
 }
 
 Status GoldLayer::TrySettle() {
@@ -249,14 +267,44 @@ Status GoldLayer::TrySettle() {
       behind |= found == progress_.progress.positions.end() || found->second != position;
     }
   }
-  return behind ? Commit(read_to, {}) : Status{};
+  return behind ? Commit(read_to, {}, std::nullopt) : Status{};
 }
 
-Status GoldLayer::Commit(const std::vector<std::optional<int64_t>>& read_to, const std::vector<TaskResult>& results) {
+// As Silver's snapshots that added the files tell; those that have expired tell nothing.
+std::optional<MessageTimes> GoldLayer::TimesOfInputs(const FilesByUpstream& inputs) const {
+  std::optional<MessageTimes> times;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    for (const ScanFile& file : inputs[i]) {
+      const iceberg::Snapshot* snapshot = upstreams_[i].table.metadata().FindSnapshot(file.snapshot_id);
+      if (snapshot != nullptr) times = Join(times, ReadTimes(snapshot->summary));
+    }
+  }
+  return times;
+}
+
+// Behind Silver, by the offsets both have committed. Gold commits no offsets alone: without rows to read it is level.
+Status GoldLayer::TellLag() const {
+  std::vector<PartitionLag> lags;
+  for (const Upstream& upstream : upstreams_) {
+    if (upstream.table.metadata().CurrentSnapshot() == nullptr) continue;
+    K2_ASSIGN(const LayerProgress silver, ReadProgress(upstream.table.metadata()));
+    for (const auto& [key, position] : silver.positions) {
+      const auto found = progress_.progress.positions.find(key);
+      const int64_t from = found == progress_.progress.positions.end() ? 0 : found->second.next_offset;
+      lags.push_back({.key = key, .messages = upstream.pending.empty() ? 0 : position.next_offset - from});
+    }
+  }
+  ReportLag("gold", lags);
+  return {};
+}
+
+Status GoldLayer::Commit(const std::vector<std::optional<int64_t>>& read_to, const std::vector<TaskResult>& results,
+                         const std::optional<MessageTimes>& times) {
   LayerCommit commit;
   commit.fence_upstream = true;
   commit.base_snapshot_id = progress_.snapshot_id;  // the rows were compared with Gold as it stood there
   commit.added = FilesFor(results, kGoldTable);
+  if (times) WriteTimes(*times, commit.summary);
   for (size_t i = 0; i < upstreams_.size(); ++i) {
     Upstream& upstream = upstreams_[i];
     const std::string name = upstream.table.name().ToString();
@@ -265,8 +313,10 @@ Status GoldLayer::Commit(const std::vector<std::optional<int64_t>>& read_to, con
       if (upstream.committed) commit.next.upstream[name] = *upstream.committed;
       continue;
     }
-    commit.next.upstream[name] = {
-        .table = name, .table_uuid = upstream.table.metadata().table_uuid, .snapshot_id = *read_to[i]};
+    commit.next.upstream[name] = {.table = name,
+                                  .table_uuid = upstream.table.metadata().table_uuid,
+                                  .snapshot_id = *read_to[i],
+                                  .sequence_number = SequenceOf(upstream.table.metadata(), *read_to[i])};
     if (upstream.pending.empty()) {
       // Gold has all that this Silver table has: it stands at the same offsets, which tells its lag.
       K2_ASSIGN(const LayerProgress silver, ReadProgress(upstream.table.metadata()));

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "medallion/layer.h"
+#include "medallion/layer_metrics.h"
+#include "table/dropped_unread.h"
 #include "table/scan.h"
 #include "task/gold_index.h"
 
@@ -50,12 +52,16 @@ class GoldLayer {
   Status TrySettle();
   Status Plan();
   Status PlanUpstream(Upstream& upstream);
+  static Status CheckNothingLost(const Upstream& upstream);
   using FilesByUpstream = std::vector<std::vector<ScanFile>>;
   FilesByUpstream TakeFiles(std::vector<std::optional<int64_t>>& read_to);
   Result<std::vector<GoldFile>> ExistingFiles(const FilesByUpstream& inputs);
   Status ListGoldFiles(int32_t first_day, int32_t last_day);
   [[nodiscard]] std::pair<int32_t, int32_t> HoursOf(const iceberg::DataFile& file, const iceberg::Schema& schema) const;
-  Status Commit(const std::vector<std::optional<int64_t>>& read_to, const std::vector<TaskResult>& results);
+  Status Commit(const std::vector<std::optional<int64_t>>& read_to, const std::vector<TaskResult>& results,
+                const std::optional<MessageTimes>& times);
+  [[nodiscard]] std::optional<MessageTimes> TimesOfInputs(const FilesByUpstream& inputs) const;
+  Status TellLag() const;
 
   Table gold_;
   std::vector<Upstream> upstreams_;

@@ -6,8 +6,25 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/time.h"
+#include "medallion/layer_metrics.h"
 
 namespace k2 {
+namespace {
+
+constexpr size_t kStepsRemembered = 1 << 16;
+
+// By the alternatives of Task.
+constexpr std::string_view kLayerOfTask[] = {"bronze", "silver", "gold"};
+static_assert(std::is_same_v<Task, std::variant<BronzeTask, SilverTask, GoldTask>>);
+
+Result<TaskResult> RunTimed(const Task& task, const TaskContext& context) {
+  const int64_t started_us = MonotonicMicros();
+  Result<TaskResult> result = RunTask(task, context);
+  MetricsOf(kLayerOfTask[task.index()]).task_duration.ObserveMicros(MonotonicMicros() - started_us);
+  return result;
+}
+
+}  // namespace
 
 void AddResult(const TaskResult& result, LayerStats& stats) {
   stats.rows_in += result.rows_in;
@@ -20,13 +37,34 @@ void AddResult(const TaskResult& result, LayerStats& stats) {
   stats.source.messages += result.counts.messages;
   stats.source.bytes += result.counts.bytes;
   for (const auto& [reason, count] : result.rejected) stats.rejected[reason] += count;
+  int64_t files = 0;
+  int64_t file_bytes = 0;
   for (const TableFiles& output : result.outputs) {
     stats.rows_by_table[output.table] += output.rows();
     for (const iceberg::DataFile& file : output.files) {
-      ++stats.files;
-      stats.file_bytes += file.file_size_in_bytes;
+      ++files;
+      file_bytes += file.file_size_in_bytes;
     }
   }
+  stats.files += files;
+  stats.file_bytes += file_bytes;
+  if (stats.layer.empty()) return;  // nothing was committed: no row
+  LayerMetrics& metrics = MetricsOf(stats.layer);
+  metrics.rows_in.Add(result.rows_in);
+  metrics.rows_out.Add(result.rows_out);
+  metrics.data_files.Add(files);
+  metrics.data_file_bytes.Add(file_bytes);
+  CountVerdicts(result);
+}
+
+void AddStep(int64_t started_us, LayerStats& stats) {
+  const int64_t step_us = MonotonicMicros() - started_us;
+  ++stats.steps;
+  if (stats.step_us.size() >= kStepsRemembered) {
+    stats.step_us.erase(stats.step_us.begin(), stats.step_us.begin() + kStepsRemembered / 2);
+  }
+  stats.step_us.push_back(step_us);
+  if (!stats.layer.empty()) MetricsOf(stats.layer).step_duration.ObserveMicros(step_us);
 }
 
 std::vector<Result<TaskResult>> RunEach(const std::vector<Task>& tasks, const std::vector<TaskContext>& contexts,
@@ -34,7 +72,7 @@ std::vector<Result<TaskResult>> RunEach(const std::vector<Task>& tasks, const st
   std::vector<Result<TaskResult>> results(tasks.size());
   std::atomic<size_t> next{0};
   const auto work = [&] {
-    for (size_t i = next++; i < tasks.size(); i = next++) results[i] = RunTask(tasks[i], contexts[i]);
+    for (size_t i = next++; i < tasks.size(); i = next++) results[i] = RunTimed(tasks[i], contexts[i]);
   };
   std::vector<std::jthread> others;
   const size_t count = std::min(tasks.size(), static_cast<size_t>(std::max(threads, 1)));
@@ -85,14 +123,25 @@ Status RetryRaces(const std::function<Status()>& attempt) {
 Status CommitStep(Table& table, LayerCommit commit, const CommitPolicy& policy, std::string_view layer,
                   LayerStats& stats) {
   const std::vector<iceberg::DataFile> files = commit.added;
+  if (stats.layer.empty()) stats.layer = layer == "rejected" ? "silver" : layer;
+  std::optional<MessageTimes> times = ReadTimes(commit.summary);
+  if (!times) {
+    for (const iceberg::DataFile& file : files) times = Join(times, TimesOf(file, table.metadata().CurrentSchema()));
+    if (times) WriteTimes(*times, commit.summary);
+  }
+  int64_t attempts = 0;
   CommitPolicy hooked = policy;
   hooked.on_step = [&](std::string_view step) {
+    if (step == "manifests") ++attempts;
     Failpoint(fmt::format("{}.{}", layer, step));
     if (policy.on_step) policy.on_step(step);
   };
   const int64_t started_us = MonotonicMicros();
   const LayerCommitOutcome outcome = table.Commit(std::move(commit), hooked);
-  stats.commit_us += MonotonicMicros() - started_us;
+  const int64_t duration_us = MonotonicMicros() - started_us;
+  stats.commit_us += duration_us;
+  MetricsOf(stats.layer).commit_attempts.Add(attempts);
+  CountCommit(stats.layer, table.name().name, outcome, duration_us, times);
   if (const auto* done = std::get_if<CommitDone>(&outcome)) {
     ++stats.commits;
     stats.commit_attempts += done->attempts;

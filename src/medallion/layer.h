@@ -21,10 +21,15 @@ struct LayerOptions {
   int64_t gold_index_bytes = 128LL << 20;
   std::string schema_folder;
   CommitPolicy commit;
+  // Source partitions that are this process's work, by topic and partition; without it all are. Bronze and Silver can
+  // be divided among processes so; Gold holds each trade once over all of them, and is one process's work.
+  std::function<bool(std::string_view topic, int32_t partition)> owns;
+  [[nodiscard]] bool Owns(std::string_view topic, int32_t partition) const { return !owns || owns(topic, partition); }
 };
 
 // What one step did, added up over a run.
 struct LayerStats {
+  std::string_view layer;  // bronze, silver or gold; known from the first commit on
   int64_t steps = 0;
   int64_t commits = 0;
   int64_t commit_attempts = 0;
@@ -39,11 +44,13 @@ struct LayerStats {
   int64_t run_us = 0;     // in tasks
   int64_t commit_us = 0;  // in commits
   std::map<std::string, int64_t> rows_by_table;
-  std::vector<int64_t> step_us;  // length of each step that moved rows
+  std::vector<int64_t> step_us;  // length of each step that moved rows; of a long run only the later ones
 };
 
-// Adds a task's result to the sums.
+// Adds the result of a task that was committed to the sums, and to the metrics.
 void AddResult(const TaskResult& result, LayerStats& stats);
+// The same of a step that moved rows and began at `started_us` (monotonic).
+void AddStep(int64_t started_us, LayerStats& stats);
 
 // Runs tasks at most `threads` at once; results in the order of the tasks.
 std::vector<Result<TaskResult>> RunEach(const std::vector<Task>& tasks, const std::vector<TaskContext>& contexts,
@@ -63,7 +70,8 @@ Result<std::string> HeadOf(Table& table);
 // Runs what plans and commits by itself again while another writer comes in between, a few times.
 Status RetryRaces(const std::function<Status()>& attempt);
 
-// Commits; on a certain failure deletes `commit`'s files. Adds to `stats`.
+// Commits; on a certain failure deletes `commit`'s files. Adds to `stats` and to the metrics, and writes the times of
+// the rows' messages into the snapshot's summary where they are known. `layer`: bronze, silver, rejected or gold.
 Status CommitStep(Table& table, LayerCommit commit, const CommitPolicy& policy, std::string_view layer,
                   LayerStats& stats);
 

@@ -370,7 +370,7 @@ void LayerTest::Simulate(int64_t trades_each, uint64_t seed, int64_t duplicates_
 RunOptions LayerTest::Options() const {
   RunOptions options;
   options.layer = layer_;
-  options.recordings = recordings_;
+  options.sources = [recordings = recordings_] { return OpenRecordings(recordings, false); };
   options.schemas = std::make_shared<FileSchemaSource>();
   return options;
 }

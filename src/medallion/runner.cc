@@ -95,7 +95,7 @@ void RunBronze(BronzeLayer& layer, const RunOptions& options, Floor& floor, RunP
   const auto recover = [&] { return layer.Recover(); };
   int64_t last_commit_us = 0;
   const int64_t lead = options.layer.rows_per_step * options.lead_steps;
-  const bool waits = options.endless || options.kafka.has_value();
+  const bool waits = options.endless || !layer.sources().ApartFromEachOther();
   if (options.standby && StandBy(layer, kBronze, "bronze", options, floor)) {
     if (const Status status = layer.Recover(); !status) floor.Failed(status.error().With("bronze"));
   }
@@ -179,8 +179,7 @@ Result<RunReport> Run(const Lakehouse& lakehouse, const RunOptions& options, con
   std::unique_ptr<GoldLayer> gold;
   // Rows are handed on only where the next layer takes them.
   if (options.bronze) {
-    K2_ASSIGN(auto sources,
-              options.kafka ? OpenKafka(*options.kafka) : OpenRecordings(options.recordings, options.endless));
+    K2_ASSIGN(auto sources, options.sources());
     K2_ASSIGN(bronze,
               BronzeLayer::Open(lakehouse, options.layer, std::move(sources), options.silver ? &cache : nullptr));
     progress.bytes_total = bronze->stored_bytes();

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,11 +16,10 @@ namespace k2 {
 
 struct RunOptions {
   LayerOptions layer;
-  std::vector<RecordingSpec> recordings;
+  std::function<Result<std::unique_ptr<SourceSet>>()> sources;  // what Bronze reads
   bool bronze = true;
   bool silver = true;
   bool gold = true;
-  std::optional<KafkaFeed> kafka;        // instead of recordings
   bool endless = false;                  // at the end wait for more, until stopped, and outlast outages
   int64_t commit_interval_us = 400'000;  // endless: Bronze commits at most this often, unless a whole step is there
   bool standby = false;                  // begin by watching: another process does this work

@@ -44,7 +44,9 @@ Status SilverLayer::Refresh() {
 
 Result<std::vector<SilverLayer::Range>> SilverLayer::PlanRanges() {
   std::vector<Range> ranges;
+  K2_ASSIGN(const std::optional<DroppedUnread> dropped, ReadDroppedUnread(bronze_.metadata()));
   for (const auto& [key, bronze_end] : bronze_progress_.positions) {
+    if (!options_.Owns(key.topic, key.partition)) continue;
     const ExchangeInfo* exchange = ExchangeOfTopic(key.topic);
     if (exchange == nullptr) {
       return Fail(ErrorKind::kInvalidArgument,
@@ -75,6 +77,7 @@ Result<std::vector<SilverLayer::Range>> SilverLayer::PlanRanges() {
       range.end = range.rejected_begin;
     }
     range.whole = range.already_judged || range.end == bronze_end;
+    if (dropped) K2_TRY(StopAtGap(*dropped, range));
     if (range.begin.next_offset < range.end.next_offset) ranges.push_back(std::move(range));
   }
   // Rows that are judged already are caught up alone, before anything is judged anew.
@@ -84,10 +87,32 @@ Result<std::vector<SilverLayer::Range>> SilverLayer::PlanRanges() {
   return ranges;
 }
 
+// Rows that retention has dropped from Bronze before they were read are no part of any range: what lies before them is
+// judged, then the layer stops.
+Status SilverLayer::StopAtGap(const DroppedUnread& dropped, Range& range) {
+  const auto found = dropped.gaps.find(range.key);
+  if (found == dropped.gaps.end()) return {};
+  const OffsetGap& gap = found->second;
+  if (range.begin.next_offset > gap.last || range.end.next_offset <= gap.first) return {};
+  if (range.begin.next_offset < gap.first) {
+    range.end = {.next_offset = gap.first, .leader_epoch = range.end.leader_epoch};
+    range.whole = false;
+    return {};
+  }
+  const std::string_view table = Exchanges()[range.table].silver_table;
+  return Fail(ErrorKind::kOffsetMismatch,
+              "Bronze's retention has dropped rows that {} had not read: it stands at offset {} of {}, partition {}, "
+              "and offsets up to {} are gone ({} rows at most). To go on without them: `k2 offsets set --table {} "
+              "--topic {} --partition {} --next {} --accept-loss`",
+              table, range.begin.next_offset, range.key.topic, range.key.partition, gap.last, gap.rows, table,
+              range.key.topic, range.key.partition, gap.last + 1);
+}
+
 UpstreamHint SilverLayer::Hint() const {
   return {.table = bronze_.name().ToString(),
           .table_uuid = bronze_.metadata().table_uuid,
-          .snapshot_id = bronze_.metadata().current_snapshot_id.value_or(0)};
+          .snapshot_id = bronze_.metadata().current_snapshot_id.value_or(0),
+          .sequence_number = SequenceOf(bronze_.metadata(), bronze_.metadata().current_snapshot_id.value_or(0))};
 }
 
 Status SilverLayer::PlanFiles(const std::vector<Range>& ranges) {
@@ -150,7 +175,10 @@ std::optional<BronzePart> SilverLayer::PartOfBounds(const iceberg::DataFile& fil
 }
 
 Result<SilverLayer::BronzeFile> SilverLayer::Describe(const iceberg::DataFile& file) const {
-  BronzeFile described{.path = file.file_path, .rows = file.record_count, .parts = {}};
+  BronzeFile described{.path = file.file_path,
+                       .rows = file.record_count,
+                       .parts = {},
+                       .times = TimesOf(file, bronze_.metadata().CurrentSchema())};
   if (auto part = PartOfBounds(file)) {
     described.parts.push_back(std::move(*part));
     return described;
@@ -181,7 +209,7 @@ void SilverLayer::ForgetJudged(const std::vector<Range>& ranges) {
           to = std::max(to, range.end.next_offset);
         }
       }
-      return part.last < to;
+      return part.last < to || !options_.Owns(part.topic, part.partition);
     });
   }
   std::erase_if(pending_, [](const BronzeFile& file) { return file.parts.empty(); });
@@ -284,6 +312,7 @@ Result<std::vector<Task>> SilverLayer::MakeTasks(const std::vector<Range>& range
 Result<int64_t> SilverLayer::Step() {
   const int64_t started_us = MonotonicMicros();
   K2_TRY(Refresh());
+  TellLag();
   K2_ASSIGN(std::vector<Range> ranges, PlanRanges());
   if (ranges.empty()) return 0;
   K2_TRY(PlanFiles(ranges));
@@ -294,15 +323,16 @@ Result<int64_t> SilverLayer::Step() {
   K2_ASSIGN(const auto results, RunTasks(tasks, std::vector<TaskContext>(tasks.size(), context), options_.threads));
   stats_.run_us += MonotonicMicros() - run_us;
   K2_TRY(Count(results, ranges));
-  K2_TRY(Commit(ranges, results));
+  std::optional<MessageTimes> times;
+  for (const BronzeFile& file : files) times = Join(times, file.times);
+  K2_TRY(Commit(ranges, results, times));
   int64_t rows = 0;
   for (const TaskResult& result : results) {
     AddResult(result, stats_);
     rows += result.rows_in;
   }
   ForgetJudged(ranges);
-  ++stats_.steps;
-  stats_.step_us.push_back(MonotonicMicros() - started_us);
+  AddStep(started_us, stats_);
   return std::max<int64_t>(rows, 1);
 }
 
@@ -338,7 +368,22 @@ Status SilverLayer::Count(const std::vector<TaskResult>& results, std::vector<Ra
   return {};
 }
 
-Status SilverLayer::Commit(const std::vector<Range>& ranges, const std::vector<TaskResult>& results) {
+// As the tables stood when they were read last.
+void SilverLayer::TellLag() const {
+  std::vector<PartitionLag> lags;
+  for (const auto& [key, bronze_end] : bronze_progress_.positions) {
+    const ExchangeInfo* exchange = ExchangeOfTopic(key.topic);
+    if (exchange == nullptr || !options_.Owns(key.topic, key.partition)) continue;
+    const SourcePositions& silver = silver_progress_[static_cast<size_t>(exchange - Exchanges().data())].positions;
+    const auto found = silver.find(key);
+    const int64_t from = found == silver.end() ? 0 : found->second.next_offset;
+    lags.push_back({.key = key, .messages = bronze_end.next_offset - from});
+  }
+  ReportLag("silver", lags);
+}
+
+Status SilverLayer::Commit(const std::vector<Range>& ranges, const std::vector<TaskResult>& results,
+                           const std::optional<MessageTimes>& times) {
   // rejected_trades first: a crash after it leaves Silver behind, and Silver then takes what rejected_trades has not.
   LayerCommit rejected;
   rejected.added = FilesFor(results, kRejectedTable);
@@ -363,6 +408,7 @@ Status SilverLayer::Commit(const std::vector<Range>& ranges, const std::vector<T
       commit.next.positions[range.key] = range.end;
     }
     if (commit.next.positions.empty()) continue;
+    if (times) WriteTimes(*times, commit.summary);
     K2_TRY(CommitStep(silver_[i], std::move(commit), options_.commit, "silver", stats_));
   }
   return {};
@@ -379,7 +425,10 @@ Result<std::string> SilverLayer::Head() {
 }
 
 Status SilverLayer::Settle() {
-  return RetryRaces([&] { return TrySettle(); });
+  return RetryRaces([&] {
+    own_tables_known_ = false;
+    return TrySettle();
+  });
 }
 
 Status SilverLayer::TrySettle() {
@@ -387,6 +436,7 @@ Status SilverLayer::TrySettle() {
   LayerCommit commit;
   for (const LayerProgress& progress : silver_progress_) {
     for (const auto& [key, position] : progress.positions) {
+      if (!options_.Owns(key.topic, key.partition)) continue;
       const auto found = rejected_progress_.positions.find(key);
       const bool known = found != rejected_progress_.positions.end();
       if (known && found->second.next_offset >= position.next_offset) continue;

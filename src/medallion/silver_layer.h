@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "medallion/layer.h"
+#include "medallion/layer_metrics.h"
 #include "source/schema_source.h"
+#include "table/dropped_unread.h"
 #include "table/scan.h"
 #include "task/bronze_parts.h"
 
@@ -48,6 +50,7 @@ class SilverLayer {
     std::string path;
     int64_t rows = 0;
     std::vector<BronzePart> parts;
+    std::optional<MessageTimes> times;
   };
 
   SilverLayer(Table bronze, Table rejected, std::vector<Table> silver, LayerOptions options,
@@ -61,6 +64,7 @@ class SilverLayer {
 
   Status Refresh();
   Result<std::vector<Range>> PlanRanges();
+  static Status StopAtGap(const DroppedUnread& dropped, Range& range);
   Status PlanFiles(const std::vector<Range>& ranges);
   Result<BronzeFile> Describe(const iceberg::DataFile& file) const;
   std::optional<BronzePart> PartOfBounds(const iceberg::DataFile& file) const;
@@ -69,7 +73,9 @@ class SilverLayer {
   std::vector<BronzeFile> Cut(std::vector<Range>& ranges) const;
   Result<std::vector<Task>> MakeTasks(const std::vector<Range>& ranges, const std::vector<BronzeFile>& files);
   Status Count(const std::vector<TaskResult>& results, std::vector<Range>& ranges);
-  Status Commit(const std::vector<Range>& ranges, const std::vector<TaskResult>& results);
+  Status Commit(const std::vector<Range>& ranges, const std::vector<TaskResult>& results,
+                const std::optional<MessageTimes>& times);
+  void TellLag() const;
   Status TrySettle();
   [[nodiscard]] UpstreamHint Hint() const;
 
