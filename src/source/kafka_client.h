@@ -1,6 +1,7 @@
 // What K2 has to know to speak with Kafka, and the administration of a cluster: topics, offsets, groups.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -85,15 +86,20 @@ class KafkaAdmin {
   Result<KafkaWatermarks> Watermarks(const KafkaPartition& of);
   Status CommitGroup(const std::string& group, const SourcePositions& positions);
 
+  // Ends calls that wait, and all later ones, with kCancelled.
+  void Cancel() { cancelled_ = true; }
   [[nodiscard]] KafkaHealth health() const;
+  [[nodiscard]] KafkaEvents& events() { return *events_; }
 
  private:
   KafkaAdmin(const KafkaOptions& options, std::unique_ptr<KafkaEvents> events);
+  Result<std::vector<std::string>> AllNames();
   Result<std::vector<std::string>> Matching(const std::vector<std::string>& patterns);
 
   const KafkaOptions options_;
   std::unique_ptr<KafkaEvents> events_;
   rd_kafka_s* handle_ = nullptr;
+  std::atomic<bool> cancelled_{false};
 };
 
 }  // namespace k2

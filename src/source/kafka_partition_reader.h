@@ -12,6 +12,7 @@
 #include "source/source.h"
 
 struct rd_kafka_message_s;
+struct rd_kafka_queue_s;
 
 namespace k2 {
 
@@ -50,16 +51,17 @@ class KafkaPartitionReader final : public SourceReader {
   [[nodiscard]] int64_t queued_messages() const;  // fetched and not yet read
 
  private:
-  Status Fill(int64_t max_wait_us);
-  Status TakeEvent(const rd_kafka_message_s& message);
+  void Fill(int64_t max_wait_us);
+  [[nodiscard]] std::optional<Error> TakeEvent(const rd_kafka_message_s& message);
   void Append(const rd_kafka_message_s& message, int64_t now_us, RawBatch& batch);
+  [[nodiscard]] bool Fits(const rd_kafka_message_s& message, const ReadLimits& limits, const RawBatch& batch) const;
   void Reserve(const ReadLimits& limits, RawBatch& batch) const;
   [[nodiscard]] Error PositionLost(std::string_view reason) const;
   void DropPending();
 
   std::shared_ptr<KafkaConsumer> consumer_;
   const SourceKey key_;
-  void* queue_;  // rd_kafka_queue_t
+  rd_kafka_queue_s* const queue_;
   SourcePosition position_;
   std::atomic<bool> placed_{false};
   std::atomic<bool> caught_up_{false};

@@ -58,14 +58,15 @@ class KafkaSource {
   [[nodiscard]] int64_t queued_messages() const;
 
  private:
-  KafkaSource(const KafkaOptions& options, const std::vector<std::string>& topics);
-  Status Start();
-  Status AddReaders(const KafkaTopics& found, std::vector<KafkaPartitionReader*>* added);
+  KafkaSource(const KafkaOptions& options, const std::vector<std::string>& topics)
+      : options_(options), topics_(topics) {}
+  std::vector<KafkaPartitionReader*> AddReaders(const KafkaTopics& found);
 
   void Watch();
-  void Check(bool cluster_too);
+  bool Check(bool all);
   void FlushGroup();
   [[nodiscard]] std::optional<Error> Judge(const KafkaTopics& found);
+  [[nodiscard]] bool HasMessages() const;
 
   const KafkaOptions options_;
   const std::vector<std::string> topics_;
@@ -78,6 +79,7 @@ class KafkaSource {
   std::condition_variable wake_;     // the watcher
   std::condition_variable checked_;  // those who wait for it
   bool stop_ = false;
+  bool group_failed_ = false;
   uint64_t checks_wanted_ = 0;  // a check that begins when this is n is good for all who asked up to n
   uint64_t checks_done_ = 0;
   std::optional<Error> failure_;  // stays

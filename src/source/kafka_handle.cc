@@ -1,0 +1,186 @@
+#include "source/kafka_handle.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include "base/log.h"
+#include "base/time.h"
+
+namespace k2 {
+namespace {
+
+constexpr size_t kErrorTextSize = 512;
+
+// What K2 sets itself, because exactly-once or the memory bound stand on it, and what has a setting of K2's own.
+constexpr std::string_view kOwnSettings[] = {
+    "bootstrap.servers",
+    "metadata.broker.list",
+    "client.id",
+    "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "auto.commit.enable",
+    "auto.offset.reset",
+    "enable.partition.eof",
+    "check.crcs",
+    "queued.max.messages.kbytes",
+    "enable.idempotence",
+    "transactional.id",
+    "acks",
+    "request.required.acks",
+    "compression.type",
+    "compression.codec",
+    "plugin.library.paths",
+    "opaque",
+};
+
+void OnError(rd_kafka_t* handle, int code, const char* reason, void* opaque) {
+  auto error = static_cast<rd_kafka_resp_err_t>(code);
+  std::array<char, kErrorTextSize> text{};
+  if (error == RD_KAFKA_RESP_ERR__FATAL) {
+    rd_kafka_fatal_error(handle, text.data(), text.size());
+    reason = text.data();
+  }
+  static_cast<KafkaEvents*>(opaque)->Failed(error, reason);
+}
+
+void OnLog(const rd_kafka_t* /*handle*/, int level, const char* facility, const char* text) {
+  constexpr int kSyslogError = 3;
+  constexpr int kSyslogWarning = 4;
+  // Connections that fail are told once by KafkaEvents; settings that only the other kind of client knows do no harm.
+  const std::string_view name = facility;
+  const bool repeated = name == "FAIL" || name == "ERROR" || name == "CONFWARN" || name == "MAXPOLL";
+  if (repeated || level > kSyslogWarning) {
+    log::Debug("kafka client", {{"facility", name}, {"text", text}});
+  } else if (level <= kSyslogError) {
+    log::Error("kafka client", {{"facility", name}, {"text", text}});
+  } else {
+    log::Warn("kafka client", {{"facility", name}, {"text", text}});
+  }
+}
+
+Status Set(rd_kafka_conf_t* conf, const std::string& name, const std::string& value) {
+  std::array<char, kErrorTextSize> text{};
+  if (rd_kafka_conf_set(conf, name.c_str(), value.c_str(), text.data(), text.size()) == RD_KAFKA_CONF_OK) return {};
+  return Fail(ErrorKind::kInvalidArgument, "Kafka setting {}: {}", name, text.data());
+}
+
+}  // namespace
+
+ErrorKind KafkaErrorKind(rd_kafka_resp_err_t code) {
+  switch (code) {
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_ID: return ErrorKind::kNotFound;
+    case RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS: return ErrorKind::kAlreadyExists;
+    case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+    case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED: return ErrorKind::kPermission;
+    case RD_KAFKA_RESP_ERR__INVALID_ARG:
+    case RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR:
+    case RD_KAFKA_RESP_ERR_INVALID_PARTITIONS:
+    case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION:
+    case RD_KAFKA_RESP_ERR_POLICY_VIOLATION: return ErrorKind::kInvalidArgument;
+    case RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE:
+    case RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION: return ErrorKind::kUnsupported;
+    default: return ErrorKind::kUnavailable;
+  }
+}
+
+bool IsKafkaAuthError(rd_kafka_resp_err_t code) {
+  return code == RD_KAFKA_RESP_ERR__AUTHENTICATION || code == RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED ||
+         code == RD_KAFKA_RESP_ERR__SSL;
+}
+
+void KafkaEvents::Failed(rd_kafka_resp_err_t code, const char* reason) {
+  const std::lock_guard lock(mutex_);
+  const int64_t now = NowMicros();
+  if (health_.ok) log::Warn("kafka: no good answer", {{"error", rd_kafka_err2name(code)}, {"reason", reason}});
+  if (health_.ok) health_.since_us = now;
+  health_.ok = false;
+  health_.last_error = fmt::format("{}: {}", rd_kafka_err2name(code), reason);
+  if (code == RD_KAFKA_RESP_ERR__FATAL) fatal_ = true;
+  if (IsKafkaAuthError(code)) {
+    if (auth_error_.empty()) auth_since_us_ = now;
+    auth_error_ = reason;
+  }
+}
+
+void KafkaEvents::Answered() {
+  const std::lock_guard lock(mutex_);
+  if (health_.ok || fatal_) return;
+  log::Info("kafka: answers again", {{"last_error", health_.last_error}});
+  health_.ok = true;
+  auth_error_.clear();
+}
+
+KafkaHealth KafkaEvents::health() const {
+  const std::lock_guard lock(mutex_);
+  return health_;
+}
+
+std::optional<Error> KafkaEvents::Lasting(int64_t after_us) const {
+  const std::lock_guard lock(mutex_);
+  if (fatal_) return Error{ErrorKind::kUnavailable, fmt::format("Kafka client: {}", health_.last_error)};
+  if (auth_error_.empty() || NowMicros() - auth_since_us_ < after_us) return std::nullopt;
+  return Error{ErrorKind::kPermission,
+               fmt::format("the Kafka brokers refuse the connection: {}. Check security.protocol, sasl.* and ssl.* "
+                           "(--kafka-set)",
+                           auth_error_)};
+}
+
+Status CheckKafkaOptions(const KafkaOptions& options) {
+  if (options.brokers.empty())
+    return Fail(ErrorKind::kInvalidArgument, "no Kafka brokers are given: --kafka HOST:PORT");
+  for (const auto& [name, value] : options.settings) {
+    if (std::ranges::find(kOwnSettings, name) == std::end(kOwnSettings)) continue;
+    return Fail(ErrorKind::kInvalidArgument, "Kafka setting {}: K2 sets it itself, it cannot be changed", name);
+  }
+  rd_kafka_conf_t* conf = rd_kafka_conf_new();
+  Status status;
+  for (const auto& [name, value] : options.settings) {
+    if (status) status = Set(conf, name, value);
+  }
+  if (status) status = Set(conf, "compression.type", options.compression);
+  rd_kafka_conf_destroy(conf);
+  return status;
+}
+
+Result<rd_kafka_t*> MakeKafkaHandle(rd_kafka_type_t type, const KafkaOptions& options, const KafkaSettings& own,
+                                    KafkaEvents* events,
+                                    void (*on_delivery)(rd_kafka_t*, const rd_kafka_message_t*, void*)) {
+  K2_TRY(CheckKafkaOptions(options));
+  KafkaSettings settings = {{"socket.keepalive.enable", "true"}, {"reconnect.backoff.max.ms", "2000"}};
+  for (const auto& [name, value] : options.settings) settings[name] = value;
+  for (const auto& [name, value] : own) settings[name] = value;
+  settings["bootstrap.servers"] = options.brokers;
+  settings["client.id"] = options.client_id;
+  rd_kafka_conf_t* conf = rd_kafka_conf_new();
+  for (const auto& [name, value] : settings) {
+    if (const Status set = Set(conf, name, value); !set) {
+      rd_kafka_conf_destroy(conf);
+      return std::unexpected(set.error());
+    }
+  }
+  rd_kafka_conf_set_opaque(conf, events);
+  rd_kafka_conf_set_error_cb(conf, OnError);
+  rd_kafka_conf_set_log_cb(conf, OnLog);
+  // Tokens (OAUTHBEARER) are renewed by a thread of librdkafka, not by who happens to poll.
+  rd_kafka_conf_enable_sasl_queue(conf, 1);
+  if (on_delivery != nullptr) rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
+  std::array<char, kErrorTextSize> text{};
+  rd_kafka_t* handle = rd_kafka_new(type, conf, text.data(), text.size());
+  if (handle == nullptr) {
+    rd_kafka_conf_destroy(conf);
+    return Fail(ErrorKind::kInvalidArgument, "Kafka client for {}: {}", options.brokers, text.data());
+  }
+  RdError(rd_kafka_sasl_background_callbacks_enable(handle));  // fails, harmlessly, where there is no SASL
+  return handle;
+}
+
+}  // namespace k2

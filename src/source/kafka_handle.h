@@ -1,0 +1,63 @@
+// Handles of librdkafka that free themselves, their configuration, and what they tell of the brokers. Only for the
+// Kafka files of this room.
+#pragma once
+
+#include <rdkafka.h>
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "source/kafka_client.h"
+
+namespace k2 {
+
+template <auto kFree>
+struct RdFree {
+  template <typename T>
+  void operator()(T* handle) const {
+    kFree(handle);
+  }
+};
+using RdQueue = std::unique_ptr<rd_kafka_queue_t, RdFree<rd_kafka_queue_destroy>>;
+using RdPartitions = std::unique_ptr<rd_kafka_topic_partition_list_t, RdFree<rd_kafka_topic_partition_list_destroy>>;
+using RdEvent = std::unique_ptr<rd_kafka_event_t, RdFree<rd_kafka_event_destroy>>;
+using RdError = std::unique_ptr<rd_kafka_error_t, RdFree<rd_kafka_error_destroy>>;
+
+inline int KafkaMillis(int64_t micros) { return static_cast<int>(std::min<int64_t>(micros / 1000, INT32_MAX)); }
+
+// The kind of an error that librdkafka gives.
+ErrorKind KafkaErrorKind(rd_kafka_resp_err_t code);
+bool IsKafkaAuthError(rd_kafka_resp_err_t code);
+
+// The errors that a handle has told of its brokers: the opaque pointer of its configuration.
+class KafkaEvents {
+ public:
+  void Failed(rd_kafka_resp_err_t code, const char* reason);
+  void Answered();  // a broker did what was asked
+  [[nodiscard]] KafkaHealth health() const;
+  // An error that does not pass by waiting: of credentials, with no answer since for that long; or a fatal one.
+  [[nodiscard]] std::optional<Error> Lasting(int64_t after_us) const;
+
+ private:
+  mutable std::mutex mutex_;
+  KafkaHealth health_;
+  bool fatal_ = false;
+  std::string auth_error_;
+  int64_t auth_since_us_ = 0;
+};
+
+using KafkaSettings = std::map<std::string, std::string>;
+
+// A handle whose logs go to the program's log and whose errors go to `events`, which outlives it. `own` wins over the
+// options' settings. Error kInvalidArgument.
+Result<rd_kafka_t*> MakeKafkaHandle(rd_kafka_type_t type, const KafkaOptions& options, const KafkaSettings& own,
+                                    KafkaEvents* events,
+                                    void (*on_delivery)(rd_kafka_t*, const rd_kafka_message_t*, void*) = nullptr);
+
+}  // namespace k2
