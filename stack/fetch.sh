@@ -16,7 +16,7 @@ stamp() { printf '%s' "$2" > ".deps/$1/version"; }
 
 maven() { # speaks only where it fails
   local said
-  said=$(mvn -q -B -ntp -Dstyle.color=never "$@") || { printf '%s\n' "$said" >&2; return 1; }
+  said=$(mvn -q -B -ntp -Dstyle.color=never "$@" 2>&1) || { printf '%s\n' "$said" >&2; return 1; }
 }
 jars() { # NAME PROPERTY...: the jars that stack/NAME/pom.xml asks for
   local name=$1

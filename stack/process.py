@@ -82,7 +82,7 @@ class Server:
     name = "server"
     #: Default ports by what they serve, for the stack that people use.
     default_ports: ClassVar[Mapping[str, int]] = {}
-    start_timeout_s = 60.0
+    start_timeout_s = 120.0
     stop_timeout_s = 20.0
     stop_signal = signal.SIGTERM
 
