@@ -18,6 +18,7 @@ void BatchCache::Put(const std::string& path, Batches batches) {
     by_path_.erase(entries_.front().path);
     entries_.pop_front();
   }
+  gauge_.Set(static_cast<double>(bytes_));
 }
 
 Batches BatchCache::Take(const std::string& path) {
@@ -32,6 +33,7 @@ Batches BatchCache::Take(const std::string& path) {
   bytes_ -= found->second->bytes;
   entries_.erase(found->second);
   by_path_.erase(found);
+  gauge_.Set(static_cast<double>(bytes_));
   return batches;
 }
 

@@ -9,6 +9,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/metrics.h"
+
 namespace arrow {
 class RecordBatch;
 }
@@ -37,6 +39,7 @@ class BatchCache {
     Batches batches;
     int64_t bytes = 0;
   };
+  Gauge& gauge_ = GaugeOf("k2_handover_bytes", "Memory of the rows that are handed from layer to layer.");
   mutable std::mutex mutex_;
   int64_t max_bytes_;
   int64_t bytes_ = 0;
