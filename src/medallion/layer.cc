@@ -20,7 +20,10 @@ static_assert(std::is_same_v<Task, std::variant<BronzeTask, SilverTask, GoldTask
 Result<TaskResult> RunTimed(const Task& task, const TaskContext& context) {
   const int64_t started_us = MonotonicMicros();
   Result<TaskResult> result = RunTask(task, context);
-  MetricsOf(kLayerOfTask[task.index()]).task_duration.ObserveMicros(MonotonicMicros() - started_us);
+  // A look that found nothing is no task.
+  if (result && result->rows_in > 0) {
+    MetricsOf(kLayerOfTask[task.index()]).task_duration.ObserveMicros(MonotonicMicros() - started_us);
+  }
   return result;
 }
 
