@@ -29,8 +29,15 @@ void AddQuery(Program& program);
 void AddOhlcv(Program& program);
 void AddDoctor(Program& program);
 
-// The tables of --warehouse. With `create`, a warehouse that is missing is made; else it is kNotFound, with a hint.
-Result<std::shared_ptr<Lakehouse>> OpenLakehouse(const Settings& settings, bool create);
+// Settings --warehouse and --catalog… (docs/catalogs.md).
+void AddLakehouseSettings(Program& program);
+// --warehouse as a URI: s3://… as it is, a folder as file:///….
+std::string WarehouseUri(const Settings& settings);
+bool HasRestCatalog(const Settings& settings);
+// The tables of --warehouse, in the embedded catalog or in the one that --catalog names. With `create`, a warehouse on
+// this machine that is missing is made; else it is kNotFound, with a hint. A REST catalog that does not answer is asked
+// again for `patience_ms`, here and later; then it is kUnavailable.
+Result<std::shared_ptr<Lakehouse>> OpenLakehouse(const Settings& settings, bool create, int64_t patience_ms = 30'000);
 
 // Whether text to this stream (1 or 2) is for a person: a terminal; colours need NO_COLOR unset too.
 bool IsTerminal(int descriptor);

@@ -6,10 +6,13 @@
 #include <filesystem>
 #include <thread>
 
+#include "base/time.h"
 #include "base/uuid.h"
 #include "cli/commands.h"
 #include "cli/rows_output.h"
+#include "cli/storage_settings.h"
 #include "io/local_file_io.h"
+#include "io/location.h"
 #include "query/engine.h"
 #include "task/market_tables.h"
 
@@ -22,47 +25,80 @@ struct Check {
   std::string found;
 };
 
-Check CheckWritable(const std::filesystem::path& folder) {
-  Check check{.what = "warehouse is writable", .ok = true, .found = folder.string()};
-  const auto io = MakeLocalFileIo();
-  // In the folder itself, or in the nearest one above it that is there.
-  std::filesystem::path at = folder;
-  while (!std::filesystem::exists(at) && at.has_parent_path() && at != at.parent_path()) at = at.parent_path();
-  const std::string probe = (at / (".k2-doctor-" + RandomHex64())).string();
-  if (const Status status = io->WriteNew(probe, "probe"); !status) {
+using OpenedLakehouse = Result<std::shared_ptr<Lakehouse>>;
+
+// The nearest folder at or above this one that is there.
+std::filesystem::path Existing(std::filesystem::path folder) {
+  while (!std::filesystem::exists(folder) && folder.has_parent_path() && folder != folder.parent_path()) {
+    folder = folder.parent_path();
+  }
+  return folder;
+}
+
+Check CheckWritable(FileIo& io, const std::string& location) {
+  Check check{.what = "warehouse is writable", .ok = true, .found = location};
+  const std::string probe = location + "/.k2-doctor-" + RandomHex64();
+  if (const Status status = io.WriteNew(probe, "probe"); !status) {
     check.ok = false;
     check.found = status.error().message;
   } else {
-    (void)io->Delete(probe);
+    (void)io.Delete(probe);
   }
   return check;
 }
 
 Check CheckSpace(const std::filesystem::path& folder) {
-  std::filesystem::path at = folder;
-  while (!std::filesystem::exists(at) && at.has_parent_path() && at != at.parent_path()) at = at.parent_path();
   struct statvfs space{};
-  if (::statvfs(at.c_str(), &space) != 0) return {.what = "disk space", .ok = false, .found = "cannot be read"};
+  if (::statvfs(Existing(folder).c_str(), &space) != 0) {
+    return {.what = "disk space", .ok = false, .found = "cannot be read"};
+  }
   const auto free = static_cast<int64_t>(space.f_bavail) * static_cast<int64_t>(space.f_frsize);
   return {.what = "disk space", .ok = free > (int64_t{1} << 30), .found = HumanBytes(free) + " free"};
 }
 
-Check CheckCatalog(const Settings& settings) {
-  const auto lakehouse = OpenLakehouse(settings, false);
+// Where the tables lie: what was named, else where the catalog has put the first of them.
+Result<std::string> PlaceOfTables(const Settings& settings, const OpenedLakehouse& lakehouse) {
+  if (settings.Get("warehouse").origin != "default" || !HasRestCatalog(settings)) return WarehouseUri(settings);
+  if (!lakehouse) return std::unexpected(lakehouse.error());
+  K2_ASSIGN(const auto tables, (*lakehouse)->catalog()->ListTables(std::string(kNamespace)));
+  if (tables.empty()) return Fail(ErrorKind::kNotFound, "the catalog's choice; there is no table yet");
+  K2_ASSIGN(const Table table, (*lakehouse)->Open(tables.front().name));
+  return table.metadata().location;
+}
+
+std::vector<Check> CheckStorage(const Settings& settings, const OpenedLakehouse& lakehouse) {
+  const Result<std::string> place = PlaceOfTables(settings, lakehouse);
+  if (!place) {
+    const bool none_yet = place.error().kind == ErrorKind::kNotFound;
+    return {{.what = "warehouse is writable", .ok = none_yet, .found = place.error().message}};
+  }
+  if (const auto folder = LocalPath(*place)) {
+    return {CheckWritable(*MakeLocalFileIo(), Existing(*folder).string()), CheckSpace(*folder)};
+  }
+  if (lakehouse) return {CheckWritable(*(*lakehouse)->io(), *place)};
+  const auto storage = StorageOptionsOf(settings);
+  if (!storage) return {{.what = "warehouse is writable", .ok = false, .found = storage.error().message}};
+  return {CheckWritable(*MakeFileIo(*storage), *place)};
+}
+
+Check CheckCatalog(const Settings& settings, const OpenedLakehouse& lakehouse) {
   if (!lakehouse) {
     // A warehouse that is not there yet is no fault: the first run makes it.
-    return {
-        .what = "catalog", .ok = lakehouse.error().kind == ErrorKind::kNotFound, .found = lakehouse.error().message};
+    const bool none_yet = !HasRestCatalog(settings) && lakehouse.error().kind == ErrorKind::kNotFound;
+    return {.what = "catalog", .ok = none_yet, .found = lakehouse.error().message};
   }
+  const int64_t started_us = MonotonicMicros();
   const auto tables = (*lakehouse)->catalog()->ListTables(std::string(kNamespace));
   if (!tables) return {.what = "catalog", .ok = false, .found = tables.error().message};
+  const int64_t answer_us = MonotonicMicros() - started_us;
   for (const TableName& name : *tables) {
     const auto table = (*lakehouse)->Open(name.name);
     if (!table) return {.what = "catalog", .ok = false, .found = table.error().message};
   }
   return {.what = "catalog",
           .ok = true,
-          .found = fmt::format("{}, {} tables read", (*lakehouse)->catalog()->Describe(), tables->size())};
+          .found = fmt::format("{}, answers in {} ms, {} tables read", (*lakehouse)->catalog()->Describe(),
+                               (answer_us + 999) / 1000, tables->size())};
 }
 
 Check CheckSchemas(const Settings& settings) {
@@ -87,19 +123,25 @@ Check CheckOpenFiles() {
 }
 
 Result<int> RunDoctor(const Settings& settings) {
-  const std::filesystem::path warehouse = std::filesystem::absolute(settings.Text("warehouse")).lexically_normal();
   QueryResult rows;
   rows.columns = {{"setting", "VARCHAR", CellKind::kText},
                   {"value", "VARCHAR", CellKind::kText},
                   {"from", "VARCHAR", CellKind::kText}};
-  for (const Setting& setting : settings.all()) rows.rows.push_back({setting.name, setting.value, setting.origin});
+  for (const Setting& setting : settings.all())
+    rows.rows.push_back({setting.name, ShownValue(setting), setting.origin});
   rows.row_count = static_cast<int64_t>(rows.rows.size());
   QueryResult checks;
   checks.columns = {
       {"check", "VARCHAR", CellKind::kText}, {"ok", "BOOLEAN", CellKind::kBool}, {"found", "VARCHAR", CellKind::kText}};
   bool well = true;
-  for (const Check& check : {CheckWritable(warehouse), CheckSpace(warehouse), CheckCatalog(settings),
-                             CheckSchemas(settings), CheckEngine(), CheckOpenFiles()}) {
+  constexpr int64_t kPatienceMs = 3'000;
+  const OpenedLakehouse lakehouse = OpenLakehouse(settings, false, kPatienceMs);
+  std::vector<Check> all = CheckStorage(settings, lakehouse);
+  for (Check& check :
+       std::vector<Check>{CheckCatalog(settings, lakehouse), CheckSchemas(settings), CheckEngine(), CheckOpenFiles()}) {
+    all.push_back(std::move(check));
+  }
+  for (const Check& check : all) {
     checks.rows.push_back({check.what, check.ok ? "true" : "false", check.found});
     well &= check.ok;
   }

@@ -4,12 +4,10 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 
-#include "base/failpoint.h"
 #include "base/log.h"
-#include "catalog/sqlite_catalog.h"
 #include "cli/commands.h"
+#include "cli/kafka_settings.h"
 #include "cli/storage_settings.h"
 
 #ifndef K2_VERSION
@@ -61,24 +59,6 @@ int TerminalWidth(int descriptor) {
   return size.ws_col;
 }
 
-Result<std::shared_ptr<Lakehouse>> OpenLakehouse(const Settings& settings, bool create) {
-  const std::string& warehouse = settings.Text("warehouse");
-  std::error_code error;
-  const std::filesystem::path folder = std::filesystem::absolute(warehouse, error).lexically_normal();
-  if (!create && !std::filesystem::exists(folder / "catalog.db")) {
-    return Fail(ErrorKind::kNotFound,
-                "{} holds no warehouse (no catalog.db). Name another with --warehouse, or make one: `k2 run` or "
-                "`k2 tables create`",
-                folder.string());
-  }
-  K2_ASSIGN(const StorageOptions storage, StorageOptionsOf(settings));
-  std::shared_ptr<FileIo> io = MakeFileIo(storage);
-  SqliteCatalogOptions options;
-  options.on_step = [](std::string_view step) { Failpoint(fmt::format("catalog.{}", step)); };
-  K2_ASSIGN(std::shared_ptr<Catalog> catalog, OpenSqliteCatalog(folder.string(), io, options));
-  return std::make_shared<Lakehouse>(std::move(catalog), std::move(io));
-}
-
 int Main(int argc, char** argv) {
   // Batches of tens of megabytes are made in one thread and freed in another: few arenas, and large blocks that go back
   // to the system, keep the peak near what is in use (bench/RESULTS.md). Arrow's own pool would keep its own copy.
@@ -93,8 +73,9 @@ int Main(int argc, char** argv) {
   app.fallthrough();
   app.set_help_flag("-h,--help", "what this command does");
   app.add_option("--config", program.config, "settings file (default: ./k2.toml where there is one)");
-  program.settings.Add(app, "warehouse", "warehouse", "folder of the tables and their catalog");
+  AddLakehouseSettings(program);
   AddStorageSettings(program);
+  AddKafkaSettings(program);
   program.settings.Add(app, "log-level", "warn", "debug, info, warn, error or off");
   program.settings.Add(app, "log-format", "text", "text or json (one object a line)");
   program.settings.Add(app, "schemas", "", "folder of writer schemas, <id>.avsc, beside the built-in ones");

@@ -4,13 +4,16 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <regex>
 #include <thread>
 
 #include "base/time.h"
 #include "cli/commands.h"
+#include "cli/kafka_settings.h"
 #include "cli/rows_output.h"
 #include "medallion/runner.h"
 #include "task/market_tables.h"
@@ -22,6 +25,8 @@ struct RunFlags {
   std::vector<std::string> recordings;
   std::string layer;
   bool follow = false;
+  bool until_caught_up = false;
+  bool standby = false;
 };
 
 Result<RecordingSpec> ParseRecording(const std::string& text) {
@@ -37,6 +42,80 @@ Result<RecordingSpec> ParseRecording(const std::string& text) {
   return spec;
 }
 
+// "3", "0-5": the partitions of each topic that are this process's work.
+Status ParsePartitions(const std::string& text, KafkaFeed& feed) {
+  if (text.empty()) return {};
+  int32_t first = 0;
+  const char* const end = text.data() + text.size();
+  const auto [after_first, bad_first] = std::from_chars(text.data(), end, first);
+  int32_t last = first;
+  bool ok = bad_first == std::errc() && first >= 0;
+  if (ok && after_first != end) {
+    const auto [after_last, bad_last] = std::from_chars(after_first + 1, end, last);
+    ok = *after_first == '-' && bad_last == std::errc() && after_last == end && last >= first;
+  }
+  if (!ok) return Fail(ErrorKind::kInvalidArgument, "partitions = '{}': a number, or two with a dash: 0-5", text);
+  feed.first_partition = first;
+  feed.last_partition = last;
+  return {};
+}
+
+std::vector<std::string> Split(const std::string& text) {
+  std::vector<std::string> parts;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t comma = std::min(text.find(',', begin), text.size());
+    if (comma > begin) parts.push_back(text.substr(begin, comma - begin));
+    begin = comma + 1;
+  }
+  return parts;
+}
+
+// Whether a topic is among names and patterns.
+bool Matches(const std::vector<std::string>& topics, std::string_view topic) {
+  return std::ranges::any_of(topics, [&](const std::string& one) {
+    if (!one.starts_with('^')) return one == topic;
+    return std::regex_search(topic.begin(), topic.end(), std::regex(one, std::regex::extended));
+  });
+}
+
+Status SetKafka(const Settings& settings, const RunFlags& flags, RunOptions& options) {
+  KafkaFeed feed;
+  K2_ASSIGN(feed.options, KafkaOptionsOf(settings));
+  feed.topics = Split(settings.Text("topics"));
+  if (feed.topics.empty()) return Fail(ErrorKind::kInvalidArgument, "--topics names no topic");
+  for (const std::string& topic : feed.topics) {
+    try {
+      if (topic.starts_with('^')) (void)std::regex(topic, std::regex::extended);
+    } catch (const std::regex_error& error) {
+      return Fail(ErrorKind::kInvalidArgument, "--topics {}: not a regular expression: {}", topic, error.what());
+    }
+  }
+  K2_TRY(ParsePartitions(settings.Text("partitions"), feed));
+  K2_ASSIGN(feed.start, ParseKafkaStart(settings.Text("start")));
+  options.endless = !flags.until_caught_up;
+  options.standby = flags.standby;
+  options.layer.owns = [topics = feed.topics, first = feed.first_partition, last = feed.last_partition](
+                           std::string_view topic, int32_t partition) {
+    return partition >= first && partition <= last && Matches(topics, topic);
+  };
+  options.sources = [feed] { return OpenKafka(feed); };
+  return {};
+}
+
+Status SetRecordings(const RunFlags& flags, RunOptions& options, std::vector<RecordingSpec>& recordings) {
+  for (const std::string& text : flags.recordings) {
+    K2_ASSIGN(RecordingSpec spec, ParseRecording(text));
+    // Asked before anything is made: a mistyped path must not leave an empty warehouse behind.
+    if (!std::filesystem::exists(spec.path)) {
+      return Fail(ErrorKind::kNotFound, "there is no recording {}", spec.path);
+    }
+    recordings.push_back(std::move(spec));
+  }
+  options.endless = flags.follow;
+  options.sources = [recordings, follow = flags.follow] { return OpenRecordings(recordings, follow); };
+  return {};
+}
+
 Result<RunOptions> MakeOptions(const Settings& settings, const RunFlags& flags) {
   RunOptions options;
   if (!flags.layer.empty()) {
@@ -47,24 +126,23 @@ Result<RunOptions> MakeOptions(const Settings& settings, const RunFlags& flags) 
       return Fail(ErrorKind::kInvalidArgument, "--layer {}: bronze, silver or gold", flags.layer);
     }
   }
-  std::vector<RecordingSpec> recordings;
-  for (const std::string& text : flags.recordings) {
-    K2_ASSIGN(RecordingSpec spec, ParseRecording(text));
-    // Asked before anything is made: a mistyped path must not leave an empty warehouse behind.
-    if (!std::filesystem::exists(spec.path)) {
-      return Fail(ErrorKind::kNotFound, "there is no recording {}", spec.path);
-    }
-    recordings.push_back(std::move(spec));
-  }
-  options.sources = [recordings, follow = flags.follow] { return OpenRecordings(recordings, follow); };
-  if (options.bronze && recordings.empty()) {
+  const bool kafka = !settings.Text("kafka").empty() && flags.recordings.empty();
+  if (options.bronze && flags.recordings.empty() && !kafka) {
     return Fail(ErrorKind::kInvalidArgument,
-                "nothing to read: give --recording EXCHANGE=FILE, or --layer silver or gold");
+                "nothing to read: give --recording EXCHANGE=FILE, --kafka BROKERS, or --layer silver or gold");
   }
-  if (!options.bronze && !recordings.empty()) {
+  if (!options.bronze && !flags.recordings.empty()) {
     return Fail(ErrorKind::kInvalidArgument, "--layer {} reads the table above it, not a recording", flags.layer);
   }
-  options.endless = flags.follow;
+  if (flags.follow && flags.until_caught_up) {
+    return Fail(ErrorKind::kInvalidArgument, "--follow waits for more, --until-caught-up does not: give one of them");
+  }
+  std::vector<RecordingSpec> recordings;
+  if (kafka) {
+    K2_TRY(SetKafka(settings, flags, options));
+  } else {
+    K2_TRY(SetRecordings(flags, options, recordings));
+  }
   K2_ASSIGN(options.layer.rows_per_step, settings.Number("rows-per-commit", 1));
   K2_ASSIGN(const int64_t threads, settings.Number("threads", 0));
   options.layer.threads =
@@ -72,8 +150,11 @@ Result<RunOptions> MakeOptions(const Settings& settings, const RunFlags& flags) 
   K2_ASSIGN(options.layer.gold_index_bytes, settings.Bytes("dedup-memory"));
   K2_ASSIGN(options.cache_bytes, settings.Bytes("handover-memory"));
   K2_ASSIGN(options.commit_interval_us, settings.Span("commit-interval"));
+  K2_ASSIGN(options.takeover_us, settings.Span("takeover-after"));
+  K2_ASSIGN(options.outage_us_max, settings.Span("give-up-after"));
+  K2_ASSIGN(options.poll_us, settings.Span("poll-interval"));
   options.layer.schema_folder = settings.Text("schemas");
-  options.schemas = std::make_shared<FileSchemaSource>(options.layer.schema_folder);
+  K2_ASSIGN(options.schemas, SchemasOf(settings));
   return options;
 }
 
@@ -229,9 +310,21 @@ void AddRun(Program& program) {
                       "EXCHANGE=FILE: a recorded feed (plain, .gz, .zst); repeatable");
   command->add_option("--layer", flags->layer, "bronze, silver or gold alone, reading the table above it");
   command->add_flag("--follow", flags->follow, "at the end of the recordings wait for more, until SIGTERM");
+  command->add_flag("--until-caught-up", flags->until_caught_up, "with --kafka: end when nothing is left to do");
+  command->add_flag("--standby", flags->standby,
+                    "with --kafka: watch the tables, and take over when no other process moves them");
   Settings& settings = program.settings;
   settings.Add(*command, "rows-per-commit", "131072", "rows that a layer moves at once at most");
-  settings.Add(*command, "commit-interval", "400ms", "with --follow: how often bronze commits at most");
+  settings.Add(*command, "topics", "market.crypto.trades.binance,market.crypto.trades.kraken",
+               "names, or patterns that begin with ^, with commas; their names end in the exchange's");
+  settings.Add(*command, "partitions", "", "of each topic only these: 3 or 0-5; the others are another process's work");
+  settings.Add(*command, "start", "earliest",
+               "where to begin in topics that bronze does not know: earliest, latest or a time (RFC 3339)");
+  settings.Add(*command, "commit-interval", "400ms",
+               "with --kafka or --follow: how often bronze commits at most, unless rows-per-commit are there");
+  settings.Add(*command, "takeover-after", "10s", "a standby takes over when the tables have not moved for so long");
+  settings.Add(*command, "give-up-after", "2m", "with an end: how long a service that does not answer is waited for");
+  settings.Add(*command, "poll-interval", "250ms", "with --layer: how often to look for new rows");
   settings.Add(*command, "threads", "0", "tasks at once; 0: one a core");
   settings.Add(*command, "dedup-memory", "128MB", "bound of the ids gold keeps in memory");
   settings.Add(*command, "handover-memory", "192MB", "bound of the rows handed from layer to layer in memory");
@@ -240,6 +333,8 @@ void AddRun(Program& program) {
       "Examples:\n"
       "  k2 run --recording binance=btcusdt.gz --recording kraken=kraken.zst\n"
       "  k2 run --layer gold\n"
+      "  k2 run --kafka localhost:9092 --registry http://localhost:8081/apis/ccompat/v7 \\\n"
+      "    --catalog http://localhost:8181 --warehouse s3://lake/warehouse\n"
       "Run again, it goes on where the tables stand; killed at any point and run again, it ends in the same state.");
   command->callback(
       [&program, flags] { program.action = [&program, flags] { return RunPipeline(program.settings, *flags); }; });

@@ -2,6 +2,7 @@
 
 #include <toml++/toml.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <filesystem>
@@ -42,6 +43,22 @@ std::string TomlText(const toml::node& node) {
 }
 
 }  // namespace
+
+std::string ShownValue(const Setting& setting) {
+  for (const std::string_view kind : {"password", "token", "secret", "credential"}) {
+    if (!setting.name.ends_with(kind) || setting.value.empty()) continue;
+    const size_t colon = setting.value.find(':');
+    return (colon == std::string::npos ? "" : setting.value.substr(0, colon + 1)) + "***";
+  }
+  std::string shown = setting.value;
+  for (size_t at = shown.find("://"); at != std::string::npos; at = shown.find("://", at + 3)) {
+    const size_t end = std::min(shown.find_first_of("/,?# ", at + 3), shown.size());
+    const size_t host = shown.substr(0, end).rfind('@');
+    const size_t colon = shown.find(':', at + 3);
+    if (host != std::string::npos && host > at && colon < host) shown.replace(colon + 1, host - colon - 1, "***");
+  }
+  return shown;
+}
 
 void Settings::Add(CLI::App& app, const std::string& name, const std::string& otherwise, const std::string& help) {
   settings_.push_back({.name = name, .value = otherwise, .origin = "default", .help = help});

@@ -19,6 +19,10 @@ struct Setting {
   CLI::Option* option = nullptr;
 };
 
+// The value as it may be shown: of a password, token, secret or credential only what stands before the first colon
+// ("ID:***"), and no password inside an address.
+std::string ShownValue(const Setting& setting);
+
 class Settings {
  public:
   // Adds a flag to the command; its value is read with the getters below, after Resolve().

@@ -1,0 +1,142 @@
+#include <algorithm>
+#include <cstdio>
+
+#include "base/time.h"
+#include "cli/commands.h"
+#include "cli/rows_output.h"
+#include "maintain/expiry.h"
+#include "maintain/retention.h"
+#include "task/market_tables.h"
+
+namespace k2 {
+namespace {
+
+// A span, or "forever": 0. Nothing at all is no retention.
+Result<int64_t> Limit(const Settings& settings, std::string_view name) {
+  const Setting& setting = settings.Get(name);
+  if (setting.value == "forever") return 0;
+  K2_ASSIGN(const int64_t limit_us, settings.Span(name));
+  if (limit_us > 0) return limit_us;
+  return Fail(ErrorKind::kInvalidArgument, "{} = '{}' ({}): expected a time span such as 7d, or forever", name,
+              setting.value, setting.origin);
+}
+
+std::string TimeOrNone(int64_t us) { return us == 0 || us == INT64_MAX ? "" : FormatTimestamp(us); }
+
+Result<int> RunRetention(const Settings& settings, bool dry_run) {
+  K2_ASSIGN(const RetentionPolicy policy, RetentionOf(settings));
+  K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, false));
+  const int64_t now_us = NowMicros();
+  const RetentionScope scope{.with_young = true};
+  QueryResult rows;
+  rows.columns = {{"table", "VARCHAR", CellKind::kText},         {"partition", "VARCHAR", CellKind::kText},
+                  {"fate", "VARCHAR", CellKind::kText},          {"rows", "BIGINT", CellKind::kNumber},
+                  {"files", "BIGINT", CellKind::kNumber},        {"bytes", "BIGINT", CellKind::kNumber},
+                  {"unread_rows", "BIGINT", CellKind::kNumber},  {"oldest_commit", "VARCHAR", CellKind::kText},
+                  {"newest_commit", "VARCHAR", CellKind::kText}, {"why", "VARCHAR", CellKind::kText}};
+  Status failed;  // the first error; the other tables are looked after all the same
+  for (const std::string& name : AllTables()) {
+    const Result<TableRetention> done = [&]() -> Result<TableRetention> {
+      if (!dry_run) return ApplyRetention(*lakehouse, name, policy, now_us, {}, scope);
+      K2_ASSIGN(const Table table, lakehouse->Open(name));
+      return PlanRetention(table, *lakehouse, policy, now_us, scope);
+    }();
+    if (!done) {
+      if (failed) failed = std::unexpected(done.error());
+      continue;
+    }
+    for (const PartitionRetention& partition : done->partitions) {
+      std::string fate(ToString(partition.fate));
+      if (dry_run && partition.fate == PartitionFate::kDropped) fate = "to drop";
+      rows.rows.push_back({name, partition.partition, fate, std::to_string(partition.rows),
+                           std::to_string(partition.files.size()), std::to_string(partition.bytes),
+                           std::to_string(partition.unread.rows), TimeOrNone(partition.oldest_commit_us),
+                           TimeOrNone(partition.newest_commit_us), partition.reason});
+    }
+  }
+  rows.row_count = static_cast<int64_t>(rows.rows.size());
+  K2_TRY(PrintRows(rows, settings.Text("output")));
+  K2_TRY(failed);
+  return 0;
+}
+
+struct ExpireFlags {
+  std::string older_than;
+  bool dry_run = false;
+};
+
+Result<int> RunExpire(const Settings& settings, const ExpireFlags& flags) {
+  ExpiryOptions options{.dry_run = flags.dry_run};
+  if (!flags.older_than.empty()) {
+    K2_ASSIGN(options.older_than_us, ParseSpan("--older-than", flags.older_than));
+  }
+  K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, false));
+  QueryResult rows;
+  rows.columns = {{"table", "VARCHAR", CellKind::kText},
+                  {"snapshots", "BIGINT", CellKind::kNumber},
+                  {"data_files", "BIGINT", CellKind::kNumber},
+                  {"metadata_files", "BIGINT", CellKind::kNumber},
+                  {"not_deleted", "BIGINT", CellKind::kNumber}};
+  Status failed;
+  for (const std::string& name : AllTables()) {
+    const Result<ExpiryReport> done = [&]() -> Result<ExpiryReport> {
+      K2_ASSIGN(Table table, lakehouse->Open(name));
+      return ExpireSnapshots(table, NowMicros(), options);
+    }();
+    if (!done) {
+      if (failed) failed = std::unexpected(done.error());
+      continue;
+    }
+    rows.rows.push_back({name, std::to_string(done->snapshots.size()), std::to_string(done->data_files),
+                         std::to_string(done->metadata_files), std::to_string(done->not_deleted)});
+  }
+  rows.row_count = static_cast<int64_t>(rows.rows.size());
+  K2_TRY(PrintRows(rows, settings.Text("output")));
+  K2_TRY(failed);
+  return 0;
+}
+
+}  // namespace
+
+Result<RetentionPolicy> RetentionOf(const Settings& settings) {
+  RetentionPolicy policy;
+  K2_ASSIGN(policy.bronze_us, Limit(settings, "retain-bronze"));
+  K2_ASSIGN(policy.silver_us, Limit(settings, "retain-silver"));
+  K2_ASSIGN(policy.rejected_us, Limit(settings, "retain-rejected"));
+  K2_ASSIGN(policy.gold_us, Limit(settings, "retain-gold"));
+  K2_ASSIGN(policy.hold_us, settings.Span("retention-hold"));
+  return policy;
+}
+
+void AddMaintain(Program& program) {
+  CLI::App* command = program.app.add_subcommand("maintain", "Drop what is past its time; expire old snapshots");
+  command->require_subcommand(1);
+  Settings& settings = program.settings;
+  // For `k2 run` too, so they belong to the program.
+  settings.Add(program.app, "retain-bronze", "7d", "how long Bronze keeps its rows; forever is a span too");
+  settings.Add(program.app, "retain-silver", "30d", "how long Silver keeps its rows");
+  settings.Add(program.app, "retain-rejected", "30d", "how long rejected_trades keeps its rows");
+  settings.Add(program.app, "retain-gold", "forever", "how long Gold keeps its rows");
+  settings.Add(program.app, "retention-hold", "24h",
+               "how much longer rows are kept at most that the layer below has not read");
+  CLI::App* retention = command->add_subcommand("retention", "Drop partitions that are past their time");
+  auto dry_run = std::make_shared<bool>(false);
+  retention->add_flag("--dry-run", *dry_run, "say what would be dropped, and why");
+  retention->callback([&program, dry_run] {
+    program.action = [&program, dry_run] { return RunRetention(program.settings, *dry_run); };
+  });
+  CLI::App* expire = command->add_subcommand("expire", "Expire snapshots and delete the files that only they name");
+  auto flags = std::make_shared<ExpireFlags>();
+  expire->add_option("--older-than", flags->older_than,
+                     "such as 1h: all older ones but those that branches and tags name; else as the tables' "
+                     "properties say");
+  expire->add_flag("--dry-run", flags->dry_run, "say what would go");
+  expire->callback([&program, flags] {
+    program.action = [&program, flags] { return RunExpire(program.settings, *flags); };
+  });
+  command->footer(
+      "Examples:\n  k2 maintain retention --dry-run\n  k2 maintain retention --retain-bronze 14d\n"
+      "  k2 maintain expire --older-than 1h");
+}
+
+}  // namespace k2

@@ -1,0 +1,19 @@
+// Settings of the status page: --http, --liveness-timeout.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "base/result.h"
+#include "cli/settings.h"
+#include "serve/http_status_server.h"
+
+namespace k2 {
+
+void AddServeSettings(CLI::App& command, Settings& settings);
+
+// Starts the status page of this process (base/metrics.h, ProcessHealth()) where --http names an address; null where it
+// does not. It ends with the object. Errors: kInvalidArgument when the address is none, or is in use.
+Result<std::unique_ptr<HttpStatusServer>> StartStatusServer(const Settings& settings);
+
+}  // namespace k2
