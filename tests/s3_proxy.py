@@ -33,24 +33,24 @@ def at_random(seed: int, share: float) -> Script:
 class Connection:
     def __init__(self, link: socket.socket) -> None:
         self.link = link
-        self.rest = b""
+        self.rest = bytearray()
 
     def until(self, mark: bytes) -> bytes:
         while mark not in self.rest:
             self._more()
-        head, self.rest = self.rest.split(mark, 1)
-        return head + mark
+        return self.exactly(self.rest.index(mark) + len(mark))
 
     def exactly(self, size: int) -> bytes:
         while len(self.rest) < size:
             self._more()
-        taken, self.rest = self.rest[:size], self.rest[size:]
+        taken = bytes(self.rest[:size])
+        del self.rest[:size]
         return taken
 
     def body(self, head: bytes) -> bytes:
         fields = dict(line.lower().split(b":", 1) for line in head.split(b"\r\n")[1:] if b":" in line)
         if b"chunked" in fields.get(b"transfer-encoding", b""):
-            parts = b""
+            parts = bytearray()
             while True:
                 size = self.until(b"\r\n")
                 parts += size
@@ -58,7 +58,7 @@ class Connection:
                 if length == 0:
                     while (line := self.until(b"\r\n")) != b"\r\n":  # trailers
                         parts += line
-                    return parts + b"\r\n"
+                    return bytes(parts + b"\r\n")
                 parts += self.exactly(length + 2)
         return self.exactly(int(fields.get(b"content-length", b"0")))
 

@@ -117,7 +117,7 @@ def test_the_pipeline_on_a_store_that_breaks_requests(
     """Runs, queries and candles on s3:// tables of a REST catalog; PyIceberg reads the same rows."""
     own_services.start("catalog")
     proxy = proxy_of(store)
-    proxy.script = at_random(seed, 0.03)
+    proxy.script = at_random(seed, 0.1)
     environment = k2_environment(own_services.environment() | {"K2_S3_ENDPOINT": proxy.endpoint})
 
     def k2_run(*args: str) -> str:

@@ -63,8 +63,9 @@ struct StorageOptions {
 };
 
 // Picks the file system by each location's scheme: local disks (file:, plain absolute paths), S3 (s3:, s3a:, s3n:).
-// Where `credentials` hold keys for a location's prefix, these are used, else those of the options. Safe to share
-// between threads. S3 is not touched before the first location on it is.
+// Where `credentials` hold keys for a location's prefix, these are used, else those of the options; endpoint and region
+// of the options go first, then those that come with the keys. Safe to share between threads. S3 is not touched before
+// the first location on it is.
 std::shared_ptr<FileIo> MakeFileIo(const StorageOptions& options = {},
                                    std::shared_ptr<StorageCredentials> credentials = nullptr);
 

@@ -85,17 +85,19 @@ S3Options Completed(S3Options options) {
   return options;
 }
 
-// The options with the properties that a catalog vended in their place.
+// The options with the keys that a catalog vended in their place. An endpoint that was named here stays: the catalog
+// may know the store under a name that only its own network has.
 S3Options WithProperties(S3Options options, const StorageProperties& properties) {
   const auto value = [&](const char* name) {
     const auto found = properties.find(name);
     return found == properties.end() ? std::string() : found->second;
   };
-  if (const std::string endpoint = value("s3.endpoint"); !endpoint.empty()) options.endpoint = endpoint;
-  if (const std::string region = FirstOf({value("client.region"), value("s3.region")}); !region.empty()) {
-    options.region = region;
+  const std::string style = value("s3.path-style-access");
+  if (options.endpoint.empty()) {
+    options.endpoint = value("s3.endpoint");
+    if (!options.path_style && !style.empty()) options.path_style = style == "true";
   }
-  if (const std::string style = value("s3.path-style-access"); !style.empty()) options.path_style = style == "true";
+  options.region = FirstOf({options.region, value("client.region"), value("s3.region")});
   if (const std::string key = value("s3.access-key-id"); !key.empty()) {
     options.access_key = key;
     options.secret_key = value("s3.secret-access-key");

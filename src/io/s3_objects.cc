@@ -1,5 +1,6 @@
 #include "io/s3_objects.h"
 
+#include <algorithm>
 #include <charconv>
 #include <thread>
 
@@ -28,7 +29,7 @@ Result<int64_t> NumberOf(std::string_view text, std::string_view location) {
 
 }  // namespace
 
-Result<HttpResponse> S3Objects::SendOnce(const S3Location& parsed, Request& request, bool& is_signed) {
+Result<HttpResponse> S3Objects::SendOnce(const S3Location& parsed, Request& request, int64_t tries, bool& is_signed) {
   K2_ASSIGN(const S3Address address, AddressOf(client_.endpoint, client_.region, parsed.bucket, client_.path_style));
   HttpRequest http{.method = request.method,
                    .url = address.base_url + EncodedPath(address, parsed.key),
@@ -38,6 +39,7 @@ Result<HttpResponse> S3Objects::SendOnce(const S3Location& parsed, Request& requ
                    .connect_timeout_ms = client_.connect_timeout_ms};
   http.timeout_ms += static_cast<int64_t>(http.body.size()) / 1'000;
   if (request.method == "GET") http.timeout_ms *= 2;
+  http.timeout_ms *= std::min<int64_t>(tries, 4);  // what is slow rather than stuck must come through at last
   const S3Keys keys = client_.keys();
   is_signed = !keys.access_key.empty();
   SignS3Request(keys, client_.region, NowMicros(), address, address.path_prefix + "/" + parsed.key, http);
@@ -54,7 +56,7 @@ Result<HttpResponse> S3Objects::Send(const std::string& location, Request& reque
   if (parsed.key.empty()) return Fail(ErrorKind::kInvalidArgument, "{} names a bucket, not a file in it", location);
   for (int64_t tries = 1;; ++tries) {
     bool is_signed = false;
-    auto response = SendOnce(parsed, request, is_signed);
+    auto response = SendOnce(parsed, request, tries, is_signed);
     std::string why;
     if (response) {
       if (response->status / 100 == 2 || response->status == 412 || response->status == 416) return response;

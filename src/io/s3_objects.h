@@ -20,7 +20,7 @@ struct S3Client {
   bool path_style = false;
   std::function<S3Keys()> keys;  // asked for each try: they may be renewed
   int64_t connect_timeout_ms = 3'000;
-  int64_t request_timeout_ms = 15'000;  // and a second more for each megabyte
+  int64_t request_timeout_ms = 15'000;  // and a second more for each megabyte; longer with each try
   int64_t tries = 10;
 };
 
@@ -54,7 +54,7 @@ class S3Objects {
     std::string body;
   };
   Result<HttpResponse> Send(const std::string& location, Request& request);
-  Result<HttpResponse> SendOnce(const S3Location& parsed, Request& request, bool& is_signed);
+  Result<HttpResponse> SendOnce(const S3Location& parsed, Request& request, int64_t tries, bool& is_signed);
 
   const S3Client client_;
   const std::shared_ptr<HttpClient> http_;
