@@ -8,12 +8,16 @@ from typing import TypeVar
 
 from stack.faults import Toxiproxy
 from stack.messages import Kafka, Registry
+from stack.pins import StackError
 from stack.process import Server, free_port, is_running, port_is_free, saved_state
 from stack.tables import Postgres, RestCatalog, SeaweedFs
 from stack.tools import ACCESS_KEY, REGION, SECRET_KEY, WAREHOUSE
 
 TOPICS = ("market.crypto.trades.binance", "market.crypto.trades.kraken")
 CORE = ("kafka", "registry", "postgres", "seaweedfs", "catalog")
+
+# How long a process that runs and does not serve is given, before it is replaced.
+_PATIENCE_S = 5.0
 
 AnyServer = TypeVar("AnyServer", bound=Server)
 
@@ -196,8 +200,11 @@ class Services:
 
     def _begin(self, name: str) -> None:
         server = self.server(name)
-        if server.running() and server.check() is not None:
-            server.kill()
+        if server.running():
+            try:
+                server.wait(_PATIENCE_S)
+            except StackError:
+                server.kill()
         server.begin()
 
 
