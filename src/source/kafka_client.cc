@@ -109,36 +109,41 @@ Result<std::unique_ptr<KafkaAdmin>> KafkaAdmin::Create(const KafkaOptions& optio
   return admin;
 }
 
-Result<std::string> KafkaAdmin::ClusterId() {
-  Request request(handle_, *events_, cancelled_, options_, RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER);
-  rd_kafka_DescribeCluster(handle_, request.options(), request.queue());
-  K2_ASSIGN(const RdEvent event, request.Wait("asking for the cluster"));
-  const auto* result = rd_kafka_event_DescribeCluster_result(event.get());
-  const char* id = rd_kafka_DescribeCluster_result_cluster_id(result);
-  if (id == nullptr || *id == '\0') {
-    return Fail(ErrorKind::kUnsupported, "Kafka at {} tells no cluster id: K2 needs Kafka 0.10.1 or newer",
-                options_.brokers);
-  }
-  return std::string(id);
-}
-
-Result<std::vector<std::string>> KafkaAdmin::AllNames() {
-  constexpr int kTryMs = 1'000;
+// Asks for metadata, in short tries; all topics' names, or none.
+Result<std::vector<std::string>> KafkaAdmin::Metadata(bool all_topics) {
+  constexpr int kTryMs = 500;
+  constexpr int64_t kAuthPatienceUs = 2'000'000;
   const int64_t deadline = MonotonicMicros() + options_.request_timeout_us;
   const rd_kafka_metadata_t* metadata = nullptr;
   rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR__TIMED_OUT;
   while (code != RD_KAFKA_RESP_ERR_NO_ERROR && MonotonicMicros() < deadline) {
     if (cancelled_) return Fail(ErrorKind::kCancelled, "Kafka at {}: asking for topics: stopped", options_.brokers);
-    code = rd_kafka_metadata(handle_, 1, nullptr, &metadata, kTryMs);
-    rd_kafka_poll(handle_, 0);
+    code = rd_kafka_metadata(handle_, all_topics ? 1 : 0, nullptr, &metadata, kTryMs);
+    rd_kafka_poll(handle_, 0);  // errors of connections reach the events by this
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) break;
+    if (auto lasting = events_->Lasting(kAuthPatienceUs)) return std::unexpected(std::move(*lasting));
   }
   if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
-    return Fail(KafkaErrorKind(code), "Kafka at {}: asking for topics: {}", options_.brokers, rd_kafka_err2str(code));
+    const KafkaHealth now = events_->health();
+    return Fail(KafkaErrorKind(code), "Kafka at {} does not answer: {}", options_.brokers,
+                now.ok ? rd_kafka_err2str(code) : now.last_error);
   }
+  events_->Answered();
   std::vector<std::string> names;
   for (int i = 0; i < metadata->topic_cnt; ++i) names.emplace_back(metadata->topics[i].topic);
   rd_kafka_metadata_destroy(metadata);
   return names;
+}
+
+Result<std::string> KafkaAdmin::ClusterId() {
+  // DescribeCluster would wait for the controller, which a reader needs not. Any metadata brings the id.
+  K2_TRY(Metadata(false));
+  char* text = rd_kafka_clusterid(handle_, 0);
+  const std::string id = text == nullptr ? "" : text;
+  if (text != nullptr) rd_kafka_mem_free(handle_, text);
+  if (!id.empty()) return id;
+  return Fail(ErrorKind::kUnsupported, "Kafka at {} tells no cluster id: K2 needs Kafka 0.10.1 or newer",
+              options_.brokers);
 }
 
 Result<std::vector<std::string>> KafkaAdmin::Matching(const std::vector<std::string>& patterns) {
@@ -156,7 +161,7 @@ Result<std::vector<std::string>> KafkaAdmin::Matching(const std::vector<std::str
     }
   }
   if (!expressions.empty()) {
-    K2_ASSIGN(const std::vector<std::string> all, AllNames());
+    K2_ASSIGN(const std::vector<std::string> all, Metadata(true));
     for (const std::string& name : all) {
       const auto fits = [&](const std::regex& expression) { return std::regex_search(name, expression); };
       if (!name.starts_with("__") && std::ranges::any_of(expressions, fits)) names.insert(name);

@@ -93,7 +93,7 @@ class KafkaAdmin {
 
  private:
   KafkaAdmin(const KafkaOptions& options, std::unique_ptr<KafkaEvents> events);
-  Result<std::vector<std::string>> AllNames();
+  Result<std::vector<std::string>> Metadata(bool all_topics);
   Result<std::vector<std::string>> Matching(const std::vector<std::string>& patterns);
 
   const KafkaOptions options_;

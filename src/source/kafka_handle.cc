@@ -102,8 +102,10 @@ void KafkaEvents::Failed(rd_kafka_resp_err_t code, const char* reason) {
   const int64_t now = NowMicros();
   if (health_.ok) log::Warn("kafka: no good answer", {{"error", rd_kafka_err2name(code)}, {"reason", reason}});
   if (health_.ok) health_.since_us = now;
+  // That all are down is told beside why the last one is.
+  const bool why_is_known = code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && !health_.ok;
   health_.ok = false;
-  health_.last_error = fmt::format("{}: {}", rd_kafka_err2name(code), reason);
+  if (!why_is_known) health_.last_error = fmt::format("{}: {}", rd_kafka_err2name(code), reason);
   if (code == RD_KAFKA_RESP_ERR__FATAL) fatal_ = true;
   if (IsKafkaAuthError(code)) {
     if (auth_error_.empty()) auth_since_us_ = now;

@@ -16,10 +16,14 @@ class KafkaMock {
  public:
   explicit KafkaMock(int brokers = 1) {
     char text[256];
-    owner_ = rd_kafka_new(RD_KAFKA_PRODUCER, rd_kafka_conf_new(), text, sizeof(text));
+    rd_kafka_conf_t* quiet = rd_kafka_conf_new();
+    rd_kafka_conf_set(quiet, "log_level", "0", text, sizeof(text));
+    owner_ = rd_kafka_new(RD_KAFKA_PRODUCER, quiet, text, sizeof(text));
     cluster_ = rd_kafka_mock_cluster_new(owner_, brokers);
+    rd_kafka_mock_set_controller_id(cluster_, 1);
     rd_kafka_conf_t* conf = rd_kafka_conf_new();
     rd_kafka_conf_set(conf, "bootstrap.servers", bootstraps().c_str(), text, sizeof(text));
+    rd_kafka_conf_set(conf, "log_level", "0", text, sizeof(text));
     rd_kafka_conf_set(conf, "linger.ms", "0", text, sizeof(text));
     producer_ = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
   }
@@ -37,6 +41,7 @@ class KafkaMock {
   [[nodiscard]] KafkaOptions options() const {
     KafkaOptions options;
     options.brokers = bootstraps();
+    options.settings = {{"fetch.wait.max.ms", "20"}};
     options.check_interval_us = 100'000;
     options.request_timeout_us = 3'000'000;
     return options;

@@ -366,9 +366,8 @@ TEST(Kafka, RightsThatAreMissingAreSaid) {
   kafka.CreateTopic(kTopic, 1);
   const auto source = Open(kafka);
   constexpr int16_t kFetch = 1;
-  rd_kafka_mock_push_request_errors(kafka.cluster(), kFetch, 2, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
-                                    RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
-  rd_kafka_mock_topic_set_error(kafka.cluster(), kTopic, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+  rd_kafka_mock_partition_push_request_errors(kafka.cluster(), kTopic, 0, kFetch, 1,
+                                              RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
   KafkaPartitionReader& reader = *source->readers()[0];
   ASSERT_TRUE(reader.Seek({}));
   const auto error = ReadToError(reader);

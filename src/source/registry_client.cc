@@ -1,0 +1,240 @@
+#include "source/registry_client.h"
+
+#include <unistd.h>
+#include <xxhash.h>
+
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "base/log.h"
+#include "base/time.h"
+
+namespace k2 {
+namespace {
+
+using nlohmann::json;
+
+// Error codes of the API (Confluent, "Schema Registry API reference").
+constexpr int64_t kSubjectNotFound = 40401;
+constexpr int64_t kVersionNotFound = 40402;
+constexpr int64_t kSchemaNotFound = 40403;
+constexpr char kMediaType[] = "application/vnd.schemaregistry.v1+json";
+constexpr char kCacheMark[] = "k2-schema-1 ";
+constexpr size_t kMaxMissing = 10'000;
+
+std::string HashHex(std::string_view text) { return fmt::format("{:016x}", XXH3_64bits(text.data(), text.size())); }
+
+std::string Base64(std::string_view bytes) {
+  constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string text;
+  for (size_t i = 0; i < bytes.size(); i += 3) {
+    uint32_t group = 0;
+    for (size_t j = 0; j < 3; ++j) {
+      group = group << 8 | (i + j < bytes.size() ? static_cast<unsigned char>(bytes[i + j]) : 0U);
+    }
+    for (size_t j = 0; j < 4; ++j) text += i + j <= bytes.size() ? kDigits[group >> (18 - 6 * j) & 63U] : '=';
+  }
+  return text;
+}
+
+}  // namespace
+
+RegistryClient::RegistryClient(const RegistryOptions& options, std::shared_ptr<HttpClient> http)
+    : options_(options), http_(std::move(http)) {
+  if (!options_.cache_folder.empty()) cache_folder_ = options_.cache_folder + "/" + HashHex(options_.url);
+}
+
+Result<std::shared_ptr<RegistryClient>> RegistryClient::Create(const RegistryOptions& options,
+                                                               std::shared_ptr<HttpClient> http) {
+  RegistryOptions clean = options;
+  while (clean.url.ends_with('/')) clean.url.pop_back();
+  if (!clean.url.starts_with("http://") && !clean.url.starts_with("https://")) {
+    return Fail(ErrorKind::kInvalidArgument, "registry '{}': expected a URL such as http://localhost:8081", clean.url);
+  }
+  if (!clean.user_info.empty() && !clean.token.empty()) {
+    return Fail(ErrorKind::kInvalidArgument, "registry {}: a user and a token are given, only one can be sent",
+                clean.url);
+  }
+  return std::shared_ptr<RegistryClient>(new RegistryClient(clean, std::move(http)));
+}
+
+Result<RegistryClient::Answer> RegistryClient::Ask(const std::string& method, const std::string& path,
+                                                   std::string body) {
+  HttpRequest request;
+  request.method = method;
+  request.url = options_.url + path;
+  request.timeout_ms = options_.timeout_ms;
+  request.connect_timeout_ms = std::min<int64_t>(request.connect_timeout_ms, options_.timeout_ms);
+  request.headers.emplace_back("Accept", fmt::format("{}, application/json", kMediaType));
+  if (!body.empty()) request.headers.emplace_back("Content-Type", kMediaType);
+  if (!options_.user_info.empty()) {
+    request.headers.emplace_back("Authorization", "Basic " + Base64(options_.user_info));
+  } else if (!options_.token.empty()) {
+    request.headers.emplace_back("Authorization", "Bearer " + options_.token);
+  }
+  request.body = std::move(body);
+  Result<HttpResponse> response = http_->Send(request);
+  if (!response) {
+    return Fail(ErrorKind::kUnavailable, "schema registry {}: {}", options_.url, response.error().message);
+  }
+  Answer answer{.status = response->status, .body = std::move(response->body)};
+  if (answer.status >= 300) {
+    const json said = json::parse(answer.body, nullptr, false);
+    if (said.is_object()) {
+      const auto code = said.find("error_code");
+      if (code != said.end() && code->is_number_integer()) answer.error_code = code->get<int64_t>();
+      const auto message = said.find("message");
+      if (message != said.end() && message->is_string()) answer.message = message->get<std::string>();
+    }
+  }
+  return answer;
+}
+
+// What an answer means that is no success and has no meaning of its own to the caller.
+std::unexpected<Error> RegistryClient::Refused(const Answer& answer, std::string_view what) const {
+  constexpr size_t kShown = 300;
+  const std::string said = answer.message.empty() ? answer.body.substr(0, kShown) : answer.message.substr(0, kShown);
+  if (answer.status == 401 || answer.status == 403) {
+    return Fail(ErrorKind::kPermission, "schema registry {}: {}: HTTP {}: {}. Check --registry-auth", options_.url,
+                what, answer.status, said);
+  }
+  // A 404 that is not the registry's own is the answer of something else: a wrong path, a proxy.
+  return Fail(ErrorKind::kUnavailable, "schema registry {}: {}: HTTP {}: {}{}", options_.url, what, answer.status, said,
+              answer.status == 404 && answer.error_code == 0 ? " (is the URL that of a registry?)" : "");
+}
+
+Result<std::string> RegistryClient::SchemaJson(int32_t id) {
+  const int64_t now_us = MonotonicMicros();
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = schemas_.find(id); found != schemas_.end()) return found->second;
+    if (const auto found = missing_.find(id); found != missing_.end()) {
+      if (now_us < found->second.first) return std::unexpected(found->second.second);
+      missing_.erase(found);
+    }
+  }
+  if (std::string cached = ReadCache(id); !cached.empty()) {
+    const std::lock_guard lock(mutex_);
+    return schemas_.emplace(id, std::move(cached)).first->second;
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    if (now_us < unavailable_until_us_) return std::unexpected(unavailable_);
+  }
+  Result<std::string> fetched = Fetch(id);
+  if (fetched) WriteCache(id, *fetched);
+  const std::lock_guard lock(mutex_);
+  if (fetched) {
+    schemas_[id] = *fetched;
+  } else if (fetched.error().kind == ErrorKind::kNotFound || fetched.error().kind == ErrorKind::kUnsupported) {
+    if (missing_.size() >= kMaxMissing) missing_.clear();
+    missing_.insert_or_assign(id, std::pair(MonotonicMicros() + options_.missing_us, fetched.error()));
+  } else {
+    unavailable_until_us_ = MonotonicMicros() + options_.unavailable_us;
+    unavailable_ = fetched.error();
+  }
+  return fetched;
+}
+
+Result<std::string> RegistryClient::Fetch(int32_t id) {
+  const std::string what = fmt::format("schema {}", id);
+  if (id < 0) return Fail(ErrorKind::kNotFound, "schema registry {}: {} is no id", options_.url, id);
+  K2_ASSIGN(const Answer answer, Ask("GET", fmt::format("/schemas/ids/{}", id)));
+  if (answer.status == 404 && answer.error_code == kSchemaNotFound) {
+    return Fail(ErrorKind::kNotFound, "schema registry {}: there is no schema with id {}", options_.url, id);
+  }
+  if (answer.status != 200) return Refused(answer, what);
+  const json said = json::parse(answer.body, nullptr, false);
+  if (!said.is_object() || !said.contains("schema") || !said["schema"].is_string()) {
+    return Fail(ErrorKind::kUnavailable, "schema registry {}: {}: the answer is not that of a registry", options_.url,
+                what);
+  }
+  if (const auto type = said.find("schemaType"); type != said.end() && type->is_string() && *type != "AVRO") {
+    return Fail(ErrorKind::kUnsupported, "schema registry {}: {} is of type {}, only Avro is read", options_.url, what,
+                type->get<std::string>());
+  }
+  if (const auto others = said.find("references"); others != said.end() && others->is_array() && !others->empty()) {
+    return Fail(ErrorKind::kUnsupported, "schema registry {}: {} refers to other schemas, which K2 does not read",
+                options_.url, what);
+  }
+  return said["schema"].get<std::string>();
+}
+
+Result<int32_t> RegistryClient::Register(const std::string& subject, std::string_view schema) {
+  const std::string what = fmt::format("registering under {}", subject);
+  const json body = {{"schema", schema}};
+  K2_ASSIGN(const Answer answer, Ask("POST", fmt::format("/subjects/{}/versions", UrlEncode(subject)), body.dump()));
+  if (answer.status == 409) {
+    return Fail(ErrorKind::kInvalidData, "schema registry {}: {}: not compatible with what is registered there: {}",
+                options_.url, what, answer.message);
+  }
+  if (answer.status == 422 || answer.status == 400) {
+    return Fail(ErrorKind::kInvalidArgument, "schema registry {}: {}: {}", options_.url, what, answer.message);
+  }
+  if (answer.status != 200) return Refused(answer, what);
+  const json said = json::parse(answer.body, nullptr, false);
+  const auto id = said.is_object() ? said.find("id") : said.end();
+  if (id == said.end() || !id->is_number_integer() || id->get<int64_t>() < 0 || id->get<int64_t>() > INT32_MAX) {
+    return Fail(ErrorKind::kUnavailable, "schema registry {}: {}: the answer has no id", options_.url, what);
+  }
+  return id->get<int32_t>();
+}
+
+Result<bool> RegistryClient::Compatible(const std::string& subject, std::string_view schema) {
+  const json body = {{"schema", schema}};
+  const std::string path = fmt::format("/compatibility/subjects/{}/versions/latest", UrlEncode(subject));
+  K2_ASSIGN(const Answer answer, Ask("POST", path, body.dump()));
+  if (answer.status == 404 && (answer.error_code == kSubjectNotFound || answer.error_code == kVersionNotFound)) {
+    return true;
+  }
+  if (answer.status != 200) return Refused(answer, fmt::format("compatibility with {}", subject));
+  const json said = json::parse(answer.body, nullptr, false);
+  if (!said.is_object() || !said.contains("is_compatible") || !said["is_compatible"].is_boolean()) {
+    return Fail(ErrorKind::kUnavailable, "schema registry {}: compatibility with {}: the answer says nothing of it",
+                options_.url, subject);
+  }
+  return said["is_compatible"].get<bool>();
+}
+
+std::string RegistryClient::CachePath(int32_t id) const { return fmt::format("{}/{}.avsc", cache_folder_, id); }
+
+// The schema as it was kept; empty when there is none, or the file does not hold what was written to it.
+std::string RegistryClient::ReadCache(int32_t id) const {
+  if (cache_folder_.empty()) return {};
+  std::ifstream file(CachePath(id), std::ios::binary);
+  if (!file) return {};
+  std::ostringstream bytes;
+  bytes << file.rdbuf();
+  const std::string text = std::move(bytes).str();
+  const size_t line_end = text.find('\n');
+  if (line_end == std::string::npos) return {};
+  std::string schema = text.substr(line_end + 1);
+  if (text.compare(0, line_end, kCacheMark + HashHex(schema)) == 0) return schema;
+  log::Warn("a cached schema is damaged and is asked for again", {{"file", CachePath(id)}});
+  return {};
+}
+
+// By a file of its own that is renamed, so that a reader sees a whole one. A cache that cannot be written is none.
+void RegistryClient::WriteCache(int32_t id, const std::string& schema) const {
+  if (cache_folder_.empty()) return;
+  static std::atomic<uint64_t> number{0};
+  const std::string path = CachePath(id);
+  const std::string beside = fmt::format("{}.{}-{}.tmp", path, ::getpid(), number++);
+  std::error_code error;
+  std::filesystem::create_directories(cache_folder_, error);
+  {
+    std::ofstream file(beside, std::ios::binary);
+    file << kCacheMark << HashHex(schema) << '\n' << schema;
+    file.close();
+    if (!file) error = std::make_error_code(std::errc::io_error);
+  }
+  if (!error) std::filesystem::rename(beside, path, error);
+  if (!error) return;
+  log::Warn("a schema was not cached on disk", {{"file", path}, {"error", error.message()}});
+  std::filesystem::remove(beside, error);
+}
+
+}  // namespace k2

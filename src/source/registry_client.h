@@ -1,0 +1,70 @@
+// Schemas out of a registry that speaks Confluent's REST API (Confluent, Apicurio under /apis/ccompat/v7, Karapace,
+// Redpanda), kept in memory and on disk.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "io/http.h"
+#include "source/schema_source.h"
+
+namespace k2 {
+
+struct RegistryOptions {
+  std::string url;                  // up to before /schemas
+  std::string user_info;            // user:password, for basic authentication
+  std::string token;                // bearer token
+  std::string cache_folder;         // empty: in memory only. Ids never change their schema, so files are good for ever
+  int64_t missing_us = 30'000'000;  // how long an id that is not there is not asked for again
+  int64_t unavailable_us = 1'000'000;  // how long the registry is left alone after it did not answer
+  int64_t timeout_ms = 10'000;
+};
+
+// Safe to call from several threads.
+class RegistryClient final : public SchemaSource {
+ public:
+  // Error kInvalidArgument: no http or https URL, or both kinds of credentials.
+  static Result<std::shared_ptr<RegistryClient>> Create(const RegistryOptions& options,
+                                                        std::shared_ptr<HttpClient> http);
+
+  // Errors: kNotFound: the registry says there is no such id; kUnavailable: it did not answer, or something that is no
+  // registry did; kPermission; kUnsupported: not Avro, or a schema with references to others.
+  Result<std::string> SchemaJson(int32_t id) override;
+
+  // The id of the schema under the subject, new or as it was. Errors also: kInvalidData: not compatible with what is
+  // registered; kInvalidArgument: the registry does not take it as a schema.
+  Result<int32_t> Register(const std::string& subject, std::string_view json);
+  // Whether the subject would take the schema; true for a new subject.
+  Result<bool> Compatible(const std::string& subject, std::string_view json);
+
+ private:
+  RegistryClient(const RegistryOptions& options, std::shared_ptr<HttpClient> http);
+  struct Answer {
+    int status = 0;
+    int64_t error_code = 0;  // the registry's own
+    std::string message;
+    std::string body;
+  };
+  Result<Answer> Ask(const std::string& method, const std::string& path, std::string body = {});
+  [[nodiscard]] std::unexpected<Error> Refused(const Answer& answer, std::string_view what) const;
+  Result<std::string> Fetch(int32_t id);
+  [[nodiscard]] std::string CachePath(int32_t id) const;
+  [[nodiscard]] std::string ReadCache(int32_t id) const;
+  void WriteCache(int32_t id, const std::string& json) const;
+
+  const RegistryOptions options_;
+  const std::shared_ptr<HttpClient> http_;
+  std::string cache_folder_;
+  std::mutex mutex_;
+  std::map<int32_t, std::string> schemas_;
+  std::map<int32_t, std::pair<int64_t, Error>> missing_;  // until when, monotonic
+  int64_t unavailable_until_us_ = 0;
+  Error unavailable_;
+};
+
+}  // namespace k2
