@@ -8,6 +8,7 @@
 
 #include "base/result.h"
 #include "cli/settings.h"
+#include "maintain/retention.h"
 #include "medallion/lakehouse.h"
 
 namespace k2 {
@@ -24,6 +25,7 @@ void AddRun(Program& program);
 void AddSimulate(Program& program);
 void AddTables(Program& program);
 void AddOffsets(Program& program);
+void AddMaintain(Program& program);
 void AddTask(Program& program);
 void AddQuery(Program& program);
 void AddOhlcv(Program& program);
@@ -38,6 +40,9 @@ bool HasRestCatalog(const Settings& settings);
 // this machine that is missing is made; else it is kNotFound, with a hint. A REST catalog that does not answer is asked
 // again for `patience_ms`, here and later; then it is kUnavailable.
 Result<std::shared_ptr<Lakehouse>> OpenLakehouse(const Settings& settings, bool create, int64_t patience_ms = 30'000);
+
+// Settings --retain-… and --retention-hold.
+Result<RetentionPolicy> RetentionOf(const Settings& settings);
 
 // Whether text to this stream (1 or 2) is for a person: a terminal; colours need NO_COLOR unset too.
 bool IsTerminal(int descriptor);

@@ -91,6 +91,7 @@ int Main(int argc, char** argv) {
   AddSimulate(program);
   AddTables(program);
   AddOffsets(program);
+  AddMaintain(program);
   AddTask(program);
   AddQuery(program);
   AddOhlcv(program);

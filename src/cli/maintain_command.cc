@@ -21,9 +21,17 @@ Result<int64_t> Limit(const Settings& settings, std::string_view name) {
               setting.value, setting.origin);
 }
 
+// Asked before anything is dropped.
+Status CheckOutput(const Settings& settings) {
+  K2_ASSIGN(const OutputFormat format, ParseOutputFormat(settings.Text("output")));
+  if (format != OutputFormat::kParquet) return {};
+  return Fail(ErrorKind::kInvalidArgument, "--output parquet: maintenance reports as table, json or csv");
+}
+
 std::string TimeOrNone(int64_t us) { return us == 0 || us == INT64_MAX ? "" : FormatTimestamp(us); }
 
 Result<int> RunRetention(const Settings& settings, bool dry_run) {
+  K2_TRY(CheckOutput(settings));
   K2_ASSIGN(const RetentionPolicy policy, RetentionOf(settings));
   K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, false));
   const int64_t now_us = NowMicros();
@@ -66,6 +74,7 @@ struct ExpireFlags {
 };
 
 Result<int> RunExpire(const Settings& settings, const ExpireFlags& flags) {
+  K2_TRY(CheckOutput(settings));
   ExpiryOptions options{.dry_run = flags.dry_run};
   if (!flags.older_than.empty()) {
     K2_ASSIGN(options.older_than_us, ParseSpan("--older-than", flags.older_than));
@@ -131,9 +140,8 @@ void AddMaintain(Program& program) {
                      "such as 1h: all older ones but those that branches and tags name; else as the tables' "
                      "properties say");
   expire->add_flag("--dry-run", flags->dry_run, "say what would go");
-  expire->callback([&program, flags] {
-    program.action = [&program, flags] { return RunExpire(program.settings, *flags); };
-  });
+  expire->callback(
+      [&program, flags] { program.action = [&program, flags] { return RunExpire(program.settings, *flags); }; });
   command->footer(
       "Examples:\n  k2 maintain retention --dry-run\n  k2 maintain retention --retain-bronze 14d\n"
       "  k2 maintain expire --older-than 1h");

@@ -3,6 +3,7 @@
 #include "base/time.h"
 #include "cli/commands.h"
 #include "cli/rows_output.h"
+#include "table/dropped_unread.h"
 #include "task/market_tables.h"
 
 namespace k2 {
@@ -43,6 +44,21 @@ Result<int> ShowOffsets(const Settings& settings) {
   rows.row_count = static_cast<int64_t>(rows.rows.size());
   K2_TRY(PrintRows(rows, settings.Text("output")));
   return 0;
+}
+
+// The Silver tables whose retention has dropped rows before Gold had read them; says so in Gold's commit.
+Result<std::vector<Table>> TablesWithLoss(const Lakehouse& lakehouse, std::string_view table, LayerCommit& commit) {
+  std::vector<Table> found;
+  if (table != kGoldTable) return found;
+  for (const ExchangeInfo& exchange : Exchanges()) {
+    K2_ASSIGN(const Table silver, lakehouse.Open(exchange.silver_table));
+    K2_ASSIGN(const std::optional<DroppedUnread> dropped, ReadDroppedUnread(silver.metadata()));
+    if (!dropped) continue;
+    commit.summary["k2.offsets-set"] +=
+        fmt::format("; without {} rows that {} dropped on {}", dropped->rows, exchange.silver_table, dropped->at);
+    found.push_back(silver);
+  }
+  return found;
 }
 
 // Sets one key of one table, in a commit that says so. It is the way on when the source or the upstream no longer has
@@ -97,7 +113,11 @@ Result<int> SetOffset(const Settings& settings, const SetFlags& flags) {
                                                      flags.next, FormatTimestamp(NowMicros()));
     }
   }
-  if (adopt) commit.summary["k2.offsets-set"] = "main's own, after a rollback, at " + FormatTimestamp(NowMicros());
+  std::vector<Table> lossy;  // of the Silver tables, those whose retention was faster than Gold
+  if (adopt) {
+    commit.summary["k2.offsets-set"] = "main's own, after a rollback, at " + FormatTimestamp(NowMicros());
+    K2_ASSIGN(lossy, TablesWithLoss(*lakehouse, flags.table, commit));
+  }
   if (!adopt && commit.next.positions.empty()) {
     return Fail(ErrorKind::kNotFound, "{} and Bronze know no topic {} partition {}; `k2 offsets show` lists them",
                 flags.table, flags.topic, flags.partition);
@@ -105,6 +125,11 @@ Result<int> SetOffset(const Settings& settings, const SetFlags& flags) {
   const LayerCommitOutcome outcome = table.Commit(std::move(commit));
   if (const auto* failed = std::get_if<NotCommitted>(&outcome)) return std::unexpected(failed->error());
   if (const auto* unknown = std::get_if<OutcomeUnknown>(&outcome)) return std::unexpected(unknown->error);
+  for (Table& upstream : lossy) {
+    K2_TRY(upstream.Update([](const auto&) -> Result<std::vector<iceberg::TableUpdate>> {
+      return std::vector<iceberg::TableUpdate>{iceberg::RemoveProperties{{kDroppedUnreadKey}}};
+    }));
+  }
   if (adopt) {
     std::fprintf(stderr, "%s now goes on from what main holds\n", flags.table.c_str());
   } else {

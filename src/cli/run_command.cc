@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <regex>
 #include <thread>
 
@@ -15,6 +16,8 @@
 #include "cli/commands.h"
 #include "cli/kafka_settings.h"
 #include "cli/rows_output.h"
+#include "cli/serve_settings.h"
+#include "maintain/schedule.h"
 #include "medallion/runner.h"
 #include "task/market_tables.h"
 
@@ -144,6 +147,7 @@ Result<RunOptions> MakeOptions(const Settings& settings, const RunFlags& flags) 
     K2_TRY(SetRecordings(flags, options, recordings));
   }
   K2_ASSIGN(options.layer.rows_per_step, settings.Number("rows-per-commit", 1));
+  K2_ASSIGN(options.layer.bytes_per_step, settings.Bytes("bytes-per-commit"));
   K2_ASSIGN(const int64_t threads, settings.Number("threads", 0));
   options.layer.threads =
       static_cast<int32_t>(threads > 0 ? threads : std::max(1U, std::thread::hardware_concurrency()));
@@ -279,6 +283,12 @@ Result<int> RunPipeline(const Settings& settings, const RunFlags& flags) {
   StopOnSignal signals;
   K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouse(settings, options.bronze || options.endless));
   K2_TRY(lakehouse->CreateTables());
+  K2_ASSIGN(const auto status_page, StartStatusServer(settings));
+  MaintenanceOptions upkeep;
+  K2_ASSIGN(upkeep.retention, RetentionOf(settings));
+  K2_ASSIGN(upkeep.interval_us, settings.Span("retention-interval"));
+  std::optional<Maintenance> maintenance;
+  if (options.endless && upkeep.interval_us > 0) maintenance.emplace(*lakehouse, upkeep).Start();
   RunProgress progress;
   Result<RunReport> report = std::unexpected(Error{});
   {
@@ -325,6 +335,10 @@ void AddRun(Program& program) {
   settings.Add(*command, "takeover-after", "10s", "a standby takes over when the tables have not moved for so long");
   settings.Add(*command, "give-up-after", "2m", "with an end: how long a service that does not answer is waited for");
   settings.Add(*command, "poll-interval", "250ms", "with --layer: how often to look for new rows");
+  settings.Add(*command, "retention-interval", "1h",
+               "without an end: how often partitions past their time are dropped and snapshots expired; 0s: never");
+  settings.Add(*command, "bytes-per-commit", "96MB", "payload bytes that bronze moves at once at most");
+  AddServeSettings(*command, settings);
   settings.Add(*command, "threads", "0", "tasks at once; 0: one a core");
   settings.Add(*command, "dedup-memory", "128MB", "bound of the ids gold keeps in memory");
   settings.Add(*command, "handover-memory", "192MB", "bound of the rows handed from layer to layer in memory");

@@ -8,7 +8,7 @@ namespace k2 {
 
 void AddServeSettings(CLI::App& command, Settings& settings) {
   settings.Add(command, "http", "", "HOST:PORT (or :PORT, on 127.0.0.1) of /metrics, /livez and /readyz; port 0: any");
-  settings.Add(command, "liveness-timeout", "60s", "/livez fails when a layer has made no turn for so long");
+  settings.Add(command, "liveness-timeout", "3m", "/livez fails when a layer has made no turn for so long");
 }
 
 Result<std::unique_ptr<HttpStatusServer>> StartStatusServer(const Settings& settings) {

@@ -35,6 +35,18 @@ bool ParseWithUnit(std::string_view text, std::initializer_list<Unit> units, int
   return false;
 }
 
+bool SpanOf(std::string_view text, int64_t& us) {
+  constexpr int64_t kSecond = 1'000'000;
+  return ParseWithUnit(text,
+                       {{"us", 1},
+                        {"ms", 1000},
+                        {"s", kSecond},
+                        {"m", 60 * kSecond},
+                        {"h", 3600 * kSecond},
+                        {"d", 86'400 * kSecond}},
+                       us);
+}
+
 std::string TomlText(const toml::node& node) {
   if (const auto text = node.value<std::string>()) return *text;
   if (const auto number = node.value_exact<int64_t>()) return std::to_string(*number);
@@ -139,18 +151,14 @@ Result<int64_t> Settings::Bytes(std::string_view name) const {
 Result<int64_t> Settings::Span(std::string_view name) const {
   const Setting& setting = Get(name);
   int64_t value = 0;
-  constexpr int64_t kSecond = 1'000'000;
-  if (!ParseWithUnit(setting.value,
-                     {{"us", 1},
-                      {"ms", 1000},
-                      {"s", kSecond},
-                      {"m", 60 * kSecond},
-                      {"h", 3600 * kSecond},
-                      {"d", 86'400 * kSecond}},
-                     value)) {
-    return Bad(setting, "expected a time span such as 200ms, 5s or 7d");
-  }
+  if (!SpanOf(setting.value, value)) return Bad(setting, "expected a time span such as 200ms, 5s or 7d");
   return value;
+}
+
+Result<int64_t> ParseSpan(std::string_view name, std::string_view text) {
+  int64_t value = 0;
+  if (SpanOf(text, value)) return value;
+  return Fail(ErrorKind::kInvalidArgument, "{} {}: expected a time span such as 200ms, 5s or 7d", name, text);
 }
 
 const Setting& Settings::Get(std::string_view name) const {

@@ -23,6 +23,9 @@ struct Setting {
 // ("ID:***"), and no password inside an address.
 std::string ShownValue(const Setting& setting);
 
+// A time span: 200ms, 5s, 1m, 2h, 7d. In microseconds. `name` says in errors where it was given.
+Result<int64_t> ParseSpan(std::string_view name, std::string_view text);
+
 class Settings {
  public:
   // Adds a flag to the command; its value is read with the getters below, after Resolve().

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "base/uuid.h"
+#include "medallion/layer_metrics.h"
 #include "task/market_tables.h"
 
 namespace k2 {
@@ -172,9 +173,20 @@ Result<int64_t> BronzeLayer::Commit(const std::vector<Group>& groups, const std:
     }
     sources_->Committed(next);
   }
+  ReportLags();
   for (Input& input : inputs_) input.caught_up |= input.source.reader->CaughtUp();
   for (const TaskResult& result : results) AddResult(result, stats_);
   return rows;
+}
+
+void BronzeLayer::ReportLags() const {
+  std::vector<PartitionLag> lags;
+  for (const Input& input : inputs_) {
+    const SourceKey& key = input.source.reader->key();
+    const auto end = sources_->EndOf(key);
+    if (end) lags.push_back({.key = key, .messages = std::max<int64_t>(*end - input.position.next_offset, 0)});
+  }
+  if (!lags.empty()) ReportLag("bronze", lags);
 }
 
 bool BronzeLayer::AtEnd() const {

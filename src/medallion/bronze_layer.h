@@ -52,6 +52,7 @@ class BronzeLayer {
   Status CommitStarts(const LayerProgress& progress);
   Status Place(Input& input, const LayerProgress& progress);
   [[nodiscard]] std::vector<Group> Divide(const std::vector<size_t>& open) const;
+  void ReportLags() const;
   Result<int64_t> Commit(const std::vector<Group>& groups, const std::vector<TaskResult>& results);
 
   Table table_;

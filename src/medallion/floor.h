@@ -8,12 +8,15 @@
 #include <cstdint>
 #include <mutex>
 #include <optional>
+#include <string_view>
 
+#include "base/health.h"
 #include "base/result.h"
 
 namespace k2 {
 
 enum LayerNumber : int { kBronze = 0, kSilver = 1, kGold = 2 };
+inline constexpr std::string_view kLayerNames[] = {"bronze", "silver", "gold"};
 
 // What the layers' threads tell each other.
 class Floor {
@@ -88,6 +91,7 @@ class Floor {
   void WaitForNext(int layer, int next, int64_t lead) {
     std::unique_lock lock(mutex_);
     while (!error_ && !finished_[next] && !standing_by_[next] && rows_[layer] - rows_[next] > lead && !stop_.load()) {
+      ProcessHealth().Beat(kLayerNames[layer]);  // it is well: the one below is slow
       changed_.wait_for(lock, kGlance);
     }
   }

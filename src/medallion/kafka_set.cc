@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "base/health.h"
 #include "medallion/source_set.h"
 #include "source/kafka_source.h"
 
@@ -11,6 +12,8 @@ class KafkaSet final : public SourceSet {
   KafkaSet(KafkaFeed feed, std::unique_ptr<KafkaSource> source) : feed_(std::move(feed)), source_(std::move(source)) {}
 
   Result<std::vector<Source>> Sources(const LayerProgress& progress) override {
+    const KafkaHealth health = source_->health();
+    ProcessHealth().SetDependency("kafka", health.ok, health.last_error);
     K2_TRY(source_->CheckPositions(progress.positions));
     K2_ASSIGN(const auto added, source_->TakeNew());
     for (const auto& reader : source_->readers()) {
@@ -51,6 +54,12 @@ class KafkaSet final : public SourceSet {
   [[nodiscard]] bool ApartFromEachOther() const override { return false; }
   void Wait(int64_t wait_us) override { (void)source_->WaitForMessages(wait_us); }
   [[nodiscard]] int64_t Available() const override { return source_->queued_messages(); }
+  [[nodiscard]] std::optional<int64_t> EndOf(const SourceKey& key) const override {
+    for (const auto& reader : source_->readers()) {
+      if (reader->key() == key && reader->watermarks().high >= 0) return reader->watermarks().high;
+    }
+    return std::nullopt;
+  }
   Status Confirm() override { return source_->ConfirmTopics(feed_.options.request_timeout_us); }
   void Committed(const SourcePositions& positions) override { source_->CommitGroupOffsets(positions); }
 

@@ -8,6 +8,7 @@
 #include <optional>
 #include <thread>
 
+#include "base/health.h"
 #include "base/log.h"
 #include "base/time.h"
 #include "medallion/floor.h"
@@ -18,6 +19,7 @@
 namespace k2 {
 namespace {
 
+constexpr std::string_view kTables = "tables";  // catalog and storage, as a dependency
 constexpr int64_t kWaitForMessagesUs = 50'000;
 constexpr int64_t kSettleIntervalUs = 30'000'000;
 
@@ -56,6 +58,7 @@ bool StandBy(Layer& layer, LayerNumber number, std::string_view name, const RunO
                 {{"layer", std::string(name)}, {"seconds", std::to_string(takeover_us / 1'000'000)}});
       break;
     }
+    ProcessHealth().Beat(name);
     floor.Wait(floor.changes(), poll);
   }
   floor.StandBy(number, false);
@@ -68,6 +71,8 @@ bool GoOn(Layer& layer, LayerNumber number, std::string_view name, const Error& 
           const RunOptions& options, Floor& floor, const Recover& recover) {
   Error last = error;
   while (true) {
+    ProcessHealth().Beat(name);
+    if (last.kind == ErrorKind::kUnavailable) ProcessHealth().SetDependency(kTables, false, last.message);
     const Patience::Next next = patience.Judge(last);
     if (next == Patience::Next::kFail) {
       floor.Failed(last.With(name));
@@ -100,6 +105,7 @@ void RunBronze(BronzeLayer& layer, const RunOptions& options, Floor& floor, RunP
     if (const Status status = layer.Recover(); !status) floor.Failed(status.error().With("bronze"));
   }
   while (!floor.stopping() && !floor.failed()) {
+    ProcessHealth().Beat("bronze");
     if (options.silver) floor.WaitForNext(kBronze, kSilver, lead);
     if (options.endless) WaitForCommit(last_commit_us, layer, options, floor);
     const Result<int64_t> rows = layer.Step(waits ? kWaitForMessagesUs : 0);
@@ -108,6 +114,7 @@ void RunBronze(BronzeLayer& layer, const RunOptions& options, Floor& floor, RunP
       continue;
     }
     patience.Reset();
+    ProcessHealth().SetDependency(kTables, true);
     progress.bronze_rows += *rows;
     progress.bytes_read = layer.stored_bytes_read();
     if (*rows > 0) {
@@ -117,6 +124,7 @@ void RunBronze(BronzeLayer& layer, const RunOptions& options, Floor& floor, RunP
     if (layer.AtEnd() || (!options.endless && *rows == 0 && layer.CaughtUp())) break;
   }
   floor.Finished(kBronze);
+  ProcessHealth().Finished("bronze");
 }
 
 // Silver and Gold: step until nothing is new and the layer above has finished.
@@ -137,6 +145,7 @@ void RunBelow(Layer& layer, LayerNumber number, std::string_view name, const Run
     layer.Recover();
   }
   while (!floor.failed()) {
+    ProcessHealth().Beat(name);
     if (next_runs) floor.WaitForNext(number, static_cast<LayerNumber>(number + 1), lead);
     const bool last_look = !upstream_runs || floor.finished(static_cast<LayerNumber>(number - 1));
     const int64_t seen = floor.changes();
@@ -146,6 +155,7 @@ void RunBelow(Layer& layer, LayerNumber number, std::string_view name, const Run
       continue;
     }
     patience.Reset();
+    ProcessHealth().SetDependency(kTables, true);
     counter += *rows;
     if (options.endless && MonotonicMicros() - settled_us > kSettleIntervalUs) {
       settled_us = MonotonicMicros();
@@ -166,6 +176,7 @@ void RunBelow(Layer& layer, LayerNumber number, std::string_view name, const Run
     floor.Wait(seen, poll);
   }
   floor.Finished(number);
+  ProcessHealth().Finished(name);
 }
 
 }  // namespace
@@ -191,6 +202,9 @@ Result<RunReport> Run(const Lakehouse& lakehouse, const RunOptions& options, con
     K2_ASSIGN(gold, GoldLayer::Open(lakehouse, options.layer, &cache));
   }
   Floor floor(stop);
+  if (bronze) ProcessHealth().Expect("bronze");
+  if (silver) ProcessHealth().Expect("silver");
+  if (gold) ProcessHealth().Expect("gold");
   {
     std::vector<std::jthread> threads;
     if (bronze) threads.emplace_back([&] { RunBronze(*bronze, options, floor, progress); });

@@ -131,6 +131,7 @@ class ClusterSet final : public SourceSet {
   [[nodiscard]] bool ApartFromEachOther() const override { return false; }
   void Wait(int64_t wait_us) override { std::this_thread::sleep_for(std::chrono::microseconds(wait_us / 10)); }
   [[nodiscard]] int64_t Available() const override { return 100'000; }
+  [[nodiscard]] std::optional<int64_t> EndOf(const SourceKey& /*key*/) const override { return std::nullopt; }
   Status Confirm() override { return {}; }
   void Committed(const SourcePositions& /*positions*/) override {}
 
@@ -288,6 +289,7 @@ TEST_F(ServiceTest, ProcessesDivideThePartitions) {
           [[nodiscard]] bool ApartFromEachOther() const override { return false; }
           void Wait(int64_t wait_us) override { all_.Wait(wait_us); }
           [[nodiscard]] int64_t Available() const override { return all_.Available(); }
+          [[nodiscard]] std::optional<int64_t> EndOf(const SourceKey& /*key*/) const override { return std::nullopt; }
           Status Confirm() override { return {}; }
           void Committed(const SourcePositions& /*positions*/) override {}
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,9 @@ class SourceSet {
   virtual void Wait(int64_t wait_us) = 0;
   // Messages that can be read at once; -1 where that is not known.
   [[nodiscard]] virtual int64_t Available() const = 0;
+
+  // The offset after the last message that a source is known to hold; nothing where that is not known.
+  [[nodiscard]] virtual std::optional<int64_t> EndOf(const SourceKey& key) const = 0;
 
   // Called between reading and committing: what was read is of the sources that it was asked of.
   virtual Status Confirm() = 0;
