@@ -10,7 +10,6 @@
 #include "base/uuid.h"
 #include "cli/commands.h"
 #include "cli/rows_output.h"
-#include "cli/storage_settings.h"
 #include "io/local_file_io.h"
 #include "io/location.h"
 #include "query/engine.h"
@@ -56,18 +55,18 @@ Check CheckSpace(const std::filesystem::path& folder) {
   return {.what = "disk space", .ok = free > (int64_t{1} << 30), .found = HumanBytes(free) + " free"};
 }
 
-// Where the tables lie: what was named, else where the catalog has put the first of them.
-Result<std::string> PlaceOfTables(const Settings& settings, const OpenedLakehouse& lakehouse) {
-  if (settings.Get("warehouse").origin != "default" || !HasRestCatalog(settings)) return WarehouseUri(settings);
+// Where data files go. Behind a REST catalog that is what it says of a table: a bucket for tables may refuse all else.
+Result<std::string> PlaceOfData(const Settings& settings, const OpenedLakehouse& lakehouse) {
+  if (!HasRestCatalog(settings)) return WarehouseUri(settings);
   if (!lakehouse) return std::unexpected(lakehouse.error());
   K2_ASSIGN(const auto tables, (*lakehouse)->catalog()->ListTables(std::string(kNamespace)));
-  if (tables.empty()) return Fail(ErrorKind::kNotFound, "the catalog's choice; there is no table yet");
+  if (tables.empty()) return Fail(ErrorKind::kNotFound, "not tried: there is no table yet");
   K2_ASSIGN(const Table table, (*lakehouse)->Open(tables.front().name));
-  return table.metadata().location;
+  return table.metadata().location + "/data";
 }
 
 std::vector<Check> CheckStorage(const Settings& settings, const OpenedLakehouse& lakehouse) {
-  const Result<std::string> place = PlaceOfTables(settings, lakehouse);
+  const Result<std::string> place = PlaceOfData(settings, lakehouse);
   if (!place) {
     const bool none_yet = place.error().kind == ErrorKind::kNotFound;
     return {{.what = "warehouse is writable", .ok = none_yet, .found = place.error().message}};
@@ -76,9 +75,7 @@ std::vector<Check> CheckStorage(const Settings& settings, const OpenedLakehouse&
     return {CheckWritable(*MakeLocalFileIo(), Existing(*folder).string()), CheckSpace(*folder)};
   }
   if (lakehouse) return {CheckWritable(*(*lakehouse)->io(), *place)};
-  const auto storage = StorageOptionsOf(settings);
-  if (!storage) return {{.what = "warehouse is writable", .ok = false, .found = storage.error().message}};
-  return {CheckWritable(*MakeFileIo(*storage), *place)};
+  return {{.what = "warehouse is writable", .ok = false, .found = lakehouse.error().message}};
 }
 
 Check CheckCatalog(const Settings& settings, const OpenedLakehouse& lakehouse) {
