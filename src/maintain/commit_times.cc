@@ -61,9 +61,15 @@ std::optional<std::string> CommitTimes::Renewed(int64_t now_ms) const {
   const int64_t newest_ms = ms_by_sequence_.rbegin()->second;
   if (newest_noted_ms_ != 0 && newest_ms - newest_noted_ms_ < kHourMs) return std::nullopt;
   std::vector<std::pair<int64_t, int64_t>> kept;  // newest first
+  std::pair<int64_t, int64_t> last{0, 0};         // span of the one before
   for (auto at = ms_by_sequence_.rbegin(); at != ms_by_sequence_.rend(); ++at) {
-    const int64_t apart_ms = std::max(kHourMs, (now_ms - at->second) / kAgePart);
-    if (kept.empty() || kept.back().second - at->second >= apart_ms) kept.emplace_back(*at);
+    // Of each hour the newest time; of older ones, of each span of a power of two hours. The spans nest, so that what
+    // is kept today is what will be kept tomorrow.
+    int64_t span_ms = kHourMs;
+    while (2 * span_ms * kAgePart <= now_ms - at->second) span_ms *= 2;
+    const std::pair<int64_t, int64_t> span{span_ms, at->second / span_ms};
+    if (span != last) kept.emplace_back(*at);
+    last = span;
   }
   std::string text;
   for (auto at = kept.rbegin(); at != kept.rend(); ++at) {
