@@ -109,6 +109,9 @@ Result<int> SetOffset(const Settings& settings, const SetFlags& flags) {
       }
       if (present != progress.positions.end()) commit.base.positions[key] = present->second;
       commit.next.positions[key] = {.next_offset = flags.next, .leader_epoch = position.leader_epoch};
+      // Bronze's count is of the rows it holds, and goes on; another table takes Bronze's over when it is level with
+      // it.
+      if (flags.table == kBronzeTable) commit.next.positions[key].messages = position.messages;
       commit.summary["k2.offsets-set"] = fmt::format("{}/{} from {} to {} at {}", flags.topic, flags.partition, before,
                                                      flags.next, FormatTimestamp(NowMicros()));
     }

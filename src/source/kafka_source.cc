@@ -18,9 +18,13 @@ constexpr int64_t kAuthPatienceUs = 60'000'000;  // credentials may be rolled un
 constexpr int64_t kGoneIntervalUs = 1'000'000;
 constexpr int kGoneChecks = 3;  // a broker that has just started may not know all topics yet
 
+// The rows of both would bear the same topic, partitions and offsets in one table.
 constexpr char kHowToGoOn[] =
-    "Nothing was skipped. `k2 offsets show` tells how far the table came; to give up what is missing and go on: `k2 "
-    "offsets set --accept-loss`";
+    "Nothing was skipped, and nothing of the other one was read; `k2 offsets show` tells how far the table came. "
+    "Tables "
+    "hold one topic of a name: send to a topic of another name (that ends in the exchange's) and name it with "
+    "--topics, "
+    "or begin new tables in another warehouse";
 
 std::optional<Error> CheckNames(const std::vector<std::string>& topics) {
   constexpr size_t kMaxName = 249;  // Kafka's own rule
