@@ -6,13 +6,13 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / "build" / "release" / "bin"
-K2 = BIN / "k2"
+K2 = Path(os.environ.get("K2_PROGRAM", BIN / "k2"))
 
 
 @dataclass
@@ -25,10 +25,11 @@ class Finished:
     out: str
 
 
-def run(arguments: Sequence[str | Path]) -> Finished:
+def run(arguments: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> Finished:
     """Runs a program to its end and counts its CPU time and peak memory; a failure ends the benchmark."""
     started = time.monotonic()
-    with subprocess.Popen([str(argument) for argument in arguments], stdout=subprocess.PIPE, text=True) as process:
+    words = [str(argument) for argument in arguments]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         out = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
