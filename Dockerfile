@@ -12,8 +12,8 @@ COPY scripts ./scripts
 RUN scripts/setup.sh && apt-get install -y -qq --no-install-recommends patchelf
 COPY . .
 RUN scripts/build.sh release bin/k2
-# The four libraries that Debian does not have go beside the program: Arrow's three out of the pyarrow wheel (which find
-# each other by their own $ORIGIN), and DuckDB's. The program looks for them in ../lib.
+# The libraries that Debian does not have go beside the program: Arrow's out of the pyarrow wheel (which find each other
+# by their own $ORIGIN), and DuckDB's. The program looks for them in ../lib.
 RUN mkdir -p /opt/k2/bin /opt/k2/lib \
  && cp $(ldd build/release/bin/k2 | awk '$3 ~ /\/pyarrow\/|\/\.deps\// {print $3}') /opt/k2/lib/ \
  && install -s -m 0755 build/release/bin/k2 /opt/k2/bin/k2 \
@@ -21,8 +21,9 @@ RUN mkdir -p /opt/k2/bin /opt/k2/lib \
 
 FROM debian:12
 RUN apt-get update -qq \
- && apt-get install -y -qq --no-install-recommends libfmt9 libgcc-s1 libsimdjson14 libspdlog1.10 libsqlite3-0 libssl3 \
-    libstdc++6 libtomlplusplus3 libxxhash0 libzstd1 zlib1g \
+ && apt-get install -y -qq --no-install-recommends ca-certificates libbrotli1 libcpp-httplib0.11 libcurl4 libfmt9 libgcc-s1 \
+    liblz4-1 libprometheus-cpp-core1.0 libsimdjson14 libspdlog1.10 libsqlite3-0 libssl3 libstdc++6 libtomlplusplus3 \
+    libxxhash0 libzstd1 zlib1g \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --uid 10001 --home-dir /warehouse --shell /usr/sbin/nologin k2 \
  && install -d -o k2 -g k2 /warehouse
