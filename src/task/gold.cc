@@ -26,7 +26,7 @@ class GoldRun {
         context_(context),
         own_index_(task.memory_bytes),
         index_(context.index != nullptr ? *context.index : own_index_),
-        writer_(task.output, task.attempt_id, context, "gold.data-file") {
+        writer_(task.output, task.attempt_id, context, "gold.data-file", /*hand_on=*/false) {
     for (const GoldFile& file : task.existing) existing_[file.hour].push_back({file.path, file.record_count});
   }
 

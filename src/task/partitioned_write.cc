@@ -52,11 +52,12 @@ Result<std::shared_ptr<arrow::RecordBatch>> InTableOrder(const std::shared_ptr<a
 }  // namespace
 
 PartitionedWriter::PartitionedWriter(const OutputTable& output, const std::string& attempt_id,
-                                     const TaskContext& context, std::string failpoint)
+                                     const TaskContext& context, std::string failpoint, bool hand_on)
     : output_(output),
       attempt_id_(attempt_id),
       context_(context),
       failpoint_(std::move(failpoint)),
+      hand_on_(hand_on),
       options_(FileOptions(output.name, output.schema)) {
   files_.table = output.name;
 }
@@ -76,7 +77,7 @@ Status PartitionedWriter::WriteFile(const Batches& batches, std::vector<iceberg:
   for (const auto& batch : ordered) K2_TRY(writer->Write(*batch));
   K2_ASSIGN(iceberg::DataFile file, writer->Finish());
   Failpoint(failpoint_);
-  if (context_.cache != nullptr) context_.cache->Put(file.file_path, std::move(ordered));
+  if (hand_on_ && context_.cache != nullptr) context_.cache->Put(file.file_path, std::move(ordered));
   files_.files.push_back(std::move(file));
   return {};
 }

@@ -27,11 +27,11 @@ Error FromArrow(const arrow::Status& status, std::string_view what);
   if (!name.ok()) return std::unexpected(FromArrow(name.status(), what)); \
   lhs = std::move(name).ValueUnsafe()
 
-// Files of one task in one table: counts their names, hands their rows to the cache.
+// Files of one task in one table: counts their names, hands their rows on where another layer reads them.
 class PartitionedWriter {
  public:
   PartitionedWriter(const OutputTable& output, const std::string& attempt_id, const TaskContext& context,
-                    std::string failpoint);
+                    std::string failpoint, bool hand_on = true);
 
   // Writes rows as one data file of the partition. Columns are found by name, for the table's order may have been
   // changed; an optional column that the rows do not have (a user's own, a later version's) is null.
@@ -52,6 +52,7 @@ class PartitionedWriter {
   const std::string& attempt_id_;
   const TaskContext& context_;
   std::string failpoint_;
+  bool hand_on_;
   WriteOptions options_;
   std::map<std::string, std::string> footer_;
   TableFiles files_;

@@ -97,7 +97,7 @@ class SilverRun {
       : task_(task),
         context_(context),
         columns_(task.silver.size()),
-        rejected_writer_(task.rejected, task.attempt_id, context, "silver.rejected-data-file") {
+        rejected_writer_(task.rejected, task.attempt_id, context, "silver.rejected-data-file", /*hand_on=*/false) {
     for (const OutputTable& table : task.silver) {
       writers_.push_back(std::make_unique<PartitionedWriter>(table, task.attempt_id, context, "silver.data-file"));
     }
