@@ -46,14 +46,15 @@ class LagClock {
   void Behind(bool behind) {
     if (!behind) level_us_ = NowMicros();
     behind_ = behind;
+    reported_ = true;
     Update();
   }
 
  private:
   void Update() {
     const int64_t reached_us = std::max(newest_us_.load(), level_us_.load());
-    // Behind from the start on, and nothing committed yet: not known.
-    if (behind_ && reached_us == 0) return gauge_.Hide();
+    // Not told yet, or behind from the start on and nothing committed: not known.
+    if (!reported_ || (behind_ && reached_us == 0)) return gauge_.Hide();
     gauge_.Set(behind_ ? static_cast<double>(std::max<int64_t>(NowMicros() - reached_us, 0)) / 1e6 : 0);
   }
 
@@ -61,6 +62,7 @@ class LagClock {
   std::atomic<int64_t> newest_us_{0};
   std::atomic<int64_t> level_us_{0};
   std::atomic<bool> behind_{false};
+  std::atomic<bool> reported_{false};
 };
 
 // The gauges of a layer's partitions.

@@ -92,6 +92,7 @@ TEST(LayerMetrics, CommitsAreCountedByOutcome) {
   EXPECT_EQ(ValueOf("k2_commit_duration_seconds_count{layer=\"commit-a\"}"), 2);
   EXPECT_EQ(ValueOf("k2_latency_seconds_count{layer=\"commit-a\"}"), 1) << "what may not be applied is not visible";
   EXPECT_GE(ValueOf("k2_latency_seconds_sum{layer=\"commit-a\"}"), 2);
+  EXPECT_TRUE(std::isnan(ValueOf("k2_lag_seconds{layer=\"commit-a\"}"))) << "its lag was never told";
 }
 
 TEST(MessageTimesTest, GoThroughASummary) {
