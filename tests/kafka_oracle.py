@@ -200,7 +200,7 @@ class Oracle:
         for done in self._admin.create_partitions([NewPartitions(topic, partitions)], operation_timeout=10).values():
             done.result(timeout=20)
         end = time.monotonic() + 20
-        while len(self._admin.list_topics(topic, timeout=10).topics[topic].partitions) < partitions:
+        while len(self._producer.list_topics(topic, timeout=10).topics[topic].partitions) < partitions:
             assert time.monotonic() < end, f"{topic} did not grow"
             time.sleep(0.05)
         self.partitions[topic] = partitions
@@ -247,9 +247,13 @@ class Oracle:
         place = (str(message.topic()), int(message.partition() or 0), int(message.offset() or 0))
         self.acknowledged[place] = (message.key(), message.value(), message.timestamp()[1])  # type: ignore[assignment]
 
-    def give_up(self, topic: str, partition: int, before: int) -> None:
-        """Messages that K2 cannot read any more: they must not be in its tables."""
-        self.given_up |= {place for place in self.acknowledged if place[:2] == (topic, partition) and place[2] < before}
+    def give_up(self, topic: str, partition: int, before: int, after: int = 0) -> None:
+        """Messages that K2 cannot or should not read: they must not be in its tables."""
+        places = (place for place in self.acknowledged if place[:2] == (topic, partition))
+        self.given_up |= {place for place in places if after <= place[2] < before}
+
+    def give_up_all(self) -> None:
+        self.given_up |= self.acknowledged.keys()
 
     # What must be.
 

@@ -15,7 +15,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.exceptions import NamespaceNotEmptyError, NoSuchTableError
 from pyiceberg.table import Table
-from warehouse import NAMESPACE, TABLES, Warehouse, k2_environment
+from warehouse import BRONZE, NAMESPACE, TABLES, Warehouse, k2_environment
 
 from stack.services import Services
 from stack.tables import SeaweedFs
@@ -122,6 +122,17 @@ class Lake(Warehouse):
     def await_rows(self, wanted: Mapping[str, int], timeout_s: float = 60) -> None:
         """Waits until the tables hold so many rows at least, while the processes live."""
         wait_until(lambda: all(self.total(name) >= rows for name, rows in wanted.items()), timeout_s, self.state)
+
+    def await_starts(self, topic: str, partitions: int, timeout_s: float = 30) -> None:
+        """Waits until Bronze knows where to begin in so many partitions of the topic."""
+
+        def known() -> bool:
+            if self.k2_run("tables", expect=None).returncode != 0:
+                return False
+            rows = self.json("offsets", "show")
+            return sum(row["table"] == BRONZE and row["topic"] == topic for row in rows) >= partitions
+
+        wait_until(known, timeout_s, self.state)
 
     def state(self) -> str:
         logs = "\n".join(f"--- {process.log.name}\n{process.said()[-2000:]}" for process in self.processes)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import time
 import uuid
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
-from kafka_oracle import Oracle
+from kafka_oracle import BROKEN, LiveProducer, Made, Oracle, Verdict, exchange_of
+from pyiceberg.expressions import EqualTo
 from service_warehouse import Lake
+from warehouse import BRONZE, GOLD
 
+from stack.messages import Kafka
 from stack.services import Services
 
 
@@ -46,7 +53,7 @@ def rest(k2: Path, tmp_path: Path, services: Services, topics: list[str]) -> Ite
     made.kill_all()
 
 
-def rows_in(report: dict) -> list[int]:
+def rows_in(report: dict[str, Any]) -> list[int]:
     return [report[layer]["rows_in"] for layer in ("bronze", "silver", "gold")]
 
 
@@ -69,3 +76,241 @@ def test_until_caught_up_twice(request: pytest.FixtureRequest, where: str, oracl
     oracle.flush()
     assert lake.run_kafka()["bronze"]["rows_in"] == 1000
     oracle.check(lake)
+
+
+def test_the_oracle_sees_what_is_wrong(lake: Lake, oracle: Oracle, topics: list[str]) -> None:
+    oracle.send(topics[0], 300)
+    oracle.flush()
+    lake.run_kafka()
+    oracle.check(lake)
+    oracle.send(topics[0], 1, partition=0)
+    with pytest.raises(AssertionError, match="Bronze lacks 1"):
+        oracle.check(lake)
+    lake.run_kafka()
+    oracle.check(lake)
+    gold = lake.table(GOLD)
+    row = gold.scan(limit=1).to_arrow()
+    gold.append(row)
+    with pytest.raises(AssertionError, match="1 rows of Gold are doubled"):
+        oracle.check(lake)
+    gold.delete(EqualTo("message_id", row["message_id"][0].as_py()))
+    with pytest.raises(AssertionError, match="Gold lacks 1"):
+        oracle.check(lake)
+    bronze = lake.table(BRONZE)
+    bronze.append(bronze.scan(limit=1).to_arrow())
+    with pytest.raises(AssertionError, match="Bronze holds 1 offsets more than once"):
+        oracle.check(lake)
+
+
+def test_every_broken_message_is_rejected_for_its_reason(lake: Lake, oracle: Oracle, topics: list[str]) -> None:
+    for topic in topics:
+        exchange = exchange_of(topic)
+        for reason in BROKEN:
+            for partition in range(3):
+                oracle.send_one(topic, oracle.maker.broken(exchange, reason), partition)
+        oracle.send_one(topic, Made(None, b"", Verdict(None, "not_framed")), 0)
+        oracle.send_one(topic, Made(b"", None, Verdict(None, "null_value")), 1)
+        keyless = oracle.maker.message(exchange)
+        oracle.send_one(topic, Made(None, keyless.value, keyless.verdict), 2)
+    other = oracle.maker.message("kraken")
+    oracle.send_one(topics[0], Made(other.key, other.value, Verdict(None, "exchange_mismatch")), 0)
+    oracle.flush()
+    rejected = lake.run_kafka()["silver"]["rejected"]
+    oracle.check(lake)
+    assert rejected["null_value"] == 3 * 2 + 2
+    assert rejected["exchange_mismatch"] == 3 * 2 + 1
+    assert rejected.keys() == BROKEN.keys()
+
+
+SPLITS = {
+    "topics": lambda topics: [["--topics", topics[0]], ["--topics", topics[1]]],
+    "partitions": lambda _: [["--partitions", "0"], ["--partitions", "1-2"], ["--partitions", "3"]],
+    "pattern": lambda topics: [["--topics", f"^{re.escape(topics[0][:-7])}binance$"], ["--topics", topics[1]]],
+}
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_work_divided_between_processes(lake: Lake, oracle: Oracle, topics: list[str], split: str) -> None:
+    """Each process has all layers of its own topics or partitions; they share the tables."""
+    processes = [lake.begin("run", *flags) for flags in SPLITS[split](topics)]
+    with LiveProducer(oracle, 1500):
+        time.sleep(4)
+    oracle.flush()
+    lake.await_rows(oracle.expected_counts())
+    for process in processes:
+        process.stop()
+    oracle.check(lake)
+    assert rows_in(lake.run_kafka()) == [0, 0, 0]
+
+
+def test_one_process_a_layer(rest: Lake, oracle: Oracle) -> None:
+    processes = [rest.begin("run", "--layer", layer) for layer in ("bronze", "silver", "gold")]
+    with LiveProducer(oracle, 1500):
+        time.sleep(4)
+    oracle.flush()
+    rest.await_rows(oracle.expected_counts())
+    for process in processes:
+        process.stop()
+    oracle.check(rest)
+    assert rows_in(rest.run_kafka()) == [0, 0, 0]
+
+
+def send_and_await(oracle: Oracle, lake: Lake, count: int = 400) -> None:
+    for topic in oracle.partitions:
+        oracle.send(topic, count)
+    oracle.flush()
+    lake.await_rows(oracle.expected_counts())
+
+
+@pytest.mark.parametrize("where", ["lake", "rest"])
+def test_a_standby_takes_over_from_the_dead(request: pytest.FixtureRequest, where: str, oracle: Oracle) -> None:
+    lake: Lake = request.getfixturevalue(where)
+    active = lake.begin("run")
+    send_and_await(oracle, lake)
+    standby = lake.begin("run", "--standby", "--takeover-after", "2s", "--log-level", "info")
+    send_and_await(oracle, lake)
+    assert "taking over" not in standby.said()
+    active.kill()
+    send_and_await(oracle, lake)
+    assert "taking over" in standby.said()
+    standby.stop()
+    oracle.check(lake)
+
+
+@pytest.mark.parametrize("where", ["lake", "rest"])
+def test_a_zombie_comes_back(request: pytest.FixtureRequest, where: str, oracle: Oracle) -> None:
+    """Stopped in the middle, another takes over, and the first one goes on where it was stopped."""
+    lake: Lake = request.getfixturevalue(where)
+    with LiveProducer(oracle, 800):
+        zombie = lake.begin("run", "--takeover-after", "2s")
+        lake.await_rows({GOLD: 500})
+        standby = lake.begin("run", "--standby", "--takeover-after", "2s", "--log-level", "info")
+        for _ in range(2):
+            zombie.pause()
+            before = lake.total(GOLD)
+            lake.await_rows({GOLD: before + 1000})
+            zombie.resume()
+            time.sleep(1.5)
+    oracle.flush()
+    lake.await_rows(oracle.expected_counts())
+    assert "taking over" in standby.said()
+    for process in (zombie, standby):
+        process.stop()
+    oracle.check(lake)
+    assert rows_in(lake.run_kafka()) == [0, 0, 0]
+
+
+def test_partitions_that_are_added(lake: Lake, oracle: Oracle, topics: list[str]) -> None:
+    """A process that runs finds them; they begin at their beginning, also where the topic began at its end."""
+    oracle.send(topics[0], 100)
+    oracle.flush()
+    oracle.give_up_all()
+    process = lake.begin("run", "--start", "latest")
+    lake.await_starts(topics[0], 4)
+    oracle.grow(topics[0], 6)
+    for partition in range(6):
+        oracle.send(topics[0], 50, partition)
+    oracle.flush()
+    lake.await_rows(oracle.expected_counts())
+    process.stop()
+    oracle.grow(topics[1], 5)
+    oracle.send(topics[1], 50, 4)
+    oracle.flush()
+    lake.run_kafka("--start", "latest")
+    oracle.check(lake)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_start_at_the_end_is_committed_before_the_first_read(
+    lake: Lake, oracle: Oracle, topics: list[str], killed: bool
+) -> None:
+    for topic in topics:
+        oracle.send(topic, 200)
+    oracle.flush()
+    oracle.give_up_all()
+    if killed:
+        env = {"K2_TEST_CRASH_AT": "bronze.done:1"}
+        assert lake.k2_run("run", "--until-caught-up", "--start", "latest", env=env, expect=None).returncode == -9
+    else:
+        assert rows_in(lake.run_kafka("--start", "latest")) == [0, 0, 0]
+    for topic in topics:
+        oracle.send(topic, 100)
+    oracle.flush()
+    assert lake.run_kafka("--start", "latest")["bronze"]["rows_in"] == 200
+    oracle.check(lake)
+
+
+def test_start_at_a_time(lake: Lake, oracle: Oracle, topics: list[str]) -> None:
+    for topic in topics:
+        oracle.send(topic, 100)
+    oracle.flush()
+    oracle.give_up_all()
+    time.sleep(0.3)
+    start = datetime.now(timezone.utc).isoformat()
+    time.sleep(0.3)
+    for topic in topics:
+        oracle.send(topic, 100)
+    oracle.flush()
+    assert lake.run_kafka("--start", start)["bronze"]["rows_in"] == 200
+    oracle.check(lake)
+
+
+def failed_run(lake: Lake, *args: str) -> str:
+    done = lake.k2_run("run", "--until-caught-up", *args, expect=1)
+    return done.stderr
+
+
+def test_a_topic_that_was_made_anew(lake: Lake, oracle: Oracle, topics: list[str]) -> None:
+    for topic in topics:
+        oracle.send(topic, 200)
+    oracle.flush()
+    lake.run_kafka()
+    running = lake.begin("run")
+    time.sleep(1)
+    heads = lake.heads()
+    oracle.delete(topics[:1])
+    oracle.create(topics[0])
+    oracle.send(topics[0], 500)
+    oracle.flush()
+    assert running.wait(40) == 1
+    for said in (running.said(), failed_run(lake)):
+        assert topics[0] in said
+        assert "k2 offsets" in said, said
+    assert lake.heads() == heads, "no row of the new topic was taken for one of the old"
+
+
+def test_offsets_that_retention_took(lake: Lake, oracle: Oracle, topics: list[str]) -> None:
+    oracle.send(topics[0], 300, partition=1)
+    oracle.send(topics[0], 300, partition=2)
+    oracle.flush()
+    lake.run_kafka()
+    oracle.send(topics[0], 300, partition=1)
+    oracle.send(topics[0], 300, partition=2)
+    oracle.flush()
+    oracle.forget_before(topics[0], 1, 450)
+    said = failed_run(lake)
+    for words in (topics[0], "300", "450", "k2 offsets set", "--accept-loss"):
+        assert words in said, said
+    where = ("--table", BRONZE, "--topic", topics[0], "--partition", "1", "--next", "450")
+    assert "--accept-loss" in lake.k2_run("offsets", "set", *where, expect=2).stderr
+    lake.k2_run("offsets", "set", *where, "--accept-loss")
+    oracle.give_up(topics[0], 1, 450, after=300)
+    lake.run_kafka()
+    oracle.check(lake)
+
+
+def test_another_cluster(lake: Lake, oracle: Oracle, topics: list[str], tmp_path: Path) -> None:
+    oracle.send(topics[0], 100)
+    oracle.flush()
+    lake.run_kafka()
+    heads = lake.heads()
+    other = Kafka(tmp_path / "other-kafka")
+    other.start()
+    try:
+        other.create_topics(topics, partitions=4)
+        said = failed_run(lake, "--kafka", other.brokers)
+    finally:
+        other.kill()
+    assert "cluster" in said
+    assert "k2 offsets" in said, said
+    assert lake.heads() == heads

@@ -1,0 +1,1 @@
+"""Seeded schedules of faults against a running pipeline: schedule.py draws them, world.py plays them."""
