@@ -28,8 +28,8 @@ ctest --test-dir build/asan --output-on-failure -j2 > "$log/asan.log" 2>&1 || { 
 summaries+=("$(grep -E '^[0-9]+% tests passed' "$log/asan.log" || echo 'asan: no summary')")
 
 say "C++ tests, thread sanitizer"
-scripts/build.sh tsan catalog_test table_test task_test medallion_test
-TSAN_OPTIONS="suppressions=$PWD/scripts/tsan.supp report_mutex_bugs=0" ctest --test-dir build/tsan --output-on-failure -R '^(catalog|table|task|medallion)/' > "$log/tsan.log" 2>&1 || { failed=1; tail -n 60 "$log/tsan.log"; }
+scripts/build.sh tsan base_test serve_test catalog_test table_test source_test task_test medallion_test maintain_test
+TSAN_OPTIONS="suppressions=$PWD/scripts/tsan.supp report_mutex_bugs=0" ctest --test-dir build/tsan --output-on-failure -R '^(base|serve|catalog|table|source|task|medallion|maintain)/' > "$log/tsan.log" 2>&1 || { failed=1; tail -n 60 "$log/tsan.log"; }
 summaries+=("$(grep -E '^[0-9]+% tests passed' "$log/tsan.log" || echo 'tsan: no summary')")
 
 say "fuzzers"

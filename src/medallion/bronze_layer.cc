@@ -137,10 +137,7 @@ Result<int64_t> BronzeLayer::Step(int64_t wait_us) {
   }
   stats_.run_us += MonotonicMicros() - started_us;
   K2_ASSIGN(const int64_t rows, Commit(done, results));
-  if (rows > 0) {
-    ++stats_.steps;
-    stats_.step_us.push_back(MonotonicMicros() - started_us);
-  }
+  if (rows > 0) AddStep(started_us, stats_);
   return rows;
 }
 
