@@ -14,7 +14,7 @@ from warehouse import BRONZE, GOLD, NAMESPACE, REJECTED, SILVER, TABLES, Warehou
 
 TRADES = 2_000
 OLD = ("--start", "2024-03-01T23:30:00Z", "--trades-per-second", "1", "--malformed-ppm", "5000")
-LATER = ("--start", "2024-03-05T12:00:00Z", "--trades-per-second", "1")
+LATER = ("--start", "2024-03-05T12:00:00Z", "--trades-per-second", "1", "--first-id", "7000000")
 SHORT = ("--retain-bronze", "1s", "--retain-silver", "1s", "--retain-rejected", "1s")
 
 

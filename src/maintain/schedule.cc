@@ -13,12 +13,12 @@ namespace k2 {
 Maintenance::Maintenance(Lakehouse lakehouse, MaintenanceOptions options)
     : lakehouse_(std::move(lakehouse)), options_(options) {}
 
-void Maintenance::RunDue(int64_t now_us) {
+void Maintenance::RunDue(int64_t now_us, const std::stop_token& stop) {
   if (next_us_ == 0) next_us_ = now_us + std::min(options_.interval_us, 60 * kMicrosPerSecond);
   // A clock that was set back must not put the next round off for longer than a round's distance.
   next_us_ = std::min(next_us_, now_us + options_.interval_us);
   if (now_us < next_us_) return;
-  Round(now_us);
+  Round(now_us, stop);
   next_us_ = now_us + options_.interval_us;
 }
 
@@ -28,7 +28,7 @@ void Maintenance::Start() {
     std::condition_variable_any wake;
     std::unique_lock lock(mutex);
     while (!ended.stop_requested()) {
-      RunDue(NowMicros());
+      RunDue(NowMicros(), ended);
       wake.wait_for(lock, ended, std::chrono::seconds(1), [] { return false; });
     }
   });
@@ -39,8 +39,9 @@ MaintenanceStatus Maintenance::status() const {
   return status_;
 }
 
-void Maintenance::Round(int64_t now_us) {
+void Maintenance::Round(int64_t now_us, const std::stop_token& stop) {
   for (const std::string& name : AllTables()) {
+    if (stop.stop_requested()) return;
     if (const Status done = Retain(name, now_us); !done) Failed("retention", name, done.error());
     if (!options_.expire) continue;
     if (const Status done = Expire(name, now_us); !done) Failed("expiry", name, done.error());

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <stop_token>
 #include <string>
 #include <thread>
 
@@ -42,15 +43,15 @@ class Maintenance {
  public:
   Maintenance(Lakehouse lakehouse, MaintenanceOptions options);
 
-  // Does a round if one is due. Times are of the wall clock.
-  void RunDue(int64_t now_us);
-  // Does so in a thread of its own until this object is gone, which waits for a round that is under way.
+  // Does a round if one is due; when asked to stop, ends it between two tables. Times are of the wall clock.
+  void RunDue(int64_t now_us, const std::stop_token& stop = {});
+  // Does so in a thread of its own until this object is gone, which waits for the table that is being looked after.
   void Start();
 
   [[nodiscard]] MaintenanceStatus status() const;  // from any thread
 
  private:
-  void Round(int64_t now_us);
+  void Round(int64_t now_us, const std::stop_token& stop);
   Status Retain(const std::string& name, int64_t now_us);
   Status Expire(const std::string& name, int64_t now_us);
   void Failed(std::string_view what, const std::string& table, const Error& error);
