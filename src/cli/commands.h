@@ -23,6 +23,7 @@ struct Program {
 
 void AddRun(Program& program);
 void AddSimulate(Program& program);
+void AddProduce(Program& program);
 void AddTables(Program& program);
 void AddOffsets(Program& program);
 void AddMaintain(Program& program);

@@ -1,10 +1,11 @@
-// Where Kafka and the schema registry are: --kafka, --kafka-set, --kafka-group, --registry, --registry-auth.
+// Where Kafka and the schema registry are: --kafka, --kafka-set, --kafka-group, --registry and what goes with it.
 #pragma once
 
 #include <memory>
 
 #include "cli/commands.h"
 #include "source/kafka_client.h"
+#include "source/registry_client.h"
 #include "source/schema_source.h"
 
 namespace k2 {
@@ -12,6 +13,8 @@ namespace k2 {
 void AddKafkaSettings(Program& program);
 // Error kInvalidArgument: a setting that librdkafka does not know, or that K2 itself sets.
 Result<KafkaOptions> KafkaOptionsOf(const Settings& settings);
+// Nothing where no registry is named.
+Result<std::shared_ptr<RegistryClient>> RegistryOf(const Settings& settings);
 // The registry's schemas, else those of --schemas and the built-in ones.
 Result<std::shared_ptr<SchemaSource>> SchemasOf(const Settings& settings);
 

@@ -89,6 +89,7 @@ int Main(int argc, char** argv) {
       "  k2 query --warehouse lake \"SELECT symbol, count(*) FROM gold_crypto_trades GROUP BY ALL\"");
   AddRun(program);
   AddSimulate(program);
+  AddProduce(program);
   AddTables(program);
   AddOffsets(program);
   AddMaintain(program);

@@ -1,5 +1,3 @@
-#include <pthread.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +14,7 @@
 #include "cli/commands.h"
 #include "cli/kafka_settings.h"
 #include "cli/rows_output.h"
+#include "cli/stop_on_signal.h"
 #include "cli/serve_settings.h"
 #include "maintain/schedule.h"
 #include "medallion/runner.h"
@@ -161,29 +160,6 @@ Result<RunOptions> MakeOptions(const Settings& settings, const RunFlags& flags) 
   K2_ASSIGN(options.schemas, SchemasOf(settings));
   return options;
 }
-
-// SIGINT and SIGTERM set a flag, by a thread of their own: a run ends with what was read committed.
-class StopOnSignal {
- public:
-  StopOnSignal() {
-    sigemptyset(&signals_);
-    sigaddset(&signals_, SIGINT);
-    sigaddset(&signals_, SIGTERM);
-    pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
-    thread_ = std::jthread([this](const std::stop_token& ended) {
-      while (!ended.stop_requested()) {
-        const timespec wait{.tv_sec = 0, .tv_nsec = 50'000'000};
-        if (sigtimedwait(&signals_, nullptr, &wait) > 0) stop_ = true;
-      }
-    });
-  }
-  [[nodiscard]] const std::atomic<bool>& stop() const { return stop_; }
-
- private:
-  sigset_t signals_{};
-  std::atomic<bool> stop_{false};
-  std::jthread thread_;
-};
 
 // A line on standard error that is drawn again and again, where that is a terminal.
 class ProgressBar {

@@ -366,8 +366,10 @@ TEST(Kafka, RightsThatAreMissingAreSaid) {
   kafka.CreateTopic(kTopic, 1);
   const auto source = Open(kafka);
   constexpr int16_t kFetch = 1;
-  rd_kafka_mock_partition_push_request_errors(kafka.cluster(), kTopic, 0, kFetch, 1,
-                                              RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+  for (int i = 0; i < 5; ++i) {
+    rd_kafka_mock_partition_push_request_errors(kafka.cluster(), kTopic, 0, kFetch, 1,
+                                                RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+  }
   KafkaPartitionReader& reader = *source->readers()[0];
   ASSERT_TRUE(reader.Seek({}));
   const auto error = ReadToError(reader);
