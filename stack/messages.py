@@ -71,6 +71,9 @@ class Kafka(Server):
     def settings(self) -> list[str]:
         return [self._properties.read_text()]
 
+    def listens_on(self) -> list[int]:
+        return [port for purpose, port in self.ports.items() if purpose != "proxy"]
+
     def check(self) -> str | None:
         if not answers(self.ports["broker"]):
             return f"nothing answers on {self.brokers}"

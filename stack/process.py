@@ -120,6 +120,10 @@ class Server:
         """Why the server does not serve yet; None when it does."""
         raise NotImplementedError
 
+    def listens_on(self) -> list[int]:
+        """The ports that must be free before it starts."""
+        return list(self.ports.values())
+
     def first_use(self) -> None:
         """What has to exist in a server that answers: buckets, databases. Called after each start."""
 
@@ -139,7 +143,7 @@ class Server:
             if made_from == self._made_from:
                 return
             self.stop()
-        busy = [port for port in self.ports.values() if not port_is_free(port)]
+        busy = [port for port in self.listens_on() if not port_is_free(port)]
         if busy:
             raise StackError(f"{self.name}: port {busy[0]} of {HOST} is taken by another program")
         with self.log.open("ab") as log:

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import os
 import random
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from chaos import catalog_proxy
 from chaos.schedule import draw_schedule
 from chaos.world import Links, play
+from kafka_oracle import Oracle
+from s3_proxy import Script
+from service_warehouse import Lake
 
 from stack.services import Services
 
@@ -53,3 +59,55 @@ def test_many_schedules(links: Links, k2: Path, tmp_path: Path) -> None:
             failed[seed] = str(error)[:500]
             print(f"FAILED {seed}: {error}"[:3000])
     assert not failed, f"{len(failed)} of {LONG} schedules failed; K2_SEED replays one: {failed}"
+
+
+# Also those that a gateway gives which sends a request again by itself: the first one was applied, the second one not.
+EVERY_REPLY = (*catalog_proxy.OF_COMMITS, "409-after", "400-after")
+
+
+def one_in(every: int, faults: Sequence[str]) -> Script:
+    """Breaks one of so many commits, with the faults in turn."""
+    lock = threading.Lock()
+    commits = 0
+
+    def script(_number: int, method: str, path: str) -> str | None:
+        nonlocal commits
+        if method != "POST" or "/tables/" not in path:
+            return None
+        with lock:
+            commits += 1
+            return None if commits % every else faults[commits // every % len(faults)]
+
+    return script
+
+
+def broken_commits(services: Services, k2: Path, folder: Path, seed: int, faults: Sequence[str], rows: int) -> None:
+    services.start()
+    stem = f"replies-{os.urandom(4).hex()}.trades"
+    oracle = Oracle(services.kafka.brokers, seed)
+    topics = [oracle.create(f"{stem}.{exchange}", 2) for exchange in ("binance", "kraken")]
+    lake = Lake.rest(k2, folder, services)
+    proxy = catalog_proxy.CatalogProxy("127.0.0.1", services.catalog.ports["http"], stall_s=0.6)
+    try:
+        for topic in topics:
+            oracle.send(topic, rows // 2)
+        oracle.flush()
+        proxy.script = one_in(3, faults)
+        flags = ("--topics", ",".join(topics), "--rows-per-commit", "60", "--catalog", proxy.endpoint)
+        lake.run_kafka(*flags)
+        assert proxy.hits.keys() == set(faults), proxy.hits
+        oracle.check(lake)
+    finally:
+        proxy.close()
+        oracle.delete(topics)
+
+
+def test_every_reply_to_a_commit(services: Services, k2: Path, tmp_path: Path) -> None:
+    """One commit in three is refused, lost, or lands and is then called refused: each in all the ways there are."""
+    broken_commits(services, k2, tmp_path / "lake", 1, EVERY_REPLY, 1600)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fault", EVERY_REPLY)
+def test_one_reply_again_and_again(services: Services, k2: Path, tmp_path: Path, seed: int, fault: str) -> None:
+    broken_commits(services, k2, tmp_path / "lake", seed, (fault,), 600)
