@@ -14,8 +14,8 @@ struct Plan {
   int remaining = 1;
 };
 
-Plan ReadPlan() {
-  const char* text = std::getenv("K2_TEST_CRASH_AT");
+Plan ReadPlan(const char* variable) {
+  const char* text = std::getenv(variable);
   if (text == nullptr) return {};
   const std::string_view value(text);
   const size_t colon = value.rfind(':');
@@ -26,13 +26,26 @@ Plan ReadPlan() {
   return plan;
 }
 
+class Trap {
+ public:
+  Trap(const char* variable, int signal) : plan_(ReadPlan(variable)), remaining_(plan_.remaining), signal_(signal) {}
+  void Pass(std::string_view name) {
+    if (!plan_.name.empty() && plan_.name == name && remaining_.fetch_sub(1) == 1) std::raise(signal_);
+  }
+
+ private:
+  const Plan plan_;
+  std::atomic<int> remaining_;
+  const int signal_;
+};
+
 }  // namespace
 
 void Failpoint(std::string_view name) {
-  static const Plan plan = ReadPlan();
-  if (plan.name.empty() || plan.name != name) return;
-  static std::atomic<int> remaining{plan.remaining};
-  if (remaining.fetch_sub(1) == 1) std::raise(SIGKILL);
+  static Trap crash("K2_TEST_CRASH_AT", SIGKILL);
+  static Trap stop("K2_TEST_STOP_AT", SIGSTOP);
+  crash.Pass(name);
+  stop.Pass(name);
 }
 
 }  // namespace k2
