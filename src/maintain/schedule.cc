@@ -5,13 +5,36 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/metrics.h"
 #include "maintain/expiry.h"
 #include "task/market_tables.h"
 
 namespace k2 {
 
+namespace {
+
+struct OfMetrics {
+  Counter& dropped_rows;
+  Counter& unread_rows;
+  Gauge& held_rows;
+  Gauge& held_seconds;
+};
+
+OfMetrics MetricsOf(const std::string& table) {
+  const MetricLabels labels = {{"table", table}};
+  return {CounterOf("k2_retention_dropped_rows_total", "Rows that retention has dropped.", labels),
+          CounterOf("k2_retention_unread_rows_total", "Of them, rows that the layer below had not read.", labels),
+          GaugeOf("k2_retention_held_rows",
+                  "Rows past their time that are kept because the layer below has not read them.", labels),
+          GaugeOf("k2_retention_held_seconds", "How long the oldest of the held rows has been past its time.", labels)};
+}
+
+}  // namespace
+
 Maintenance::Maintenance(Lakehouse lakehouse, MaintenanceOptions options)
-    : lakehouse_(std::move(lakehouse)), options_(options) {}
+    : lakehouse_(std::move(lakehouse)), options_(options) {
+  for (const std::string& name : AllTables()) (void)MetricsOf(name);  // seen before the first round
+}
 
 void Maintenance::RunDue(int64_t now_us, const std::stop_token& stop) {
   if (next_us_ == 0) next_us_ = now_us + std::min(options_.interval_us, 60 * kMicrosPerSecond);
@@ -63,6 +86,11 @@ Status Maintenance::Retain(const std::string& name, int64_t now_us) {
     table.unread_rows_dropped += done.UnreadDropped();
     table.rows_held = done.RowsOf(PartitionFate::kHeld);
     table.held_us = done.LongestHeldUs(now_us);
+    const OfMetrics& metrics = MetricsOf(name);
+    metrics.held_rows.Set(static_cast<double>(table.rows_held));
+    metrics.held_seconds.Set(static_cast<double>(table.held_us) / 1e6);
+    metrics.dropped_rows.Add(done.RowsOf(PartitionFate::kDropped));
+    metrics.unread_rows.Add(done.UnreadDropped());
   }
   if (files > 0) {
     log::Info("retention dropped partitions",

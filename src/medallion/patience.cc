@@ -60,9 +60,10 @@ Patience::Next Patience::JudgeOutage(const Error& error) {
   return Next::kAgain;
 }
 
-void Patience::Reset() {
-  races_in_a_row_ = 0;
+void Patience::Reset(bool moved) {
   outages_in_a_row_ = 0;
+  if (!moved) return;
+  races_in_a_row_ = 0;
   last_race_.clear();
 }
 

@@ -28,8 +28,8 @@ class Patience {
       : options_(options), layer_(layer), stop_(stop) {}
 
   Next Judge(const Error& error);
-  // A step went through.
-  void Reset();
+  // A step went through; `moved`: it had rows. One that had none says nothing of what a step before it lacked.
+  void Reset(bool moved = true);
 
  private:
   Next JudgeRace(const Error& error);

@@ -113,7 +113,7 @@ void RunBronze(BronzeLayer& layer, const RunOptions& options, Floor& floor, RunP
       if (!GoOn(layer, kBronze, "bronze", rows.error(), patience, options, floor, recover)) break;
       continue;
     }
-    patience.Reset();
+    patience.Reset(*rows > 0);
     ProcessHealth().SetDependency(kTables, true);
     progress.bronze_rows += *rows;
     progress.bytes_read = layer.stored_bytes_read();
@@ -154,7 +154,7 @@ void RunBelow(Layer& layer, LayerNumber number, std::string_view name, const Run
       if (!GoOn(layer, number, name, rows.error(), patience, options, floor, recover)) break;
       continue;
     }
-    patience.Reset();
+    patience.Reset(*rows > 0);
     ProcessHealth().SetDependency(kTables, true);
     counter += *rows;
     if (options.endless && MonotonicMicros() - settled_us > kSettleIntervalUs) {

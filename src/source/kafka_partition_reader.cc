@@ -190,17 +190,21 @@ std::optional<Error> KafkaPartitionReader::TakeEvent(const rd_kafka_message_s& m
 Error KafkaPartitionReader::PositionLost(std::string_view reason) const {
   std::string there = "what it has now could not be learnt";
   std::string missing;
+  std::string next = "OFFSET";
   if (const auto marks = consumer_->admin().Watermarks({key_.topic, key_.partition})) {
     there = fmt::format("it has the offsets {} to {} now", marks->low, marks->high);
     if (marks->low > position_.next_offset) {
       missing = fmt::format("; {} messages were deleted unread", marks->low - position_.next_offset);
+      next = std::to_string(marks->low);
     }
   }
   return {
       ErrorKind::kOffsetMismatch,
       fmt::format("Kafka topic {}, partition {} cannot be read on at offset {} (leader epoch {}): {}; {}{}. Nothing "
-                  "was skipped. See `k2 offsets show`; to give up what is missing: `k2 offsets set --accept-loss`",
-                  key_.topic, key_.partition, position_.next_offset, position_.leader_epoch, reason, there, missing)};
+                  "was skipped. See `k2 offsets show`; to give up what is missing: `k2 offsets set --table "
+                  "bronze_trades --topic {} --partition {} --next {} --accept-loss`",
+                  key_.topic, key_.partition, position_.next_offset, position_.leader_epoch, reason, there, missing,
+                  key_.topic, key_.partition, next)};
 }
 
 KafkaWatermarks KafkaPartitionReader::watermarks() const {

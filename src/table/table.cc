@@ -111,6 +111,8 @@ class TableCommit {
       const std::string reason = status ? "the commit was refused" : status.error().message;
       if (!unreachable_) ++counted;
       if (hopeless_ || counted >= policy_.max_attempts || MonotonicMicros() > deadline_us_) {
+        if (kind == ErrorKind::kConflict && attempts_ > 1) LookForItself();
+        if (done_) return *done_;
         return Fail(kind, "{}: gave up after {} tries: {}", table_.name().ToString(), attempts_, reason);
       }
       BackOff();
@@ -143,11 +145,8 @@ class TableCommit {
       return Fail(ErrorKind::kOffsetMismatch, "{} was dropped and made anew while this process ran; start it again",
                   table_.name().ToString());
     }
-    if (unknown_ && HasCommit(metadata, commit_.commit_id)) {
-      state_ = head;
-      done_ = CommitDone{.snapshot_id = request_.snapshot_id, .attempts = attempts_};
-      return {};
-    }
+    // A conflict may be with itself: a gateway that lost the catalog's reply sends the request again.
+    if (!from_memory && FoundItself(head)) return {};
     FoundProgress found;
     if (commit_.accept_loss) {
       K2_ASSIGN(found.progress, ReadProgressOfMain(metadata));
@@ -220,6 +219,25 @@ class TableCommit {
     return Fail(ErrorKind::kUnavailable, "{}", unknown_->message);
   }
 
+  bool FoundItself(const TableState& head) {
+    if (!HasCommit(*head.metadata, commit_.commit_id)) return false;
+    state_ = head;
+    found_ = true;
+    done_ = CommitDone{.snapshot_id = request_.snapshot_id, .attempts = attempts_};
+    return true;
+  }
+
+  // Before it is given up after a conflict: the last try may have been applied all the same. An answer that cannot be
+  // had makes the outcome unknown.
+  void LookForItself() {
+    const Result<TableState> head = table_.catalog().Load(table_.name());
+    if (head) {
+      (void)FoundItself(*head);
+    } else if (!unknown_) {
+      unknown_ = head.error();
+    }
+  }
+
   void BackOff() {
     static thread_local std::mt19937_64 random{std::random_device{}()};
     const int64_t ceiling = std::min(policy_.backoff_us_max, policy_.backoff_us_min << std::min(attempts_, 10));
@@ -230,7 +248,7 @@ class TableCommit {
   // After a win: manifests of tries that lost, and what expired snapshots alone named. Failing to delete is no error:
   // the files are orphans then.
   void Clean() {
-    if (unknown_) return;
+    if (unknown_ || found_) return;  // which of the tries it was is not known
     if (attempts_ > 1) {
       std::set<std::string> live{final_.manifest_list};
       const auto manifests = iceberg::ReadManifests(store_, final_);
@@ -263,8 +281,9 @@ class TableCommit {
   int64_t deadline_us_;
   iceberg::SnapshotRequest request_;
   int32_t attempts_ = 0;
-  bool unreachable_ = false;      // in this try
+  bool unreachable_ = false;  // in this try
   bool hopeless_ = false;
+  bool found_ = false;            // at the head, after a try that was told to have failed
   std::optional<Error> unknown_;  // sticky
   std::optional<CommitDone> done_;
   std::vector<int64_t> expired_;

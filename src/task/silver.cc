@@ -13,6 +13,7 @@
 namespace k2 {
 namespace {
 
+constexpr std::string_view kRecordingPrefix = "recording/";
 constexpr size_t kFlushBytes = size_t{192} << 20;
 
 const std::vector<std::string>& BronzeColumns() {
@@ -96,6 +97,8 @@ class SilverRun {
   SilverRun(const SilverTask& task, const TaskContext& context)
       : task_(task),
         context_(context),
+        of_topics_(context.schemas),
+        of_recordings_(std::make_shared<FileSchemaSource>(task.schema_folder)),
         columns_(task.silver.size()),
         rejected_writer_(task.rejected, task.attempt_id, context, "silver.rejected-data-file", /*hand_on=*/false) {
     for (const OutputTable& table : task.silver) {
@@ -118,6 +121,15 @@ class SilverRun {
   }
 
  private:
+  // Schema ids mean what their source says: K2's own in recordings, the registry's in topics.
+  struct Judges {
+    explicit Judges(std::shared_ptr<SchemaSource> source) : schemas(std::move(source)) {}
+    std::shared_ptr<SchemaSource> schemas;
+    MessageDecoder validating{MessageDecoder::Mode::kValidate};
+    MessageDecoder decode_only{MessageDecoder::Mode::kDecodeOnly};
+    std::set<int32_t> unknown_ids;
+  };
+
   // Offsets that rejected_trades holds, of ranges that were judged before a crash.
   Status ReadJudged() {
     for (const std::string& path : task_.rejected_files) {
@@ -182,8 +194,9 @@ class SilverRun {
       const auto judged = judged_.find(&range);
       if (judged != judged_.end() && judged->second.contains(rows.offset[row])) return {};
     }
-    MessageDecoder& decoder = range.already_judged ? decode_only_ : validating_;
-    if (payload) K2_TRY(LearnSchema(*payload, decoder));
+    Judges& judges = range.topic.starts_with(kRecordingPrefix) ? of_recordings_ : of_topics_;
+    MessageDecoder& decoder = range.already_judged ? judges.decode_only : judges.validating;
+    if (payload) K2_TRY(LearnSchema(*payload, judges, decoder));
     const Verdict verdict = decoder.Decode(payload, Exchanges()[table].message_name, columns_[table]);
     if (verdict.accepted()) {
       ++result_.rows_out;
@@ -199,19 +212,23 @@ class SilverRun {
     return {};
   }
 
-  Status LearnSchema(std::string_view payload, MessageDecoder& decoder) {
+  static Status LearnSchema(std::string_view payload, Judges& judges, MessageDecoder& decoder) {
     const std::optional<int32_t> id = MessageDecoder::SchemaIdOf(payload);
     if (!id || decoder.HasSchema(*id)) return {};
-    if (unknown_ids_.contains(*id)) return {};
-    const Result<std::string> schema = context_.schemas->SchemaJson(*id);
-    if (!schema) {
-      if (schema.error().kind != ErrorKind::kNotFound) return std::unexpected(schema.error());
-      unknown_ids_.insert(*id);
+    if (judges.unknown_ids.contains(*id)) return {};
+    const Result<std::string> schema = judges.schemas->SchemaJson(*id);
+    if (schema) {
+      // A schema that does not resolve is known by its id: its messages are rejected with that reason.
+      (void)decoder.AddSchema(*id, *schema);
       return {};
     }
-    // A schema that does not resolve is known by its id: its messages are rejected with that reason.
-    (void)decoder.AddSchema(*id, *schema);
-    return {};
+    switch (schema.error().kind) {
+      case ErrorKind::kNotFound: judges.unknown_ids.insert(*id); return {};
+      // It is there and can never be read: JSON Schema, references.
+      case ErrorKind::kUnsupported:
+      case ErrorKind::kInvalidData: (void)decoder.AddSchema(*id, schema.error().message); return {};
+      default: return std::unexpected(schema.error());
+    }
   }
 
   void Reject(const BronzeRows& rows, int64_t row, const OffsetRange& range, std::optional<std::string_view> payload,
@@ -250,9 +267,8 @@ class SilverRun {
 
   const SilverTask& task_;
   const TaskContext& context_;
-  MessageDecoder validating_{MessageDecoder::Mode::kValidate};
-  MessageDecoder decode_only_{MessageDecoder::Mode::kDecodeOnly};
-  std::set<int32_t> unknown_ids_;
+  Judges of_topics_;
+  Judges of_recordings_;
   std::map<const OffsetRange*, std::set<int64_t>> judged_;
   std::vector<TradeColumns> columns_;  // by Silver table
   RejectedRows rejected_;
