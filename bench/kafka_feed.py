@@ -1,7 +1,8 @@
 """Messages of real shape for Kafka: made once by the simulator and K2's own encoder, kept as an Arrow file, and sent as
 fast as the broker takes them or at a rate. A program of its own when the feed is live.
 
-Usage: kafka_feed.py BROKERS PREFIX RATE POOL… [--messages N] [--skip N]     (RATE 0: as fast as possible)"""
+Usage: kafka_feed.py BROKERS PREFIX RATE POOL… [--messages N] [--skip N] [--consume]   (RATE 0: as fast as possible)
+With --consume, pools that are not there yet are waited for, and each is removed when it is sent."""
 
 import argparse
 import os
@@ -87,7 +88,13 @@ def _slices(warehouse: Path, exchange: str, rows: int) -> Iterator[pa.RecordBatc
 
 
 def send(
-    brokers: str, prefix: str, pools: Sequence[Path], rate: float = 0, messages: int = 1 << 62, skip: int = 0
+    brokers: str,
+    prefix: str,
+    pools: Sequence[Path],
+    rate: float = 0,
+    messages: int = 1 << 62,
+    skip: int = 0,
+    consume: bool = False,
 ) -> tuple[int, float]:
     """Sends messages of the pools to PREFIX.binance and PREFIX.kraken: how many were acknowledged, in how many
     seconds. The producer is idempotent and waits for all replicas. Each message's timestamp is when it is sent."""
@@ -113,6 +120,8 @@ def send(
     sent = 0
     started = time.monotonic()
     for path in pools:
+        while consume and not path.exists():
+            time.sleep(0.01)
         with pa.memory_map(str(path)) as source:
             reader = pa.ipc.open_file(source)
             for index in range(reader.num_record_batches):
@@ -133,6 +142,8 @@ def send(
                 producer.poll(0)
                 if sent >= messages:
                     break
+        if consume:
+            path.unlink()
         if sent >= messages:
             break
     left = producer.flush(60)
@@ -158,8 +169,11 @@ def main() -> None:
     parser.add_argument("pools", type=Path, nargs="+")
     parser.add_argument("--messages", type=int, default=1 << 62)
     parser.add_argument("--skip", type=int, default=0)
+    parser.add_argument("--consume", action="store_true")
     flags = parser.parse_args()
-    sent, seconds = send(flags.brokers, flags.prefix, flags.pools, flags.rate, flags.messages, flags.skip)
+    sent, seconds = send(
+        flags.brokers, flags.prefix, flags.pools, flags.rate, flags.messages, flags.skip, flags.consume
+    )
     print(f"{sent} {seconds:.3f}")
 
 

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,8 +163,15 @@ class Bench:
         wanted = [NewTopic(name, PARTITIONS, 1, config=config) for name in names]
         for made in self.admin.create_topics(wanted, operation_timeout=10).values():
             made.result(timeout=15)
-        self.services.kafka.create_topics(names)
-        return names
+        deadline = time.monotonic() + 20
+        while True:
+            there = self.admin.list_topics(timeout=10).topics
+            leaders = [at.leader for name in names if name in there for at in there[name].partitions.values()]
+            if len(leaders) == PARTITIONS * len(names) and min(leaders) >= 0:
+                return names
+            if time.monotonic() > deadline:
+                sys.exit(f"topics without leaders: {names}")
+            time.sleep(0.05)
 
     def watermarks(self, topics: Sequence[str]) -> dict[tuple[str, int], int]:
         """The offset after the last message of each partition."""
@@ -198,8 +205,7 @@ class Bench:
 
     def k2(self, *words: str) -> Watched:
         """Starts k2 on the services."""
-        environment = os.environ | self.environment
-        return self._child(Watched([K2, *words], environment, self.scratch / f"k2-{len(self._children)}.log"))
+        return self.child([K2, *words], self.environment)
 
     def run_k2(self, topics: Sequence[str], *words: str) -> Watched:
         """Starts `k2 run` on topics, with default settings but for the words given."""
@@ -209,7 +215,7 @@ class Bench:
         """Starts the live feed."""
         script = Path(__file__).with_name("kafka_feed.py")
         command = [sys.executable, script, self.brokers, prefix, str(rate), *pools, *words]
-        return self._child(Watched(command, dict(os.environ), self.scratch / f"feed-{len(self._children)}.log"))
+        return self.child(command)
 
     def server_cpu(self) -> dict[str, float]:
         """CPU seconds so far, by server."""
@@ -221,9 +227,11 @@ class Bench:
             child.kill()
         self.services.stop()
 
-    def _child(self, child: Watched) -> Watched:
-        self._children.append(child)
-        return child
+    def child(self, words: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> Watched:
+        """Starts a program that ends with the benchmark at the latest."""
+        log = self.scratch / f"{Path(words[0]).stem}-{len(self._children)}.log"
+        self._children.append(Watched(words, {**os.environ, **(environment or {})}, log))
+        return self._children[-1]
 
 
 @contextmanager
