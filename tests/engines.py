@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import duckdb_extension_avro
+import duckdb_extension_httpfs
 import duckdb_extension_iceberg
 from pyspark.sql import SparkSession
 from warehouse import NAMESPACE
 
-SPARK_PACKAGES = "org.apache.iceberg:iceberg-spark-runtime-3.5_2.12:1.12.0,org.xerial:sqlite-jdbc:3.46.1.3"
+SPARK_PACKAGES = (
+    "org.apache.iceberg:iceberg-spark-runtime-3.5_2.12:1.12.0,org.apache.iceberg:iceberg-aws-bundle:1.12.0,"
+    "org.xerial:sqlite-jdbc:3.46.1.3"
+)
 
 
 def duckdb_with_iceberg() -> duckdb.DuckDBPyConnection:
     """The extensions come as packages of PyPI and are loaded from there: nothing is fetched."""
     connection = duckdb.connect(config={"autoinstall_known_extensions": False, "autoload_known_extensions": False})
-    for module in (duckdb_extension_avro, duckdb_extension_iceberg):
+    for module in (duckdb_extension_avro, duckdb_extension_httpfs, duckdb_extension_iceberg):
         for path in Path(module.__file__).parent.glob("extensions/*/*.duckdb_extension"):
             connection.execute(f"LOAD '{path}'")
+    return connection
+
+
+def duckdb_on_rest(variables: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
+    """The REST catalog that K2's variables name, attached as `iceberg`."""
+    connection = duckdb_with_iceberg()
+    host = variables["K2_S3_ENDPOINT"].removeprefix("http://")
+    connection.execute(
+        f"CREATE SECRET (TYPE s3, KEY_ID '{variables['AWS_ACCESS_KEY_ID']}', "
+        f"SECRET '{variables['AWS_SECRET_ACCESS_KEY']}', REGION '{variables['AWS_REGION']}', "
+        f"ENDPOINT '{host}', URL_STYLE 'path', USE_SSL false)"
+    )
+    connection.execute(
+        f"ATTACH '{variables['K2_CATALOG_WAREHOUSE']}' AS iceberg "
+        f"(TYPE iceberg, ENDPOINT '{variables['K2_CATALOG']}', AUTHORIZATION_TYPE 'none')"
+    )
     return connection
 
 
@@ -46,6 +66,25 @@ class Spark:
                 session.conf.set(f"spark.sql.catalog.iceberg{key}", value)
             self.sessions[folder] = session
         return self.sessions[folder]
+
+    def on_rest(self, variables: Mapping[str, str]) -> SparkSession:
+        """A session whose catalog `iceberg` is the REST catalog that K2's variables name."""
+        session = self.session.newSession()
+        settings = {
+            "": "org.apache.iceberg.spark.SparkCatalog",
+            ".type": "rest",
+            ".uri": variables["K2_CATALOG"],
+            ".cache-enabled": "false",
+            ".io-impl": "org.apache.iceberg.aws.s3.S3FileIO",
+            ".s3.endpoint": variables["K2_S3_ENDPOINT"],
+            ".s3.path-style-access": "true",
+            ".s3.access-key-id": variables["AWS_ACCESS_KEY_ID"],
+            ".s3.secret-access-key": variables["AWS_SECRET_ACCESS_KEY"],
+            ".client.region": variables["AWS_REGION"],
+        }
+        for key, value in settings.items():
+            session.conf.set(f"spark.sql.catalog.iceberg{key}", value)
+        return session
 
     def sql(self, folder: Path, text: str) -> list[Any]:
         """Runs text in which {ns} stands for catalog and namespace."""

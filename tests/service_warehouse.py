@@ -207,6 +207,11 @@ class Process:
     def resume(self) -> None:
         self.signal(signal.SIGCONT)
 
+    def stopped(self) -> bool:
+        """Whether it lies still after SIGSTOP."""
+        stat = Path(f"/proc/{self.popen.pid}/stat").read_text()
+        return stat[stat.rindex(")") + 2] == "T"
+
     def wait(self, timeout_s: float = STOP_S) -> int:
         try:
             return self.popen.wait(timeout=timeout_s)

@@ -1,0 +1,158 @@
+"""k2 is stopped at each of its steps, another writer does something there, and k2 goes on as if nothing had been."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from engines import Spark
+from kafka_oracle import BEGIN, Oracle
+from service_warehouse import Lake, wait_until
+from warehouse import BRONZE, GOLD, REJECTED, SILVER, Row
+
+from stack.services import Services
+
+# Each step and the tables it is about to change or has changed.
+STEPS = {
+    "bronze.data-file": BRONZE,
+    "bronze.manifests": BRONZE,
+    "bronze.done": BRONZE,
+    "silver.data-file": SILVER[0],
+    "silver.rejected-data-file": REJECTED,
+    "rejected.manifests": REJECTED,
+    "rejected.done": REJECTED,
+    "silver.manifests": SILVER[0],
+    "silver.done": SILVER[0],
+    "gold.data-file": GOLD,
+    "gold.manifests": GOLD,
+    "gold.done": GOLD,
+}
+FLAGS = ("--rows-per-commit", "150", "--takeover-after", "1s")
+
+
+@pytest.fixture
+def oracle(services: Services, seed: int) -> Iterator[Oracle]:
+    """Two topics of 500 messages."""
+    made = Oracle(services.kafka.brokers, seed)
+    stem = f"i{uuid.uuid4().hex[:8]}.trades"
+    topics = [made.create(f"{stem}.{exchange}", 2) for exchange in ("binance", "kraken")]
+    for topic in topics:
+        made.send(topic, 500)
+    made.flush()
+    yield made
+    made.delete(topics)
+
+
+@pytest.fixture(params=["local", pytest.param("rest", marks=pytest.mark.long)])
+def lake(
+    request: pytest.FixtureRequest, k2: Path, tmp_path: Path, services: Services, oracle: Oracle
+) -> Iterator[Lake]:
+    folder = tmp_path / "lake"
+    made = Lake.rest(k2, folder, services) if request.param == "rest" else Lake.local(k2, folder, oracle.brokers)
+    made.variables["K2_TOPICS"] = ",".join(oracle.partitions)
+    yield made
+    made.kill_all()
+
+
+def interleave(lake: Lake, oracle: Oracle, step: str, passage: int, meanwhile: Callable[[], object]) -> None:
+    """A run is stopped at the nth passage of the step; `meanwhile` happens; it goes on and ends well."""
+    process = lake.begin("run", "--until-caught-up", *FLAGS, env={"K2_TEST_STOP_AT": f"{step}:{passage}"})
+    wait_until(lambda: process.stopped() or process.code is not None, 40, process.said, every_s=0.02)
+    assert process.code is None, f"{step}:{passage} was not passed\n{process.said()}"
+    meanwhile()
+    process.resume()
+    assert process.wait(60) == 0, process.said()
+    lake.run_kafka()
+    oracle.check(lake)
+    report = lake.run_kafka()
+    assert [report[layer]["rows_in"] for layer in ("bronze", "silver", "gold")] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("passage", [pytest.param(1, marks=pytest.mark.long), 2])
+@pytest.mark.parametrize("step", STEPS)
+def test_another_k2_does_all_the_work(lake: Lake, oracle: Oracle, step: str, passage: int) -> None:
+    interleave(lake, oracle, step, passage, lambda: lake.run_kafka(*FLAGS))
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_another_k2_is_stopped_at_the_same_step(lake: Lake, oracle: Oracle, step: str) -> None:
+    """Two zombies at once: the second goes on first."""
+
+    def meanwhile() -> None:
+        second = lake.begin("run", "--until-caught-up", *FLAGS, env={"K2_TEST_STOP_AT": f"{step}:1"})
+        wait_until(lambda: second.stopped() or second.code is not None, 40, second.said, every_s=0.02)
+        lake.run_kafka(*FLAGS)
+        second.resume()
+        assert second.wait(60) == 0, second.said()
+
+    interleave(lake, oracle, step, 2, meanwhile)
+
+
+def foreign_row(name: str, oracle: Oracle) -> Row:
+    """A row of somebody else's."""
+    stamp = BEGIN + timedelta(hours=1)
+    of_theirs = {"topic": "theirs", "partition": 0, "kafka_timestamp": stamp, "ingestion_date": stamp.date()}
+    if name == BRONZE:
+        return of_theirs | {"message_key": None, "avro_payload": b"?", "offset": 1, "ingestion_timestamp": stamp}
+    if name == REJECTED:
+        more = {"schema_id": None, "payload": b"?", "reason": "theirs", "detail": "", "rejected_at": stamp}
+        return of_theirs | more | {"offset": 1}
+    row = oracle.maker.trade("binance") | {"message_id": str(uuid.uuid4()), "source_sequence": None}
+    oracle.foreign.append((name, row))
+    row = row | {"exchange_date": row["timestamp"].date()}
+    return row | {"exchange_hour": row["timestamp"].hour} if name == GOLD else row
+
+
+def append(lake: Lake, name: str, oracle: Oracle) -> None:
+    table = lake.table(name)
+    columns = [field.name for field in table.schema().fields]
+    row = foreign_row(name, oracle)
+    table.append(pa.Table.from_pylist([{name: row[name] for name in columns}], schema=table.schema().as_arrow()))
+
+
+@pytest.mark.parametrize(
+    "step", [step if "manifests" in step else pytest.param(step, marks=pytest.mark.long) for step in STEPS]
+)
+def test_pyiceberg_appends(lake: Lake, oracle: Oracle, step: str) -> None:
+    interleave(lake, oracle, step, 2, lambda: append(lake, STEPS[step], oracle))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("step", STEPS)
+def test_pyiceberg_expires_the_snapshots(lake: Lake, oracle: Oracle, step: str) -> None:
+    """Of every table all but the newest; their files stay."""
+
+    def meanwhile() -> None:
+        for name in (BRONZE, REJECTED, *SILVER, GOLD):
+            table = lake.table(name)
+            kept = {ref.snapshot_id for ref in table.metadata.refs.values()}
+            old = [one.snapshot_id for one in table.metadata.snapshots if one.snapshot_id not in kept]
+            if old:
+                table.maintenance.expire_snapshots().by_ids(old).commit()
+
+    interleave(lake, oracle, step, 2, meanwhile)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("step", STEPS)
+def test_spark_expires_the_snapshots(k2: Path, tmp_path: Path, oracle: Oracle, spark: Spark, step: str) -> None:
+    """And deletes the files that only they named."""
+    lake = Lake.local(k2, tmp_path / "lake", oracle.brokers)
+    lake.variables["K2_TOPICS"] = ",".join(oracle.partitions)
+
+    def meanwhile() -> None:
+        for name in (BRONZE, REJECTED, *SILVER, GOLD):
+            spark.sql(
+                lake.folder,
+                f"CALL iceberg.system.expire_snapshots(table => 'market_data.{name}', "
+                "older_than => timestamp '2100-01-01 00:00:00', retain_last => 1)",
+            )
+
+    try:
+        interleave(lake, oracle, step, 2, meanwhile)
+    finally:
+        lake.kill_all()
