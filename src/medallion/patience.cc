@@ -60,9 +60,8 @@ Patience::Next Patience::JudgeOutage(const Error& error) {
   return Next::kAgain;
 }
 
-void Patience::Reset(bool moved) {
+void Patience::Reset() {
   outages_in_a_row_ = 0;
-  if (!moved) return;
   races_in_a_row_ = 0;
   last_race_.clear();
 }

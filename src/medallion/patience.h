@@ -28,8 +28,8 @@ class Patience {
       : options_(options), layer_(layer), stop_(stop) {}
 
   Next Judge(const Error& error);
-  // A step went through; `moved`: it had rows. One that had none says nothing of what a step before it lacked.
-  void Reset(bool moved = true);
+  // A step went through that needed what the failed ones had lacked.
+  void Reset();
 
  private:
   Next JudgeRace(const Error& error);

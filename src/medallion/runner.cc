@@ -113,7 +113,7 @@ void RunBronze(BronzeLayer& layer, const RunOptions& options, Floor& floor, RunP
       if (!GoOn(layer, kBronze, "bronze", rows.error(), patience, options, floor, recover)) break;
       continue;
     }
-    patience.Reset(*rows > 0);
+    if (*rows > 0) patience.Reset();  // one without rows has asked neither source nor tables
     ProcessHealth().SetDependency(kTables, true);
     progress.bronze_rows += *rows;
     progress.bytes_read = layer.stored_bytes_read();
@@ -154,7 +154,7 @@ void RunBelow(Layer& layer, LayerNumber number, std::string_view name, const Run
       if (!GoOn(layer, number, name, rows.error(), patience, options, floor, recover)) break;
       continue;
     }
-    patience.Reset(*rows > 0);
+    patience.Reset();
     ProcessHealth().SetDependency(kTables, true);
     counter += *rows;
     if (options.endless && MonotonicMicros() - settled_us > kSettleIntervalUs) {

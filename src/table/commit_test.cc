@@ -8,6 +8,62 @@
 namespace k2 {
 namespace {
 
+// A gateway that sends a commit a second time when it has lost the catalog's reply: the first was applied, and the
+// second one's conflict is all that is heard.
+class TwiceSendingCatalog final : public Catalog {
+ public:
+  explicit TwiceSendingCatalog(std::shared_ptr<Catalog> base) : base_(std::move(base)) {}
+  bool away_after = false;  // and then the catalog is not reached any more
+
+  Status CreateNamespaceIfMissing(const std::string& name) override { return base_->CreateNamespaceIfMissing(name); }
+  Result<std::vector<std::string>> ListNamespaces() override { return base_->ListNamespaces(); }
+  Result<std::vector<TableName>> ListTables(const std::string& name) override { return base_->ListTables(name); }
+  Result<TableState> Load(const TableName& table) override {
+    if (away_after && sent_) return Fail(ErrorKind::kUnavailable, "no answer");
+    return base_->Load(table);
+  }
+  Result<TableState> Create(const TableName& table, const CreateTableRequest& request) override {
+    return base_->Create(table, request);
+  }
+  CommitOutcome Commit(const TableName& table, const TableState& base,
+                       const std::vector<iceberg::TableRequirement>& requirements,
+                       const std::vector<iceberg::TableUpdate>& updates) override {
+    (void)base_->Commit(table, base, requirements, updates);
+    sent_ = true;
+    return base_->Commit(table, base, requirements, updates);
+  }
+  Status Drop(const TableName& table) override { return base_->Drop(table); }
+  Status Rename(const TableName& from, const TableName& to) override { return base_->Rename(from, to); }
+  [[nodiscard]] std::string Describe() const override { return base_->Describe(); }
+
+ private:
+  std::shared_ptr<Catalog> base_;
+  bool sent_ = false;
+};
+
+TEST_F(CommitTest, AConflictWithItselfIsNoLoss) {
+  for (const int32_t attempts : {20, 1}) {  // also where there is no next try
+    const int64_t from = attempts == 20 ? 0 : 5;
+    Table table = Load(std::make_shared<TwiceSendingCatalog>(catalog_));
+    CommitPolicy policy;
+    policy.max_attempts = attempts;
+    EXPECT_COMMITTED(table.Commit(Move(0, from, from + 5), policy));
+    EXPECT_EQ(Rows(), from + 5);
+    EXPECT_EQ(OffsetOf(0), from + 5);
+  }
+}
+
+TEST_F(CommitTest, AConflictThatCannotBeLookedIntoIsUnknown) {
+  auto catalog = std::make_shared<TwiceSendingCatalog>(catalog_);
+  Table table = Load(catalog);
+  catalog->away_after = true;
+  CommitPolicy policy;
+  policy.max_duration_us = 300'000;
+  const auto outcome = table.Commit(Move(0, 0, 5), policy);
+  EXPECT_TRUE(std::holds_alternative<OutcomeUnknown>(outcome));
+  EXPECT_EQ(Rows(), 5);
+}
+
 TEST_F(CommitTest, RefusesWhatDoesNotStartAtTheHead) {
   Table a = Load();
   Table b = Load();

@@ -105,13 +105,15 @@ class TableCommit {
         return *done_;
       }
       if (!status && status.error().kind != ErrorKind::kConflict && status.error().kind != ErrorKind::kUnavailable) {
+        if (in_doubt_) LookForItself();
+        if (done_) return *done_;
         return std::unexpected(status.error());
       }
       const ErrorKind kind = status ? ErrorKind::kConflict : status.error().kind;
       const std::string reason = status ? "the commit was refused" : status.error().message;
       if (!unreachable_) ++counted;
       if (hopeless_ || counted >= policy_.max_attempts || MonotonicMicros() > deadline_us_) {
-        if (kind == ErrorKind::kConflict && attempts_ > 1) LookForItself();
+        if (in_doubt_) LookForItself();
         if (done_) return *done_;
         return Fail(kind, "{}: gave up after {} tries: {}", table_.name().ToString(), attempts_, reason);
       }
@@ -147,6 +149,7 @@ class TableCommit {
     }
     // A conflict may be with itself: a gateway that lost the catalog's reply sends the request again.
     if (!from_memory && FoundItself(head)) return {};
+    if (!from_memory) in_doubt_ = false;
     FoundProgress found;
     if (commit_.accept_loss) {
       K2_ASSIGN(found.progress, ReadProgressOfMain(metadata));
@@ -196,6 +199,7 @@ class TableCommit {
         iceberg::AssertCurrentSchemaId{metadata.current_schema_id},
     };
     CommitOutcome outcome = table_.catalog().Commit(table_.name(), head, requirements, updates);
+    in_doubt_ = !std::holds_alternative<NotSent>(outcome);
     if (auto* committed = std::get_if<Committed>(&outcome)) {
       Step("done");
       before_ = head;
@@ -227,13 +231,13 @@ class TableCommit {
     return true;
   }
 
-  // Before it is given up after a conflict: the last try may have been applied all the same. An answer that cannot be
+  // Before it is given up after a refusal: the last try may have been applied all the same. An answer that cannot be
   // had makes the outcome unknown.
   void LookForItself() {
     const Result<TableState> head = table_.catalog().Load(table_.name());
     if (head) {
       (void)FoundItself(*head);
-    } else if (!unknown_) {
+    } else if (!unknown_ && head.error().kind != ErrorKind::kNotFound) {
       unknown_ = head.error();
     }
   }
@@ -283,6 +287,7 @@ class TableCommit {
   int32_t attempts_ = 0;
   bool unreachable_ = false;  // in this try
   bool hopeless_ = false;
+  bool in_doubt_ = false;         // a try was sent and refused, and the head was not looked at since
   bool found_ = false;            // at the head, after a try that was told to have failed
   std::optional<Error> unknown_;  // sticky
   std::optional<CommitDone> done_;
