@@ -36,7 +36,8 @@ std::filesystem::path Existing(std::filesystem::path folder) {
 
 Check CheckWritable(FileIo& io, const std::string& location) {
   Check check{.what = "warehouse is writable", .ok = true, .found = location};
-  const std::string probe = location + "/.k2-doctor-" + RandomHex64();
+  // Ends as data files do: SeaweedFS refuses other hidden names in the folders of tables.
+  const std::string probe = location + "/.k2-doctor-" + RandomHex64() + ".parquet";
   if (const Status status = io.WriteNew(probe, "probe"); !status) {
     check.ok = false;
     check.found = status.error().message;
