@@ -247,6 +247,7 @@ def bench(scratch: Path, seaweed_catalog: bool = False) -> Iterator[Bench]:
     try:
         services.start()
         made.environment = services.environment(seaweed_catalog)
+        made.environment["K2_SCHEMA_CACHE"] = str(folder / "schemas")
         _register(made.environment["K2_REGISTRY"])
         yield made
     finally:
