@@ -1,7 +1,7 @@
 # K2. `make` sets up and builds; `make demo` shows the pipeline at work; `make test` proves it. See README.md.
 SHELL := /bin/bash
 
-.PHONY: all setup setup-services build stack-up stack-down stack-status demo test test-all fuzz bench format lint clean
+.PHONY: all setup setup-services build stack-up stack-down stack-status demo test test-all chaos fuzz bench format lint clean
 all: build
 
 setup:
@@ -21,6 +21,9 @@ test: setup-services
 
 test-all: setup-services
 	@scripts/test.sh --all
+
+chaos: setup-services build
+	@K2_CHAOS_SCHEDULES=$(or $(SCHEDULES),300) .venv/bin/python -m pytest -s -m long tests/test_chaos.py -k many_schedules
 
 stack-up: setup-services
 	@.venv/bin/python -m stack up
