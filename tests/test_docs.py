@@ -84,6 +84,18 @@ def section_of_help(text: str, name: str) -> list[str]:
     return re.findall(r"^  (\w+)", found.group(1), re.M) if found else []
 
 
+def test_documents_name_every_target_of_make() -> None:
+    found = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.M)
+    assert found
+    targets = set(found.group(1).split()) - {"setup", "setup-services", "build"}
+    structure = section((ROOT / "README.md").read_text(), "## Project structure")
+    listed = re.search(r"^Makefile +(.*(?:\n .*)*)", structure, re.M)
+    assert listed
+    assert set(re.findall(r"[\w-]+", listed.group(1))) == targets
+    table = section((ROOT / "CONTRIBUTING.md").read_text(), "## Build and test")
+    assert not {target for target in targets - {"all"} if not re.search(rf"`(make )?{target}`", table)}
+
+
 def test_rooms_are_those_of_the_build() -> None:
     rooms = re.findall(r"^k2_room\((\w+)", (ROOT / "CMakeLists.txt").read_text(), re.M)
     table = section((ROOT / "ARCHITECTURE.md").read_text(), "## The rooms")
