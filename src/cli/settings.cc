@@ -37,14 +37,10 @@ bool ParseWithUnit(std::string_view text, std::initializer_list<Unit> units, int
 
 bool SpanOf(std::string_view text, int64_t& us) {
   constexpr int64_t kSecond = 1'000'000;
-  return ParseWithUnit(text,
-                       {{"us", 1},
-                        {"ms", 1000},
-                        {"s", kSecond},
-                        {"m", 60 * kSecond},
-                        {"h", 3600 * kSecond},
-                        {"d", 86'400 * kSecond}},
-                       us);
+  return ParseWithUnit(
+      text,
+      {{"us", 1}, {"ms", 1000}, {"s", kSecond}, {"m", 60 * kSecond}, {"h", 3600 * kSecond}, {"d", 86'400 * kSecond}},
+      us);
 }
 
 std::string TomlText(const toml::node& node) {

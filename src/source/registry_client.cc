@@ -98,7 +98,8 @@ std::unexpected<Error> RegistryClient::Refused(const Answer& answer, std::string
   constexpr size_t kShown = 300;
   const std::string said = answer.message.empty() ? answer.body.substr(0, kShown) : answer.message.substr(0, kShown);
   if (answer.status == 401 || answer.status == 403) {
-    return Fail(ErrorKind::kPermission, "schema registry {}: {}: HTTP {}: {}. Check --registry-credential or --registry-token", options_.url,
+    return Fail(ErrorKind::kPermission,
+                "schema registry {}: {}: HTTP {}: {}. Check --registry-credential or --registry-token", options_.url,
                 what, answer.status, said);
   }
   // A 404 that is not the registry's own is the answer of something else: a wrong path, a proxy.

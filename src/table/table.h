@@ -64,9 +64,9 @@ struct LayerCommit {
   std::map<std::string, std::string> summary;  // extra entries
   // Where set: table properties to set with the snapshot, made anew for the head that each try stands on.
   std::function<Result<std::map<std::string, std::string>>(const iceberg::TableMetadata& head)> make_properties;
-  std::string commit_id;                       // random, made when empty; summary key "k2.commit-id"
-  bool accept_loss = false;                    // go on from what main holds although the tag says it was rolled back
-  bool fence_upstream = false;                 // Gold: its own keys are the upstream snapshots, not the positions
+  std::string commit_id;        // random, made when empty; summary key "k2.commit-id"
+  bool accept_loss = false;     // go on from what main holds although the tag says it was rolled back
+  bool fence_upstream = false;  // Gold: its own keys are the upstream snapshots, not the positions
   // Where set: the snapshot that `base` was read from must still be the one that carries the progress. For a batch that
   // was compared with the table's rows: any commit of K2 since, even one that moved no key, may hold the same rows.
   std::optional<int64_t> base_snapshot_id;
@@ -124,10 +124,11 @@ class Table {
   [[nodiscard]] const std::shared_ptr<FileIo>& io_ptr() const { return io_; }
   [[nodiscard]] Catalog& catalog() const { return *catalog_; }
 
-  // Commits with retry, as docs/source-offsets.md says: each try takes the head (the first one from memory), checks own keys against `base`, merges
-  // the others, writes manifest list and snapshot on that head, moves the tag `k2-offsets`, expires history beyond the
-  // table's policy, and asks the catalog with assert-table-uuid and assert-ref-snapshot-id(main).
-  // The manifests of tries that certainly lost are removed; the data files are the caller's.
+  // Commits with retry, as docs/source-offsets.md says: each try takes the head (the first one from memory), checks own
+  // keys against `base`, merges the others, writes manifest list and snapshot on that head, moves the tag `k2-offsets`,
+  // expires history beyond the table's policy, and asks the catalog with assert-table-uuid and
+  // assert-ref-snapshot-id(main). The manifests of tries that certainly lost are removed; the data files are the
+  // caller's.
   LayerCommitOutcome Commit(LayerCommit commit, const CommitPolicy& policy = {});
 
   // Deletes data files of an attempt that was certainly not applied.
