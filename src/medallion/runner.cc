@@ -85,7 +85,8 @@ bool GoOn(Layer& layer, LayerNumber number, std::string_view name, const Error& 
   }
 }
 
-// Commits go by time or by size, whichever comes first: waits until the interval has passed or a whole step is there.
+// Commits go by time or by size, whichever comes first: waits until the interval has passed or a whole step is there. A
+// run with an end does so too, or it would commit each handful that a broker has just sent.
 void WaitForCommit(int64_t last_commit_us, BronzeLayer& layer, const RunOptions& options, const Floor& floor) {
   constexpr int64_t kSliceUs = 10'000;
   while (!floor.stopping() && !floor.failed()) {
@@ -107,7 +108,7 @@ void RunBronze(BronzeLayer& layer, const RunOptions& options, Floor& floor, RunP
   while (!floor.stopping() && !floor.failed()) {
     ProcessHealth().Beat("bronze");
     if (options.silver) floor.WaitForNext(kBronze, kSilver, lead);
-    if (options.endless) WaitForCommit(last_commit_us, layer, options, floor);
+    if (waits) WaitForCommit(last_commit_us, layer, options, floor);
     const Result<int64_t> rows = layer.Step(waits ? kWaitForMessagesUs : 0);
     if (!rows) {
       if (!GoOn(layer, kBronze, "bronze", rows.error(), patience, options, floor, recover)) break;
