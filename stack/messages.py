@@ -58,7 +58,7 @@ class Kafka(Server):
             [*words, "--cluster-id", cluster, "--config", str(self._properties)],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=self.start_timeout_s,
             check=False,
         )
         if done.returncode != 0:

@@ -60,7 +60,13 @@ def spark() -> Iterator[Spark]:
 @pytest.fixture(scope="session")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """Kafka, registry, S3 store, catalogs, on free ports; each starts at its first use, and all tests share them.
-    What a test leaves dead, paused or cut off is mended before the next one."""
+    What a test leaves dead, paused or cut off is mended before the next one.
+
+    K2_TEST_SERVICES=FOLDER keeps them there, running, for the next call: for work on a test.
+    """
+    if kept := os.environ.get("K2_TEST_SERVICES"):
+        yield Services(Path(kept), keep=True)
+        return
     folder = tmp_path_factory.mktemp("services")
     running = Services(folder)
     yield running

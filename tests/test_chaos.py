@@ -82,7 +82,7 @@ def one_in(every: int, faults: Sequence[str]) -> Script:
 
 
 def broken_commits(services: Services, k2: Path, folder: Path, seed: int, faults: Sequence[str], rows: int) -> None:
-    services.start()
+    services.start("kafka", "catalog")
     stem = f"replies-{os.urandom(4).hex()}.trades"
     oracle = Oracle(services.kafka.brokers, seed)
     topics = [oracle.create(f"{stem}.{exchange}", 2) for exchange in ("binance", "kraken")]

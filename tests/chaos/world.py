@@ -26,7 +26,7 @@ class Links:
     """The proxies through which k2 sees the services. One set for all schedules of a session."""
 
     def __init__(self, services: Services) -> None:
-        services.start()
+        services.start("kafka", "catalog", "toxiproxy")
         self.services = services
         self.toxiproxy = services.toxiproxy
         self.s3 = s3_proxy.S3Proxy("127.0.0.1", services.s3.ports["s3"], stall_s=STALL_S)
