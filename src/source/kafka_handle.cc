@@ -51,7 +51,8 @@ void OnLog(const rd_kafka_t* /*handle*/, int level, const char* facility, const 
   constexpr int kSyslogWarning = 4;
   // Connections that fail are told once by KafkaEvents; settings that only the other kind of client knows do no harm.
   const std::string_view name = facility;
-  const bool repeated = name == "FAIL" || name == "ERROR" || name == "CONFWARN" || name == "MAXPOLL";
+  const bool repeated = name == "FAIL" || name == "ERROR" || name == "CONFWARN" || name == "MAXPOLL" ||
+                        name == "METADATAUPDATE" || name == "GETPID";
   if (repeated || level > kSyslogWarning) {
     log::Debug("kafka client", {{"facility", name}, {"text", text}});
   } else if (level <= kSyslogError) {
