@@ -310,6 +310,10 @@ def test_doctor(warehouse: Warehouse, lake: Warehouse) -> None:
         assert "environment" not in done.stdout
         assert str(one.folder) in done.stdout
     assert not warehouse.folder.exists(), "looking makes nothing"
+    secrets_given = ["--kafka-set", "sasl.username=me,sasl.password=hidden1,ssl.key.password=hidden2"]
+    done = lake.k2_run("doctor", *secrets_given, "--kafka", "127.0.0.1:1", "--output", "json", expect=None)
+    assert "sasl.username=me,sasl.password=***" in done.stdout
+    assert "hidden" not in done.stdout
     broken = warehouse.folder
     broken.mkdir()
     (broken / "catalog.db").write_bytes(b"this is no database" * 100)

@@ -59,6 +59,13 @@ std::string ShownValue(const Setting& setting) {
     return (colon == std::string::npos ? "" : setting.value.substr(0, colon + 1)) + "***";
   }
   std::string shown = setting.value;
+  // Lists of name=value: what follows a name that tells of a secret.
+  for (const std::string_view kind : {"password=", "secret=", "token=", "jaas.config="}) {
+    for (size_t at = shown.find(kind); at != std::string::npos; at = shown.find(kind, at + kind.size())) {
+      const size_t begin = at + kind.size();
+      shown.replace(begin, std::min(shown.find(',', begin), shown.size()) - begin, "***");
+    }
+  }
   for (size_t at = shown.find("://"); at != std::string::npos; at = shown.find("://", at + 3)) {
     const size_t end = std::min(shown.find_first_of("/,?# ", at + 3), shown.size());
     const size_t host = shown.substr(0, end).rfind('@');

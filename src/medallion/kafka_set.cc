@@ -43,10 +43,8 @@ class KafkaSet final : public SourceSet {
     if (!in_new_topics.empty()) {
       K2_ASSIGN(starts, source_->ResolveStart(feed_.start, in_new_topics));
     }
-    if (!in_known_topics.empty()) {
-      K2_ASSIGN(const SourcePositions more, source_->ResolveStart({}, in_known_topics));
-      starts.insert(more.begin(), more.end());
-    }
+    // At its very beginning: what its topic has deleted of it already is an error that tells so, and no silent skip.
+    for (const SourceKey& key : in_known_topics) starts[key] = {.next_offset = 0};
     for (auto& [key, position] : starts) position.messages = 0;
     return starts;
   }
