@@ -230,7 +230,7 @@ class Oracle:
                     made.value,
                     made.key,
                     partition=place,
-                    on_delivery=self._delivered,  # type: ignore[arg-type]
+                    on_delivery=self._delivered,
                 )
                 break
             except BufferError:
@@ -247,7 +247,7 @@ class Oracle:
             self._failed.append(str(error))
             return
         place = (str(message.topic()), int(message.partition() or 0), int(message.offset() or 0))
-        self.acknowledged[place] = (message.key(), message.value(), message.timestamp()[1])  # type: ignore[assignment]
+        self.acknowledged[place] = (message.key(), message.value(), message.timestamp()[1])
 
     def give_up(self, topic: str, partition: int, before: int, after: int = 0) -> None:
         """Messages that K2 cannot or should not read: they must not be in its tables."""
@@ -279,7 +279,7 @@ class Oracle:
                 for message in consumer.consume(10_000, timeout=0.5):
                     assert message.error() is None, message.error()
                     place = (str(message.topic()), int(message.partition() or 0), int(message.offset() or 0))
-                    found[place] = (message.key(), message.value(), message.timestamp()[1])  # type: ignore[assignment]
+                    found[place] = (message.key(), message.value(), message.timestamp()[1])
                     if place[2] + 1 >= wanted.get(place[:2], 1 << 62):
                         del wanted[place[:2]]
         finally:

@@ -130,7 +130,8 @@ class Lake(Warehouse):
             if self.k2_run("tables", expect=None).returncode != 0:
                 return False
             rows = self.json("offsets", "show")
-            return sum(row["table"] == BRONZE and row["topic"] == topic for row in rows) >= partitions
+            found = [row for row in rows if row["table"] == BRONZE and row["topic"] == topic]
+            return len(found) >= partitions
 
         wait_until(known, timeout_s, self.state)
 

@@ -87,8 +87,8 @@ def topology(draw: random.Random, topics: tuple[str, ...]) -> tuple[Role, ...]:
 
 def draw_schedule(seed: int, topics: tuple[str, ...], seconds: float = 8.0) -> Schedule:
     draw = random.Random(seed)
-    steps = ("--commit-interval", draw.choice(("20ms", "100ms", "400ms")), "--rows-per-commit")
-    steps = (*steps, draw.choice(("100", "400", "131072")))
+    interval = draw.choice(("20ms", "100ms", "400ms"))
+    steps = ("--commit-interval", interval, "--rows-per-commit", draw.choice(("100", "400", "131072")))
     roles = tuple(Role(role.name, (*role.flags, *steps), role.layers) for role in topology(draw, topics))
     crashes = {role.name: tuple(draw_crash(draw, role) for _ in range(draw.randrange(4))) for role in roles}
     faults = []
