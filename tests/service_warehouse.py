@@ -226,6 +226,14 @@ class Process:
         assert expect is None or code == expect, f"{self.command}: exit {code}\n{self.said()[-3000:]}"
         return self.said()
 
+    def end(self, grace_s: float) -> None:
+        """SIGTERM, and SIGKILL where that does not end it in time."""
+        self.signal(signal.SIGTERM)
+        try:
+            self.popen.wait(timeout=grace_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
     def await_words(self, words: str, timeout_s: float = 30) -> None:
         wait_until(lambda: words in self.said(), timeout_s, lambda: f"'{words}' in {self.command}:\n{self.said()}")
 

@@ -18,6 +18,7 @@ from chaos.schedule import Fault, Role, Schedule
 from stack.services import Services
 
 STALL_S = 2.0
+GRACE_S = 20.0  # after SIGTERM; then SIGKILL, as Docker does it
 # Ends of a process that its starter answers with another start: killed, a service is away, a commit's outcome unknown.
 MAY_END_WITH = (-9, 3, 4)
 
@@ -114,7 +115,7 @@ class World:
             if self.schedule.seed % 2:
                 worker.process.kill()
             else:
-                worker.process.stop(expect=None)
+                worker.process.end(GRACE_S)
                 code = worker.process.code
                 assert code in (0, *MAY_END_WITH), f"{worker.role.name}: {code}\n{worker.process.said()[-3000:]}"
 
