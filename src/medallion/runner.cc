@@ -22,6 +22,7 @@ namespace {
 constexpr std::string_view kTables = "tables";  // catalog and storage, as a dependency
 constexpr int64_t kWaitForMessagesUs = 50'000;
 constexpr int64_t kSettleIntervalUs = 30'000'000;
+constexpr int64_t kDrainUsMax = 10'000'000;  // after the stop: what is left of a backlog then waits for the next start
 
 // A step's batches are free at its end, but the allocator keeps their memory for the next ones, which saves page
 // faults. Where it holds much more than is in use, it is given back.
@@ -145,8 +146,13 @@ void RunBelow(Layer& layer, LayerNumber number, std::string_view name, const Run
     (void)StandBy(layer, number, name, options, floor);
     layer.Recover();
   }
+  int64_t stopped_us = 0;
   while (!floor.failed()) {
     ProcessHealth().Beat(name);
+    if (floor.stopping()) {
+      if (stopped_us == 0) stopped_us = MonotonicMicros();
+      if (MonotonicMicros() - stopped_us > kDrainUsMax) break;
+    }
     if (next_runs) floor.WaitForNext(number, static_cast<LayerNumber>(number + 1), lead);
     const bool last_look = !upstream_runs || floor.finished(static_cast<LayerNumber>(number - 1));
     const int64_t seen = floor.changes();
