@@ -87,7 +87,7 @@ TEST_F(RestCatalogTest, EveryFaultOfACommit) {
   for (const Case& one : cases) {
     const TableState base = Load(*catalog);
     server_.commits = 0;
-    int sent = 0;
+    std::atomic<int> sent = 0;
     server_.spoil = [&](const SeenRequest& request) {
       if (!IsCommit(request)) return Spoil{};
       ++sent;

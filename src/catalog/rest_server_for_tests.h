@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <optional>
@@ -29,8 +30,8 @@ class RestServerForTests {
   std::string extra;  // into the object of a load's reply: `"config":{…},`
   std::string token;  // where set: what requests must carry
   bool etags = false;
-  int64_t snapshots = 1;  // of the table
-  int commits = 0;        // that were applied
+  std::atomic<int64_t> snapshots = 1;  // of the table
+  std::atomic<int> commits = 0;        // that were applied
 
   [[nodiscard]] std::string url() const { return server_.url(); }
   [[nodiscard]] std::vector<SeenRequest> Seen() { return server_.Seen(); }
