@@ -474,13 +474,10 @@ def test_tasks_give_the_rows_of_the_run(lake: Warehouse, recordings: list[tuple[
     exchange, path = recordings[0]
     shown = [row for row in lake.json("offsets", "show") if row["table"] == BRONZE and exchange in row["topic"]]
     topic, end = shown[0]["topic"], shown[0]["next_offset"]
-    begin = {"next_offset": 0, "leader_epoch": -1, "next_line": 0, "next_byte": 0, "line_hash": ""}
+    begin = {"next_offset": 0, "leader_epoch": -1, "messages": -1, "next_line": 0, "next_byte": 0, "line_hash": ""}
     source = {"cluster": "recording", "topic": topic, "topic_id": topic.rsplit("/", 1)[1], "partition": 0}
     bronze_task = {
         "kind": "bronze",
-        "source": source,
-        "exchange": exchange,
-        "recording": str(path),
         "max_messages": 2000,
         "max_bytes": 1 << 30,
         "output": output_of(target, BRONZE),
@@ -488,10 +485,11 @@ def test_tasks_give_the_rows_of_the_run(lake: Warehouse, recordings: list[tuple[
     bronze: list[Row] = []
     position: dict[str, Any] = begin
     while position["next_offset"] < end:
-        result, rows = run_task(target, bronze_task | {"begin": position})
+        one = {"source": source, "exchange": exchange, "recording": str(path), "begin": position}
+        result, rows = run_task(target, bronze_task | {"inputs": [one]})
         assert 0 < result["rows_out"] == len(rows[BRONZE])
         bronze += rows[BRONZE]
-        position = result["end"]
+        position = result["ends"][0]
     committed = [row for row in lake.rows(BRONZE) if row["topic"] == topic]
     assert ordered(bronze, "offset") == ordered(committed, "offset")
 
