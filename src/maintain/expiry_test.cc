@@ -11,8 +11,9 @@ class Expiry : public MaintainTest {
  protected:
   void SetUp() override {
     MaintainTest::SetUp();
+    young_us_ = now_us_ + kDay;
     Bronze(0, 9, now_us_ - 20 * kDay);
-    Bronze(10, 19, now_us_);
+    Bronze(10, 19, young_us_);
     ReadByAll();
     files_ = LiveFiles(*lakehouse_, kBronzeTable);
     ASSERT_EQ(files_.size(), 2U);
@@ -29,6 +30,7 @@ class Expiry : public MaintainTest {
 
   std::vector<iceberg::DataFile> files_;  // the old partition's, the young one's
   int64_t later_us_ = 0;
+  int64_t young_us_ = 0;  // of a date that is not past the limit at later_us_, at whatever hour of the day this runs
 };
 
 // A table without traffic: the deleting snapshot is the head and stays, and the files go all the same.
@@ -60,7 +62,7 @@ TEST_F(Expiry, DroppedFilesGoWithTheSnapshotsThatNamedThem) {
   ExpectNothingLiveMissing();
   EXPECT_TRUE(Open(kBronzeTable).metadata().FindRef("k2-offsets") != nullptr);
   EXPECT_EQ(ReadProgress(Open(kBronzeTable).metadata())->positions.at(KafkaKey(kTopic)).next_offset, 20);
-  Bronze(20, 29, now_us_);
+  Bronze(20, 29, young_us_);
   ReadByAll();
   EXPECT_EQ(LiveRows(*lakehouse_, kGoldTable), 30);
   ExpectNothingLiveMissing();
@@ -102,7 +104,7 @@ TEST_F(Expiry, WhatATagNamesStays) {
   ASSERT_TRUE(table.Update([&](const auto&) -> Result<std::vector<iceberg::TableUpdate>> {
     return std::vector<iceberg::TableUpdate>{iceberg::RemoveSnapshotRef{"audit"}};
   }));
-  Bronze(20, 29, now_us_);
+  Bronze(20, 29, young_us_);
   Expire(kBronzeTable, 0, later_us_);
   EXPECT_FALSE(There(files_[0]));
   ExpectNothingLiveMissing();
@@ -141,7 +143,7 @@ TEST_F(Expiry, TwoAtOnceAndACommitBetween) {
   auto catalog_hook = [&](std::string_view) {
     if (++acted != 1) return;
     Expire(kBronzeTable, 0, later_us_);
-    Bronze(20, 29, now_us_);
+    Bronze(20, 29, young_us_);
   };
   auto slow = OpenLakehouse(MakeFileIo(), {.on_step = catalog_hook});
   Table table = *slow.Open(kBronzeTable);
