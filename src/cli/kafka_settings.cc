@@ -22,7 +22,7 @@ void AddKafkaSettings(Program& program) {
   settings.Add(program.app, "kafka-set", "",
                "settings of librdkafka, name=value with commas: security.protocol=SASL_SSL,sasl.mechanism=PLAIN");
   settings.Add(program.app, "kafka-group", "k2", "group under which committed offsets are shown to lag tools");
-  settings.Add(program.app, "kafka-buffer", "64MB", "bound of what is fetched and not yet read");
+  settings.Add(program.app, "kafka-buffer", "128MB", "bound of what is fetched and not yet read");
   settings.Add(program.app, "registry", "",
                "URL of the schema registry, up to before /schemas; without one the schema ids of --schemas hold");
   settings.Add(program.app, "registry-credential", "", "user:password for the registry");

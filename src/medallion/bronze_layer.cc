@@ -1,6 +1,7 @@
 #include "medallion/bronze_layer.h"
 
 #include <algorithm>
+#include <future>
 
 #include "base/log.h"
 #include "base/time.h"
@@ -55,8 +56,9 @@ Status BronzeLayer::CommitStarts(const LayerProgress& progress) {
 
 Status BronzeLayer::Place(Input& input, const LayerProgress& progress) {
   const auto found = progress.positions.find(input.source.reader->key());
-  input.committed = found != progress.positions.end();
-  input.position = input.committed ? found->second : SourcePosition{};
+  input.known = found != progress.positions.end();
+  input.position = input.known ? found->second : SourcePosition{};
+  input.committed_offset = input.position.next_offset;
   if (const Status status = input.source.reader->Seek(input.position); !status) {
     return std::unexpected(status.error().With(input.source.name));
   }
@@ -80,21 +82,63 @@ std::vector<BronzeLayer::Group> BronzeLayer::Divide(const std::vector<size_t>& o
   return groups;
 }
 
-Result<int64_t> BronzeLayer::Step(int64_t wait_us) {
-  // Plan: a part of the step's rows for each source that has more.
-  if (sources_->MayGrow() || !std::ranges::all_of(inputs_, &Input::placed)) K2_TRY(TakeNewSources());
+// The inputs that may have more, another one first at each step.
+std::vector<size_t> BronzeLayer::Open() const {
   std::vector<size_t> open;
   for (size_t i = 0; i < inputs_.size(); ++i) {
     const size_t at = (first_ + i) % inputs_.size();
     if (!inputs_[at].failed && !inputs_[at].source.reader->AtEnd()) open.push_back(at);
   }
+  return open;
+}
+
+Result<int64_t> BronzeLayer::Step(int64_t wait_us, const Moved& moved) {
+  if (sources_->MayGrow() || !std::ranges::all_of(inputs_, &Input::placed)) K2_TRY(TakeNewSources());
+  const std::vector<size_t> open = Open();
   if (open.empty()) {
     if (!AtEnd()) sources_->Wait(wait_us);
     return 0;
   }
   if (sources_->Available() == 0) sources_->Wait(wait_us);
+  int64_t started_us = MonotonicMicros();
+  const OutputTable output = OutputOf(table_);  // a commit that runs beside changes the table
+  K2_ASSIGN(Written written, Write(open, output, wait_us));
+  while (moved && written.worth_a_commit && WholeStepAvailable()) {
+    std::future<Status> committed = std::async(std::launch::async, [&] { return Commit(written); });
+    const int64_t next_started_us = MonotonicMicros();
+    Result<Written> next = Write(Open(), output, 0);
+    if (const Status status = committed.get(); !status) {
+      // No commit has named these files yet.
+      for (const iceberg::DataFile& file : next ? next->commit.added : std::vector<iceberg::DataFile>{}) {
+        (void)table_.io().Delete(file.file_path);
+      }
+      return std::unexpected(status.error());
+    }
+    Account(written, started_us);
+    if (!next) {
+      (void)moved(written.rows);
+      return std::unexpected(next.error());
+    }
+    const bool go_on = moved(written.rows);
+    started_us = next_started_us;
+    written = *std::move(next);
+    if (!go_on) break;
+  }
+  if (written.worth_a_commit) K2_TRY(Commit(written));
+  Account(written, started_us);
+  return written.rows;
+}
+
+// Commits go by size as well as by time.
+bool BronzeLayer::WholeStepAvailable() const {
+  return sources_->Available() >= options_.rows_per_step || sources_->BufferFull();
+}
+
+// Plan and run: a part of the step's rows for each of the `open` inputs.
+Result<BronzeLayer::Written> BronzeLayer::Write(const std::vector<size_t>& open, const OutputTable& output,
+                                                int64_t wait_us) {
   first_ = (first_ + 1) % inputs_.size();
-  const std::vector<Group> groups = Divide(open);
+  std::vector<Group> groups = Divide(open);
   const auto parts = static_cast<int64_t>(groups.size());
   std::vector<Task> tasks;
   std::vector<TaskContext> contexts;
@@ -102,7 +146,7 @@ Result<int64_t> BronzeLayer::Step(int64_t wait_us) {
     BronzeTask task{.inputs = {},
                     .max_messages = std::max<int64_t>(options_.rows_per_step / parts, 1),
                     .max_bytes = std::max<int64_t>(options_.bytes_per_step / parts, 1 << 20),
-                    .output = OutputOf(table_),
+                    .output = output,
                     .attempt_id = RandomHex64()};
     TaskContext context{.io = table_.io_ptr(), .schemas = nullptr, .cache = cache_};
     if (sources_->ApartFromEachOther()) context.wait_us = wait_us / parts;
@@ -114,15 +158,13 @@ Result<int64_t> BronzeLayer::Step(int64_t wait_us) {
     tasks.emplace_back(std::move(task));
     contexts.push_back(std::move(context));
   }
-  // Run.
   const int64_t started_us = MonotonicMicros();
-  std::vector<Group> done;
-  std::vector<TaskResult> results;
   auto outcomes = RunEach(tasks, contexts, options_.threads);
+  Written written;
   for (size_t i = 0; i < groups.size(); ++i) {
     if (outcomes[i]) {
-      done.push_back(groups[i]);
-      results.push_back(std::move(*outcomes[i]));
+      Take(groups[i], *outcomes[i], written);
+      written.results.push_back(std::move(*outcomes[i]));
       continue;
     }
     // One recording that cannot be read on must not hold up the others.
@@ -135,45 +177,54 @@ Result<int64_t> BronzeLayer::Step(int64_t wait_us) {
     log::Error("recording cannot be read on",
                {{"path", input.source.recording}, {"error", outcomes[i].error().message}});
   }
-  stats_.run_us += MonotonicMicros() - started_us;
-  K2_ASSIGN(const int64_t rows, Commit(done, results));
-  if (rows > 0) AddStep(started_us, stats_);
-  return rows;
+  written.run_us = MonotonicMicros() - started_us;
+  written.commit.added = FilesFor(written.results, kBronzeTable);
+  written.next = written.commit.next.positions;
+  if (!written.worth_a_commit) return written;
+  for (Input& input : inputs_) {
+    const auto found = written.next.find(input.source.reader->key());
+    if (found == written.next.end()) continue;
+    input.position = found->second;
+    input.known = true;
+  }
+  return written;
 }
 
-Result<int64_t> BronzeLayer::Commit(const std::vector<Group>& groups, const std::vector<TaskResult>& results) {
-  LayerCommit commit;
-  commit.added = FilesFor(results, kBronzeTable);
-  int64_t rows = 0;
-  bool moved_at_end = false;
-  for (size_t i = 0; i < groups.size(); ++i) {
-    rows += results[i].rows_out;
-    for (size_t n = 0; n < groups[i].size(); ++n) {
-      const Input& input = inputs_[groups[i][n]];
-      const SourcePosition& end = results[i].ends.at(n);
-      if (end == input.position) continue;
-      moved_at_end |= input.source.reader->AtEnd();
-      if (input.committed) commit.base.positions[input.source.reader->key()] = input.position;
-      commit.next.positions[input.source.reader->key()] = end;
-    }
-  }
-  // Skipped frames or gaps alone move the position too; that is worth a commit only when the recording has ended.
-  if (rows > 0 || moved_at_end) {
-    K2_TRY(sources_->Confirm());
-    const SourcePositions next = commit.next.positions;
-    K2_TRY(CommitStep(table_, std::move(commit), options_.commit, "bronze", stats_));
+Status BronzeLayer::Commit(Written& written) {
+  K2_TRY(sources_->Confirm());
+  K2_TRY(CommitStep(table_, std::move(written.commit), options_.commit, "bronze", stats_));
+  sources_->Committed(written.next);
+  return {};
+}
+
+// After the commit.
+void BronzeLayer::Account(const Written& written, int64_t started_us) {
+  stats_.run_us += written.run_us;
+  if (written.worth_a_commit) {
     for (Input& input : inputs_) {
-      const auto found = next.find(input.source.reader->key());
-      if (found == next.end()) continue;
-      input.position = found->second;
-      input.committed = true;
+      const auto found = written.next.find(input.source.reader->key());
+      if (found != written.next.end()) input.committed_offset = found->second.next_offset;
     }
-    sources_->Committed(next);
   }
+  if (written.rows > 0) AddStep(started_us, stats_);
   ReportLags();
-  for (Input& input : inputs_) input.caught_up |= input.source.reader->CaughtUp();
-  for (const TaskResult& result : results) AddResult(result, stats_);
-  return rows;
+  for (const TaskResult& result : written.results) AddResult(result, stats_);
+}
+
+// Adds what a task has read of its inputs to the commit.
+void BronzeLayer::Take(const Group& group, const TaskResult& result, Written& written) {
+  written.rows += result.rows_out;
+  // Skipped frames or gaps alone move the position too; that is worth a commit only when the recording has ended.
+  written.worth_a_commit |= result.rows_out > 0;
+  for (size_t n = 0; n < group.size(); ++n) {
+    Input& input = inputs_[group[n]];
+    const SourcePosition& end = result.ends.at(n);
+    input.caught_up |= input.source.reader->CaughtUp();
+    if (end == input.position) continue;
+    written.worth_a_commit |= input.source.reader->AtEnd();
+    if (input.known) written.commit.base.positions[input.source.reader->key()] = input.position;
+    written.commit.next.positions[input.source.reader->key()] = end;
+  }
 }
 
 void BronzeLayer::ReportLags() const {
@@ -181,7 +232,7 @@ void BronzeLayer::ReportLags() const {
   for (const Input& input : inputs_) {
     const SourceKey& key = input.source.reader->key();
     const auto end = sources_->EndOf(key);
-    if (end) lags.push_back({.key = key, .messages = std::max<int64_t>(*end - input.position.next_offset, 0)});
+    if (end) lags.push_back({.key = key, .messages = std::max<int64_t>(*end - input.committed_offset, 0)});
   }
   if (!lags.empty()) ReportLag("bronze", lags);
 }

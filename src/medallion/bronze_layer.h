@@ -1,6 +1,7 @@
 // Bronze: messages of the sources, as they came, with the offsets up to which they were read.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,8 +17,13 @@ class BronzeLayer {
   static Result<std::unique_ptr<BronzeLayer>> Open(const Lakehouse& lakehouse, const LayerOptions& options,
                                                    std::unique_ptr<SourceSet> sources, BatchCache* cache);
 
-  // Moves at most rows_per_step messages into Bronze. The number moved; 0: nothing was there within `wait_us`.
-  Result<int64_t> Step(int64_t wait_us);
+  // Told of the rows of a commit while a step goes on; false ends the step.
+  using Moved = std::function<bool(int64_t rows)>;
+  // Moves at most rows_per_step messages into Bronze. While a whole step more is there already, goes on with it at
+  // once, so that the next messages are written while the ones before are committed: `moved` is told of each commit but
+  // the last. The number of rows that the last commit moved; 0: nothing was there within `wait_us`. After an error the
+  // readers are ahead of the table: Recover.
+  Result<int64_t> Step(int64_t wait_us, const Moved& moved = nullptr);
 
   // Goes (again) to where Bronze stands: after another writer was here.
   Status Recover();
@@ -38,9 +44,10 @@ class BronzeLayer {
  private:
   struct Input {
     SourceSet::Source source;
-    SourcePosition position;  // committed
-    bool committed = false;   // Bronze knows the source
+    SourcePosition position;  // the end of what was read: committed, or on its way there
+    bool known = false;       // Bronze knows the source, or will with the commit that is on its way
     bool placed = false;      // the reader stands at `position`
+    int64_t committed_offset = 0;
     bool failed = false;
     bool caught_up = false;
   };
@@ -53,7 +60,21 @@ class BronzeLayer {
   Status Place(Input& input, const LayerProgress& progress);
   [[nodiscard]] std::vector<Group> Divide(const std::vector<size_t>& open) const;
   void ReportLags() const;
-  Result<int64_t> Commit(const std::vector<Group>& groups, const std::vector<TaskResult>& results);
+  // What the tasks of a step have written, and the commit that names it.
+  struct Written {
+    std::vector<TaskResult> results;
+    LayerCommit commit;
+    SourcePositions next;  // the commit's
+    int64_t rows = 0;
+    int64_t run_us = 0;
+    bool worth_a_commit = false;
+  };
+  Result<Written> Write(const std::vector<size_t>& open, const OutputTable& output, int64_t wait_us);
+  void Take(const Group& group, const TaskResult& result, Written& written);
+  Status Commit(Written& written);
+  void Account(const Written& written, int64_t started_us);
+  [[nodiscard]] bool WholeStepAvailable() const;
+  [[nodiscard]] std::vector<size_t> Open() const;
 
   Table table_;
   LayerOptions options_;

@@ -87,16 +87,25 @@ class Floor {
     }
   }
 
-  // Waits while `layer` is more than `lead` rows ahead of the next one that runs.
+  // Whether `layer` is more than `lead` rows ahead of the next one that runs.
+  [[nodiscard]] bool Ahead(int layer, int next, int64_t lead) const {
+    const std::lock_guard lock(mutex_);
+    return IsAhead(layer, next, lead);
+  }
+  // Waits while it is.
   void WaitForNext(int layer, int next, int64_t lead) {
     std::unique_lock lock(mutex_);
-    while (!error_ && !finished_[next] && !standing_by_[next] && rows_[layer] - rows_[next] > lead && !stop_.load()) {
+    while (!error_ && IsAhead(layer, next, lead) && !stop_.load()) {
       ProcessHealth().Beat(kLayerNames[layer]);  // it is well: the one below is slow
       changed_.wait_for(lock, kGlance);
     }
   }
 
  private:
+  [[nodiscard]] bool IsAhead(int layer, int next, int64_t lead) const {
+    return !finished_[next] && !standing_by_[next] && rows_[layer] - rows_[next] > lead;
+  }
+
   const std::atomic<bool>& stop_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;

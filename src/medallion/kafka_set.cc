@@ -52,6 +52,7 @@ class KafkaSet final : public SourceSet {
   [[nodiscard]] bool ApartFromEachOther() const override { return false; }
   void Wait(int64_t wait_us) override { (void)source_->WaitForMessages(wait_us); }
   [[nodiscard]] int64_t Available() const override { return source_->queued_messages(); }
+  [[nodiscard]] bool BufferFull() const override { return source_->QueueFull(); }
   [[nodiscard]] std::optional<int64_t> EndOf(const SourceKey& key) const override {
     for (const auto& reader : source_->readers()) {
       if (reader->key() == key && reader->watermarks().high >= 0) return reader->watermarks().high;

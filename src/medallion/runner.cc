@@ -86,13 +86,16 @@ bool GoOn(Layer& layer, LayerNumber number, std::string_view name, const Error& 
   }
 }
 
-// Commits go by time or by size, whichever comes first: waits until the interval has passed or a whole step is there. A
-// run with an end does so too, or it would commit each handful that a broker has just sent.
+// Commits go by time or by size, whichever comes first: waits until the interval has passed or a whole step is there,
+// or as much as the buffers hold (of few partitions that is less than a step). A run with an end does so too, or it
+// would commit each handful that a broker has just sent.
 void WaitForCommit(int64_t last_commit_us, BronzeLayer& layer, const RunOptions& options, const Floor& floor) {
   constexpr int64_t kSliceUs = 10'000;
   while (!floor.stopping() && !floor.failed()) {
     const int64_t left_us = last_commit_us + options.commit_interval_us - MonotonicMicros();
-    if (left_us <= 0 || layer.sources().Available() >= options.layer.rows_per_step) return;
+    if (left_us <= 0 || layer.sources().Available() >= options.layer.rows_per_step || layer.sources().BufferFull()) {
+      return;
+    }
     std::this_thread::sleep_for(std::chrono::microseconds(std::min(left_us, kSliceUs)));
   }
 }
@@ -106,23 +109,26 @@ void RunBronze(BronzeLayer& layer, const RunOptions& options, Floor& floor, RunP
   if (options.standby && StandBy(layer, kBronze, "bronze", options, floor)) {
     if (const Status status = layer.Recover(); !status) floor.Failed(status.error().With("bronze"));
   }
+  const auto moved = [&](int64_t rows) {
+    ProcessHealth().Beat("bronze");
+    progress.bronze_rows += rows;
+    progress.bytes_read = layer.stored_bytes_read();
+    last_commit_us = MonotonicMicros();
+    floor.Moved(kBronze, rows);
+    return !floor.stopping() && !floor.failed() && !(options.silver && floor.Ahead(kBronze, kSilver, lead));
+  };
   while (!floor.stopping() && !floor.failed()) {
     ProcessHealth().Beat("bronze");
     if (options.silver) floor.WaitForNext(kBronze, kSilver, lead);
     if (waits) WaitForCommit(last_commit_us, layer, options, floor);
-    const Result<int64_t> rows = layer.Step(waits ? kWaitForMessagesUs : 0);
+    const Result<int64_t> rows = layer.Step(waits ? kWaitForMessagesUs : 0, waits ? moved : BronzeLayer::Moved{});
     if (!rows) {
       if (!GoOn(layer, kBronze, "bronze", rows.error(), patience, options, floor, recover)) break;
       continue;
     }
     if (*rows > 0) patience.Reset();  // one without rows has asked neither source nor tables
     ProcessHealth().SetDependency(kTables, true);
-    progress.bronze_rows += *rows;
-    progress.bytes_read = layer.stored_bytes_read();
-    if (*rows > 0) {
-      last_commit_us = MonotonicMicros();
-      floor.Moved(kBronze, *rows);
-    }
+    if (*rows > 0) (void)moved(*rows);
     if (layer.AtEnd() || (!options.endless && *rows == 0 && layer.CaughtUp())) break;
   }
   floor.Finished(kBronze);

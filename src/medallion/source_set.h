@@ -49,6 +49,8 @@ class SourceSet {
   virtual void Wait(int64_t wait_us) = 0;
   // Messages that can be read at once; -1 where that is not known.
   [[nodiscard]] virtual int64_t Available() const = 0;
+  // A buffer is full: its source sends no more until some is read.
+  [[nodiscard]] virtual bool BufferFull() const { return false; }
 
   // The offset after the last message that a source is known to hold; nothing where that is not known.
   [[nodiscard]] virtual std::optional<int64_t> EndOf(const SourceKey& key) const = 0;

@@ -11,13 +11,18 @@ namespace {
 
 constexpr char kGroupOfNone[] = "k2";  // assigning by hand needs a name, no group is joined
 constexpr int64_t kMinQueuedKbytes = 256;
+constexpr int64_t kMaxQueuedKbytes = 2'097'151;
 constexpr int64_t kMinFetchBytes = int64_t{1} << 20;
 constexpr int64_t kMaxFetchBytes = int64_t{50} << 20;
 constexpr int64_t kPlaceTimeoutUs = 5'000'000;
 constexpr int kSeekTimeoutMs = 1'000;
 
-KafkaSettings ConsumerSettings(const KafkaOptions& options, int64_t partitions) {
-  const int64_t share_kbytes = options.queued_bytes / 1024 / std::max<int64_t>(partitions, 1);
+int64_t ShareKbytes(const KafkaOptions& options, int64_t partitions) {
+  return std::clamp<int64_t>(options.queued_bytes / 1024 / std::max<int64_t>(partitions, 1), kMinQueuedKbytes,
+                             kMaxQueuedKbytes);
+}
+
+KafkaSettings ConsumerSettings(const KafkaOptions& options, int64_t share_kbytes) {
   // A fetch's answer is held whole, beside what is queued, while messages of it are.
   const int64_t fetch_bytes = std::clamp(options.queued_bytes / 4, kMinFetchBytes, kMaxFetchBytes);
   KafkaSettings settings = {
@@ -28,10 +33,13 @@ KafkaSettings ConsumerSettings(const KafkaOptions& options, int64_t partitions) 
       {"enable.partition.eof", "true"},
       {"check.crcs", "true"},
       // Of each queue of a partition.
-      {"queued.max.messages.kbytes", std::to_string(std::clamp<int64_t>(share_kbytes, kMinQueuedKbytes, 2'097'151))},
+      {"queued.max.messages.kbytes", std::to_string(share_kbytes)},
   };
-  // A reader that pauses to write lets the queue fill; the default of 1 s before the next fetch would starve it.
+  // A reader that pauses to write lets the queue fill; the default of 1 s before the next fetch would starve it. One
+  // request to a broker is on its way at a time: while one asks only for partitions that have no more, the others,
+  // read empty meanwhile, have to wait for it.
   const KafkaSettings defaults = {{"fetch.queue.backoff.ms", "5"},
+                                  {"fetch.wait.max.ms", "20"},
                                   {"fetch.max.bytes", std::to_string(fetch_bytes)},
                                   {"isolation.level", "read_committed"}};
   for (const auto& [name, value] : defaults) {
@@ -57,8 +65,10 @@ void OnQueueEvent(rd_kafka_t* /*handle*/, void* consumer) { static_cast<KafkaCon
 Result<std::shared_ptr<KafkaConsumer>> KafkaConsumer::Create(const KafkaOptions& options, int64_t partitions,
                                                              KafkaAdmin* admin) {
   std::shared_ptr<KafkaConsumer> consumer(new KafkaConsumer(admin));
+  const int64_t share_kbytes = ShareKbytes(options, partitions);
+  consumer->queue_bytes_max_ = share_kbytes * 1024;
   K2_ASSIGN(consumer->handle_,
-            MakeKafkaHandle(RD_KAFKA_CONSUMER, options, ConsumerSettings(options, partitions), &consumer->events_));
+            MakeKafkaHandle(RD_KAFKA_CONSUMER, options, ConsumerSettings(options, share_kbytes), &consumer->events_));
   rd_kafka_poll_set_consumer(consumer->handle_);
   return consumer;
 }

@@ -33,6 +33,8 @@ class KafkaConsumer {
   void WaitForSignal(uint64_t after, int64_t max_wait_us);
   void Signal();
 
+  // The bytes that each partition's queue holds at most, but for the fetch that fills it.
+  [[nodiscard]] int64_t queue_bytes_max() const { return queue_bytes_max_; }
   [[nodiscard]] rd_kafka_t* handle() const { return handle_; }
   [[nodiscard]] KafkaAdmin& admin() const { return *admin_; }
   [[nodiscard]] KafkaEvents& events() { return events_; }
@@ -43,6 +45,7 @@ class KafkaConsumer {
   KafkaAdmin* admin_;
   KafkaEvents events_;
   rd_kafka_t* handle_ = nullptr;
+  int64_t queue_bytes_max_ = 0;
   mutable std::mutex mutex_;
   std::condition_variable signalled_;
   uint64_t signals_ = 0;

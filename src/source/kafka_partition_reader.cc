@@ -12,6 +12,7 @@ constexpr size_t kTaken = 1024;                       // messages taken from the
 constexpr int64_t kMaxBatchBytes = int64_t{1} << 30;  // ByteColumn counts in 32 bits
 constexpr double kMeanWeight = 0.2;
 constexpr double kReserveSlack = 1.1;
+constexpr double kFullFrom = 0.8;  // of a queue's bound: messages are counted, their bytes are estimated
 
 std::string_view Bytes(const void* data, size_t size) { return {static_cast<const char*>(data), size}; }
 
@@ -216,6 +217,11 @@ KafkaWatermarks KafkaPartitionReader::watermarks() const {
   marks.low = std::max<int64_t>(marks.low, -1);
   marks.high = std::max<int64_t>(marks.high, -1);
   return marks;
+}
+
+bool KafkaPartitionReader::QueueFull() const {
+  return static_cast<double>(queued_messages()) * mean_bytes_ >=
+         static_cast<double>(consumer_->queue_bytes_max()) * kFullFrom;
 }
 
 int64_t KafkaPartitionReader::queued_messages() const {

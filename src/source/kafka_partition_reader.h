@@ -49,6 +49,8 @@ class KafkaPartitionReader final : public SourceReader {
   // The partition's first offset and the one after its last, as told with the last fetch; -1: not heard of yet.
   [[nodiscard]] KafkaWatermarks watermarks() const;
   [[nodiscard]] int64_t queued_messages() const;  // fetched and not yet read
+  // The queue holds about what it may: more is fetched when some of it was read. Not while another thread reads.
+  [[nodiscard]] bool QueueFull() const;
 
  private:
   void Fill(int64_t max_wait_us);

@@ -194,6 +194,10 @@ KafkaHealth KafkaSource::health() const {
   return admin.ok ? consumer : admin;
 }
 
+bool KafkaSource::QueueFull() const {
+  return std::ranges::any_of(readers_, [](const auto& reader) { return reader->placed() && reader->QueueFull(); });
+}
+
 int64_t KafkaSource::queued_messages() const {
   int64_t messages = 0;
   for (const auto& reader : readers_) messages += reader->queued_messages();

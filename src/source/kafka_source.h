@@ -56,6 +56,8 @@ class KafkaSource {
 
   [[nodiscard]] KafkaHealth health() const;
   [[nodiscard]] int64_t queued_messages() const;
+  // A partition's queue holds what it may. Not while readers are read.
+  [[nodiscard]] bool QueueFull() const;
 
  private:
   KafkaSource(const KafkaOptions& options, const std::vector<std::string>& topics)

@@ -43,11 +43,22 @@ int64_t SizeOf(const std::vector<iceberg::ManifestFile>& manifests) {
   return bytes;
 }
 
+std::string BytesKey(const std::string& path) { return "bytes of " + path; }
+
 }  // namespace
 
 ManifestCache& ManifestCache::Shared() {
   static ManifestCache cache(kSharedBytesMax);
   return cache;
+}
+
+void ManifestCache::Wrote(const std::string& path, std::string_view bytes) {
+  Insert(BytesKey(path), std::make_shared<const std::string>(bytes), static_cast<int64_t>(bytes.size()));
+}
+
+Result<std::string> ManifestCache::Read(FileIo& io, const std::string& path) {
+  if (auto found = Find(BytesKey(path))) return *std::static_pointer_cast<const std::string>(std::move(found));
+  return io.Read(path);
 }
 
 Result<ManifestCache::Manifests> ManifestCache::ListOf(FileIo& io, const iceberg::Snapshot& snapshot) {
@@ -59,7 +70,7 @@ Result<ManifestCache::Manifests> ManifestCache::ListOf(FileIo& io, const iceberg
                 "snapshot {} has no manifest list (Iceberg format version 1): rewrite the table as version 2",
                 snapshot.snapshot_id);
   }
-  K2_ASSIGN(const std::string bytes, io.Read(snapshot.manifest_list));
+  K2_ASSIGN(const std::string bytes, Read(io, snapshot.manifest_list));
   auto manifests = iceberg::DecodeManifestList(bytes);
   if (!manifests) return std::unexpected(manifests.error().With("manifest list " + snapshot.manifest_list));
   auto shared = std::make_shared<const std::vector<iceberg::ManifestFile>>(*std::move(manifests));
@@ -75,7 +86,7 @@ Result<ManifestCache::Entries> ManifestCache::EntriesOf(FileIo& io, const iceber
   if (auto found = Find(key)) {
     return std::static_pointer_cast<const std::vector<iceberg::ManifestEntry>>(std::move(found));
   }
-  K2_ASSIGN(const std::string bytes, io.Read(manifest.manifest_path));
+  K2_ASSIGN(const std::string bytes, Read(io, manifest.manifest_path));
   K2_ASSIGN(auto entries, iceberg::DecodeManifest(bytes, manifest, metadata));
   auto shared = std::make_shared<const std::vector<iceberg::ManifestEntry>>(std::move(entries));
   Insert(std::move(key), shared, SizeOf(*shared));

@@ -1,5 +1,5 @@
-// Parsed manifests and manifest lists, shared by the whole process. Both never change once written, so a pipeline that
-// plans several times a second reads each of them once.
+// Manifests and manifest lists, parsed or as bytes, shared by the whole process. Both never change once written, so a
+// pipeline that plans several times a second reads each of them once, and what it wrote itself not at all.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -26,6 +27,11 @@ class ManifestCache {
   static ManifestCache& Shared();  // of at most 64 MiB
 
   Result<Manifests> ListOf(FileIo& io, const iceberg::Snapshot& snapshot);
+  // What this process has written itself need not be read back: the layers below and the next commit ask for it at
+  // once.
+  void Wrote(const std::string& path, std::string_view bytes);
+  // The file's bytes: as they were written, or from storage.
+  Result<std::string> Read(FileIo& io, const std::string& path);
   Result<Entries> EntriesOf(FileIo& io, const iceberg::TableMetadata& metadata, const iceberg::ManifestFile& manifest);
 
   [[nodiscard]] int64_t bytes() const;

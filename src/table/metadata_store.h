@@ -8,6 +8,7 @@
 #include "base/uuid.h"
 #include "iceberg/manifest_store.h"
 #include "io/file_io.h"
+#include "table/manifest_cache.h"
 
 namespace k2 {
 
@@ -15,9 +16,10 @@ class MetadataStore final : public iceberg::ManifestStore {
  public:
   MetadataStore(FileIo& io, std::string location) : io_(io), location_(std::move(location)) {}
 
-  Result<std::string> Read(const std::string& path) override { return io_.Read(path); }
+  Result<std::string> Read(const std::string& path) override { return ManifestCache::Shared().Read(io_, path); }
   Status WriteNew(const std::string& path, std::string_view bytes) override {
     K2_TRY(io_.WriteNew(path, bytes));
+    ManifestCache::Shared().Wrote(path, bytes);
     written_.push_back(path);
     return {};
   }
