@@ -27,7 +27,7 @@ struct RunOptions {
   int64_t outage_us_max = 120'000'000;   // not endless: a service that does not answer is waited for so long
   int64_t poll_us = 50'000;              // a layer without the one above it looks for new rows this often
   int64_t cache_bytes = 192LL << 20;     // rows handed on in memory
-  int64_t lead_steps = 1;                // steps that a layer may be ahead of the next one
+  int64_t lead_steps = 2;                // steps that a layer may be ahead of the next one
   std::shared_ptr<SchemaSource> schemas;
 };
 
