@@ -1,10 +1,12 @@
 """K2, Spark Structured Streaming and the Python route on the same topics, in the same call: rates of each layer and of
 all three one after another, and ratios.
 
-K2's tables are on the REST catalog and S3. The peers' are on local disk in the catalog that is fastest for them
-(--spark-on rest puts Spark's on the same services): they upload nothing and ask no server. All write zstd level 1.
+K2's and Spark's tables are on the same REST catalog and S3, and both have worked off a small topic before, so that
+servers and JVM are warm. --spark-on local puts Spark's on local disk, where it uploads nothing and asks no server; the
+Python route's are always there. All write zstd level 1.
 
-Usage: kafka_peers.py SCRATCH [--messages 1000000] [--python-messages 300000] [--skip-spark] [--quick]"""
+Usage: kafka_peers.py SCRATCH [--messages 2000000] [--python-messages 300000] [--spark-on rest|local]
+  [--skip-spark] [--quick]"""
 
 import json
 import sys
@@ -63,9 +65,9 @@ def ratios(name: str, ours: Peer, theirs: Peer) -> None:
 
 def main() -> None:
     parser = flags("K2 against Spark Structured Streaming and Python")
-    parser.add_argument("--messages", type=int, default=1_000_000)
+    parser.add_argument("--messages", type=int, default=2_000_000)
     parser.add_argument("--python-messages", type=int, default=300_000, help="of them, for the Python route")
-    parser.add_argument("--spark-on", choices=("local", "rest"), default="local", help="where Spark's tables are")
+    parser.add_argument("--spark-on", choices=("local", "rest"), default="rest", help="where Spark's tables are")
     parser.add_argument("--batch", type=int, default=500_000, help="messages of Spark's micro-batches at most")
     parser.add_argument("--driver-memory", default="3g", help="of Spark")
     parser.add_argument("--skip-spark", action="store_true")
@@ -78,6 +80,7 @@ def main() -> None:
         full, part = servers.topics("bench.peers.trades"), servers.topics("bench.part.trades")
         sent, _ = send(servers.brokers, "bench.peers.trades", [messages], 0, given.messages)
         few, _ = send(servers.brokers, "bench.part.trades", [messages], 0, given.python_messages)
+        k2(servers, part, few)
         ours = k2(servers, full, sent)
         show("K2, on REST catalog and S3", ours)
         if not given.skip_spark:
