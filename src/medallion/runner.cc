@@ -27,7 +27,7 @@ constexpr int64_t kDrainUsMax = 10'000'000;  // after the stop: what is left of 
 // A step's batches are free at its end, but the allocator keeps their memory for the next ones, which saves page
 // faults. Where it holds much more than is in use, it is given back.
 void TrimMemory() {
-  constexpr int64_t kResidentBytesMax = 480LL << 20;
+  constexpr int64_t kResidentBytesMax = 704LL << 20;
   std::ifstream statm("/proc/self/statm");
   int64_t total_pages = 0;
   int64_t resident_pages = 0;
