@@ -5,7 +5,7 @@ K2's and Spark's tables are on the same REST catalog and S3, and both have worke
 servers and JVM are warm. --spark-on local puts Spark's on local disk, where it uploads nothing and asks no server; the
 Python route's are always there. All write zstd level 1.
 
-Usage: kafka_peers.py SCRATCH [--messages 2000000] [--python-messages 300000] [--spark-on rest|local]
+Usage: kafka_peers.py SCRATCH [--messages 4000000] [--python-messages 300000] [--spark-on rest|local]
   [--skip-spark] [--quick]"""
 
 import json
@@ -65,7 +65,7 @@ def ratios(name: str, ours: Peer, theirs: Peer) -> None:
 
 def main() -> None:
     parser = flags("K2 against Spark Structured Streaming and Python")
-    parser.add_argument("--messages", type=int, default=2_000_000)
+    parser.add_argument("--messages", type=int, default=4_000_000)
     parser.add_argument("--python-messages", type=int, default=300_000, help="of them, for the Python route")
     parser.add_argument("--spark-on", choices=("local", "rest"), default="rest", help="where Spark's tables are")
     parser.add_argument("--batch", type=int, default=500_000, help="messages of Spark's micro-batches at most")

@@ -50,6 +50,7 @@ class Floor {
   void Finished(int layer) {
     const std::lock_guard lock(mutex_);
     finished_[layer] = true;
+    ++changes_;
     changed_.notify_all();
   }
   void Failed(Error error) {

@@ -219,6 +219,40 @@ TEST_F(ServiceTest, PartitionsWithGapsGoThroughOnce) {
   EXPECT_EQ(again->bronze.rows_out + again->silver.rows_in + again->gold.rows_in, 0);
 }
 
+// With a backlog the next step is written while one is committed. Where that commit's outcome is not known, or it was
+// certainly not taken, what was written after it has no place either: all is read again from where the table stands.
+TEST_F(ServiceTest, CommitsThatFailWhileTheNextStepIsWritten) {
+  MakeTables();
+  const uint64_t seed = TestSeed();
+  SCOPED_TRACE(fmt::format("K2_SEED={}", seed));
+  std::mt19937_64 random(seed);
+  cluster_.Produce(3'000, 5, random);
+  RunOptions options = OfCluster();
+  options.layer.rows_per_step = 60;
+  options.silver = options.gold = false;
+  std::atomic<int> swaps{0};
+  int ended = 0;
+  for (bool done = false; !done && ended < 100; ++ended) {
+    const auto lakehouse = OpenLakehouse(MakeFileIo(), {.swap_fault = [&swaps] {
+                                           const int swap = ++swaps;
+                                           if (swap % 17 == 9) return SwapFault::kRequestLost;
+                                           return swap % 17 == 13 ? SwapFault::kReplyLost : SwapFault::kNone;
+                                         }});
+    done = RunAll(lakehouse, options).has_value();
+  }
+  EXPECT_GT(swaps, 50);
+  const Lakehouse lakehouse = OpenLakehouse();
+  std::multiset<int64_t> offsets;
+  for (const BronzeRow& row : ReadBronze(lakehouse)) offsets.insert(row.partition * 1'000'000'000LL + row.offset);
+  EXPECT_EQ(offsets.size(), 3'000U);
+  EXPECT_EQ(std::set<int64_t>(offsets.begin(), offsets.end()).size(), 3'000U);
+  // No step but the last is smaller than it may be, so that a backlog does not become small files.
+  EXPECT_LT(LiveFiles(lakehouse, kBronzeTable).size(), 2U * (3'000 / 60 + 40));
+  options.silver = options.gold = true;
+  ASSERT_TRUE(RunAll(OpenLakehouse(), options));
+  CheckAll();
+}
+
 // Silver alone, with a backlog of files that hold several partitions each, and in small steps.
 TEST_F(ServiceTest, SilverCutsABacklogOfMixedFiles) {
   MakeTables();
@@ -366,6 +400,18 @@ TEST_F(ServiceTest, TwoThatAreActiveDoNotFightForEver) {
   first.Stop();
   second.Stop();
   CheckAll();
+}
+
+// A layer that has finished must not leave the next one asleep for a poll's time.
+TEST(Floor, TheEndOfALayerWakesTheNextOne) {
+  const std::atomic<bool> stop{false};
+  Floor floor(stop);
+  const int64_t seen = floor.changes();
+  const int64_t started_us = MonotonicMicros();
+  std::thread waiter([&] { floor.Wait(seen, std::chrono::minutes(2)); });
+  floor.Finished(kBronze);
+  waiter.join();
+  EXPECT_LT(MonotonicMicros() - started_us, 60'000'000);
 }
 
 TEST(Patience, TellsRacesFromWhatIsMissing) {

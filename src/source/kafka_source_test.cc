@@ -107,6 +107,30 @@ TEST(Kafka, ReadsEveryPartitionAsItStands) {
   }
 }
 
+// A full queue says so, however few its messages are, and takes more when some of them were read.
+TEST(Kafka, TellsThatAQueueIsFull) {
+  KafkaMock kafka;
+  kafka.CreateTopic(kTopic, 2);
+  constexpr int kMessages = 4'000;
+  const std::string value(1'000, 'v');
+  for (int i = 0; i < kMessages; ++i) kafka.Produce(kTopic, 0, "k", value);
+  kafka.Flush();
+  KafkaOptions options = kafka.options();
+  options.queued_bytes = 1 << 20;
+  const auto source = KafkaSource::Open(options, {kTopic});
+  ASSERT_TRUE(source) << source.error().message;
+  EXPECT_FALSE((*source)->QueueFull());
+  for (const auto& reader : (*source)->readers()) ASSERT_TRUE(reader->Seek({}));
+  KafkaPartitionReader& reader = *(*source)->readers()[0];
+  ASSERT_EQ(ReadSome(reader, 10, {.max_messages = 10, .max_bytes = 1 << 20, .max_wait_us = 20'000})->size(), 10U);
+  const int64_t deadline = MonotonicMicros() + kPatienceUs;
+  while (!(*source)->QueueFull() && MonotonicMicros() < deadline) std::this_thread::yield();
+  EXPECT_TRUE((*source)->QueueFull());
+  EXPECT_LT((*source)->queued_messages(), kMessages - 10);
+  EXPECT_EQ(ReadSome(reader, kMessages - 10)->size(), kMessages - 10U);
+  EXPECT_FALSE((*source)->QueueFull());
+}
+
 TEST(Kafka, GoesWhereItIsSent) {
   KafkaMock kafka;
   kafka.CreateTopic(kTopic, 1);
