@@ -38,12 +38,12 @@ WAIT_S = 90.0
 Place = tuple[str, int, int]  # topic, partition, offset
 
 
-def trade_schema() -> Any:
+def documented_schema() -> Any:
     """TradeV2 as the documentation gives it."""
     text = (DOCS / "messages.md").read_text().split("## TradeV2", 1)[1]
     found = re.search(r"```json\n(.*?)```", text, re.DOTALL)
     assert found
-    return fastavro.parse_schema(json.loads(found.group(1)))
+    return json.loads(found.group(1))
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,19 @@ class Maker:
 
     def __init__(self, seed: int, schema_id: int = BUILT_IN_ID, duplicates: float = 0.05, broken: float = 0.02) -> None:
         self.draw = random.Random(seed)
-        self._schema = trade_schema()
+        self._schema = fastavro.parse_schema(documented_schema())
         self._header = b"\0" + struct.pack(">i", schema_id)
         self._duplicates = duplicates
         self._broken = broken
         self._numbers: Counter[str] = Counter()
         self._recent: dict[str, list[Made]] = {"binance": [], "kraken": []}
+
+    def write_with(self, schema_id: int, schema: Any = None) -> None:
+        """From now on messages bear this id and, where one is given, are of this schema."""
+        self._header = b"\0" + struct.pack(">i", schema_id)
+        self._schema = fastavro.parse_schema(schema) if schema else self._schema
+        for recent in self._recent.values():
+            recent.clear()
 
     def message(self, exchange: str) -> Made:
         luck = self.draw.random()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gzip
 import os
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import Simulate
+from disks import mount, remount, unmount
 from reading import gold_of, read_bytes, read_trades
 from warehouse import BRONZE, REJECTED, Warehouse, assert_nothing_lost, recording_flags
 
@@ -234,25 +234,12 @@ def test_a_folder_as_recording(warehouse: Warehouse, tmp_path: Path) -> None:
     assert str(tmp_path) in done.stderr
 
 
-def mount(folder: Path, *options: str) -> None:
-    folder.mkdir(exist_ok=True)
-    if os.geteuid() != 0:
-        pytest.skip("mounting needs root")
-    done = subprocess.run(["mount", *options, str(folder)], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
-    mount(folder, "-t", "tmpfs", "-o", "size=2m", "tmpfs")
+    mount(folder, "2m")
     yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def resize(folder: Path, size: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)
+    unmount(folder)
 
 
 def test_a_full_disk_and_then_more_room(k2: Path, small_disk: Path, simulate: Simulate) -> None:
@@ -261,7 +248,7 @@ def test_a_full_disk_and_then_more_room(k2: Path, small_disk: Path, simulate: Si
     done = warehouse.k2_run("run", *recording_flags(recordings), "--rows-per-commit", "2000", expect=3)
     assert "No space left" in done.stderr or "space" in done.stderr
     done = warehouse.k2_run("run", *recording_flags(recordings), "--rows-per-commit", "2000", expect=3)
-    resize(small_disk, "100m")
+    remount(small_disk, "size=100m")
     warehouse.run(recordings, "--rows-per-commit", "2000")
     assert warehouse.gold() == gold_of(*recordings)
     assert_nothing_lost(warehouse)
@@ -273,30 +260,30 @@ def test_a_disk_that_fills_step_by_step(k2: Path, small_disk: Path, simulate: Si
     warehouse = Warehouse(k2, small_disk / "warehouse")
     codes = []
     for size_kb in range(200, 6000, 450):
-        resize(small_disk, f"{size_kb}k")
+        remount(small_disk, f"size={size_kb}k")
         done = warehouse.k2_run("run", *recording_flags(recordings), "--rows-per-commit", "1000", expect=None)
         assert done.returncode in (0, 3), done.stderr
         codes.append(done.returncode)
     assert 3 in codes
-    resize(small_disk, "100m")
+    remount(small_disk, "size=100m")
     warehouse.run(recordings)
     assert warehouse.gold() == gold_of(*recordings)
     assert_nothing_lost(warehouse)
 
 
 def test_a_read_only_warehouse(k2: Path, small_disk: Path, recording: Path) -> None:
-    resize(small_disk, "100m")
+    remount(small_disk, "size=100m")
     warehouse = Warehouse(k2, small_disk / "warehouse")
     short = small_disk / "short.log"
     short.write_bytes(b"".join(read_bytes(recording).splitlines(keepends=True)[:2000]))
     warehouse.run([("binance", short)])
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    remount(small_disk, "ro")
     done = warehouse.k2_run("run", "--recording", f"binance={recording}", expect=3)
     assert str(warehouse.folder) in done.stderr
     fresh = Warehouse(k2, small_disk / "fresh")
     fresh.k2_run("run", "--recording", f"binance={recording}", expect=3)
     doctor = warehouse.k2_run("doctor", expect=3)
     assert "false" in doctor.stdout
-    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    remount(small_disk, "rw")
     warehouse.run([("binance", short)])
     assert warehouse.gold() == gold_of(("binance", short))

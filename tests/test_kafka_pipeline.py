@@ -12,10 +12,11 @@ from typing import Any
 
 import pyarrow.compute as pc
 import pytest
+from disks import fill, mount, unmount
 from engines import Spark, duckdb_on_rest
 from kafka_oracle import BROKEN, LiveProducer, Made, Oracle, Verdict, exchange_of
-from service_warehouse import Lake
-from warehouse import BRONZE, GOLD, REJECTED, TABLES
+from service_warehouse import Lake, Process
+from warehouse import BRONZE, GOLD, REJECTED, TABLES, k2_environment
 
 from stack.messages import Kafka
 from stack.services import Services
@@ -316,6 +317,35 @@ def test_offsets_that_retention_took(lake: Lake, oracle: Oracle, topics: list[st
     oracle.give_up(topics[0], 1, 450, after=300)
     lake.run_kafka()
     oracle.check(lake)
+
+
+def test_a_service_outlasts_a_full_disk(
+    k2: Path, services: Services, oracle: Oracle, topics: list[str], tmp_path: Path
+) -> None:
+    """A warehouse in a folder without room: the service waits and says so, and goes on by itself when there is room."""
+    disk = tmp_path / "disk"
+    mount(disk, "100m")
+    lake = of_topics(Lake.local(k2, disk / "lake", services.kafka.brokers), topics)
+    log = tmp_path / "k2.log"
+    service = Process(lake.command("run"), k2_environment(lake.variables), log)
+    try:
+        oracle.send(topics[0], 300)
+        oracle.flush()
+        lake.await_rows(oracle.expected_counts())
+        filler = fill(disk)
+        for topic in topics:
+            oracle.send(topic, 500)
+        oracle.flush()
+        service.await_words("No space left")
+        time.sleep(1)
+        assert service.code is None, service.said()
+        filler.unlink()
+        lake.await_rows(oracle.expected_counts())
+        service.stop()
+        oracle.check(lake)
+    finally:
+        service.kill()
+        unmount(disk)
 
 
 def test_another_cluster(lake: Lake, oracle: Oracle, topics: list[str], tmp_path: Path) -> None:

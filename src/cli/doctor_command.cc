@@ -9,11 +9,15 @@
 #include "base/time.h"
 #include "base/uuid.h"
 #include "cli/commands.h"
+#include "cli/kafka_settings.h"
 #include "cli/rows_output.h"
 #include "io/local_file_io.h"
 #include "io/location.h"
 #include "query/engine.h"
+#include "source/kafka_client.h"
+#include "source/registry_client.h"
 #include "task/market_tables.h"
+#include "trade/trade_schema.h"
 
 namespace k2 {
 namespace {
@@ -106,6 +110,48 @@ Check CheckSchemas(const Settings& settings) {
   return {.what = "schemas", .ok = there, .found = there ? folder : "there is no folder " + folder};
 }
 
+// The brokers, with the TLS and the credentials that a run would use, and what a run would read.
+Check CheckKafka(const Settings& settings) {
+  constexpr int64_t kPatienceUs = 5'000'000;
+  Check check{.what = "kafka", .ok = false, .found = ""};
+  const auto failed = [&](const Error& error) {
+    check.found = error.message;
+    return check;
+  };
+  Result<KafkaOptions> options = KafkaOptionsOf(settings);
+  if (!options) return failed(options.error());
+  options->request_timeout_us = kPatienceUs;
+  const auto admin = KafkaAdmin::Create(*options);
+  if (!admin) return failed(admin.error());
+  const int64_t started_us = MonotonicMicros();
+  const Result<std::string> cluster = (*admin)->ClusterId();
+  if (!cluster) return failed(cluster.error());
+  const int64_t answer_us = MonotonicMicros() - started_us;
+  const auto topics = (*admin)->Describe(TopicsOf(settings));
+  if (!topics) return failed(topics.error());
+  check.ok = true;
+  check.found = fmt::format("cluster {} at {}, answers in {} ms, {} topics to read", *cluster, options->brokers,
+                            (answer_us + 999) / 1000, topics->topics.size());
+  if (!topics->missing.empty())
+    check.found += "; there is no topic " + fmt::to_string(fmt::join(topics->missing, ", "));
+  return check;
+}
+
+// Asks whether the registry would take the schema of trades, which changes nothing there.
+Check CheckRegistry(const Settings& settings) {
+  constexpr int64_t kPatienceMs = 5'000;
+  const auto registry = RegistryOf(settings, kPatienceMs);
+  if (!registry) return {.what = "schema registry", .ok = false, .found = registry.error().message};
+  const int64_t started_us = MonotonicMicros();
+  const auto compatible = (*registry)->Compatible(std::string(kTradeV2Name), kTradeV2SchemaJson);
+  if (!compatible) return {.what = "schema registry", .ok = false, .found = compatible.error().message};
+  return {.what = "schema registry",
+          .ok = true,
+          .found = fmt::format("{}, answers in {} ms{}", settings.Text("registry"),
+                               (MonotonicMicros() - started_us + 999) / 1000,
+                               *compatible ? "" : "; it does not take the schema of `k2 produce`")};
+}
+
 Check CheckEngine() {
   const auto engine = QueryEngine::Open({});
   if (!engine) return {.what = "query engine", .ok = false, .found = engine.error().message};
@@ -135,8 +181,10 @@ Result<int> RunDoctor(const Settings& settings) {
   constexpr int64_t kPatienceMs = 3'000;
   const OpenedLakehouse lakehouse = OpenLakehouse(settings, false, kPatienceMs);
   std::vector<Check> all = CheckStorage(settings, lakehouse);
-  for (Check& check :
-       std::vector<Check>{CheckCatalog(settings, lakehouse), CheckSchemas(settings), CheckEngine(), CheckOpenFiles()}) {
+  all.push_back(CheckCatalog(settings, lakehouse));
+  if (!settings.Text("kafka").empty()) all.push_back(CheckKafka(settings));
+  if (!settings.Text("registry").empty()) all.push_back(CheckRegistry(settings));
+  for (Check& check : std::vector<Check>{CheckSchemas(settings), CheckEngine(), CheckOpenFiles()}) {
     all.push_back(std::move(check));
   }
   for (const Check& check : all) {

@@ -51,8 +51,20 @@ Result<KafkaOptions> KafkaOptionsOf(const Settings& settings) {
   return options;
 }
 
-Result<std::shared_ptr<RegistryClient>> RegistryOf(const Settings& settings) {
+std::vector<std::string> TopicsOf(const Settings& settings) {
+  const std::string& text = settings.Text("topics");
+  std::vector<std::string> topics;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t comma = std::min(text.find(',', begin), text.size());
+    if (comma > begin) topics.push_back(text.substr(begin, comma - begin));
+    begin = comma + 1;
+  }
+  return topics;
+}
+
+Result<std::shared_ptr<RegistryClient>> RegistryOf(const Settings& settings, int64_t timeout_ms) {
   RegistryOptions options;
+  options.timeout_ms = timeout_ms;
   options.url = settings.Text("registry");
   if (options.url.empty()) return nullptr;
   options.user_info = settings.Text("registry-credential");

@@ -1,9 +1,12 @@
 #include <unistd.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "base/log.h"
 #include "base/time.h"
 #include "cli/commands.h"
 #include "cli/kafka_settings.h"
@@ -59,16 +62,27 @@ Status AddInputs(const ProduceFlags& flags, ProduceOptions& options) {
   return {};
 }
 
+// Asks the registry, and once more where it did not answer: one that is slow or restarts ends no run before it began.
+template <typename Ask>
+auto AskTwice(const std::atomic<bool>& stop, const Ask& ask) {
+  auto answer = ask();
+  if (answer || answer.error().kind != ErrorKind::kUnavailable) return answer;
+  log::Warn("the schema registry is asked once more", {{"error", answer.error().message}});
+  for (int slice = 0; slice < 20 && !stop; ++slice) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  return stop ? std::move(answer) : ask();
+}
+
 // The id of a schema under the name of its record, which is the same for all topics (RecordNameStrategy).
-Result<int32_t> Register(RegistryClient& registry, std::string_view name, std::string_view schema) {
+Result<int32_t> Register(RegistryClient& registry, std::string_view name, std::string_view schema,
+                         const std::atomic<bool>& stop) {
   const std::string subject(name);
-  K2_ASSIGN(const bool compatible, registry.Compatible(subject, schema));
+  K2_ASSIGN(const bool compatible, AskTwice(stop, [&] { return registry.Compatible(subject, schema); }));
   if (!compatible) {
     return Fail(ErrorKind::kInvalidData,
                 "the registry holds a schema under {} that this K2's is not compatible with; nothing was sent",
                 subject);
   }
-  return registry.Register(subject, schema);
+  return AskTwice(stop, [&] { return registry.Register(subject, schema); });
 }
 
 class ProduceProgressBar {
@@ -124,8 +138,9 @@ Result<int> RunProduce(const Settings& settings, const ProduceFlags& flags) {
   StopOnSignal signals;
   K2_ASSIGN(const std::shared_ptr<RegistryClient> registry, RegistryOf(settings));
   if (registry) {
-    K2_ASSIGN(options.trade_schema_id, Register(*registry, kTradeV2Name, kTradeV2SchemaJson));
-    K2_ASSIGN(options.rejected_schema_id, Register(*registry, kRejectedFrameName, kRejectedFrameSchemaJson));
+    K2_ASSIGN(options.trade_schema_id, Register(*registry, kTradeV2Name, kTradeV2SchemaJson, signals.stop()));
+    K2_ASSIGN(options.rejected_schema_id,
+              Register(*registry, kRejectedFrameName, kRejectedFrameSchemaJson, signals.stop()));
   }
   ProduceProgress progress;
   Result<ProduceReport> report = std::unexpected(Error{});

@@ -62,16 +62,6 @@ Status ParsePartitions(const std::string& text, KafkaFeed& feed) {
   return {};
 }
 
-std::vector<std::string> Split(const std::string& text) {
-  std::vector<std::string> parts;
-  for (size_t begin = 0; begin <= text.size();) {
-    const size_t comma = std::min(text.find(',', begin), text.size());
-    if (comma > begin) parts.push_back(text.substr(begin, comma - begin));
-    begin = comma + 1;
-  }
-  return parts;
-}
-
 // Whether a topic is among names and patterns.
 bool Matches(const std::vector<std::string>& topics, std::string_view topic) {
   return std::ranges::any_of(topics, [&](const std::string& one) {
@@ -83,7 +73,7 @@ bool Matches(const std::vector<std::string>& topics, std::string_view topic) {
 Status SetKafka(const Settings& settings, const RunFlags& flags, RunOptions& options) {
   KafkaFeed feed;
   K2_ASSIGN(feed.options, KafkaOptionsOf(settings));
-  feed.topics = Split(settings.Text("topics"));
+  feed.topics = TopicsOf(settings);
   if (feed.topics.empty()) return Fail(ErrorKind::kInvalidArgument, "--topics names no topic");
   for (const std::string& topic : feed.topics) {
     try {

@@ -60,7 +60,7 @@ std::string ShownValue(const Setting& setting) {
   }
   std::string shown = setting.value;
   // Lists of name=value: what follows a name that tells of a secret.
-  for (const std::string_view kind : {"password=", "secret=", "token=", "jaas.config="}) {
+  for (const std::string_view kind : {"password=", "passphrase=", "secret=", "token=", "key.pem=", "jaas.config="}) {
     for (size_t at = shown.find(kind); at != std::string::npos; at = shown.find(kind, at + kind.size())) {
       const size_t begin = at + kind.size();
       shown.replace(begin, std::min(shown.find(',', begin), shown.size()) - begin, "***");

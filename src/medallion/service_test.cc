@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "base/time.h"
+#include "medallion/floor.h"
 #include "medallion/layer_fixture.h"
 #include "medallion/patience.h"
 #include "task/market_tables.h"

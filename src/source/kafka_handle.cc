@@ -109,7 +109,7 @@ void KafkaEvents::Failed(rd_kafka_resp_err_t code, const char* reason) {
   if (!why_is_known) health_.last_error = fmt::format("{}: {}", rd_kafka_err2name(code), reason);
   if (code == RD_KAFKA_RESP_ERR__FATAL) fatal_ = true;
   if (IsKafkaAuthError(code)) {
-    if (auth_error_.empty()) auth_since_us_ = now;
+    if (auth_error_.empty()) auth_since_us_ = MonotonicMicros();
     auth_error_ = reason;
   }
 }
@@ -130,7 +130,7 @@ KafkaHealth KafkaEvents::health() const {
 std::optional<Error> KafkaEvents::Lasting(int64_t after_us) const {
   const std::lock_guard lock(mutex_);
   if (fatal_) return Error{ErrorKind::kUnavailable, fmt::format("Kafka client: {}", health_.last_error)};
-  if (auth_error_.empty() || NowMicros() - auth_since_us_ < after_us) return std::nullopt;
+  if (auth_error_.empty() || MonotonicMicros() - auth_since_us_ < after_us) return std::nullopt;
   return Error{ErrorKind::kPermission,
                fmt::format("the Kafka brokers refuse the connection: {}. Check security.protocol, sasl.* and ssl.* "
                            "(--kafka-set)",

@@ -3,7 +3,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#include <atomic>
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -218,23 +218,29 @@ std::string RegistryClient::ReadCache(int32_t id) const {
   return {};
 }
 
-// By a file of its own that is renamed, so that a reader sees a whole one. A cache that cannot be written is none.
-void RegistryClient::WriteCache(int32_t id, const std::string& schema) const {
+// By a file of its own that is renamed, so that a reader sees a whole one. A cache that cannot be written is none; that
+// is told once, until it can be written again.
+void RegistryClient::WriteCache(int32_t id, const std::string& schema) {
   if (cache_folder_.empty()) return;
   static std::atomic<uint64_t> number{0};
   const std::string path = CachePath(id);
   const std::string beside = fmt::format("{}.{}-{}.tmp", path, ::getpid(), number++);
   std::error_code error;
   std::filesystem::create_directories(cache_folder_, error);
-  {
+  if (!error) {
+    errno = 0;
     std::ofstream file(beside, std::ios::binary);
     file << kCacheMark << HashHex(schema) << '\n' << schema;
     file.close();
-    if (!file) error = std::make_error_code(std::errc::io_error);
+    if (!file) error = std::error_code(errno != 0 ? errno : EIO, std::generic_category());
   }
   if (!error) std::filesystem::rename(beside, path, error);
+  const bool told = cache_fails_.exchange(static_cast<bool>(error));
   if (!error) return;
-  log::Warn("a schema was not cached on disk", {{"file", path}, {"error", error.message()}});
+  if (!told) {
+    log::Warn("schemas cannot be kept on disk; the run goes on, and the next one asks the registry for them again",
+              {{"file", path}, {"error", error.message()}, {"setting", "--schema-cache"}});
+  }
   std::filesystem::remove(beside, error);
 }
 

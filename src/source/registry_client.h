@@ -2,6 +2,7 @@
 // Redpanda), kept in memory and on disk.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -55,11 +56,12 @@ class RegistryClient final : public SchemaSource {
   Result<std::string> Fetch(int32_t id);
   [[nodiscard]] std::string CachePath(int32_t id) const;
   [[nodiscard]] std::string ReadCache(int32_t id) const;
-  void WriteCache(int32_t id, const std::string& json) const;
+  void WriteCache(int32_t id, const std::string& json);
 
   const RegistryOptions options_;
   const std::shared_ptr<HttpClient> http_;
   std::string cache_folder_;
+  std::atomic<bool> cache_fails_{false};
   std::mutex mutex_;
   std::map<int32_t, std::string> schemas_;
   std::map<int32_t, std::pair<int64_t, Error>> missing_;  // until when, monotonic

@@ -58,6 +58,10 @@ void ManifestCache::Wrote(const std::string& path, std::string_view bytes) {
 
 Result<std::string> ManifestCache::Read(FileIo& io, const std::string& path) {
   if (auto found = Find(BytesKey(path))) return *std::static_pointer_cast<const std::string>(std::move(found));
+  {
+    const std::scoped_lock lock(mutex_);
+    ++misses_;
+  }
   return io.Read(path);
 }
 
@@ -106,10 +110,7 @@ int64_t ManifestCache::misses() const {
 std::shared_ptr<const void> ManifestCache::Find(const std::string& key) {
   const std::scoped_lock lock(mutex_);
   const auto found = by_key_.find(key);
-  if (found == by_key_.end()) {
-    ++misses_;
-    return nullptr;
-  }
+  if (found == by_key_.end()) return nullptr;
   items_.splice(items_.begin(), items_, found->second);
   return found->second->value;
 }

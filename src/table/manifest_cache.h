@@ -35,7 +35,7 @@ class ManifestCache {
   Result<Entries> EntriesOf(FileIo& io, const iceberg::TableMetadata& metadata, const iceberg::ManifestFile& manifest);
 
   [[nodiscard]] int64_t bytes() const;
-  [[nodiscard]] int64_t misses() const;
+  [[nodiscard]] int64_t misses() const;  // reads from storage
 
  private:
   struct Item {

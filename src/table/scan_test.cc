@@ -244,6 +244,9 @@ TEST_F(ScanTest, TheCacheIsBoundedAndShared) {
     });
   }
   for (std::thread& thread : threads) thread.join();
+  large.Wrote("mem://written", "bytes");
+  EXPECT_EQ(large.Read(io_, "mem://written").value(), "bytes");
+  EXPECT_EQ(large.misses(), 1);
 }
 
 }  // namespace
