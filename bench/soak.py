@@ -107,6 +107,7 @@ def soak(bench: Bench, rate: float, seconds: float, every_s: float, csv_path: Pa
     bench.fresh_tables()
     folder = bench.scratch / "soak"
     shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
     folder.mkdir()
     maker = multiprocessing.get_context("spawn").Process(target=make, args=(folder, rate, seconds), daemon=True)
     maker.start()
