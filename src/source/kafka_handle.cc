@@ -132,9 +132,8 @@ std::optional<Error> KafkaEvents::Lasting(int64_t after_us) const {
   if (fatal_) return Error{ErrorKind::kUnavailable, fmt::format("Kafka client: {}", health_.last_error)};
   if (auth_error_.empty() || MonotonicMicros() - auth_since_us_ < after_us) return std::nullopt;
   return Error{ErrorKind::kPermission,
-               fmt::format("the Kafka brokers refuse the connection: {}. Check security.protocol, sasl.* and ssl.* "
-                           "(--kafka-set)",
-                           auth_error_)};
+               fmt::format("no connection to Kafka at {}: {}. Check security.protocol, sasl.* and ssl.* (--kafka-set)",
+                           brokers_, auth_error_)};
 }
 
 Status CheckKafkaOptions(const KafkaOptions& options) {
@@ -170,6 +169,7 @@ Result<rd_kafka_t*> MakeKafkaHandle(rd_kafka_type_t type, const KafkaOptions& op
       return std::unexpected(set.error());
     }
   }
+  if (events != nullptr) events->SetBrokers(options.brokers);
   rd_kafka_conf_set_opaque(conf, events);
   rd_kafka_conf_set_error_cb(conf, OnError);
   rd_kafka_conf_set_log_cb(conf, OnLog);

@@ -38,6 +38,8 @@ bool IsKafkaAuthError(rd_kafka_resp_err_t code);
 // The errors that a handle has told of its brokers: the opaque pointer of its configuration.
 class KafkaEvents {
  public:
+  // Whom errors name. To be set before there is a handle.
+  void SetBrokers(const std::string& brokers) { brokers_ = brokers; }
   void Failed(rd_kafka_resp_err_t code, const char* reason);
   void Answered();  // a broker did what was asked
   [[nodiscard]] KafkaHealth health() const;
@@ -45,11 +47,12 @@ class KafkaEvents {
   [[nodiscard]] std::optional<Error> Lasting(int64_t after_us) const;
 
  private:
+  std::string brokers_;
   mutable std::mutex mutex_;
   KafkaHealth health_;
   bool fatal_ = false;
   std::string auth_error_;
-  int64_t auth_since_us_ = 0;
+  int64_t auth_since_us_ = 0;  // monotonic
 };
 
 using KafkaSettings = std::map<std::string, std::string>;
