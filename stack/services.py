@@ -10,7 +10,7 @@ from stack.faults import Toxiproxy
 from stack.messages import Kafka, Registry
 from stack.pins import StackError
 from stack.process import Server, free_port, is_running, port_is_free, saved_state
-from stack.tables import Postgres, RestCatalog, SeaweedFs
+from stack.tables import Postgres, RestCatalog, Rustberg, SeaweedFs
 from stack.tools import ACCESS_KEY, REGION, SECRET_KEY, WAREHOUSE
 
 TOPICS = ("market.crypto.trades.binance", "market.crypto.trades.kraken")
@@ -66,17 +66,25 @@ class Services:
         return self._running("catalog", RestCatalog)
 
     @property
+    def rustberg(self) -> Rustberg:
+        """One more REST catalog, where stack/fetch.sh rustberg has built it."""
+        return self._running("rustberg", Rustberg)
+
+    @property
     def toxiproxy(self) -> Toxiproxy:
         return self._running("toxiproxy", Toxiproxy)
 
     def start(self, *names: str) -> None:
-        """Starts those named (all but toxiproxy, when none is) side by side, and what they need; mends what is dead."""
+        """Starts those named (when none is: all but rustberg and toxiproxy) side by side, and what they need; mends
+        what is dead."""
         wanted = set(names or CORE)
         if "catalog" in wanted:
             wanted |= {"postgres", "seaweedfs"}
+        if "rustberg" in wanted:
+            wanted.add("seaweedfs")
         # Those that take longest begin first; a catalog asks PostgreSQL for its tables as soon as it begins.
         order: list[str] = [
-            name for name in ("registry", "seaweedfs", "kafka", "toxiproxy", "postgres") if name in wanted
+            name for name in ("registry", "seaweedfs", "kafka", "toxiproxy", "postgres", "rustberg") if name in wanted
         ]
         for name in order:
             self._begin(name)
@@ -100,7 +108,7 @@ class Services:
 
     def stop(self) -> None:
         """Stops all that run in this folder, whoever started them; the last begun first."""
-        for name in ("toxiproxy", "catalog", "registry", "kafka", "seaweedfs", "postgres"):
+        for name in ("toxiproxy", "rustberg", "catalog", "registry", "kafka", "seaweedfs", "postgres"):
             if name in self._servers or (self.folder / name / "state.json").exists():
                 self.server(name).stop()
         self._started.clear()
@@ -134,7 +142,7 @@ class Services:
                 return server.jdbc.removeprefix("jdbc:")
             case SeaweedFs():
                 return f"{server.endpoint}, catalog {server.catalog_uri}"
-            case RestCatalog():
+            case RestCatalog() | Rustberg():
                 return server.uri
         return ""
 
@@ -170,6 +178,9 @@ class Services:
         if name == "catalog":
             jdbc, endpoint = self._made("postgres", Postgres).jdbc, self._made("seaweedfs", SeaweedFs).endpoint
             return RestCatalog(folder, jdbc, endpoint, self._ports(RestCatalog, folder), self._keep)
+        if name == "rustberg":
+            endpoint = self._made("seaweedfs", SeaweedFs).endpoint
+            return Rustberg(folder, endpoint, self._ports(Rustberg, folder), self._keep)
         kinds: dict[str, type[Kafka] | type[Registry] | type[SeaweedFs] | type[Toxiproxy]] = {
             "kafka": Kafka,
             "registry": Registry,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from stack.pins import ROOT, StackError, fetched
+from stack.pins import DEPS, ROOT, StackError, fetched
 from stack.process import HOST, Server, answers
 from stack.tools import (
     ACCESS_KEY,
@@ -279,6 +279,77 @@ class RestCatalog(Server):
 
     def check(self) -> str | None:
         return why_not(f"{self.uri}/v1/namespaces")
+
+
+class Rustberg(Server):
+    """A REST catalog of another make, in Rust, for tests: tables in a file of its own, files in the S3 store, a bearer
+    token at the door. It takes tables only where it would have put them itself."""
+
+    name = "rustberg"
+    default_ports: ClassVar = {"http": 8184}
+    token = "rb_k2-catalog-token"
+
+    def __init__(
+        self, folder: Path, s3_endpoint: str, ports: Mapping[str, int] | None = None, keep: bool = False
+    ) -> None:
+        super().__init__(folder, ports, keep)
+        self._s3_endpoint = s3_endpoint
+        self._file = folder / "rustberg.toml"
+
+    @property
+    def uri(self) -> str:
+        return f"http://{HOST}:{self.ports['http']}"
+
+    @staticmethod
+    def is_fetched() -> bool:
+        """It is built only where somebody asked for it: stack/fetch.sh rustberg."""
+        return (DEPS / "rustberg" / "version").exists()
+
+    def prepare(self) -> None:
+        (self.folder / "data").mkdir(exist_ok=True)
+        # Tests ask fast, and with wrong tokens: no limit on either.
+        self._file.write_text(f"""\
+[server]
+host = "{HOST}"
+port = {self.ports["http"]}
+
+[[server.auth.api_keys]]
+name = "k2"
+tenant = "default"
+roles = ["admin"]
+key_env = "RUSTBERG_KEY"
+
+[storage]
+catalog_url = "file://{self.folder}/data"
+warehouse_location = "s3://{BUCKET}/rustberg"
+
+[storage.properties]
+"s3.endpoint" = "{self._s3_endpoint}"
+"s3.path-style-access" = "true"
+"s3.region" = "{REGION}"
+"s3.access-key-id" = "{ACCESS_KEY}"
+"s3.secret-access-key" = "env:RUSTBERG_S3_KEY"
+
+[rate_limit]
+enabled = false
+track_auth_failures = false
+
+[audit]
+sink = "none"
+fail_closed = false
+""")
+
+    def settings(self) -> list[str]:
+        return [self._file.read_text()]
+
+    def environment(self) -> dict[str, str]:
+        return {"RUSTBERG_KEY": self.token, "RUSTBERG_S3_KEY": SECRET_KEY}
+
+    def command(self) -> Sequence[str | Path]:
+        return [fetched("rustberg/bin/rustberg"), "--config", self._file, "--insecure-http", "--log-level", "warn"]
+
+    def check(self) -> str | None:
+        return why_not(f"{self.uri}/ready")
 
 
 class Prometheus(Server):

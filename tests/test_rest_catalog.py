@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pyiceberg.table import Table
 from warehouse import BRONZE, GOLD, NAMESPACE, TABLES, Warehouse
 
 from stack.services import Services
+from stack.tables import Rustberg
 
 TRADES = 3_000
 
@@ -35,11 +37,23 @@ class RestWarehouse(Warehouse):
         given = [(flag, self.variables.get(name, "")) for flag, name in flags.items()]
         return [str(self.k2), *map(str, args), *(part for flag, value in given if value for part in (flag, value))]
 
+    def k2_run(
+        self,
+        *args: str | Path,
+        expect: int | None = 0,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        stdin: str | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        token = {name: value for name, value in self.variables.items() if name == "K2_CATALOG_TOKEN"}
+        return super().k2_run(*args, expect=expect, env=token | dict(env or {}), cwd=cwd, stdin=stdin)
+
     def pyiceberg(self) -> RestCatalog:
         properties = {
             "uri": self.variables["K2_CATALOG"],
             "warehouse": self.variables.get("K2_CATALOG_WAREHOUSE", ""),
             "credential": self.variables.get("K2_CATALOG_CREDENTIAL", ""),
+            "token": self.variables.get("K2_CATALOG_TOKEN", ""),
             "s3.endpoint": self.variables.get("K2_S3_ENDPOINT", ""),
             "s3.access-key-id": self.variables.get("AWS_ACCESS_KEY_ID", ""),
             "s3.secret-access-key": self.variables.get("AWS_SECRET_ACCESS_KEY", ""),
@@ -51,7 +65,7 @@ class RestWarehouse(Warehouse):
         return self.pyiceberg().load_table((NAMESPACE, name))  # type: ignore[no-any-return]
 
 
-@pytest.fixture(params=["reference", "seaweedfs"])
+@pytest.fixture(params=["reference", "seaweedfs", pytest.param("rustberg", marks=pytest.mark.long)])
 def rest(
     request: pytest.FixtureRequest,
     k2: Path,
@@ -59,11 +73,16 @@ def rest(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> RestWarehouse:
-    """An empty warehouse on S3, behind the reference servlet on PostgreSQL or SeaweedFS's own catalog."""
-    services.start("seaweedfs" if request.param == "seaweedfs" else "catalog")
+    """An empty warehouse on S3, behind the reference servlet on PostgreSQL, SeaweedFS's own catalog, or rustberg, which
+    asks for a bearer token and chooses where tables lie."""
+    if request.param == "rustberg" and not Rustberg.is_fetched():
+        pytest.skip("rustberg is not built here: stack/fetch.sh rustberg")
+    services.start({"reference": "catalog"}.get(request.param, request.param))
     variables = services.environment(seaweed_catalog=request.param == "seaweedfs")
     if request.param == "reference":
         variables["K2_WAREHOUSE"] += f"/{tmp_path.name}"
+    if request.param == "rustberg":
+        variables |= {"K2_CATALOG": services.rustberg.uri, "K2_CATALOG_TOKEN": Rustberg.token, "K2_WAREHOUSE": ""}
     for name, value in variables.items():
         if name.startswith("AWS_"):
             monkeypatch.setenv(name, value)
@@ -117,6 +136,10 @@ def test_doctor_shows_the_catalog_and_no_secret(rest: RestWarehouse) -> None:
     if secret := rest.variables.get("K2_CATALOG_CREDENTIAL", ""):
         assert secret.split(":")[1] not in done.stdout
     well = rest.k2_run("doctor", "--output", "json")
+    if token := rest.variables.get("K2_CATALOG_TOKEN", ""):
+        refused = checks["catalog"]["found"]
+        assert "401" in refused
+        assert token not in well.stdout
     catalog = next(check for check in json.loads(well.stdout) if check["check"] == "catalog")
     assert "answers in" in catalog["found"]
     assert f"{len(TABLES)} tables read" in catalog["found"]
