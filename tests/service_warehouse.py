@@ -43,7 +43,8 @@ class Lake(Warehouse):
         """The services' REST catalog and S3, without tables. `folder` only gives the tables a place of their own."""
         services.start("kafka", "seaweedfs" if seaweed else "catalog")
         variables = services.environment(seaweed_catalog=seaweed)
-        variables["K2_WAREHOUSE"] += f"/{folder.name}-{os.urandom(4).hex()}"
+        if not seaweed:  # there is one place for a table in a table bucket
+            variables["K2_WAREHOUSE"] += f"/{folder.name}-{os.urandom(4).hex()}"
         variables.pop("K2_REGISTRY", None)
         lake = cls(k2, folder, variables, services.s3)
         lake.drop_tables()

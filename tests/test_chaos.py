@@ -22,12 +22,18 @@ from service_warehouse import Lake
 from stack.services import Services
 
 SHORT = 4
+SEAWEED = 6
 LONG = int(os.environ.get("K2_CHAOS_SCHEDULES", "100"))
 
 
 @pytest.fixture(scope="module")
 def links(services: Services) -> Links:
     return Links(services)
+
+
+@pytest.fixture(scope="module")
+def seaweed_links(services: Services) -> Links:
+    return Links(services, seaweed=True)
 
 
 def seeds(count: int) -> list[int]:
@@ -37,7 +43,7 @@ def seeds(count: int) -> list[int]:
 
 def play_seed(seed: int, links: Links, k2: Path, folder: Path) -> None:
     stem = f"chaos-{seed}-{os.urandom(3).hex()}.trades"
-    schedule = draw_schedule(seed, (f"{stem}.binance", f"{stem}.kraken"))
+    schedule = draw_schedule(seed, (f"{stem}.binance", f"{stem}.kraken"), servers=links.servers)
     print(schedule)
     print(play(schedule, links, k2, folder / str(seed), stem))
 
@@ -50,15 +56,25 @@ def test_a_schedule(links: Links, k2: Path, tmp_path: Path, seed: int) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(0)
 def test_many_schedules(links: Links, k2: Path, tmp_path: Path) -> None:
+    play_seeds(seeds(LONG), links, k2, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(0)
+def test_schedules_with_the_catalog_of_seaweedfs(seaweed_links: Links, k2: Path, tmp_path: Path) -> None:
+    play_seeds(seeds(SEAWEED), seaweed_links, k2, tmp_path)
+
+
+def play_seeds(wanted: Sequence[int], links: Links, k2: Path, tmp_path: Path) -> None:
     """All are played; what failed is told at the end with its seed."""
     failed: dict[int, str] = {}
-    for seed in seeds(LONG):
+    for seed in wanted:
         try:
             play_seed(seed, links, k2, tmp_path)
         except Exception as error:
             failed[seed] = str(error)[:500]
             print(f"FAILED {seed}: {error}"[:3000])
-    assert not failed, f"{len(failed)} of {LONG} schedules failed; K2_SEED replays one: {failed}"
+    assert not failed, f"{len(failed)} of {len(wanted)} schedules failed; K2_SEED replays one: {failed}"
 
 
 # Also those that a gateway gives which sends a request again by itself: the first one was applied, the second one not.

@@ -85,7 +85,9 @@ def topology(draw: random.Random, topics: tuple[str, ...]) -> tuple[Role, ...]:
     )
 
 
-def draw_schedule(seed: int, topics: tuple[str, ...], seconds: float = 8.0) -> Schedule:
+def draw_schedule(
+    seed: int, topics: tuple[str, ...], seconds: float = 8.0, servers: tuple[str, ...] = SERVERS
+) -> Schedule:
     draw = random.Random(seed)
     interval = draw.choice(("20ms", "100ms", "400ms"))
     steps = ("--commit-interval", interval, "--rows-per-commit", draw.choice(("100", "400", "131072")))
@@ -97,8 +99,8 @@ def draw_schedule(seed: int, topics: tuple[str, ...], seconds: float = 8.0) -> S
         target = {
             "kill": lambda: draw.choice(roles).name,
             "pause": lambda: draw.choice(roles).name,
-            "server-killed": lambda: draw.choice(SERVERS),
-            "server-paused": lambda: draw.choice(SERVERS),
+            "server-killed": lambda: draw.choice(servers),
+            "server-paused": lambda: draw.choice(servers),
             "toxic": lambda: f"{draw.choice(LINKS)} {draw.choice(TOXICS)}",
             "grow": lambda: draw.choice(topics),
         }.get(kind, str)()

@@ -14,7 +14,7 @@ from kafka_oracle import LiveProducer, Oracle
 from service_warehouse import Lake, Process
 
 from chaos import catalog_proxy
-from chaos.schedule import Fault, Role, Schedule
+from chaos.schedule import SERVERS, Fault, Role, Schedule
 from stack.services import Services
 
 STALL_S = 2.0
@@ -24,17 +24,27 @@ MAY_END_WITH = (-9, 3, 4)
 
 
 class Links:
-    """The proxies through which k2 sees the services. One set for all schedules of a session."""
+    """The proxies through which k2 sees the services. One set for all schedules of a session.
 
-    def __init__(self, services: Services) -> None:
-        services.start("kafka", "catalog", "toxiproxy")
+    `seaweed`: with SeaweedFS's own catalog in place of the reference.
+    """
+
+    def __init__(self, services: Services, seaweed: bool = False) -> None:
+        services.start("kafka", "seaweedfs" if seaweed else "catalog", "toxiproxy")
         self.services = services
+        self.seaweed = seaweed
+        self.servers = ("kafka", "seaweedfs") if seaweed else SERVERS
         self.toxiproxy = services.toxiproxy
         self.s3 = s3_proxy.S3Proxy("127.0.0.1", services.s3.ports["s3"], stall_s=STALL_S)
-        self.catalog = catalog_proxy.CatalogProxy("127.0.0.1", services.catalog.ports["http"], stall_s=STALL_S)
+        catalog_port = services.s3.ports["catalog"] if seaweed else services.catalog.ports["http"]
+        self.catalog = catalog_proxy.CatalogProxy("127.0.0.1", catalog_port, stall_s=STALL_S)
         self.brokers = self.toxiproxy.proxy_kafka(services.kafka)
-        self.s3_port = self.toxiproxy.proxy("s3", port_of(self.s3.endpoint))
-        self.catalog_port = self.toxiproxy.proxy("catalog", port_of(self.catalog.endpoint))
+        self.s3_port = self.toxiproxy.proxy(self.name("s3"), port_of(self.s3.endpoint))
+        self.catalog_port = self.toxiproxy.proxy(self.name("catalog"), port_of(self.catalog.endpoint))
+
+    def name(self, link: str) -> str:
+        """Of the link's proxy: there may be two sets."""
+        return f"{link}-with-seaweed" if self.seaweed and link != "kafka" else link
 
     def variables(self) -> dict[str, str]:
         return {
@@ -189,7 +199,7 @@ class World:
 
     def _toxic(self, fault: Fault) -> None:
         link, kind = fault.target.split(" ")
-        proxy = self.links.toxiproxy
+        link, proxy = self.links.name(link), self.links.toxiproxy
         if kind == "cut":
             proxy.cut(link)
         elif kind == "slow":
@@ -234,7 +244,7 @@ def play(schedule: Schedule, links: Links, k2: Path, folder: Path, stem: str) ->
     links.heal()
     oracle = Oracle(services.kafka.brokers, schedule.seed)
     topics = [oracle.create(f"{stem}.{exchange}") for exchange in ("binance", "kraken")]
-    lake = Lake.rest(k2, folder, services)
+    lake = Lake.rest(k2, folder, services, links.seaweed)
     lake.variables["K2_TOPICS"] = ",".join(topics)
     world = World(schedule, links, lake, oracle)
     hits = links.catalog.hits + links.s3.hits
