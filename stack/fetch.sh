@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Puts the servers of the stack into .deps (and the wheels of requirements.txt beside them, into .venv), by the ordinary
 # clients of their registries, at the versions of versions.env. A second run finds nothing to do.
-#   fetch.sh [PART...]: only these. rustberg, a REST catalog that only tests use, comes when it is named: it is built from
-#   its crate, which needs cargo and some ten minutes.
+#   fetch.sh [PART...]: only these. Two that only tests use come when they are named: rustberg, a REST catalog (built from
+#   its crate, which needs cargo and some ten minutes), and trino (a download of 821 MB; it runs on Java 24 and later).
 set -Eeuo pipefail
 cd "$(dirname "$0")/.."
 set -a
@@ -100,6 +100,18 @@ rustberg() {
     --root "$PWD/.deps/rustberg" "rustberg@$RUSTBERG_VERSION" 2> "$scratch/log" || { cat "$scratch/log" >&2; rm -rf "$scratch"; return 1; }
   rm -rf "$scratch"
   stamp rustberg "$wanted"
+}
+
+trino() {
+  done_already trino "$TRINO_VERSION" && return
+  say "fetching Trino $TRINO_VERSION"
+  begin trino
+  maven dependency:copy -Dartifact="io.trino:trino-server:$TRINO_VERSION:tar.gz" -DoutputDirectory="$PWD/.deps/trino"
+  # The plugins share their jars by hard links: all of them come out, and one stays.
+  tar xzf .deps/trino/*.tar.gz -C .deps/trino --strip-components=1
+  rm .deps/trino/*.tar.gz
+  find .deps/trino/plugin -mindepth 1 -maxdepth 1 ! -name iceberg -exec rm -r {} +
+  stamp trino "$TRINO_VERSION"
 }
 
 mkdir -p .deps
