@@ -163,6 +163,16 @@ Result<ExpiredFiles> FilesOnlyIn(ManifestStore& store, const TableMetadata& befo
   return Expiry(store, before, expired).Run();
 }
 
+Result<ExpiredFiles> FilesOfExpired(ManifestStore& store, const TableMetadata& before, const TableMetadata& after,
+                                    std::vector<int64_t> expired) {
+  std::erase_if(expired, [&](int64_t id) { return after.FindSnapshot(id) != nullptr; });
+  TableMetadata all = before;
+  for (const Snapshot& snapshot : after.snapshots) {
+    if (before.FindSnapshot(snapshot.snapshot_id) == nullptr) all.snapshots.push_back(snapshot);
+  }
+  return FilesOnlyIn(store, all, expired);
+}
+
 Status ForEachReachable(ManifestStore& store, const TableMetadata& metadata,
                         const std::function<Status(ReachableKind kind, const std::string& path)>& visit) {
   std::unordered_set<std::string> seen;

@@ -26,6 +26,11 @@ struct ExpiredFiles {
 Result<ExpiredFiles> FilesOnlyIn(ManifestStore& store, const TableMetadata& before,
                                  const std::vector<int64_t>& expired);
 
+// The same after the catalog has answered: `after` is what it holds now, where snapshots and refs that others have
+// added meanwhile count, and a snapshot that it has kept is not expired.
+Result<ExpiredFiles> FilesOfExpired(ManifestStore& store, const TableMetadata& before, const TableMetadata& after,
+                                    std::vector<int64_t> expired);
+
 enum class ReachableKind { kManifestList, kManifest, kDataFile };
 // Calls visit for everything that the table's snapshots name; each manifest is read once, a data file may come twice.
 Status ForEachReachable(ManifestStore& store, const TableMetadata& metadata,

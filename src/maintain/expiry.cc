@@ -19,18 +19,6 @@ std::vector<int64_t> ToExpire(const iceberg::TableMetadata& metadata, int64_t no
   return iceberg::SnapshotsToExpire(metadata, policy, now_us / 1000);
 }
 
-// `after`: the metadata that the catalog holds now. Snapshots and refs that others have added meanwhile count.
-Result<iceberg::ExpiredFiles> FilesOf(Table& table, const iceberg::TableMetadata& before,
-                                      const iceberg::TableMetadata& after, std::vector<int64_t> expired) {
-  std::erase_if(expired, [&](int64_t id) { return after.FindSnapshot(id) != nullptr; });
-  iceberg::TableMetadata all = before;
-  for (const iceberg::Snapshot& snapshot : after.snapshots) {
-    if (before.FindSnapshot(snapshot.snapshot_id) == nullptr) all.snapshots.push_back(snapshot);
-  }
-  MetadataStore store(table.io(), before.location);
-  return iceberg::FilesOnlyIn(store, all, expired);
-}
-
 void Count(const iceberg::ExpiredFiles& files, ExpiryReport& report) {
   report.data_files = static_cast<int64_t>(files.data_files.size());
   report.metadata_files = static_cast<int64_t>(files.manifests.size() + files.manifest_lists.size());
@@ -62,7 +50,8 @@ Result<ExpiryReport> ExpireSnapshots(Table& table, int64_t now_us, const ExpiryO
       std::erase_if(after.snapshots, [&](const iceberg::Snapshot& snapshot) {
         return std::ranges::find(report.snapshots, snapshot.snapshot_id) != report.snapshots.end();
       });
-      K2_ASSIGN(const auto files, FilesOf(table, *before.metadata, after, report.snapshots));
+      MetadataStore store(table.io(), before.metadata->location);
+      K2_ASSIGN(const auto files, iceberg::FilesOfExpired(store, *before.metadata, after, report.snapshots));
       Count(files, report);
       return report;
     }
@@ -76,7 +65,8 @@ Result<ExpiryReport> ExpireSnapshots(Table& table, int64_t now_us, const ExpiryO
     if (const auto* committed = std::get_if<Committed>(&outcome)) {
       Failpoint("expire.committed");
       if (options.on_step) options.on_step("committed");
-      const auto files = FilesOf(table, *before.metadata, *committed->state.metadata, report.snapshots);
+      MetadataStore store(table.io(), before.metadata->location);
+      const auto files = iceberg::FilesOfExpired(store, *before.metadata, *committed->state.metadata, report.snapshots);
       K2_TRY(table.Refresh());
       if (!files) {
         log::Warn("files of expired snapshots stay behind",

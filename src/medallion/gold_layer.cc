@@ -38,8 +38,7 @@ Result<std::unique_ptr<GoldLayer>> GoldLayer::Open(const Lakehouse& lakehouse, c
   std::vector<Upstream> upstreams;
   for (const ExchangeInfo& exchange : Exchanges()) {
     K2_ASSIGN(Table table, lakehouse.Open(exchange.silver_table));
-    upstreams.push_back(
-        {.table = std::move(table), .pending = {}, .planned_snapshot = 0, .committed = {}, .in_order = true});
+    upstreams.push_back({.table = std::move(table), .pending = {}, .committed = {}});
   }
   return std::unique_ptr<GoldLayer>(new GoldLayer(std::move(gold), std::move(upstreams), options, cache));
 }
@@ -98,47 +97,55 @@ Status GoldLayer::PlanUpstream(Upstream& upstream) {
   const int64_t current = metadata.current_snapshot_id.value_or(0);
   if (current == 0 || current == upstream.planned_snapshot) return {};
   std::optional<int64_t> from;
+  int64_t read = 0;  // sequence number of `from`; 0: not known
   if (upstream.planned_snapshot != 0) {
     from = upstream.planned_snapshot;
+    read = upstream.planned_sequence;
   } else if (upstream.committed && upstream.committed->table_uuid == metadata.table_uuid) {
     from = upstream.committed->snapshot_id;
+    read = upstream.committed->sequence_number;
   }
   if (from != current) {
     K2_ASSIGN(Increment increment, PlanIncrement(upstream.table.io(), metadata, from, current));
-    upstream.in_order = increment.complete;
     if (!increment.complete) {
-      // Silver's history no longer reaches back to where Gold stands: read the whole snapshot, deduplication drops
-      // what Gold has. What retention dropped unread is in neither.
+      // Silver's history no longer reaches back to where Gold stands. Files that were added by then are read; those
+      // that others have rewritten since are read again, and deduplication drops what Gold has. What retention has
+      // dropped unread is in neither.
       K2_TRY(CheckNothingLost(upstream));
       K2_ASSIGN(increment.files, PlanScan(upstream.table.io(), metadata, current, {}));
+      std::erase_if(increment.files, [&](const ScanFile& file) { return file.file_sequence_number <= read; });
+      std::ranges::stable_sort(increment.files, {}, &ScanFile::file_sequence_number);
     }
     upstream.pending.assign(increment.files.begin(), increment.files.end());
   }
   upstream.planned_snapshot = current;
+  upstream.planned_sequence = SequenceOf(metadata, current);
   return {};
 }
 
 // Files of about rows_per_step rows, from each upstream in turn. `read_to`: by upstream, the snapshot that Gold has
 // read wholly with them.
-GoldLayer::FilesByUpstream GoldLayer::TakeFiles(std::vector<std::optional<int64_t>>& read_to) {
+GoldLayer::FilesByUpstream GoldLayer::TakeFiles(std::vector<std::optional<ReadTo>>& read_to) {
   FilesByUpstream files(upstreams_.size());
   const int64_t share = options_.rows_per_step / static_cast<int64_t>(upstreams_.size());
   for (size_t i = 0; i < upstreams_.size(); ++i) {
     Upstream& upstream = upstreams_[i];
     int64_t rows = 0;
-    int64_t last = 0;
+    ReadTo last;
     while (!upstream.pending.empty()) {
       const ScanFile& next = upstream.pending.front();
       if (rows > 0 && rows + next.file.record_count > std::max(share, options_.rows_per_step)) break;
       rows += next.file.record_count;
-      last = next.snapshot_id;
+      last = {.snapshot_id = next.snapshot_id, .sequence_number = next.file_sequence_number};
       files[i].push_back(next);
       upstream.pending.pop_front();
     }
     if (upstream.pending.empty()) {
       const bool moved = !upstream.committed || upstream.committed->snapshot_id != upstream.planned_snapshot;
-      if (upstream.planned_snapshot != 0 && moved) read_to[i] = upstream.planned_snapshot;
-    } else if (upstream.in_order && last != 0 && upstream.pending.front().snapshot_id != last) {
+      if (upstream.planned_snapshot != 0 && moved) {
+        read_to[i] = {.snapshot_id = upstream.planned_snapshot, .sequence_number = upstream.planned_sequence};
+      }
+    } else if (last.snapshot_id != 0 && upstream.pending.front().snapshot_id != last.snapshot_id) {
       read_to[i] = last;
     }
   }
@@ -203,7 +210,7 @@ Result<int64_t> GoldLayer::Step() {
   const int64_t started_us = MonotonicMicros();
   K2_TRY(Plan());
   K2_TRY(TellLag());
-  std::vector<std::optional<int64_t>> read_to(upstreams_.size());
+  std::vector<std::optional<ReadTo>> read_to(upstreams_.size());
   const FilesByUpstream taken = TakeFiles(read_to);
   if (std::ranges::all_of(taken, &std::vector<ScanFile>::empty)) {
     // Snapshots without rows for us (offsets alone, compaction): noted with the next rows, for a commit is not free.
@@ -253,14 +260,14 @@ Status GoldLayer::Settle() {
 
 Status GoldLayer::TrySettle() {
   K2_TRY(Plan());
-  std::vector<std::optional<int64_t>> read_to(upstreams_.size());
+  std::vector<std::optional<ReadTo>> read_to(upstreams_.size());
   bool behind = false;
   for (size_t i = 0; i < upstreams_.size(); ++i) {
     const Upstream& upstream = upstreams_[i];
     if (!upstream.pending.empty()) return {};  // there are rows: for the next step
     const bool moved = !upstream.committed || upstream.committed->snapshot_id != upstream.planned_snapshot;
     if (upstream.planned_snapshot == 0 || !moved) continue;
-    read_to[i] = upstream.planned_snapshot;
+    read_to[i] = {.snapshot_id = upstream.planned_snapshot, .sequence_number = upstream.planned_sequence};
     K2_ASSIGN(const LayerProgress silver, ReadProgress(upstream.table.metadata()));
     for (const auto& [key, position] : silver.positions) {
       const auto found = progress_.progress.positions.find(key);
@@ -298,7 +305,7 @@ Status GoldLayer::TellLag() const {
   return {};
 }
 
-Status GoldLayer::Commit(const std::vector<std::optional<int64_t>>& read_to, const std::vector<TaskResult>& results,
+Status GoldLayer::Commit(const std::vector<std::optional<ReadTo>>& read_to, const std::vector<TaskResult>& results,
                          const std::optional<MessageTimes>& times) {
   LayerCommit commit;
   commit.fence_upstream = true;
@@ -315,8 +322,8 @@ Status GoldLayer::Commit(const std::vector<std::optional<int64_t>>& read_to, con
     }
     commit.next.upstream[name] = {.table = name,
                                   .table_uuid = upstream.table.metadata().table_uuid,
-                                  .snapshot_id = *read_to[i],
-                                  .sequence_number = SequenceOf(upstream.table.metadata(), *read_to[i])};
+                                  .snapshot_id = read_to[i]->snapshot_id,
+                                  .sequence_number = read_to[i]->sequence_number};
     if (upstream.pending.empty()) {
       // Gold has all that this Silver table has: it stands at the same offsets, which tells its lag.
       K2_ASSIGN(const LayerProgress silver, ReadProgress(upstream.table.metadata()));

@@ -1,6 +1,11 @@
 // Silver: each row of Bronze becomes one row, whatever breaks between the tables it writes.
 #include "medallion/silver_layer.h"
 
+#include <cerrno>
+#include <mutex>
+
+#include "io/faulty_file_io.h"
+#include "medallion/gold_layer.h"
 #include "medallion/layer_fixture.h"
 #include "task/market_tables.h"
 #include "trade/encode.h"
@@ -204,6 +209,114 @@ TEST_F(SilverLayerTest, CatchesUpWithoutJudgingAgain) {
     EXPECT_EQ(LiveRows(*lakehouse_, kRejectedTable), before + 8) << "nothing was judged again";
     CheckWithGold(32 * (first / 20 + 1));
   }
+}
+
+// A crash between rejected_trades and Silver leaves one source to be caught up alone. The files of the others, whose
+// offsets may be much lower, must not be lost sight of meanwhile.
+TEST_F(SilverLayerTest, CatchingUpOneSourceForgetsNoRowsOfAnother) {
+  const auto kraken = [&](int64_t first, int64_t last) {
+    std::vector<BronzeRow> rows;
+    for (int64_t i = first; i < last; ++i) rows.push_back({kKraken, 0, i, Message(i, "KRAKEN")});
+    CommitBronze(*lakehouse_, rows);
+  };
+  kraken(0, 50);
+  StepToTheEnd();
+  CommitBronze(*lakehouse_, {{kBinance, 0, 100'000, Message(100'000)}, {kBinance, 0, 100'001, std::nullopt}});
+  const auto refusing = std::make_shared<RefusingCatalog>(lakehouse_->catalog());
+  refusing->refused = "silver_binance_trades";
+  ASSERT_FALSE(OpenLayer(Lakehouse(refusing, lakehouse_->io()))->Step());
+  kraken(50, 60);
+  layer_.rows_per_step = 10;
+  const auto layer = OpenLayer(*lakehouse_);
+  ASSERT_TRUE(layer->Step());
+  EXPECT_EQ(LiveRows(*lakehouse_, "silver_binance_trades"), 1);
+  std::vector<BronzeRow> rows;
+  for (int64_t i = 100'002; i < 100'040; ++i) rows.push_back({kBinance, 0, i, Message(i)});
+  CommitBronze(*lakehouse_, rows);
+  kraken(60, 70);
+  for (int steps = 0; steps < 20; ++steps) {
+    const auto moved = layer->Step();
+    ASSERT_TRUE(moved) << moved.error().message;
+    if (*moved == 0) break;
+  }
+  EXPECT_EQ(LiveRows(*lakehouse_, "silver_kraken_trades"), 70);
+  EXPECT_EQ(LiveRows(*lakehouse_, "silver_binance_trades"), 39);
+}
+
+// What is read of a file to describe it is learnt once, also where Bronze's history does not reach back any more and
+// where a read fails in between.
+TEST_F(SilverLayerTest, ABacklogOfMixedFilesIsDescribedOnce) {
+  const auto mixed = [&](int64_t file) {
+    std::vector<BronzeRow> rows;
+    for (int64_t i = file * 5; i < file * 5 + 5; ++i) {
+      rows.push_back({kBinance, 0, i, Message(i)});
+      rows.push_back({kKraken, 0, i, Message(i, "KRAKEN")});
+    }
+    CommitBronze(*lakehouse_, rows);
+  };
+  for (int64_t file = 0; file < 12; ++file) mixed(file);
+  const auto io = FaultyFileIo::Over(MakeFileIo());
+  std::mutex mutex;
+  std::map<std::string, int> opened;
+  io->OnOperation([&](std::string_view operation, const std::string& location) {
+    if (operation != "open" || !location.contains("bronze_trades/data")) return;
+    const std::lock_guard lock(mutex);
+    ++opened[location];
+  });
+  io->Inject({.operation = "open", .location_contains = "bronze_trades/data", .first = 7, .errno_value = EIO});
+  layer_.rows_per_step = 20;
+  const auto layer = OpenLayer(OpenLakehouse(io));
+  ASSERT_FALSE(layer->Step());
+  layer->Recover();
+  for (int64_t file = 12; file < 16; ++file) mixed(file);
+  ForeignSnapshot(*lakehouse_, kBronzeTable, "append", {}, {});
+  ForeignExpiry(*lakehouse_, kBronzeTable);
+  for (int steps = 0; steps < 50; ++steps) {
+    const auto moved = layer->Step();
+    ASSERT_TRUE(moved) << moved.error().message;
+    if (*moved == 0) break;
+  }
+  EXPECT_EQ(LiveRows(*lakehouse_, "silver_binance_trades"), 80);
+  EXPECT_EQ(LiveRows(*lakehouse_, "silver_kraken_trades"), 80);
+  int most = 0;
+  for (const auto& [location, times] : opened) most = std::max(most, times);
+  EXPECT_LE(most, 3) << "to describe it, to judge it, and the one that failed";
+}
+
+// Gold in a process of its own that was away for longer than Silver keeps its history reads what is new, not all.
+TEST_F(SilverLayerTest, GoldReadsOnlyWhatIsNewThoughSilversHistoryIsGone) {
+  const auto more = [&](int64_t first, int64_t files) {
+    for (int64_t i = first; i < first + files; ++i) {
+      CommitBronze(*lakehouse_, {{kBinance, 0, i, Message(i)}});
+      StepToTheEnd();
+    }
+  };
+  more(0, 10);
+  const auto gold_reads = [&](int64_t rows_per_step) {
+    layer_.rows_per_step = rows_per_step;
+    const auto gold = GoldLayer::Open(*lakehouse_, layer_, nullptr).value();
+    for (int steps = 0; steps < 50; ++steps) {
+      const auto moved = gold->Step();
+      EXPECT_TRUE(moved) << moved.error().message;
+      if (!moved || *moved == 0) break;
+      // Silver goes on, and forgets, while Gold works off what it has planned.
+      ForeignSnapshot(*lakehouse_, "silver_binance_trades", "append", {}, {});
+      ForeignExpiry(*lakehouse_, "silver_binance_trades");
+    }
+    return gold->stats().rows_in;
+  };
+  EXPECT_EQ(gold_reads(100), 10);
+  more(10, 6);
+  ForeignSnapshot(*lakehouse_, "silver_binance_trades", "append", {}, {});
+  ForeignExpiry(*lakehouse_, "silver_binance_trades");
+  EXPECT_EQ(gold_reads(2), 6);
+  EXPECT_EQ(LiveRows(*lakehouse_, kGoldTable), 16);
+  ForeignCompaction(*lakehouse_, "silver_binance_trades");
+  more(16, 1);
+  ForeignSnapshot(*lakehouse_, "silver_binance_trades", "append", {}, {});
+  ForeignExpiry(*lakehouse_, "silver_binance_trades");
+  EXPECT_GE(gold_reads(100), 1);
+  EXPECT_EQ(LiveRows(*lakehouse_, kGoldTable), 17);
 }
 
 // A row that was accepted before the crash and cannot be decoded any more must not vanish.

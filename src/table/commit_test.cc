@@ -64,6 +64,32 @@ TEST_F(CommitTest, AConflictThatCannotBeLookedIntoIsUnknown) {
   EXPECT_EQ(Rows(), 5);
 }
 
+// No requirement of a commit speaks of a tag that someone else has made meanwhile: what this process knows of the table
+// may be a moment old, no more, or the tag would go with the snapshot that the commit expires.
+TEST_F(CommitTest, AnOldStateIsNotStoodOn) {
+  Table idle = Load();
+  EXPECT_COMMITTED(idle.Commit(Move(0, 0, 5)));
+  const auto tag = [&](const std::string& name) {
+    Table other = Load();
+    ASSERT_TRUE(other.Update([&](const iceberg::TableMetadata& head) -> Result<std::vector<iceberg::TableUpdate>> {
+      return std::vector<iceberg::TableUpdate>{
+          iceberg::SetSnapshotRef{name, {.snapshot_id = *head.current_snapshot_id}}};
+    }));
+  };
+  tag("fresh");
+  CommitPolicy policy;
+  policy.memory_us_max = 3'600'000'000;
+  const auto conflicted = idle.Commit(Move(0, 5, 6), policy);  // the catalog of this test compares whole metadata
+  ASSERT_TRUE(std::holds_alternative<CommitDone>(conflicted));
+  EXPECT_EQ(std::get<CommitDone>(conflicted).attempts, 2);
+  tag("audit");
+  policy.memory_us_max = 0;
+  const auto loaded = idle.Commit(Move(0, 6, 7), policy);
+  ASSERT_TRUE(std::holds_alternative<CommitDone>(loaded));
+  EXPECT_EQ(std::get<CommitDone>(loaded).attempts, 1);
+  EXPECT_NE(Load().metadata().FindRef("audit"), nullptr);
+}
+
 TEST_F(CommitTest, RefusesWhatDoesNotStartAtTheHead) {
   Table a = Load();
   Table b = Load();
@@ -240,6 +266,21 @@ TEST_F(CommitTest, DeletesNothingWhileTheOutcomeIsUnknown) {
   EXPECT_EQ(ErrorOf(outcome).kind, ErrorKind::kCommitUnknown);
   // The data file, its manifest, and a manifest list and a metadata file a try.
   EXPECT_EQ(OnDisk().size(), before.size() + 1 + 1 + 3 + 3);
+  EXPECT_EQ(Rows(), 0);
+}
+
+// A process that ends tries no more, but what may have been applied stays unknown.
+TEST_F(CommitTest, AProcessThatEndsTriesNoMore) {
+  int swaps = 0;
+  const auto catalog = Open({.swap_fault = [&] {
+    ++swaps;
+    return SwapFault::kRequestLost;
+  }});
+  CommitPolicy policy;
+  policy.stopping = [&] { return swaps >= 2; };
+  const auto outcome = Load(catalog).Commit(Move(0, 0, 5), policy);
+  EXPECT_EQ(ErrorOf(outcome).kind, ErrorKind::kCommitUnknown);
+  EXPECT_EQ(swaps, 2);
   EXPECT_EQ(Rows(), 0);
 }
 
