@@ -155,6 +155,7 @@ def test_a_token_is_renewed_in_time(scene: Scene) -> None:
     assert not seen.refused, seen
 
 
+@pytest.mark.long
 def test_a_token_ends_unannounced(scene: Scene) -> None:
     seen = run_live(scene, Tokens(announced_s=None, life_s=1))
     assert seen.given >= 3, seen
