@@ -25,6 +25,12 @@ Status BronzeLayer::Recover() {
   return TakeNewSources();
 }
 
+Result<std::string> BronzeLayer::Head() {
+  return HeadOf(table_, [&](const SourceKey& key) {
+    return std::ranges::any_of(inputs_, [&](const Input& input) { return input.source.reader->key() == key; });
+  });
+}
+
 // Takes over what the set has got since, and places what is not placed.
 Status BronzeLayer::TakeNewSources() {
   K2_ASSIGN(LayerProgress progress, ReadProgress(table_.metadata()));

@@ -27,8 +27,8 @@ class BronzeLayer {
 
   // Goes (again) to where Bronze stands: after another writer was here.
   Status Recover();
-  // Reads Bronze; a text that changes with each commit of K2's, whoever made it.
-  Result<std::string> Head() { return HeadOf(table_); }
+  // Reads Bronze; a text that changes with each commit of this layer's own sources, whoever made it.
+  Result<std::string> Head();
 
   [[nodiscard]] bool AtEnd() const;  // nothing will follow: all recordings are at their end, or failed
   // Every source was seen at its end since the layer was opened; others may follow.

@@ -106,10 +106,17 @@ std::vector<iceberg::DataFile> FilesFor(const std::vector<TaskResult>& results, 
   return files;
 }
 
-Result<std::string> HeadOf(Table& table) {
+Result<std::string> HeadOf(Table& table, const std::function<bool(const SourceKey&)>& owns) {
   K2_TRY(table.Refresh());
-  K2_ASSIGN(const FoundProgress found, FindProgress(table.metadata()));
-  return fmt::format("{} ", found.snapshot_id);
+  K2_ASSIGN(const LayerProgress progress, ReadProgress(table.metadata()));
+  std::string text;
+  for (const auto& [key, position] : progress.positions) {
+    if (owns && !owns(key)) continue;
+    text += fmt::format("{} {} {}\n", key.ToString(), position.next_offset, position.next_line);
+  }
+  if (owns) return text;  // the work of others moves what follows, too
+  for (const auto& [name, hint] : progress.upstream) text += fmt::format("{} {}\n", name, hint.snapshot_id);
+  return text;
 }
 
 Status RetryRaces(const std::function<Status()>& attempt) {

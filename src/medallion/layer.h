@@ -25,6 +25,11 @@ struct LayerOptions {
   // be divided among processes so; Gold holds each trade once over all of them, and is one process's work.
   std::function<bool(std::string_view topic, int32_t partition)> owns;
   [[nodiscard]] bool Owns(std::string_view topic, int32_t partition) const { return !owns || owns(topic, partition); }
+  // For HeadOf.
+  [[nodiscard]] std::function<bool(const SourceKey&)> OwnsKey() const {
+    if (!owns) return nullptr;
+    return [owns = owns](const SourceKey& key) { return owns(key.topic, key.partition); };
+  }
 };
 
 // What one step did, added up over a run.
@@ -64,8 +69,9 @@ Result<std::vector<TaskResult>> RunTasks(const std::vector<Task>& tasks, const s
 // All files that results hold for a table.
 std::vector<iceberg::DataFile> FilesFor(const std::vector<TaskResult>& results, std::string_view table);
 
-// Reads the table; a text that changes with each commit of K2's, whoever made it.
-Result<std::string> HeadOf(Table& table);
+// Reads the table; a text that changes when somebody commits progress of the keys that `owns` holds for, and not with
+// the work of others. Without `owns`: of all keys, and of the tables above.
+Result<std::string> HeadOf(Table& table, const std::function<bool(const SourceKey&)>& owns = nullptr);
 
 // Runs what plans and commits by itself again while another writer comes in between, a few times.
 Status RetryRaces(const std::function<Status()>& attempt);

@@ -116,7 +116,10 @@ void RunBronze(BronzeLayer& layer, const RunOptions& options, Floor& floor, RunP
   const int64_t lead = options.layer.rows_per_step * options.lead_steps;
   const bool waits = options.endless || !layer.sources().ApartFromEachOther();
   if (options.standby && StandBy(layer, kBronze, "bronze", options, floor)) {
-    if (const Status status = layer.Recover(); !status) floor.Failed(status.error().With("bronze"));
+    // What is away at this moment is waited for, as at any other.
+    if (const Status status = layer.Recover(); !status) {
+      (void)GoOn(layer, kBronze, "bronze", status.error(), patience, options, floor, recover);
+    }
   }
   const auto moved = [&](int64_t rows) {
     ProcessHealth().Beat("bronze");

@@ -1,205 +1,16 @@
 // What a service meets: partitions that come and go, gaps of offsets, outages, and other processes with the same work.
-#include <deque>
-#include <mutex>
 #include <random>
 #include <thread>
 
 #include "base/time.h"
+#include "medallion/cluster_fixture.h"
 #include "medallion/floor.h"
-#include "medallion/layer_fixture.h"
 #include "medallion/patience.h"
-#include "task/market_tables.h"
-#include "trade/encode.h"
-#include "trade/identity.h"
-#include "trade/trade_schema.h"
 
 namespace k2 {
 namespace {
 
 using namespace std::chrono_literals;
-
-const std::string kTopic = "market.crypto.trades.binance";
-constexpr int64_t kTime = 1'704'153'600'000'000;
-
-// A cluster in memory: partitions of messages at offsets with gaps, shared by the processes of a test.
-class Cluster {
- public:
-  struct Message {
-    int64_t offset = 0;
-    std::string payload;
-  };
-  // Appends trades to random partitions, after gaps of offsets now and then.
-  void Produce(int trades, int partitions, std::mt19937_64& random) {
-    const std::lock_guard lock(mutex_);
-    for (int i = 0; i < trades; ++i) {
-      const auto partition = static_cast<int32_t>(random() % static_cast<uint64_t>(partitions));
-      std::deque<Message>& messages = partitions_[partition];
-      int64_t offset = messages.empty() ? 1'000 * partition : messages.back().offset + 1;
-      if (random() % 7 == 0) offset += static_cast<int64_t>(random() % 50);
-      const std::string trade_id = fmt::format("BINANCE-{}", ++produced_);
-      const Trade trade{.message_id = TradeMessageId("BINANCE", "BTCUSDT", trade_id),
-                        .trade_id = trade_id,
-                        .symbol = "BTCUSDT",
-                        .exchange = "BINANCE",
-                        .timestamp_us = kTime + produced_ * 1000,
-                        .price_e8 = 1,
-                        .quantity_e8 = 1,
-                        .currency = "USDT",
-                        .side = TradeSide::kBuy,
-                        .ingestion_timestamp_us = kTime + produced_ * 1000};
-      Message message{.offset = offset, .payload = {}};
-      EncodeTrade(trade, kTradeV2SchemaId, message.payload);
-      messages.push_back(std::move(message));
-    }
-  }
-  std::vector<int32_t> Partitions() {
-    const std::lock_guard lock(mutex_);
-    std::vector<int32_t> numbers;
-    for (const auto& [number, messages] : partitions_) numbers.push_back(number);
-    return numbers;
-  }
-  std::vector<Message> From(int32_t partition, int64_t offset, size_t max) {
-    const std::lock_guard lock(mutex_);
-    std::vector<Message> found;
-    for (const Message& message : partitions_[partition]) {
-      if (message.offset >= offset && found.size() < max) found.push_back(message);
-    }
-    return found;
-  }
-  [[nodiscard]] int64_t produced() const { return produced_; }
-
- private:
-  std::mutex mutex_;
-  std::map<int32_t, std::deque<Message>> partitions_;
-  std::atomic<int64_t> produced_{0};
-};
-
-class PartitionReader final : public SourceReader {
- public:
-  PartitionReader(Cluster& cluster, int32_t partition) : cluster_(cluster), key_(KafkaKey(kTopic, partition)) {}
-  [[nodiscard]] const SourceKey& key() const override { return key_; }
-  Status Seek(const SourcePosition& position) override {
-    position_ = position;
-    return {};
-  }
-  Result<RawBatch> Read(const ReadLimits& limits) override {
-    RawBatch batch;
-    batch.source = key_;
-    batch.begin = position_;
-    for (auto& message :
-         cluster_.From(key_.partition, position_.next_offset, static_cast<size_t>(limits.max_messages))) {
-      batch.keys.Append("BTCUSDT");
-      batch.payloads.Append(message.payload);
-      batch.offsets.push_back(message.offset);
-      batch.kafka_timestamps_us.push_back(kTime);
-      batch.ingestion_timestamps_us.push_back(kTime);
-      position_.next_offset = message.offset + 1;
-    }
-    caught_up_ = batch.size() == 0;
-    batch.end = position_;
-    return batch;
-  }
-  [[nodiscard]] bool AtEnd() const override { return false; }
-  [[nodiscard]] bool CaughtUp() const override { return caught_up_; }
-  [[nodiscard]] SourceCounts counts() const override { return {}; }
-  [[nodiscard]] int64_t stored_bytes() const override { return -1; }
-  [[nodiscard]] int64_t stored_bytes_read() const override { return -1; }
-
- private:
-  Cluster& cluster_;
-  SourceKey key_;
-  SourcePosition position_;
-  bool caught_up_ = false;
-};
-
-class ClusterSet final : public SourceSet {
- public:
-  explicit ClusterSet(Cluster& cluster) : cluster_(cluster) {}
-  Result<std::vector<Source>> Sources(const LayerProgress& /*progress*/) override {
-    for (const int32_t number : cluster_.Partitions()) {
-      if (readers_.contains(number)) continue;
-      readers_[number] = std::make_unique<PartitionReader>(cluster_, number);
-      sources_.push_back({.reader = readers_[number].get(), .name = fmt::format("{}", number)});
-    }
-    return sources_;
-  }
-  [[nodiscard]] bool MayGrow() const override { return true; }
-  Result<SourcePositions> Starts(const std::vector<SourceKey>& unknown, const LayerProgress& /*progress*/) override {
-    SourcePositions starts;
-    for (const SourceKey& key : unknown) starts[key] = {.next_offset = 1'000 * key.partition, .messages = 0};
-    return starts;
-  }
-  [[nodiscard]] bool ApartFromEachOther() const override { return false; }
-  void Wait(int64_t wait_us) override { std::this_thread::sleep_for(std::chrono::microseconds(wait_us / 10)); }
-  [[nodiscard]] int64_t Available() const override { return 100'000; }
-  [[nodiscard]] std::optional<int64_t> EndOf(const SourceKey& /*key*/) const override { return std::nullopt; }
-  Status Confirm() override { return {}; }
-  void Committed(const SourcePositions& /*positions*/) override {}
-
- private:
-  Cluster& cluster_;
-  std::map<int32_t, std::unique_ptr<PartitionReader>> readers_;
-  std::vector<Source> sources_;
-};
-
-class ServiceTest : public LayerTest {
- protected:
-  [[nodiscard]] RunOptions OfCluster() {
-    RunOptions options = Options();
-    options.sources = [this]() -> Result<std::unique_ptr<SourceSet>> { return std::make_unique<ClusterSet>(cluster_); };
-    options.commit_interval_us = 5'000;
-    options.poll_us = 5'000;
-    return options;
-  }
-  // Bronze holds each message of the cluster once; each is one row of Silver; Gold has each trade.
-  void CheckAll() {
-    const Lakehouse lakehouse = OpenLakehouse();
-    std::multiset<OffsetKey> rows;
-    for (const BronzeRow& row : ReadBronze(lakehouse)) rows.insert({row.topic, row.partition, row.offset});
-    std::multiset<OffsetKey> expected;
-    for (const int32_t number : cluster_.Partitions()) {
-      for (const auto& message : cluster_.From(number, 0, SIZE_MAX)) expected.insert({kTopic, number, message.offset});
-    }
-    EXPECT_EQ(rows, expected);
-    EXPECT_EQ(LiveRows(lakehouse, "silver_binance_trades"), cluster_.produced());
-    EXPECT_EQ(LiveRows(lakehouse, kGoldTable), cluster_.produced());
-  }
-  // Waits until Gold has all that was produced.
-  void WaitForGold() {
-    const Lakehouse lakehouse = OpenLakehouse();
-    for (int i = 0; i < 600; ++i) {
-      if (LiveRows(lakehouse, kGoldTable) == cluster_.produced()) return;
-      std::this_thread::sleep_for(50ms);
-    }
-    ADD_FAILURE() << "Gold has " << LiveRows(lakehouse, kGoldTable) << " of " << cluster_.produced() << " trades";
-  }
-
-  Cluster cluster_;
-};
-
-// A process of its own kind: tables of its own opening, stopped by a flag.
-class Process {
- public:
-  Process(Lakehouse lakehouse, RunOptions options)
-      : lakehouse_(std::move(lakehouse)),
-        options_(std::move(options)),
-        thread_([this] { result_ = Run(lakehouse_, options_, stop_, progress_); }) {}
-  ~Process() { Stop(); }
-  void Stop() {
-    stop_ = true;
-    if (thread_.joinable()) thread_.join();
-    EXPECT_TRUE(result_) << result_.error().message;
-  }
-  [[nodiscard]] const RunProgress& progress() const { return progress_; }
-
- private:
-  Lakehouse lakehouse_;
-  RunOptions options_;
-  std::atomic<bool> stop_{false};
-  RunProgress progress_;
-  Result<RunReport> result_ = std::unexpected(Error{});
-  std::thread thread_;
-};
 
 TEST_F(ServiceTest, PartitionsWithGapsGoThroughOnce) {
   MakeTables();
@@ -305,35 +116,7 @@ TEST_F(ServiceTest, ProcessesDivideThePartitions) {
   std::vector<Result<RunReport>> reports(2);
   for (int half = 0; half < 2; ++half) {
     threads.emplace_back([&, half] {
-      RunOptions options = OfCluster();
-      options.gold = false;
-      options.layer.owns = [half](std::string_view, int32_t partition) { return partition % 2 == half; };
-      options.sources = [this, half]() -> Result<std::unique_ptr<SourceSet>> {
-        class Half final : public SourceSet {
-         public:
-          Half(Cluster& cluster, int half) : all_(cluster), half_(half) {}
-          Result<std::vector<Source>> Sources(const LayerProgress& progress) override {
-            K2_ASSIGN(auto sources, all_.Sources(progress));
-            std::erase_if(sources, [&](const Source& one) { return one.reader->key().partition % 2 != half_; });
-            return sources;
-          }
-          [[nodiscard]] bool MayGrow() const override { return true; }
-          Result<SourcePositions> Starts(const std::vector<SourceKey>& unknown, const LayerProgress& known) override {
-            return all_.Starts(unknown, known);
-          }
-          [[nodiscard]] bool ApartFromEachOther() const override { return false; }
-          void Wait(int64_t wait_us) override { all_.Wait(wait_us); }
-          [[nodiscard]] int64_t Available() const override { return all_.Available(); }
-          [[nodiscard]] std::optional<int64_t> EndOf(const SourceKey& /*key*/) const override { return std::nullopt; }
-          Status Confirm() override { return {}; }
-          void Committed(const SourcePositions& /*positions*/) override {}
-
-         private:
-          ClusterSet all_;
-          int half_;
-        };
-        return std::make_unique<Half>(cluster_, half);
-      };
+      const RunOptions options = OfPartitions([half](int32_t partition) { return partition % 2 == half; });
       reports[static_cast<size_t>(half)] = RunAll(OpenLakehouse(), options);
     });
   }
