@@ -31,133 +31,103 @@ struct RunFlags {
   bool standby = false;
 };
 
-Result<RecordingSpec> ParseRecording(const std::string &text) {
+Result<RecordingSpec> ParseRecording(const std::string& text) {
   const size_t equals = text.find('=');
   if (equals == std::string::npos || equals == 0 || equals + 1 == text.size()) {
-    return Fail(
-        ErrorKind::kInvalidArgument,
-        "--recording {}: expected EXCHANGE=FILE, such as binance=btc.gz", text);
+    return Fail(ErrorKind::kInvalidArgument, "--recording {}: expected EXCHANGE=FILE, such as binance=btc.gz", text);
   }
-  RecordingSpec spec{.exchange = text.substr(0, equals),
-                     .path = text.substr(equals + 1)};
+  RecordingSpec spec{.exchange = text.substr(0, equals), .path = text.substr(equals + 1)};
   if (ExchangeByTopicName(spec.exchange) == nullptr) {
-    return Fail(ErrorKind::kInvalidArgument,
-                "--recording {}: unknown exchange '{}': binance or kraken",
-                text, spec.exchange);
+    return Fail(ErrorKind::kInvalidArgument, "--recording {}: unknown exchange '{}': binance or kraken", text,
+                spec.exchange);
   }
   return spec;
 }
 
 // "3", "0-5": the partitions of each topic that are this process's work.
-Status ParsePartitions(const std::string &text, KafkaFeed &feed) {
-  if (text.empty())
-    return {};
+Status ParsePartitions(const std::string& text, KafkaFeed& feed) {
+  if (text.empty()) return {};
   int32_t first = 0;
-  const char *const end = text.data() + text.size();
-  const auto [after_first, bad_first] =
-      std::from_chars(text.data(), end, first);
+  const char* const end = text.data() + text.size();
+  const auto [after_first, bad_first] = std::from_chars(text.data(), end, first);
   int32_t last = first;
   bool ok = bad_first == std::errc() && first >= 0;
   if (ok && after_first != end) {
-    const auto [after_last, bad_last] =
-        std::from_chars(after_first + 1, end, last);
-    ok = *after_first == '-' && bad_last == std::errc() && after_last == end &&
-         last >= first;
+    const auto [after_last, bad_last] = std::from_chars(after_first + 1, end, last);
+    ok = *after_first == '-' && bad_last == std::errc() && after_last == end && last >= first;
   }
-  if (!ok)
-    return Fail(ErrorKind::kInvalidArgument,
-                "partitions = '{}': a number, or two with a dash: 0-5", text);
+  if (!ok) return Fail(ErrorKind::kInvalidArgument, "partitions = '{}': a number, or two with a dash: 0-5", text);
   feed.first_partition = first;
   feed.last_partition = last;
   return {};
 }
 
 // Whether a topic is among names and patterns.
-bool Matches(const std::vector<std::string> &topics, std::string_view topic) {
-  return std::ranges::any_of(topics, [&](const std::string &one) {
-    if (!one.starts_with('^'))
-      return one == topic;
-    return std::regex_search(topic.begin(), topic.end(),
-                             std::regex(one, std::regex::extended));
+bool Matches(const std::vector<std::string>& topics, std::string_view topic) {
+  return std::ranges::any_of(topics, [&](const std::string& one) {
+    if (!one.starts_with('^')) return one == topic;
+    return std::regex_search(topic.begin(), topic.end(), std::regex(one, std::regex::extended));
   });
 }
 
-Status SetKafka(const Settings &settings, const RunFlags &flags,
-                RunOptions &options) {
+Status SetKafka(const Settings& settings, const RunFlags& flags, RunOptions& options) {
   KafkaFeed feed;
   K2_ASSIGN(feed.options, KafkaOptionsOf(settings));
   feed.topics = TopicsOf(settings);
-  if (feed.topics.empty())
-    return Fail(ErrorKind::kInvalidArgument, "--topics names no topic");
-  for (const std::string &topic : feed.topics) {
+  if (feed.topics.empty()) return Fail(ErrorKind::kInvalidArgument, "--topics names no topic");
+  for (const std::string& topic : feed.topics) {
     try {
-      if (topic.starts_with('^'))
-        (void)std::regex(topic, std::regex::extended);
-    } catch (const std::regex_error &error) {
-      return Fail(ErrorKind::kInvalidArgument,
-                  "--topics {}: not a regular expression: {}", topic,
-                  error.what());
+      if (topic.starts_with('^')) (void)std::regex(topic, std::regex::extended);
+    } catch (const std::regex_error& error) {
+      return Fail(ErrorKind::kInvalidArgument, "--topics {}: not a regular expression: {}", topic, error.what());
     }
   }
   K2_TRY(ParsePartitions(settings.Text("partitions"), feed));
   K2_ASSIGN(feed.start, ParseKafkaStart(settings.Text("start")));
   options.endless = !flags.until_caught_up;
   options.standby = flags.standby;
-  options.layer.owns = [topics = feed.topics, first = feed.first_partition,
-                        last = feed.last_partition](std::string_view topic,
-                                                    int32_t partition) {
+  options.layer.owns = [topics = feed.topics, first = feed.first_partition, last = feed.last_partition](
+                           std::string_view topic, int32_t partition) {
     return partition >= first && partition <= last && Matches(topics, topic);
   };
   options.sources = [feed] { return OpenKafka(feed); };
   return {};
 }
 
-Status SetRecordings(const RunFlags &flags, RunOptions &options,
-                     std::vector<RecordingSpec> &recordings) {
-  for (const std::string &text : flags.recordings) {
+Status SetRecordings(const RunFlags& flags, RunOptions& options, std::vector<RecordingSpec>& recordings) {
+  for (const std::string& text : flags.recordings) {
     K2_ASSIGN(RecordingSpec spec, ParseRecording(text));
-    // Asked before anything is made: a mistyped path must not leave an empty
-    // warehouse behind.
+    // Asked before anything is made: a mistyped path must not leave an empty warehouse behind.
     if (!std::filesystem::exists(spec.path)) {
       return Fail(ErrorKind::kNotFound, "there is no recording {}", spec.path);
     }
     recordings.push_back(std::move(spec));
   }
   options.endless = flags.follow;
-  options.sources = [recordings, follow = flags.follow] {
-    return OpenRecordings(recordings, follow);
-  };
+  options.sources = [recordings, follow = flags.follow] { return OpenRecordings(recordings, follow); };
   return {};
 }
 
-Result<RunOptions> MakeOptions(const Settings &settings,
-                               const RunFlags &flags) {
+Result<RunOptions> MakeOptions(const Settings& settings, const RunFlags& flags) {
   RunOptions options;
   if (!flags.layer.empty()) {
     options.bronze = flags.layer == "bronze";
     options.silver = flags.layer == "silver";
     options.gold = flags.layer == "gold";
     if (!options.bronze && !options.silver && !options.gold) {
-      return Fail(ErrorKind::kInvalidArgument,
-                  "--layer {}: bronze, silver or gold", flags.layer);
+      return Fail(ErrorKind::kInvalidArgument, "--layer {}: bronze, silver or gold", flags.layer);
     }
   }
-  const bool kafka =
-      !settings.Text("kafka").empty() && flags.recordings.empty();
+  const bool kafka = !settings.Text("kafka").empty() && flags.recordings.empty();
   if (options.bronze && flags.recordings.empty() && !kafka) {
     return Fail(ErrorKind::kInvalidArgument,
-                "nothing to read: give --recording EXCHANGE=FILE, --kafka "
-                "BROKERS, or --layer silver or gold");
+                "nothing to read: give --recording EXCHANGE=FILE, --kafka BROKERS, or --layer silver or gold");
   }
   if (!options.bronze && !flags.recordings.empty()) {
-    return Fail(ErrorKind::kInvalidArgument,
-                "--layer {} reads the table above it, not a recording",
-                flags.layer);
+    return Fail(ErrorKind::kInvalidArgument, "--layer {} reads the table above it, not a recording", flags.layer);
   }
   if (flags.follow && flags.until_caught_up) {
-    return Fail(ErrorKind::kInvalidArgument,
-                "--follow waits for more, --until-caught-up does not: give one "
-                "of them");
+    return Fail(ErrorKind::kInvalidArgument, "--follow waits for more, --until-caught-up does not: give one of them");
   }
   std::vector<RecordingSpec> recordings;
   if (kafka) {
@@ -168,9 +138,8 @@ Result<RunOptions> MakeOptions(const Settings &settings,
   K2_ASSIGN(options.layer.rows_per_step, settings.Number("rows-per-commit", 1));
   K2_ASSIGN(options.layer.bytes_per_step, settings.Bytes("bytes-per-commit"));
   K2_ASSIGN(const int64_t threads, settings.Number("threads", 0));
-  options.layer.threads = static_cast<int32_t>(
-      threads > 0 ? threads
-                  : std::max(1U, std::thread::hardware_concurrency()));
+  options.layer.threads =
+      static_cast<int32_t>(threads > 0 ? threads : std::max(1U, std::thread::hardware_concurrency()));
   K2_ASSIGN(options.layer.gold_index_bytes, settings.Bytes("dedup-memory"));
   K2_ASSIGN(options.cache_bytes, settings.Bytes("handover-memory"));
   K2_ASSIGN(options.commit_interval_us, settings.Span("commit-interval"));
@@ -182,14 +151,12 @@ Result<RunOptions> MakeOptions(const Settings &settings,
   return options;
 }
 
-// A line on standard error that is drawn again and again, where that is a
-// terminal.
+// A line on standard error that is drawn again and again, where that is a terminal.
 class ProgressBar {
-public:
-  explicit ProgressBar(const RunProgress &progress) : progress_(progress) {
-    if (!IsTerminal(STDERR_FILENO))
-      return;
-    thread_ = std::jthread([this](const std::stop_token &ended) {
+ public:
+  explicit ProgressBar(const RunProgress& progress) : progress_(progress) {
+    if (!IsTerminal(STDERR_FILENO)) return;
+    thread_ = std::jthread([this](const std::stop_token& ended) {
       while (!ended.stop_requested()) {
         Draw();
         std::this_thread::sleep_for(std::chrono::milliseconds(100));
@@ -198,220 +165,160 @@ public:
     });
   }
 
-private:
+ private:
   void Draw() const {
     const int64_t total = std::max<int64_t>(progress_.bytes_total, 1);
-    const int64_t part =
-        std::min<int64_t>(progress_.bytes_read * 24 / total, 24);
+    const int64_t part = std::min<int64_t>(progress_.bytes_read * 24 / total, 24);
     std::string bar;
-    for (int64_t i = 0; i < 24; ++i)
-      bar += i < part ? "█" : "░";
-    std::fprintf(stderr, "\r\x1b[K%s %3d%%  bronze %s  silver %s  gold %s",
-                 bar.c_str(),
-                 static_cast<int>(std::min<int64_t>(
-                     progress_.bytes_read * 100 / total, 100)),
-                 WithCommas(progress_.bronze_rows).c_str(),
-                 WithCommas(progress_.silver_rows).c_str(),
+    for (int64_t i = 0; i < 24; ++i) bar += i < part ? "█" : "░";
+    std::fprintf(stderr, "\r\x1b[K%s %3d%%  bronze %s  silver %s  gold %s", bar.c_str(),
+                 static_cast<int>(std::min<int64_t>(progress_.bytes_read * 100 / total, 100)),
+                 WithCommas(progress_.bronze_rows).c_str(), WithCommas(progress_.silver_rows).c_str(),
                  WithCommas(progress_.gold_rows).c_str());
     std::fflush(stderr);
   }
-  const RunProgress &progress_;
+  const RunProgress& progress_;
   std::jthread thread_;
 };
 
 int64_t Quantile(std::vector<int64_t> values, double share) {
-  if (values.empty())
-    return 0;
+  if (values.empty()) return 0;
   std::ranges::sort(values);
-  return values[static_cast<size_t>(share *
-                                    static_cast<double>(values.size() - 1))];
+  return values[static_cast<size_t>(share * static_cast<double>(values.size() - 1))];
 }
 
-nlohmann::ordered_json LayerJson(const LayerStats &stats, int64_t elapsed_us) {
+nlohmann::ordered_json LayerJson(const LayerStats& stats, int64_t elapsed_us) {
   const auto rate = [](int64_t rows, int64_t micros) {
-    return micros > 0 ? static_cast<int64_t>(static_cast<double>(rows) * 1e6 /
-                                             static_cast<double>(micros))
-                      : 0;
+    return micros > 0 ? static_cast<int64_t>(static_cast<double>(rows) * 1e6 / static_cast<double>(micros)) : 0;
   };
-  return {
-      {"rows_in", stats.rows_in},
-      {"rows_out", stats.rows_out},
-      {"commits", stats.commits},
-      {"commit_attempts", stats.commit_attempts},
-      {"files", stats.files},
-      {"file_bytes", stats.file_bytes},
-      {"rejected", stats.rejected},
-      {"duplicates", stats.duplicates},
-      {"identity_conflicts", stats.identity_conflicts},
-      {"frames", stats.source.frames},
-      {"frames_skipped", stats.source.frames_skipped},
-      {"frames_rejected", stats.source.frames_rejected},
-      {"rows_per_second", rate(stats.rows_in, elapsed_us)},
-      {"rows_per_busy_second",
-       rate(stats.rows_in, stats.run_us + stats.commit_us)},
-      {"task_seconds", static_cast<double>(stats.run_us) / 1e6},
-      {"commit_seconds", static_cast<double>(stats.commit_us) / 1e6},
-      {"step_ms_p50", static_cast<double>(Quantile(stats.step_us, 0.5)) / 1e3},
-      {"step_ms_p99",
-       static_cast<double>(Quantile(stats.step_us, 0.99)) / 1e3}};
+  return {{"rows_in", stats.rows_in},
+          {"rows_out", stats.rows_out},
+          {"commits", stats.commits},
+          {"commit_attempts", stats.commit_attempts},
+          {"files", stats.files},
+          {"file_bytes", stats.file_bytes},
+          {"rejected", stats.rejected},
+          {"duplicates", stats.duplicates},
+          {"identity_conflicts", stats.identity_conflicts},
+          {"frames", stats.source.frames},
+          {"frames_skipped", stats.source.frames_skipped},
+          {"frames_rejected", stats.source.frames_rejected},
+          {"rows_per_second", rate(stats.rows_in, elapsed_us)},
+          {"rows_per_busy_second", rate(stats.rows_in, stats.run_us + stats.commit_us)},
+          {"task_seconds", static_cast<double>(stats.run_us) / 1e6},
+          {"commit_seconds", static_cast<double>(stats.commit_us) / 1e6},
+          {"step_ms_p50", static_cast<double>(Quantile(stats.step_us, 0.5)) / 1e3},
+          {"step_ms_p99", static_cast<double>(Quantile(stats.step_us, 0.99)) / 1e3}};
 }
 
-void PrintText(const RunReport &report, const RunOptions &options) {
+void PrintText(const RunReport& report, const RunOptions& options) {
   std::string text;
-  const auto line = [&](const char *name, const LayerStats &stats) {
+  const auto line = [&](const char* name, const LayerStats& stats) {
     text += fmt::format(
-        "{:<7} {:>13} rows in {:>13} out  {:>5} commits  {:>10}  {:>10} rows/s "
-        " step p50 {:.0f} ms p99 {:.0f} ms\n",
-        name, WithCommas(stats.rows_in), WithCommas(stats.rows_out),
-        stats.commits, HumanBytes(stats.file_bytes),
-        WithCommas(report.elapsed_us > 0
-                       ? stats.rows_in * 1'000'000 / report.elapsed_us
-                       : 0),
+        "{:<7} {:>13} rows in {:>13} out  {:>5} commits  {:>10}  {:>10} rows/s  step p50 {:.0f} ms p99 {:.0f} ms\n",
+        name, WithCommas(stats.rows_in), WithCommas(stats.rows_out), stats.commits, HumanBytes(stats.file_bytes),
+        WithCommas(report.elapsed_us > 0 ? stats.rows_in * 1'000'000 / report.elapsed_us : 0),
         static_cast<double>(Quantile(stats.step_us, 0.5)) / 1e3,
         static_cast<double>(Quantile(stats.step_us, 0.99)) / 1e3);
   };
-  if (options.bronze)
-    line("bronze", report.bronze);
-  if (options.silver)
-    line("silver", report.silver);
-  if (options.gold)
-    line("gold", report.gold);
+  if (options.bronze) line("bronze", report.bronze);
+  if (options.silver) line("silver", report.silver);
+  if (options.gold) line("gold", report.gold);
   if (options.bronze) {
-    text += fmt::format("frames  {} read, {} without trades, {} unreadable\n",
-                        WithCommas(report.bronze.source.frames),
-                        WithCommas(report.bronze.source.frames_skipped),
-                        WithCommas(report.bronze.source.frames_rejected));
+    text +=
+        fmt::format("frames  {} read, {} without trades, {} unreadable\n", WithCommas(report.bronze.source.frames),
+                    WithCommas(report.bronze.source.frames_skipped), WithCommas(report.bronze.source.frames_rejected));
   }
-  for (const auto &[reason, count] : report.silver.rejected) {
+  for (const auto& [reason, count] : report.silver.rejected) {
     text += fmt::format("rejected {:<28} {:>10}\n", reason, WithCommas(count));
   }
   if (options.gold) {
-    text += fmt::format("duplicates dropped {}, identity conflicts {}\n",
-                        WithCommas(report.gold.duplicates),
+    text += fmt::format("duplicates dropped {}, identity conflicts {}\n", WithCommas(report.gold.duplicates),
                         WithCommas(report.gold.identity_conflicts));
   }
-  if (report.bronze.rows_in + report.silver.rows_in + report.gold.rows_in == 0)
-    text = "nothing new\n";
+  if (report.bronze.rows_in + report.silver.rows_in + report.gold.rows_in == 0) text = "nothing new\n";
   std::fputs(text.c_str(), stdout);
 }
 
-Result<int> RunPipeline(const Settings &settings, const RunFlags &flags) {
+Result<int> RunPipeline(const Settings& settings, const RunFlags& flags) {
   K2_ASSIGN(const RunOptions options, MakeOptions(settings, flags));
-  const std::string &output = settings.Text("output");
+  const std::string& output = settings.Text("output");
   if (output != "table" && output != "json") {
-    return Fail(ErrorKind::kInvalidArgument,
-                "--output {}: a run reports as table or json", output);
+    return Fail(ErrorKind::kInvalidArgument, "--output {}: a run reports as table or json", output);
   }
   StopOnSignal signals;
-  K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse,
-            OpenLakehouse(settings, options.bronze || options.endless));
+  K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouse(settings, options.bronze || options.endless));
   K2_TRY(lakehouse->CreateTables());
   K2_ASSIGN(const auto status_page, StartStatusServer(settings));
   MaintenanceOptions upkeep;
   K2_ASSIGN(upkeep.retention, RetentionOf(settings));
   K2_ASSIGN(upkeep.interval_us, settings.Span("retention-interval"));
   std::optional<Maintenance> maintenance;
-  if (options.endless && upkeep.interval_us > 0)
-    maintenance.emplace(*lakehouse, upkeep).Start();
+  if (options.endless && upkeep.interval_us > 0) maintenance.emplace(*lakehouse, upkeep).Start();
   RunProgress progress;
   Result<RunReport> report = std::unexpected(Error{});
   {
     const ProgressBar bar(progress);
     report = Run(*lakehouse, options, signals.stop(), progress);
   }
-  if (!report)
-    return std::unexpected(report.error());
+  if (!report) return std::unexpected(report.error());
   if (output == "json") {
-    nlohmann::ordered_json object = {
-        {"elapsed_seconds", static_cast<double>(report->elapsed_us) / 1e6},
-        {"handed_over", report->cache_hits},
-        {"read_back", report->cache_misses}};
-    if (options.bronze)
-      object["bronze"] = LayerJson(report->bronze, report->elapsed_us);
-    if (options.silver)
-      object["silver"] = LayerJson(report->silver, report->elapsed_us);
-    if (options.gold)
-      object["gold"] = LayerJson(report->gold, report->elapsed_us);
+    nlohmann::ordered_json object = {{"elapsed_seconds", static_cast<double>(report->elapsed_us) / 1e6},
+                                     {"handed_over", report->cache_hits},
+                                     {"read_back", report->cache_misses}};
+    if (options.bronze) object["bronze"] = LayerJson(report->bronze, report->elapsed_us);
+    if (options.silver) object["silver"] = LayerJson(report->silver, report->elapsed_us);
+    if (options.gold) object["gold"] = LayerJson(report->gold, report->elapsed_us);
     std::printf("%s\n", object.dump(2).c_str());
   } else {
     PrintText(*report, options);
   }
-  for (const Error &failure : report->failures)
-    std::fprintf(stderr, "k2: %s\n", failure.message.c_str());
+  for (const Error& failure : report->failures) std::fprintf(stderr, "k2: %s\n", failure.message.c_str());
   return report->failures.empty() ? 0 : 1;
 }
 
-} // namespace
+}  // namespace
 
-void AddRun(Program &program) {
-  CLI::App *command = program.app.add_subcommand(
-      "run", "Move trades through bronze, silver and gold");
+void AddRun(Program& program) {
+  CLI::App* command = program.app.add_subcommand("run", "Move trades through bronze, silver and gold");
   auto flags = std::make_shared<RunFlags>();
-  command->add_option(
-      "--recording", flags->recordings,
-      "EXCHANGE=FILE: a recorded feed (plain, .gz, .zst); repeatable");
-  command->add_option(
-      "--layer", flags->layer,
-      "bronze, silver or gold alone, reading the table above it");
-  command->add_flag(
-      "--follow", flags->follow,
-      "at the end of the recordings wait for more, until SIGTERM");
-  command->add_flag("--until-caught-up", flags->until_caught_up,
-                    "with --kafka: end when nothing is left to do");
+  command->add_option("--recording", flags->recordings,
+                      "EXCHANGE=FILE: a recorded feed (plain, .gz, .zst); repeatable");
+  command->add_option("--layer", flags->layer, "bronze, silver or gold alone, reading the table above it");
+  command->add_flag("--follow", flags->follow, "at the end of the recordings wait for more, until SIGTERM");
+  command->add_flag("--until-caught-up", flags->until_caught_up, "with --kafka: end when nothing is left to do");
   command->add_flag("--standby", flags->standby,
-                    "with --kafka: watch the tables, and take over when no "
-                    "other process moves them");
-  Settings &settings = program.settings;
-  settings.Add(*command, "rows-per-commit", "131072",
-               "rows that a layer moves at once at most");
-  settings.Add(*command, "topics",
-               "market.crypto.trades.binance,market.crypto.trades.kraken",
-               "names, or patterns that begin with ^, with commas; their names "
-               "end in the exchange's");
-  settings.Add(*command, "partitions", "",
-               "of each topic only these: 3 or 0-5; the others are another "
-               "process's work");
+                    "with --kafka: watch the tables, and take over when no other process moves them");
+  Settings& settings = program.settings;
+  settings.Add(*command, "rows-per-commit", "131072", "rows that a layer moves at once at most");
+  settings.Add(*command, "topics", "market.crypto.trades.binance,market.crypto.trades.kraken",
+               "names, or patterns that begin with ^, with commas; their names end in the exchange's");
+  settings.Add(*command, "partitions", "", "of each topic only these: 3 or 0-5; the others are another process's work");
   settings.Add(*command, "start", "earliest",
-               "where to begin in topics that bronze does not know: earliest, "
-               "latest or a time (RFC 3339)");
+               "where to begin in topics that bronze does not know: earliest, latest or a time (RFC 3339)");
   settings.Add(*command, "commit-interval", "400ms",
-               "with --kafka or --follow: how often bronze commits at most, "
-               "unless rows-per-commit are there");
+               "with --kafka or --follow: how often bronze commits at most, unless rows-per-commit are there");
   settings.Add(*command, "takeover-after", "10s",
-               "a standby takes over when its partitions have not moved in the "
-               "tables for so long");
-  settings.Add(
-      *command, "give-up-after", "2m",
-      "with an end: how long a service that does not answer is waited for");
-  settings.Add(*command, "poll-interval", "250ms",
-               "with --layer: how often to look for new rows");
+               "a standby takes over when its partitions have not moved in the tables for so long");
+  settings.Add(*command, "give-up-after", "2m", "with an end: how long a service that does not answer is waited for");
+  settings.Add(*command, "poll-interval", "250ms", "with --layer: how often to look for new rows");
   settings.Add(*command, "retention-interval", "1h",
-               "without an end: how often partitions past their time are "
-               "dropped and snapshots expired; 0s: never");
-  settings.Add(*command, "bytes-per-commit", "96MB",
-               "payload bytes that bronze moves at once at most");
+               "without an end: how often partitions past their time are dropped and snapshots expired; 0s: never");
+  settings.Add(*command, "bytes-per-commit", "96MB", "payload bytes that bronze moves at once at most");
   AddServeSettings(*command, settings);
   settings.Add(*command, "threads", "0", "tasks at once; 0: one a core");
-  settings.Add(*command, "dedup-memory", "128MB",
-               "bound of the ids gold keeps in memory");
-  settings.Add(*command, "handover-memory", "192MB",
-               "bound of the rows handed from layer to layer in memory");
-  settings.Add(program.app, "output", "table",
-               "table, json, csv or parquet, where rows are printed");
+  settings.Add(*command, "dedup-memory", "128MB", "bound of the ids gold keeps in memory");
+  settings.Add(*command, "handover-memory", "192MB", "bound of the rows handed from layer to layer in memory");
+  settings.Add(program.app, "output", "table", "table, json, csv or parquet, where rows are printed");
   command->footer(
       "Examples:\n"
       "  k2 run --recording binance=btcusdt.gz --recording kraken=kraken.zst\n"
       "  k2 run --layer gold\n"
-      "  k2 run --kafka localhost:9092 --registry "
-      "http://localhost:8081/apis/ccompat/v7 \\\n"
+      "  k2 run --kafka localhost:9092 --registry http://localhost:8081/apis/ccompat/v7 \\\n"
       "    --catalog http://localhost:8181 --warehouse s3://lake/warehouse\n"
-      "Run again, it goes on where the tables stand; killed at any point and "
-      "run again, it ends in the same state.");
-  command->callback([&program, flags] {
-    program.action = [&program, flags] {
-      return RunPipeline(program.settings, *flags);
-    };
-  });
+      "Run again, it goes on where the tables stand; killed at any point and run again, it ends in the same state.");
+  command->callback(
+      [&program, flags] { program.action = [&program, flags] { return RunPipeline(program.settings, *flags); }; });
 }
 
-} // namespace k2
+}  // namespace k2

@@ -36,10 +36,10 @@ class GoldLayer {
   // One Silver table: the files that Gold has yet to read, and the snapshot it has read wholly when they are done.
   struct Upstream {
     Table table;
-    std::deque<ScanFile> pending;
+    std::deque<ScanFile> pending;           // in the order of the snapshots that added them
+    int64_t planned_sequence = 0;           // sequence number of that snapshot
     int64_t planned_snapshot = 0;           // up to which `pending` knows the files; 0: not planned yet
     std::optional<UpstreamHint> committed;  // as it stands in Gold
-    bool in_order = true;  // pending holds whole snapshots, in order; else one snapshot's files, all of them
   };
 
   GoldLayer(Table gold, std::vector<Upstream> upstreams, LayerOptions options, BatchCache* cache)
@@ -53,12 +53,17 @@ class GoldLayer {
   Status Plan();
   Status PlanUpstream(Upstream& upstream);
   static Status CheckNothingLost(const Upstream& upstream);
+  // A snapshot of an upstream table that may have expired since.
+  struct ReadTo {
+    int64_t snapshot_id = 0;
+    int64_t sequence_number = 0;
+  };
   using FilesByUpstream = std::vector<std::vector<ScanFile>>;
-  FilesByUpstream TakeFiles(std::vector<std::optional<int64_t>>& read_to);
+  FilesByUpstream TakeFiles(std::vector<std::optional<ReadTo>>& read_to);
   Result<std::vector<GoldFile>> ExistingFiles(const FilesByUpstream& inputs);
   Status ListGoldFiles(int32_t first_day, int32_t last_day);
   [[nodiscard]] std::pair<int32_t, int32_t> HoursOf(const iceberg::DataFile& file, const iceberg::Schema& schema) const;
-  Status Commit(const std::vector<std::optional<int64_t>>& read_to, const std::vector<TaskResult>& results,
+  Status Commit(const std::vector<std::optional<ReadTo>>& read_to, const std::vector<TaskResult>& results,
                 const std::optional<MessageTimes>& times);
   [[nodiscard]] std::optional<MessageTimes> TimesOfInputs(const FilesByUpstream& inputs) const;
   Status TellLag() const;

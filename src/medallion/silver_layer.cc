@@ -1,7 +1,12 @@
 #include "medallion/silver_layer.h"
 
 #include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <system_error>
+#include <thread>
 
+#include "base/health.h"
 #include "base/time.h"
 #include "base/uuid.h"
 #include "iceberg/literal.h"
@@ -69,8 +74,6 @@ Result<std::vector<SilverLayer::Range>> SilverLayer::PlanRanges() {
     range.in_rejected = in_rejected != rejected_progress_.positions.end();
     if (range.in_rejected) range.rejected_begin = in_rejected->second;
     range.end = bronze_end;
-    // A Bronze that was rolled back or made anew reads its sources again: until it is beyond where this table stands,
-    // all it holds is known here.
     // rejected_trades is committed first: where it stands ahead, a crash came between the two.
     if (range.rejected_begin.next_offset > range.begin.next_offset) {
       range.already_judged = true;
@@ -80,6 +83,9 @@ Result<std::vector<SilverLayer::Range>> SilverLayer::PlanRanges() {
     if (dropped) K2_TRY(StopAtGap(*dropped, range));
     if (range.begin.next_offset < range.end.next_offset) ranges.push_back(std::move(range));
   }
+  // Of all of them, also those that are left for a later step: PlanFiles finds each file once.
+  unjudged_from_ = INT64_MAX;
+  for (const Range& range : ranges) unjudged_from_ = std::min(unjudged_from_, range.begin.next_offset);
   // Rows that are judged already are caught up alone, before anything is judged anew.
   if (std::ranges::any_of(ranges, &Range::already_judged)) {
     std::erase_if(ranges, [](const Range& range) { return !range.already_judged; });
@@ -115,10 +121,11 @@ UpstreamHint SilverLayer::Hint() const {
           .sequence_number = SequenceOf(bronze_.metadata(), bronze_.metadata().current_snapshot_id.value_or(0))};
 }
 
-Status SilverLayer::PlanFiles(const std::vector<Range>& ranges) {
+Status SilverLayer::PlanFiles() {
   const int64_t current = bronze_.metadata().current_snapshot_id.value_or(0);
   if (current == planned_snapshot_) return {};
   std::vector<ScanFile> files;
+  std::vector<BronzeFile> described;
   bool known = false;
   if (planned_snapshot_ != 0) {
     K2_ASSIGN(Increment increment, PlanIncrement(bronze_.io(), bronze_.metadata(), planned_snapshot_, current));
@@ -127,20 +134,66 @@ Status SilverLayer::PlanFiles(const std::vector<Range>& ranges) {
   }
   if (!known) {
     // First step of this process, or Bronze's history has moved on: find the files by the bounds of their offsets.
-    pending_.clear();
-    int64_t first = INT64_MAX;
-    for (const Range& range : ranges) first = std::min(first, range.begin.next_offset);
+    planned_snapshot_ = 0;
+    described.swap(pending_);
     const int32_t offset_id = bronze_.metadata().CurrentSchema().Find("offset")->id;
     K2_ASSIGN(files, PlanScan(bronze_.io(), bronze_.metadata(), current,
-                              {{.field_id = offset_id, .op = iceberg::CompareOp::kGe, .values = {first}}}));
+                              {{.field_id = offset_id, .op = iceberg::CompareOp::kGe, .values = {unjudged_from_}}}));
   }
   std::ranges::stable_sort(files, {}, &ScanFile::sequence_number);  // as they were committed
-  for (const ScanFile& file : files) {
-    K2_ASSIGN(BronzeFile described, Describe(file.file));
-    pending_.push_back(std::move(described));
+  const Status added = AddPending(files, std::move(described));
+  if (!added) {
+    planned_snapshot_ = 0;
+    return added;
   }
   ForgetJudged({});
   planned_snapshot_ = current;
+  return {};
+}
+
+// Appends files to pending_. What a file holds may have to be read from it: several are asked at once, and none again
+// that is among `known`, or a backlog that takes longer than Bronze keeps its history would be described for ever.
+// After an error pending_ holds what was learnt.
+Status SilverLayer::AddPending(const std::vector<ScanFile>& files, std::vector<BronzeFile> known) {
+  std::map<std::string_view, BronzeFile*> by_path;
+  for (BronzeFile& file : known) {
+    if (file.whole) by_path[file.path] = &file;
+  }
+  std::vector<std::optional<BronzeFile>> described(files.size());
+  std::mutex mutex;
+  std::optional<Error> failure;
+  std::atomic<bool> failed{false};
+  std::atomic<size_t> next{0};
+  const auto describe = [&] {
+    for (size_t i = next++; i < files.size(); i = next++) {
+      if (const auto found = by_path.find(files[i].file.file_path); found != by_path.end()) {
+        described[i] = std::move(*found->second);
+        continue;
+      }
+      if (failed) continue;
+      ProcessHealth().Beat("silver");
+      if (auto file = Describe(files[i].file)) {
+        described[i] = *std::move(file);
+      } else {
+        const std::lock_guard lock(mutex);
+        failure = file.error();
+        failed = true;
+      }
+    }
+  };
+  {
+    std::vector<std::jthread> others;
+    const auto threads = std::min(static_cast<size_t>(std::max(options_.threads, 1)), files.size());
+    try {
+      for (size_t i = 1; i < threads; ++i) others.emplace_back(describe);
+    } catch (const std::system_error&) {  // no more threads to be had: fewer do it
+    }
+    describe();
+  }
+  for (auto& file : described) {
+    if (file) pending_.push_back(std::move(*file));
+  }
+  if (failure) return std::unexpected(std::move(*failure));
   return {};
 }
 
@@ -202,6 +255,7 @@ int64_t SilverLayer::JudgedTo(const BronzePart& part) const {
 // Drops from pending_ what is judged: by Silver's offsets as read last, and by `ranges` on top of them.
 void SilverLayer::ForgetJudged(const std::vector<Range>& ranges) {
   for (BronzeFile& file : pending_) {
+    const size_t parts = file.parts.size();
     std::erase_if(file.parts, [&](const BronzePart& part) {
       int64_t to = JudgedTo(part);
       for (const Range& range : ranges) {
@@ -211,6 +265,7 @@ void SilverLayer::ForgetJudged(const std::vector<Range>& ranges) {
       }
       return part.last < to || !options_.Owns(part.topic, part.partition);
     });
+    if (file.parts.size() != parts) file.whole = false;
   }
   std::erase_if(pending_, [](const BronzeFile& file) { return file.parts.empty(); });
 }
@@ -251,7 +306,15 @@ std::vector<SilverLayer::BronzeFile> SilverLayer::Cut(std::vector<Range>& ranges
         }
       }
     }
-    std::erase_if(cut, [](const Range& range) { return range.begin.next_offset >= range.end.next_offset; });
+    // A range that was cut moves only over rows that are read: what lies before the cut may be a gap or a loss, which
+    // the count of a whole range tells apart.
+    std::erase_if(cut, [&](const Range& range) {
+      if (range.begin.next_offset >= range.end.next_offset) return true;
+      const auto has_rows = [&](const BronzeFile* file) {
+        return std::ranges::any_of(file->parts, [&](const BronzePart& part) { return Overlaps(part, range); });
+      };
+      return !range.whole && std::none_of(needed.begin(), needed.begin() + static_cast<int64_t>(taken), has_rows);
+    });
     // Files that another engine has rewritten may lie so that no range moves: then more of them are taken.
     if (!cut.empty() || taken >= needed.size()) break;
     taken = std::min(needed.size(), taken * 2 + 1);
@@ -315,7 +378,7 @@ Result<int64_t> SilverLayer::Step() {
   TellLag();
   K2_ASSIGN(std::vector<Range> ranges, PlanRanges());
   if (ranges.empty()) return 0;
-  K2_TRY(PlanFiles(ranges));
+  K2_TRY(PlanFiles());
   const std::vector<BronzeFile> files = Cut(ranges);
   K2_ASSIGN(const std::vector<Task> tasks, MakeTasks(ranges, files));
   const TaskContext context{.io = bronze_.io_ptr(), .schemas = schemas_, .cache = cache_};

@@ -25,7 +25,7 @@ class SilverLayer {
   // Brings rejected_trades to the offsets of the others, when it stands behind for lack of rows.
   Status Settle();
   // Forgets what was planned: after another writer was here.
-  void Recover() { pending_.clear(), planned_snapshot_ = 0, own_tables_known_ = false; }
+  void Recover() { planned_snapshot_ = 0, own_tables_known_ = false; }
   // Reads the tables this layer writes to; a text that changes with each commit of its own partitions, whoever made it.
   Result<std::string> Head();
 
@@ -51,6 +51,7 @@ class SilverLayer {
     int64_t rows = 0;
     std::vector<BronzePart> parts;
     std::optional<MessageTimes> times;
+    bool whole = true;  // parts are all that it holds: none was judged since
   };
 
   SilverLayer(Table bronze, Table rejected, std::vector<Table> silver, LayerOptions options,
@@ -65,7 +66,8 @@ class SilverLayer {
   Status Refresh();
   Result<std::vector<Range>> PlanRanges();
   static Status StopAtGap(const DroppedUnread& dropped, Range& range);
-  Status PlanFiles(const std::vector<Range>& ranges);
+  Status PlanFiles();
+  Status AddPending(const std::vector<ScanFile>& files, std::vector<BronzeFile> known);
   Result<BronzeFile> Describe(const iceberg::DataFile& file) const;
   std::optional<BronzePart> PartOfBounds(const iceberg::DataFile& file) const;
   [[nodiscard]] int64_t JudgedTo(const BronzePart& part) const;
@@ -90,6 +92,7 @@ class SilverLayer {
   LayerProgress rejected_progress_;
   std::vector<LayerProgress> silver_progress_;
   std::vector<BronzeFile> pending_;  // files of Bronze that may hold rows not yet judged, in commit order
+  int64_t unjudged_from_ = 0;        // no row that is still to be judged has a lower offset
   int64_t planned_snapshot_ = 0;     // Bronze snapshot up to which pending_ knows the files; 0: none
   LayerStats stats_;
 };
