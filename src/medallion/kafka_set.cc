@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <set>
 
 #include "base/health.h"
 #include "medallion/source_set.h"
@@ -15,14 +16,16 @@ class KafkaSet final : public SourceSet {
     const KafkaHealth health = source_->health();
     ProcessHealth().SetDependency("kafka", health.ok, health.last_error);
     K2_TRY(source_->CheckPositions(progress.positions));
+    std::set<std::string> topics_before;
+    for (const auto& reader : source_->readers()) topics_before.insert(reader->key().topic);
     K2_ASSIGN(const auto added, source_->TakeNew());
+    for (const KafkaPartitionReader* reader : added) {
+      if (topics_before.contains(reader->key().topic)) appeared_.insert(reader->key());
+    }
     for (const auto& reader : source_->readers()) {
       const SourceKey& key = reader->key();
       const auto known = [&](const Source& one) { return one.reader == reader.get(); };
-      if (key.partition < feed_.first_partition || key.partition > feed_.last_partition ||
-          std::ranges::any_of(sources_, known)) {
-        continue;
-      }
+      if (!InRange(key.partition) || std::ranges::any_of(sources_, known)) continue;
       sources_.push_back({.reader = reader.get(), .name = fmt::format("{}/{}", key.topic, key.partition)});
     }
     return sources_;
@@ -30,21 +33,15 @@ class KafkaSet final : public SourceSet {
   [[nodiscard]] bool MayGrow() const override { return true; }
 
   Result<SourcePositions> Starts(const std::vector<SourceKey>& unknown, const LayerProgress& progress) override {
-    std::vector<SourceKey> in_new_topics;
-    std::vector<SourceKey> in_known_topics;
-    for (const SourceKey& key : unknown) {
-      const bool known = std::ranges::any_of(progress.positions, [&](const auto& committed) {
-        return committed.first.cluster == key.cluster && committed.first.topic == key.topic &&
-               committed.first.topic_id == key.topic_id;
-      });
-      (known ? in_known_topics : in_new_topics).push_back(key);
-    }
+    std::vector<SourceKey> first_met;
+    std::vector<SourceKey> later;
+    for (const SourceKey& key : unknown) (IsLater(key, progress) ? later : first_met).push_back(key);
     SourcePositions starts;
-    if (!in_new_topics.empty()) {
-      K2_ASSIGN(starts, source_->ResolveStart(feed_.start, in_new_topics));
+    if (!first_met.empty()) {
+      K2_ASSIGN(starts, source_->ResolveStart(feed_.start, first_met));
     }
     // At its very beginning: what its topic has deleted of it already is an error that tells so, and no silent skip.
-    for (const SourceKey& key : in_known_topics) starts[key] = {.next_offset = 0};
+    for (const SourceKey& key : later) starts[key] = {.next_offset = 0};
     for (auto& [key, position] : starts) position.messages = 0;
     return starts;
   }
@@ -63,8 +60,23 @@ class KafkaSet final : public SourceSet {
   void Committed(const SourcePositions& positions) override { source_->CommitGroupOffsets(positions); }
 
  private:
+  [[nodiscard]] bool InRange(int32_t partition) const {
+    return partition >= feed_.first_partition && partition <= feed_.last_partition;
+  }
+  // Whether the topic has got this partition after its reading began: while this process looked on, or, in the range
+  // that is this process's work, since others of it were committed. What processes with other ranges have committed
+  // tells nothing: they may have begun a moment ago.
+  [[nodiscard]] bool IsLater(const SourceKey& key, const LayerProgress& progress) const {
+    return appeared_.contains(key) || std::ranges::any_of(progress.positions, [&](const auto& committed) {
+             const SourceKey& one = committed.first;
+             return one.cluster == key.cluster && one.topic == key.topic && one.topic_id == key.topic_id &&
+                    InRange(one.partition);
+           });
+  }
+
   KafkaFeed feed_;
   std::unique_ptr<KafkaSource> source_;
+  std::set<SourceKey> appeared_;  // partitions that known topics have got since they were opened
   std::vector<Source> sources_;
 };
 

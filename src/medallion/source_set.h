@@ -72,7 +72,8 @@ struct KafkaFeed {
   // Of each topic only these partitions, both ends included: the others are another process's work.
   int32_t first_partition = 0;
   int32_t last_partition = INT32_MAX;
-  KafkaStart start;  // in topics that Bronze does not know; a partition that appears later begins at its beginning
+  // In topics of which Bronze knows no partition of this range; one that appears later begins at its beginning.
+  KafkaStart start;
 };
 Result<std::unique_ptr<SourceSet>> OpenKafka(const KafkaFeed& feed);
 
