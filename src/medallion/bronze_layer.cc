@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <future>
+#include <system_error>
 
 #include "base/log.h"
 #include "base/time.h"
@@ -109,15 +110,19 @@ Result<int64_t> BronzeLayer::Step(int64_t wait_us, const Moved& moved) {
   int64_t started_us = MonotonicMicros();
   const OutputTable output = OutputOf(table_);  // a commit that runs beside changes the table
   K2_ASSIGN(Written written, Write(open, output, wait_us));
-  while (moved && written.worth_a_commit && WholeStepAvailable()) {
-    std::future<Status> committed = std::async(std::launch::async, [&] { return Commit(written); });
+  const int64_t overlap_until_us = started_us + options_.overlap_us_max;
+  while (moved && written.worth_a_commit && WholeStepAvailable() && MonotonicMicros() < overlap_until_us) {
+    std::future<Status> committed;
+    try {
+      committed = std::async(std::launch::async, [&] { return Commit(written); });
+    } catch (const std::system_error& error) {
+      log::Warn("no thread to commit in beside the next step", {{"error", error.what()}});
+      break;
+    }
     const int64_t next_started_us = MonotonicMicros();
     Result<Written> next = Write(Open(), output, 0);
     if (const Status status = committed.get(); !status) {
-      // No commit has named these files yet.
-      for (const iceberg::DataFile& file : next ? next->commit.added : std::vector<iceberg::DataFile>{}) {
-        (void)table_.io().Delete(file.file_path);
-      }
+      if (next) DeleteFiles(*next);
       return std::unexpected(status.error());
     }
     Account(written, started_us);
@@ -175,6 +180,10 @@ Result<BronzeLayer::Written> BronzeLayer::Write(const std::vector<size_t>& open,
     }
     // One recording that cannot be read on must not hold up the others.
     if (outcomes[i].error().kind != ErrorKind::kInvalidData || !sources_->ApartFromEachOther()) {
+      for (const auto& outcome : outcomes) {
+        if (outcome) DeleteUnsent(outcome->outputs, table_.io());
+      }
+      for (const TaskResult& result : written.results) DeleteUnsent(result.outputs, table_.io());
       return std::unexpected(outcomes[i].error());
     }
     Input& input = inputs_[groups[i].front()];
@@ -196,8 +205,16 @@ Result<BronzeLayer::Written> BronzeLayer::Write(const std::vector<size_t>& open,
   return written;
 }
 
+// Of files that no commit was asked to name.
+void BronzeLayer::DeleteFiles(const Written& written) {
+  for (const TaskResult& result : written.results) DeleteUnsent(result.outputs, table_.io());
+}
+
 Status BronzeLayer::Commit(Written& written) {
-  K2_TRY(sources_->Confirm());
+  if (const Status confirmed = sources_->Confirm(); !confirmed) {
+    DeleteFiles(written);
+    return confirmed;
+  }
   K2_TRY(CommitStep(table_, std::move(written.commit), options_.commit, "bronze", stats_));
   sources_->Committed(written.next);
   return {};

@@ -20,9 +20,9 @@ class BronzeLayer {
   // Told of the rows of a commit while a step goes on; false ends the step.
   using Moved = std::function<bool(int64_t rows)>;
   // Moves at most rows_per_step messages into Bronze. While a whole step more is there already, goes on with it at
-  // once, so that the next messages are written while the ones before are committed: `moved` is told of each commit but
-  // the last. The number of rows that the last commit moved; 0: nothing was there within `wait_us`. After an error the
-  // readers are ahead of the table: Recover.
+  // once, so that the next messages are written while the ones before are committed, for overlap_us_max: `moved` is
+  // told of each commit but the last. The number of rows that the last commit moved; 0: nothing was there within
+  // `wait_us`. After an error the readers are ahead of the table: Recover.
   Result<int64_t> Step(int64_t wait_us, const Moved& moved = nullptr);
 
   // Goes (again) to where Bronze stands: after another writer was here.
@@ -72,6 +72,7 @@ class BronzeLayer {
   Result<Written> Write(const std::vector<size_t>& open, const OutputTable& output, int64_t wait_us);
   void Take(const Group& group, const TaskResult& result, Written& written);
   Status Commit(Written& written);
+  void DeleteFiles(const Written& written);
   void Account(const Written& written, int64_t started_us);
   [[nodiscard]] bool WholeStepAvailable() const;
   [[nodiscard]] std::vector<size_t> Open() const;

@@ -1,8 +1,8 @@
 // Several processes at one table: who watches whom, and what a step that fails leaves behind.
+#include <filesystem>
 #include <random>
 #include <thread>
 
-#include "base/time.h"
 #include "medallion/cluster_fixture.h"
 
 namespace k2 {
@@ -76,6 +76,105 @@ TEST_F(DividedWork, ATakeoverOutlastsAnOutage) {
   EXPECT_GT(faults_.sources_calls, 3);
   process.Stop();
   CheckAll();
+}
+
+size_t DataFilesOnDisk(const std::string& root) {
+  size_t files = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(root)) {
+    files += entry.path().extension() == ".parquet" ? 1U : 0U;
+  }
+  return files;
+}
+
+// Bronze alone, a step at a time.
+class BronzeSteps : public DividedWork {
+ protected:
+  void Open(const LayerOptions& options) {
+    auto layer =
+        BronzeLayer::Open(*lakehouse_, options, std::make_unique<ClusterSet>(cluster_, nullptr, &faults_), nullptr);
+    ASSERT_TRUE(layer) << layer.error().message;
+    layer_ = std::move(*layer);
+  }
+  void SetUp() override {
+    DividedWork::SetUp();
+    MakeTables();
+    lakehouse_.emplace(OpenLakehouse());
+  }
+  void TearDown() override {
+    layer_.reset();
+    lakehouse_.reset();
+    DividedWork::TearDown();
+  }
+  std::mt19937_64 random_{TestSeed()};
+  std::optional<Lakehouse> lakehouse_;
+  std::unique_ptr<BronzeLayer> layer_;
+};
+
+// However long the backlog is, new partitions are taken in between.
+TEST_F(BronzeSteps, ABacklogDoesNotKeepNewSourcesOut) {
+  cluster_.Produce(4'000, 1, random_);
+  Open({.rows_per_step = 10, .overlap_us_max = 50'000});
+  int64_t rows = 0;
+  const auto last = layer_->Step(0, [&](int64_t more) {
+    rows += more;
+    return true;
+  });
+  ASSERT_TRUE(last) << last.error().message;
+  EXPECT_LT(rows + *last, 4'000) << "it went on to the end";
+  cluster_.Produce(1'000, 2, random_);
+  const int calls = faults_.sources_calls;
+  ASSERT_TRUE(layer_->Step(0));
+  EXPECT_GT(faults_.sources_calls, calls);
+}
+
+TEST_F(BronzeSteps, FilesThatWereNeverSentToACommitAreDeleted) {
+  cluster_.Produce(100, 2, random_);
+  Open({.rows_per_step = 100});
+  faults_.confirm_fails = true;
+  ASSERT_FALSE(layer_->Step(0));
+  EXPECT_EQ(DataFilesOnDisk(root_), 0U) << "the topics were not confirmed";
+  faults_.confirm_fails = false;
+  faults_.broken_partition = 1;
+  ASSERT_TRUE(layer_->Recover());
+  layer_.reset();
+  Open({.rows_per_step = 131'072, .threads = 2});  // a task for each partition
+  ASSERT_FALSE(layer_->Step(0));
+  EXPECT_EQ(DataFilesOnDisk(root_), 0U) << "the other partition could not be read";
+  faults_.broken_partition = -1;
+  ASSERT_TRUE(layer_->Recover());
+  EXPECT_EQ(layer_->Step(0).value_or(0), 100);
+  EXPECT_EQ(DataFilesOnDisk(root_), LiveFiles(*lakehouse_, kBronzeTable).size());
+}
+
+TEST_F(BronzeSteps, AFailedTaskTakesTheFilesOfTheOthersWithIt) {
+  cluster_.Produce(100, 2, random_);
+  faults_.broken_partition = 1;
+  PartitionReader good(cluster_, 0, &faults_);
+  PartitionReader broken(cluster_, 1, &faults_);
+  auto table = lakehouse_->Open(kBronzeTable);
+  ASSERT_TRUE(table);
+  std::vector<Task> tasks;
+  std::vector<TaskContext> contexts;
+  for (PartitionReader* reader : {&good, &broken}) {
+    BronzeTask task{.inputs = {},
+                    .max_messages = 1'000,
+                    .max_bytes = 1 << 20,
+                    .output = OutputOf(*table),
+                    .attempt_id = fmt::format("{}", reader->key().partition)};
+    task.inputs.push_back({reader->key(), "", "", {}});
+    tasks.emplace_back(std::move(task));
+    TaskContext context{.io = table->io_ptr(), .schemas = nullptr, .cache = nullptr};
+    context.readers.push_back(reader);
+    contexts.push_back(std::move(context));
+  }
+  const auto results = RunEach(tasks, contexts, 2);
+  ASSERT_TRUE(results[0]) << results[0].error().message;
+  EXPECT_GT(DataFilesOnDisk(root_), 0U);
+  DeleteUnsent(results[0]->outputs, table->io());
+  EXPECT_EQ(DataFilesOnDisk(root_), 0U);
+  ASSERT_TRUE(good.Seek({}));
+  EXPECT_FALSE(RunTasks(tasks, contexts, 2));
+  EXPECT_EQ(DataFilesOnDisk(root_), 0U);
 }
 
 }  // namespace

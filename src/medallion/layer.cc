@@ -1,6 +1,8 @@
 #include "medallion/layer.h"
 
+#include <algorithm>
 #include <atomic>
+#include <system_error>
 #include <thread>
 
 #include "base/failpoint.h"
@@ -79,7 +81,11 @@ std::vector<Result<TaskResult>> RunEach(const std::vector<Task>& tasks, const st
   };
   std::vector<std::jthread> others;
   const size_t count = std::min(tasks.size(), static_cast<size_t>(std::max(threads, 1)));
-  for (size_t i = 1; i < count; ++i) others.emplace_back(work);
+  try {
+    for (size_t i = 1; i < count; ++i) others.emplace_back(work);
+  } catch (const std::system_error& error) {  // no more threads to be had: fewer do it
+    log::Warn("a step runs with fewer threads", {{"threads", others.size() + 1}, {"error", error.what()}});
+  }
   work();
   others.clear();  // joins
   return results;
@@ -87,13 +93,24 @@ std::vector<Result<TaskResult>> RunEach(const std::vector<Task>& tasks, const st
 
 Result<std::vector<TaskResult>> RunTasks(const std::vector<Task>& tasks, const std::vector<TaskContext>& contexts,
                                          int32_t threads) {
-  std::vector<TaskResult> done;
-  done.reserve(tasks.size());
-  for (Result<TaskResult>& result : RunEach(tasks, contexts, threads)) {
-    if (!result) return std::unexpected(result.error());
-    done.push_back(std::move(*result));
+  std::vector<Result<TaskResult>> results = RunEach(tasks, contexts, threads);
+  const auto failed = std::ranges::find_if(results, [](const auto& result) { return !result.has_value(); });
+  if (failed != results.end()) {
+    for (size_t i = 0; i < results.size(); ++i) {
+      if (results[i]) DeleteUnsent(results[i]->outputs, *contexts[i].io);
+    }
+    return std::unexpected(failed->error());
   }
+  std::vector<TaskResult> done;
+  done.reserve(results.size());
+  for (Result<TaskResult>& result : results) done.push_back(std::move(*result));
   return done;
+}
+
+void DeleteUnsent(const std::vector<TableFiles>& outputs, FileIo& io) {
+  for (const TableFiles& output : outputs) {
+    for (const iceberg::DataFile& file : output.files) (void)io.Delete(file.file_path);
+  }
 }
 
 std::vector<iceberg::DataFile> FilesFor(const std::vector<TaskResult>& results, std::string_view table) {

@@ -18,6 +18,7 @@ struct LayerOptions {
   int64_t rows_per_step = 131'072;      // rows a step moves at most: bounds memory, sets the size of files
   int64_t bytes_per_step = 96LL << 20;  // payload bytes of a Bronze step
   int32_t threads = 2;                  // tasks of one step that run at once
+  int64_t overlap_us_max = 5'000'000;   // how long Bronze goes on with a backlog before it looks for new sources
   int64_t gold_index_bytes = 128LL << 20;
   std::string schema_folder;
   CommitPolicy commit;
@@ -57,14 +58,17 @@ void AddResult(const TaskResult& result, LayerStats& stats);
 // The same of a step that moved rows and began at `started_us` (monotonic).
 void AddStep(int64_t started_us, LayerStats& stats);
 
-// Runs tasks at most `threads` at once; results in the order of the tasks.
+// Runs tasks at most `threads` at once, fewer where the system has no more threads; results in the order of the tasks.
 std::vector<Result<TaskResult>> RunEach(const std::vector<Task>& tasks, const std::vector<TaskContext>& contexts,
                                         int32_t threads);
 
-// The same where all must succeed. The first error wins; what the other tasks wrote then stays behind as files that
-// nothing names.
+// The same where all must succeed. The first error wins; what the other tasks wrote then is deleted, no commit having
+// named it.
 Result<std::vector<TaskResult>> RunTasks(const std::vector<Task>& tasks, const std::vector<TaskContext>& contexts,
                                          int32_t threads);
+
+// Deletes files that were never sent to a commit.
+void DeleteUnsent(const std::vector<TableFiles>& outputs, FileIo& io);
 
 // All files that results hold for a table.
 std::vector<iceberg::DataFile> FilesFor(const std::vector<TaskResult>& results, std::string_view table);

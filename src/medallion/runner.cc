@@ -123,6 +123,8 @@ void RunBronze(BronzeLayer& layer, const RunOptions& options, Floor& floor, RunP
   }
   const auto moved = [&](int64_t rows) {
     ProcessHealth().Beat("bronze");
+    patience.Reset();
+    ProcessHealth().SetDependency(kTables, true);
     progress.bronze_rows += rows;
     progress.bytes_read = layer.stored_bytes_read();
     last_commit_us = MonotonicMicros();
@@ -138,9 +140,8 @@ void RunBronze(BronzeLayer& layer, const RunOptions& options, Floor& floor, RunP
       if (!GoOn(layer, kBronze, "bronze", rows.error(), patience, options, floor, recover)) break;
       continue;
     }
-    if (*rows > 0) patience.Reset();  // one without rows has asked neither source nor tables
     ProcessHealth().SetDependency(kTables, true);
-    if (*rows > 0) (void)moved(*rows);
+    if (*rows > 0) (void)moved(*rows);  // a step without rows has asked neither source nor tables
     if (layer.AtEnd() || (!options.endless && *rows == 0 && layer.CaughtUp())) break;
   }
   floor.Finished(kBronze);
