@@ -62,6 +62,12 @@ void OnQueueEvent(rd_kafka_t* /*handle*/, void* consumer) { static_cast<KafkaCon
 
 }  // namespace
 
+ErrorKind PlaceErrorKind(rd_kafka_resp_err_t code) {
+  const bool passes = code == RD_KAFKA_RESP_ERR__STATE || code == RD_KAFKA_RESP_ERR__PREV_IN_PROGRESS ||
+                      code == RD_KAFKA_RESP_ERR__TIMED_OUT;
+  return passes ? ErrorKind::kUnavailable : ErrorKind::kInternal;
+}
+
 Result<std::shared_ptr<KafkaConsumer>> KafkaConsumer::Create(const KafkaOptions& options, int64_t partitions,
                                                              KafkaAdmin* admin) {
   std::shared_ptr<KafkaConsumer> consumer(new KafkaConsumer(admin));
@@ -88,14 +94,14 @@ RdQueue KafkaConsumer::OpenQueue(const std::string& topic, int32_t partition) {
 
 Status KafkaConsumer::Place(const std::string& topic, int32_t partition, const SourcePosition& position,
                             bool assigned) {
-  const auto failed = [&](const char* what, const char* reason) {
-    return Fail(ErrorKind::kInternal, "Kafka topic {}, partition {}: cannot {} at offset {}: {}", topic, partition,
+  const auto failed = [&](const char* what, rd_kafka_resp_err_t code, const char* reason) {
+    return Fail(PlaceErrorKind(code), "Kafka topic {}, partition {}: cannot {} at offset {}: {}", topic, partition,
                 what, position.next_offset, reason);
   };
   if (assigned) Unplace(topic, partition);
   const RdPartitions wanted = OnePartition(topic, partition, &position);
   if (const RdError error(rd_kafka_incremental_assign(handle_, wanted.get())); error) {
-    return failed("begin", rd_kafka_error_string(error.get()));
+    return failed("begin", rd_kafka_error_code(error.get()), rd_kafka_error_string(error.get()));
   }
   // Only a seek has the brokers compare the leader epoch where the topic is known already. An assignment that waits for
   // the end of the one before it has no state to seek in yet.
@@ -105,9 +111,8 @@ Status KafkaConsumer::Place(const std::string& topic, int32_t partition, const S
     const RdError error(rd_kafka_seek_partitions(handle_, target.get(), kSeekTimeoutMs));
     const auto code = error ? rd_kafka_error_code(error.get()) : target->elems[0].err;
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR) return {};
-    const bool wait = code == RD_KAFKA_RESP_ERR__STATE || code == RD_KAFKA_RESP_ERR__PREV_IN_PROGRESS ||
-                      code == RD_KAFKA_RESP_ERR__TIMED_OUT;
-    if (!wait || MonotonicMicros() >= deadline) return failed("seek", rd_kafka_err2str(code));
+    const bool passes = PlaceErrorKind(code) == ErrorKind::kUnavailable;
+    if (!passes || MonotonicMicros() >= deadline) return failed("seek", code, rd_kafka_err2str(code));
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 }

@@ -10,6 +10,10 @@
 
 namespace k2 {
 
+// Of an assignment or a seek that failed: kUnavailable where another try may do, as when librdkafka's threads are held
+// up for long; kInternal where K2 asked for what cannot be.
+ErrorKind PlaceErrorKind(rd_kafka_resp_err_t code);
+
 class KafkaConsumer {
  public:
   // `partitions` share options.queued_bytes. `admin` is asked for watermarks in error texts; it outlives the consumer.
@@ -21,7 +25,8 @@ class KafkaConsumer {
 
   // The partition's own queue, cut off from the common one; its first message wakes who waits below.
   RdQueue OpenQueue(const std::string& topic, int32_t partition);
-  // Fetches from the position on, into that queue; what is in it from before is dropped by librdkafka.
+  // Fetches from the position on, into that queue; what is in it from before is dropped by librdkafka. Errors: as
+  // PlaceErrorKind says.
   Status Place(const std::string& topic, int32_t partition, const SourcePosition& position, bool assigned);
   void Unplace(const std::string& topic, int32_t partition);
 

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "base/time.h"
+#include "source/kafka_consumer.h"
 #include "source/kafka_mock_for_tests.h"
 
 namespace k2 {
@@ -415,6 +416,13 @@ TEST(Kafka, WhatCannotBeOpenedSaysWhy) {
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().kind, ErrorKind::kUnavailable);
   EXPECT_NE(refused.error().message.find("refused"), std::string::npos) << refused.error().message;
+}
+
+TEST(Kafka, ASeekThatTimesOutIsTriedAgain) {
+  EXPECT_EQ(PlaceErrorKind(RD_KAFKA_RESP_ERR__TIMED_OUT), ErrorKind::kUnavailable);
+  EXPECT_EQ(PlaceErrorKind(RD_KAFKA_RESP_ERR__STATE), ErrorKind::kUnavailable);
+  EXPECT_EQ(PlaceErrorKind(RD_KAFKA_RESP_ERR__PREV_IN_PROGRESS), ErrorKind::kUnavailable);
+  EXPECT_EQ(PlaceErrorKind(RD_KAFKA_RESP_ERR__INVALID_ARG), ErrorKind::kInternal);
 }
 
 TEST(Kafka, SettingsOfK2CannotBeSetFromOutside) {
