@@ -81,7 +81,7 @@ bool RestAuth::Reject(const std::string& header) {
 }
 
 Status RestAuth::Fetch() {
-  const std::string what = "token for the catalog from " + options_.token_uri;
+  const std::string what = "token for the catalog from " + WithoutSecrets(options_.token_uri);
   const auto reply = options_.http->Send(
       {.method = "POST",
        .url = options_.token_uri,

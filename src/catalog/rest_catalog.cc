@@ -54,7 +54,7 @@ class RestCatalog : public Catalog {
   Status Rename(const TableName& from, const TableName& to) override;
   [[nodiscard]] std::string Describe() const override {
     const std::string warehouse = options_.warehouse.empty() ? "" : ", warehouse " + options_.warehouse;
-    return "REST catalog " + options_.uri + warehouse;
+    return "REST catalog " + WithoutSecrets(options_.uri) + warehouse;
   }
 
  private:
@@ -377,7 +377,7 @@ Result<std::shared_ptr<Catalog>> OpenRestCatalog(RestCatalogOptions options) {
   options.uri = WithoutSlash(options.uri);
   if (!options.uri.starts_with("http://") && !options.uri.starts_with("https://")) {
     return Fail(ErrorKind::kInvalidArgument, "'{}' is no address of a REST catalog: expected http:// or https://",
-                options.uri);
+                WithoutSecrets(options.uri));
   }
   if (options.http == nullptr) options.http = MakeHttpClient();
   auto auth = std::make_shared<RestAuth>(RestAuthOptions{

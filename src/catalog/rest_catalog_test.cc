@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "catalog/rest_errors.h"
 #include "catalog/rest_server_for_tests.h"
 
 namespace k2 {
@@ -30,6 +31,21 @@ TEST_F(RestCatalogTest, SaysWhatIsWrongWithTheAddress) {
   const auto other = OpenRestCatalog({.uri = server_.url()});
   EXPECT_EQ(other.error().kind, ErrorKind::kInvalidArgument);
   EXPECT_NE(other.error().message.find("not the root of an Iceberg REST catalog"), std::string::npos);
+}
+
+TEST_F(RestCatalogTest, KeepsSecretsOutOfMessages) {
+  const std::string port = server_.url().substr(server_.url().rfind(':'));
+  const std::string uri = "http://user:secret@127.0.0.1" + port;
+  const auto catalog = OpenRestCatalog({.uri = uri, .retry_budget_ms = 200});
+  ASSERT_TRUE(catalog) << catalog.error().message;
+  EXPECT_EQ((*catalog)->Describe(), "REST catalog http://127.0.0.1" + port);
+  server_.spoil = [](const SeenRequest&) { return Spoil{.instead = ScriptedReply{.status = 200, .body = "<html>"}}; };
+  const auto garbled = (*catalog)->Load({"a", "t"});
+  ASSERT_FALSE(garbled);
+  EXPECT_EQ(garbled.error().message.find("secret"), std::string::npos) << garbled.error().message;
+  EXPECT_EQ(OpenRestCatalog({.uri = "ftp://user:secret@host"}).error().message.find("secret"), std::string::npos);
+  HttpResponse moved{.status = 302, .headers = {{"location", "https://login/?code=secret"}}, .body = {}};
+  EXPECT_EQ(ReadFailure(moved).message, "it points to https://login/: redirects are not followed, give that address");
 }
 
 TEST_F(RestCatalogTest, LoadsOnceWhatHasNotMoved) {

@@ -53,7 +53,8 @@ RestFailure ReadFailure(const HttpResponse& reply) {
   if (failure.message.empty()) failure.message = OneLine(reply.body.substr(0, kMessageMax));
   const auto location = reply.headers.find("location");
   if (reply.status >= 300 && reply.status < 400 && location != reply.headers.end()) {
-    failure.message = "it points to " + OneLine(location->second) + ": redirects are not followed, give that address";
+    failure.message =
+        "it points to " + OneLine(WithoutSecrets(location->second)) + ": redirects are not followed, give that address";
   }
   return failure;
 }

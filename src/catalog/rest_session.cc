@@ -82,7 +82,7 @@ Result<HttpResponse> RestSession::Repeating(const RestCall& call) {
       trouble = fmt::format("answer {}{}", reply->status, garbled ? " without a JSON object" : "");
       pause_ms = std::max(pause_ms, RetryAfterMs(*reply));
       if (garbled) {
-        reply = Fail(ErrorKind::kIo, "{} {}{}: {}", call.method, base_uri_, call.path, trouble);
+        reply = Fail(ErrorKind::kIo, "{} {}{}: {}", call.method, WithoutSecrets(base_uri_), call.path, trouble);
       }
     } else {
       if (reply.error().kind != ErrorKind::kUnavailable && reply.error().kind != ErrorKind::kIo) return reply;

@@ -11,6 +11,7 @@
 #include "cli/commands.h"
 #include "cli/kafka_settings.h"
 #include "cli/rows_output.h"
+#include "io/http.h"
 #include "io/local_file_io.h"
 #include "io/location.h"
 #include "query/engine.h"
@@ -147,7 +148,7 @@ Check CheckRegistry(const Settings& settings) {
   if (!compatible) return {.what = "schema registry", .ok = false, .found = compatible.error().message};
   return {.what = "schema registry",
           .ok = true,
-          .found = fmt::format("{}, answers in {} ms{}", settings.Text("registry"),
+          .found = fmt::format("{}, answers in {} ms{}", WithoutSecrets(settings.Text("registry")),
                                (MonotonicMicros() - started_us + 999) / 1000,
                                *compatible ? "" : "; it does not take the schema of `k2 produce`")};
 }

@@ -13,17 +13,6 @@ constexpr size_t kIdleHandlesMax = 16;
 constexpr int64_t kHeaderBytesMax = int64_t{1} << 20;
 constexpr int64_t kConnectionsPerHandleMax = 4;
 
-// What may stand in messages: no user, password or query, which can hold secrets.
-std::string WithoutSecrets(const std::string& url) {
-  std::string text = url.substr(0, url.find_first_of("?#"));
-  const size_t scheme = text.find("://");
-  if (scheme == std::string::npos) return text;
-  const size_t host = scheme + 3;
-  const size_t at = text.substr(0, text.find('/', host)).rfind('@');
-  if (at != std::string::npos && at >= host) text.erase(host, at + 1 - host);
-  return text;
-}
-
 std::string_view Trim(std::string_view text) {
   while (!text.empty() && (text.back() == '\r' || text.back() == '\n' || text.back() == ' ' || text.back() == '\t')) {
     text.remove_suffix(1);
@@ -233,6 +222,16 @@ std::shared_ptr<HttpClient> MakeHttpClient(const HttpOptions& options) {
   static std::once_flag once;
   std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
   return std::make_shared<CurlHttpClient>(options);
+}
+
+std::string WithoutSecrets(const std::string& url) {
+  std::string text = url.substr(0, url.find_first_of("?#"));
+  const size_t scheme = text.find("://");
+  if (scheme == std::string::npos) return text;
+  const size_t host = scheme + 3;
+  const size_t at = text.substr(0, text.find('/', host)).rfind('@');
+  if (at != std::string::npos && at >= host) text.erase(host, at + 1 - host);
+  return text;
 }
 
 std::string UrlEncode(std::string_view text) {

@@ -47,6 +47,9 @@ struct HttpOptions {
 
 std::shared_ptr<HttpClient> MakeHttpClient(const HttpOptions& options = {});
 
+// The address as it may stand in messages: no user, password or query, which can hold secrets.
+std::string WithoutSecrets(const std::string& url);
+
 // Percent-encodes everything but unreserved characters (RFC 3986 2.3).
 std::string UrlEncode(std::string_view text);
 

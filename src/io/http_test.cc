@@ -124,6 +124,14 @@ TEST(Http, KeepsSecretsOutOfMessages) {
   EXPECT_EQ(reply.error().message.find("secret"), std::string::npos) << reply.error().message;
 }
 
+TEST(WithoutSecrets, LeavesTheAddress) {
+  EXPECT_EQ(WithoutSecrets("https://user:pass@host:8081/a/b?token=secret#part"), "https://host:8081/a/b");
+  EXPECT_EQ(WithoutSecrets("http://us@er:p@ss@host"), "http://host");
+  EXPECT_EQ(WithoutSecrets("http://host/a@b"), "http://host/a@b");
+  EXPECT_EQ(WithoutSecrets("/login?code=secret"), "/login");
+  EXPECT_EQ(WithoutSecrets(""), "");
+}
+
 TEST(Http, ServesSeveralThreads) {
   HttpServerForTests server([](const SeenRequest& request) { return ScriptedReply{.body = request.target}; });
   const auto client = MakeHttpClient();

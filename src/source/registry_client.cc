@@ -52,7 +52,8 @@ Result<std::shared_ptr<RegistryClient>> RegistryClient::Create(const RegistryOpt
   RegistryOptions clean = options;
   while (clean.url.ends_with('/')) clean.url.pop_back();
   if (!clean.url.starts_with("http://") && !clean.url.starts_with("https://")) {
-    return Fail(ErrorKind::kInvalidArgument, "registry '{}': expected a URL such as http://localhost:8081", clean.url);
+    return Fail(ErrorKind::kInvalidArgument, "registry '{}': expected a URL such as http://localhost:8081",
+                WithoutSecrets(clean.url));
   }
   if (!clean.user_info.empty() && !clean.token.empty()) {
     return Fail(ErrorKind::kInvalidArgument, "registry {}: a user and a token are given, only one can be sent",
@@ -78,7 +79,7 @@ Result<RegistryClient::Answer> RegistryClient::Ask(const std::string& method, co
   request.body = std::move(body);
   Result<HttpResponse> response = http_->Send(request);
   if (!response) {
-    return Fail(ErrorKind::kUnavailable, "schema registry {}: {}", options_.url, response.error().message);
+    return Fail(ErrorKind::kUnavailable, "schema registry {}: {}", Address(), response.error().message);
   }
   Answer answer{.status = response->status, .body = std::move(response->body)};
   if (answer.status >= 300) {
@@ -99,11 +100,11 @@ std::unexpected<Error> RegistryClient::Refused(const Answer& answer, std::string
   const std::string said = answer.message.empty() ? answer.body.substr(0, kShown) : answer.message.substr(0, kShown);
   if (answer.status == 401 || answer.status == 403) {
     return Fail(ErrorKind::kPermission,
-                "schema registry {}: {}: HTTP {}: {}. Check --registry-credential or --registry-token", options_.url,
-                what, answer.status, said);
+                "schema registry {}: {}: HTTP {}: {}. Check --registry-credential or --registry-token", Address(), what,
+                answer.status, said);
   }
   // A 404 that is not the registry's own is the answer of something else: a wrong path, a proxy.
-  return Fail(ErrorKind::kUnavailable, "schema registry {}: {}: HTTP {}: {}{}", options_.url, what, answer.status, said,
+  return Fail(ErrorKind::kUnavailable, "schema registry {}: {}: HTTP {}: {}{}", Address(), what, answer.status, said,
               answer.status == 404 && answer.error_code == 0 ? " (is the URL that of a registry?)" : "");
 }
 
@@ -142,24 +143,24 @@ Result<std::string> RegistryClient::SchemaJson(int32_t id) {
 
 Result<std::string> RegistryClient::Fetch(int32_t id) {
   const std::string what = fmt::format("schema {}", id);
-  if (id < 0) return Fail(ErrorKind::kNotFound, "schema registry {}: {} is no id", options_.url, id);
+  if (id < 0) return Fail(ErrorKind::kNotFound, "schema registry {}: {} is no id", Address(), id);
   K2_ASSIGN(const Answer answer, Ask("GET", fmt::format("/schemas/ids/{}", id)));
   if (answer.status == 404 && answer.error_code == kSchemaNotFound) {
-    return Fail(ErrorKind::kNotFound, "schema registry {}: there is no schema with id {}", options_.url, id);
+    return Fail(ErrorKind::kNotFound, "schema registry {}: there is no schema with id {}", Address(), id);
   }
   if (answer.status != 200) return Refused(answer, what);
   const json said = json::parse(answer.body, nullptr, false);
   if (!said.is_object() || !said.contains("schema") || !said["schema"].is_string()) {
-    return Fail(ErrorKind::kUnavailable, "schema registry {}: {}: the answer is not that of a registry", options_.url,
+    return Fail(ErrorKind::kUnavailable, "schema registry {}: {}: the answer is not that of a registry", Address(),
                 what);
   }
   if (const auto type = said.find("schemaType"); type != said.end() && type->is_string() && *type != "AVRO") {
-    return Fail(ErrorKind::kUnsupported, "schema registry {}: {} is of type {}, only Avro is read", options_.url, what,
+    return Fail(ErrorKind::kUnsupported, "schema registry {}: {} is of type {}, only Avro is read", Address(), what,
                 type->get<std::string>());
   }
   if (const auto others = said.find("references"); others != said.end() && others->is_array() && !others->empty()) {
     return Fail(ErrorKind::kUnsupported, "schema registry {}: {} refers to other schemas, which K2 does not read",
-                options_.url, what);
+                Address(), what);
   }
   return said["schema"].get<std::string>();
 }
@@ -170,16 +171,16 @@ Result<int32_t> RegistryClient::Register(const std::string& subject, std::string
   K2_ASSIGN(const Answer answer, Ask("POST", fmt::format("/subjects/{}/versions", UrlEncode(subject)), body.dump()));
   if (answer.status == 409) {
     return Fail(ErrorKind::kInvalidData, "schema registry {}: {}: not compatible with what is registered there: {}",
-                options_.url, what, answer.message);
+                Address(), what, answer.message);
   }
   if (answer.status == 422 || answer.status == 400) {
-    return Fail(ErrorKind::kInvalidArgument, "schema registry {}: {}: {}", options_.url, what, answer.message);
+    return Fail(ErrorKind::kInvalidArgument, "schema registry {}: {}: {}", Address(), what, answer.message);
   }
   if (answer.status != 200) return Refused(answer, what);
   const json said = json::parse(answer.body, nullptr, false);
   const auto id = said.is_object() ? said.find("id") : said.end();
   if (id == said.end() || !id->is_number_integer() || id->get<int64_t>() < 0 || id->get<int64_t>() > INT32_MAX) {
-    return Fail(ErrorKind::kUnavailable, "schema registry {}: {}: the answer has no id", options_.url, what);
+    return Fail(ErrorKind::kUnavailable, "schema registry {}: {}: the answer has no id", Address(), what);
   }
   return id->get<int32_t>();
 }
@@ -195,7 +196,7 @@ Result<bool> RegistryClient::Compatible(const std::string& subject, std::string_
   const json said = json::parse(answer.body, nullptr, false);
   if (!said.is_object() || !said.contains("is_compatible") || !said["is_compatible"].is_boolean()) {
     return Fail(ErrorKind::kUnavailable, "schema registry {}: compatibility with {}: the answer says nothing of it",
-                options_.url, subject);
+                Address(), subject);
   }
   return said["is_compatible"].get<bool>();
 }

@@ -54,6 +54,8 @@ class RegistryClient final : public SchemaSource {
   Result<Answer> Ask(const std::string& method, const std::string& path, std::string body = {});
   [[nodiscard]] std::unexpected<Error> Refused(const Answer& answer, std::string_view what) const;
   Result<std::string> Fetch(int32_t id);
+  // As messages may show it.
+  [[nodiscard]] std::string Address() const { return WithoutSecrets(options_.url); }
   [[nodiscard]] std::string CachePath(int32_t id) const;
   [[nodiscard]] std::string ReadCache(int32_t id) const;
   void WriteCache(int32_t id, const std::string& json);

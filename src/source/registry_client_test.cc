@@ -191,5 +191,20 @@ TEST_F(Registry, NeedsAnUrl) {
   EXPECT_FALSE(RegistryClient::Create({.url = "http://x", .user_info = "a:b", .token = "c"}, http_));
 }
 
+TEST_F(Registry, KeepsSecretsOutOfMessages) {
+  const auto registry = Open({.url = "http://user:secret@registry:8081"});
+  const Error refused = registry->SchemaJson(7).error();
+  EXPECT_NE(refused.message.find("http://registry:8081"), std::string::npos) << refused.message;
+  for (const int status : {401, 404, 409, 422, 500}) {
+    http_->Answer(status, "{}");
+    const auto answer = registry->Register("subject", "{}");
+    ASSERT_FALSE(answer) << status;
+    EXPECT_EQ(answer.error().message.find("secret"), std::string::npos) << answer.error().message;
+  }
+  EXPECT_EQ(refused.message.find("secret"), std::string::npos) << refused.message;
+  EXPECT_EQ(RegistryClient::Create({.url = "ftp://user:secret@host"}, http_).error().message.find("secret"),
+            std::string::npos);
+}
+
 }  // namespace
 }  // namespace k2
