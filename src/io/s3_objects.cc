@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
+#include <optional>
 #include <thread>
 
 #include "base/log.h"
@@ -42,12 +44,26 @@ Result<HttpResponse> S3Objects::SendOnce(const S3Location& parsed, Request& requ
   http.timeout_ms *= std::min<int64_t>(tries, 4);  // what is slow rather than stuck must come through at last
   const S3Keys keys = client_.keys();
   is_signed = !keys.access_key.empty();
-  SignS3Request(keys, client_.region, NowMicros(), address, address.path_prefix + "/" + parsed.key, http);
+  SignS3Request(keys, client_.region, NowMicros() + clock_skew_us_, address, address.path_prefix + "/" + parsed.key,
+                http);
   // Not signed: what is stored is what is wanted, not a compressed form of it.
   http.headers.emplace_back("Accept-Encoding", "identity");
   auto response = http_->Send(http);
   request.body = std::move(http.body);
   return response;
+}
+
+// A signature bears the time, and a store refuses one that is a quarter of an hour off its own. True when the refusal's
+// date tells another time than the one signed with, which is what the next request is signed with.
+bool S3Objects::LearnClock(const HttpResponse& refused) {
+  constexpr int64_t kTolerance = 60 * kMicrosPerSecond;
+  const std::optional<int64_t> theirs_us = ParseHttpDate(Header(refused, "date"));
+  if (!theirs_us) return false;
+  const int64_t skew_us = *theirs_us - NowMicros();
+  if (std::abs(skew_us - clock_skew_us_.exchange(skew_us)) < kTolerance) return false;
+  log::Warn("this machine's clock is not that of the S3 store; requests are signed with the store's time",
+            {{"ahead_seconds", std::to_string(-skew_us / kMicrosPerSecond)}});
+  return true;
 }
 
 // The reply of the last try: a success, or one that no other try would better.
@@ -60,6 +76,7 @@ Result<HttpResponse> S3Objects::Send(const std::string& location, Request& reque
     std::string why;
     if (response) {
       if (response->status / 100 == 2 || response->status == 412 || response->status == 416) return response;
+      if (response->status == 403 && is_signed && tries < client_.tries && LearnClock(*response)) continue;
       const auto [code, text] = S3ErrorText(response->body);
       Error failure = S3Failure(response->status, code, text, request.action, location, is_signed);
       if (!MayRetry(response->status, code)) return std::unexpected(std::move(failure));

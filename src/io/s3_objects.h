@@ -2,6 +2,7 @@
 // (conditional writes, deletes that leave no folder marker, the end of a file without asking its size first).
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -30,8 +31,8 @@ struct S3Tail {
 };
 
 // All calls try again, with growing pauses, after time-outs, lost connections, throttling and the server's own errors;
-// then they are kUnavailable. Other errors: kNotFound (object or bucket), kPermission, kInvalidArgument (wrong region),
-// kIo. Safe to share between threads.
+// then they are kUnavailable. Where this machine's clock is wrong, the store's is taken. Other errors: kNotFound
+// (object or bucket), kPermission, kInvalidArgument (wrong region), kIo. Safe to share between threads.
 class S3Objects {
  public:
   S3Objects(S3Client client, std::shared_ptr<HttpClient> http) : client_(std::move(client)), http_(std::move(http)) {}
@@ -55,9 +56,11 @@ class S3Objects {
   };
   Result<HttpResponse> Send(const std::string& location, Request& request);
   Result<HttpResponse> SendOnce(const S3Location& parsed, Request& request, int64_t tries, bool& is_signed);
+  bool LearnClock(const HttpResponse& refused);
 
   const S3Client client_;
   const std::shared_ptr<HttpClient> http_;
+  std::atomic<int64_t> clock_skew_us_{0};  // the store's clock is so far ahead of this machine's
 };
 
 }  // namespace k2

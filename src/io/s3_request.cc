@@ -4,6 +4,7 @@
 #include <openssl/hmac.h>
 
 #include <algorithm>
+#include <ctime>
 #include <map>
 #include <random>
 
@@ -213,6 +214,13 @@ Error S3Failure(int http_status, std::string_view code, std::string_view text, s
   }
   if (MayRetry(http_status, code)) return error(ErrorKind::kUnavailable, "");
   return error(ErrorKind::kIo, "");
+}
+
+std::optional<int64_t> ParseHttpDate(const std::string& text) {
+  std::tm parts{};
+  const char* const end = ::strptime(text.c_str(), "%a, %d %b %Y %H:%M:%S GMT", &parts);
+  if (end == nullptr || *end != '\0') return std::nullopt;
+  return int64_t{::timegm(&parts)} * kMicrosPerSecond;
 }
 
 std::chrono::milliseconds S3RetryDelay(int64_t tries) {

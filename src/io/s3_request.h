@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -56,6 +57,9 @@ Error S3Failure(int http_status, std::string_view code, std::string_view text, s
                 std::string_view location, bool signed_request);
 // The text of <Code> and of <Message> in an error's XML; empty where there is none.
 std::pair<std::string, std::string> S3ErrorText(std::string_view xml);
+
+// The time of an HTTP date (RFC 9110, "Sun, 06 Nov 1994 08:49:37 GMT"), in microseconds; nullopt where it is none.
+std::optional<int64_t> ParseHttpDate(const std::string& text);
 
 // How long to wait before try number `tries` + 1: 50 ms doubled up to 5 s, half of it by chance, so that many clients
 // don't come back at once.

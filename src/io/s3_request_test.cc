@@ -53,6 +53,13 @@ TEST(S3Signature, IsThatOfAmazonsExample) {
             "Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41");
 }
 
+TEST(HttpDate, IsReadAsRfc9110WritesIt) {
+  EXPECT_EQ(ParseHttpDate("Sun, 06 Nov 1994 08:49:37 GMT"), int64_t{784'111'777} * 1'000'000);
+  for (const char* other : {"", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 GMT+1", "1994-11-06"}) {
+    EXPECT_EQ(ParseHttpDate(other), std::nullopt) << other;
+  }
+}
+
 TEST(S3Errors, SayWhatToDo) {
   const auto kind = [](int status, std::string_view code) {
     return S3Failure(status, code, "", "read", "s3://lake/x", true).kind;
@@ -133,6 +140,26 @@ TEST_F(S3ObjectsTest, DoesNotRepeatWhatNoTryBetters) {
   http_->answers = {Reply(404)};
   EXPECT_TRUE(objects_.Delete("s3://lake/x"));
   EXPECT_EQ(http_->asked.size(), 3U);
+}
+
+TEST_F(S3ObjectsTest, SignsWithTheStoresTimeWhereTheClocksDiffer) {
+  const auto signed_at = [&](size_t request) {
+    for (const auto& [name, value] : http_->asked[request].headers) {
+      if (name == "x-amz-date" || name == "X-Amz-Date") return value.substr(0, 8);
+    }
+    return std::string();
+  };
+  Result<HttpResponse> skewed = Reply(403, "<Error><Code>RequestTimeTooSkewed</Code></Error>");
+  skewed->headers["date"] = "Sun, 06 Nov 1994 08:49:37 GMT";
+  http_->answers = {skewed, Reply(200, "bytes"), Reply(200, "more")};
+  EXPECT_EQ(objects_.Get("s3://lake/x", 100).value(), "bytes");
+  EXPECT_EQ(objects_.Get("s3://lake/y", 100).value(), "more");
+  ASSERT_EQ(http_->asked.size(), 3U);
+  EXPECT_NE(signed_at(0), "19941106");
+  EXPECT_EQ(signed_at(1), "19941106");
+  EXPECT_EQ(signed_at(2), "19941106");
+  http_->answers = {skewed};  // told again, it is no news
+  EXPECT_EQ(objects_.Get("s3://lake/x", 100).error().kind, ErrorKind::kPermission);
 }
 
 TEST_F(S3ObjectsTest, ALostReplyOfAPutIsFoundByItsMark) {
