@@ -35,7 +35,7 @@ class RestCatalog : public Catalog {
       : options_(std::move(options)),
         auth_(std::move(auth)),
         keys_(options_.credentials),
-        session_(options_.uri, options_.headers, options_.http, auth_, options_.retry_budget_ms) {}
+        session_(options_.uri, options_.headers, options_.http, auth_, options_.retry_budget_ms, options_.stopping) {}
 
   Status Open();
   // Gets new keys for the place of a table; they go to options.credentials.

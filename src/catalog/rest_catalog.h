@@ -32,6 +32,9 @@ struct RestCatalogOptions {
   int64_t request_timeout_ms = 30'000;
   int64_t commit_timeout_ms = 30'000;
   int64_t retry_budget_ms = 30'000;  // for requests that can be sent twice, all tries together
+  // Where set and true, no request is tried again, and none that can be sent twice is waited for longer than 5 s. Any
+  // thread asks it.
+  std::function<bool()> stopping;
   // For tests. Steps of Commit: "before-swap", "after-swap".
   std::function<void(std::string_view step)> on_step;
 };

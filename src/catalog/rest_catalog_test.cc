@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <thread>
+
+#include "base/time.h"
 #include "catalog/rest_errors.h"
 #include "catalog/rest_server_for_tests.h"
 
@@ -176,6 +180,30 @@ TEST_F(RestCatalogTest, ReadsEndWithTheirBudget) {
   server_.spoil = [](const SeenRequest&) { return Spoil{.fault = ReplyFault::kResetBeforeReply}; };
   EXPECT_EQ(catalog->Load(kTrades).error().kind, ErrorKind::kUnavailable);
   EXPECT_GT(server_.Count("GET", "/tables/trades"), 3);
+}
+
+TEST_F(RestCatalogTest, NothingIsTriedAgainWhileStopping) {
+  std::atomic<bool> stopping{false};
+  const auto catalog = Open({.retry_budget_ms = 60'000, .stopping = [&] { return stopping.load(); }});
+  std::atomic<int> loads{0};
+  server_.spoil = [&](const SeenRequest& request) {
+    if (IsLoad(request) && ++loads == 3) stopping = true;
+    return Spoil{.instead = ScriptedReply{.status = 503, .headers = {{"Retry-After", "1"}}}};
+  };
+  EXPECT_FALSE(catalog->Load(kTrades));
+  EXPECT_EQ(loads, 3);
+  // One that waits for its next try does not wait on.
+  stopping = false;
+  const int64_t started_us = MonotonicMicros();
+  server_.spoil = [](const SeenRequest&) {
+    return Spoil{.instead = ScriptedReply{.status = 503, .headers = {{"Retry-After", "40"}}}};
+  };
+  const std::jthread stopper([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    stopping = true;
+  });
+  EXPECT_FALSE(catalog->Load(kTrades));
+  EXPECT_LT(MonotonicMicros() - started_us, 20'000'000);
 }
 
 TEST_F(RestCatalogTest, GarbageInALoad) {

@@ -15,6 +15,7 @@ namespace {
 
 constexpr int64_t kPauseMsMin = 50;
 constexpr int64_t kPauseMsMax = 2'000;
+constexpr int64_t kStoppingMsMax = 5'000;
 
 int64_t RandomPauseMs(int attempt) {
   static thread_local std::mt19937_64 random{std::random_device{}()};
@@ -40,12 +41,14 @@ bool IsJsonObject(std::string_view body) {
 }  // namespace
 
 RestSession::RestSession(std::string base_uri, std::vector<std::pair<std::string, std::string>> headers,
-                         std::shared_ptr<HttpClient> http, std::shared_ptr<RestAuth> auth, int64_t retry_budget_ms)
+                         std::shared_ptr<HttpClient> http, std::shared_ptr<RestAuth> auth, int64_t retry_budget_ms,
+                         std::function<bool()> stopping)
     : base_uri_(std::move(base_uri)),
       headers_(std::move(headers)),
       http_(std::move(http)),
       auth_(std::move(auth)),
-      retry_budget_ms_(retry_budget_ms) {}
+      retry_budget_ms_(retry_budget_ms),
+      stopping_(std::move(stopping)) {}
 
 Result<HttpResponse> RestSession::Once(const RestCall& call) {
   HttpRequest request{.method = call.method,
@@ -71,7 +74,7 @@ Result<HttpResponse> RestSession::Repeating(const RestCall& call) {
   const int64_t deadline_us = MonotonicMicros() + retry_budget_ms_ * 1000;
   RestCall bounded = call;
   for (int attempt = 1;; ++attempt) {
-    const int64_t left_ms = (deadline_us - MonotonicMicros()) / 1000;
+    const int64_t left_ms = std::min((deadline_us - MonotonicMicros()) / 1000, stopping() ? kStoppingMsMax : INT64_MAX);
     bounded.timeout_ms = std::clamp<int64_t>(left_ms, 1'000, std::max<int64_t>(1'000, call.timeout_ms));
     Result<HttpResponse> reply = Once(bounded);
     int64_t pause_ms = RandomPauseMs(attempt);
@@ -88,12 +91,19 @@ Result<HttpResponse> RestSession::Repeating(const RestCall& call) {
       if (reply.error().kind != ErrorKind::kUnavailable && reply.error().kind != ErrorKind::kIo) return reply;
       trouble = reply.error().message;
     }
-    if (MonotonicMicros() + pause_ms * 1000 >= deadline_us) {
+    if (stopping() || MonotonicMicros() + pause_ms * 1000 >= deadline_us) {
       if (!reply) return std::unexpected(Error{ErrorKind::kUnavailable, reply.error().message});
       return reply;
     }
     log::Info("the catalog is asked again", {{"path", call.path}, {"attempt", attempt}, {"reason", trouble}});
-    std::this_thread::sleep_for(std::chrono::milliseconds(pause_ms));
+    Pause(pause_ms);
+  }
+}
+
+void RestSession::Pause(int64_t pause_ms) const {
+  constexpr int64_t kSliceMs = 50;
+  for (int64_t left = pause_ms; left > 0 && !stopping(); left -= kSliceMs) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(std::min(left, kSliceMs)));
   }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -24,25 +25,32 @@ struct RestCall {
 class RestSession {
  public:
   RestSession(std::string base_uri, std::vector<std::pair<std::string, std::string>> headers,
-              std::shared_ptr<HttpClient> http, std::shared_ptr<RestAuth> auth, int64_t retry_budget_ms);
+              std::shared_ptr<HttpClient> http, std::shared_ptr<RestAuth> auth, int64_t retry_budget_ms,
+              std::function<bool()> stopping = nullptr);
 
   // One try, and one more with a new token where the catalog answers 401 or 419, which prove that nothing was done.
   // Errors: kUnavailable (nothing was done), kPermission (no token, nothing was done), kIo (may have been done).
   Result<HttpResponse> Once(const RestCall& call);
 
   // For requests that can be sent twice: tries with back-off and jitter while the catalog does not answer, answers 408,
-  // 429 or 5xx, or answers 200 with what is no JSON object, until the budget is used up; then the last error or reply.
+  // 429 or 5xx, or answers 200 with what is no JSON object, until the budget is used up or the process is stopping;
+  // then the last error or reply.
   Result<HttpResponse> Repeating(const RestCall& call);
 
   [[nodiscard]] const std::string& base_uri() const { return base_uri_; }
   void set_base_uri(std::string uri) { base_uri_ = std::move(uri); }
 
  private:
+  // Returns sooner when the process is stopping.
+  void Pause(int64_t pause_ms) const;
+  [[nodiscard]] bool stopping() const { return stopping_ && stopping_(); }
+
   std::string base_uri_;
   std::vector<std::pair<std::string, std::string>> headers_;
   std::shared_ptr<HttpClient> http_;
   std::shared_ptr<RestAuth> auth_;
   int64_t retry_budget_ms_;
+  std::function<bool()> stopping_;
 };
 
 }  // namespace k2

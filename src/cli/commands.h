@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -39,8 +40,11 @@ std::string WarehouseUri(const Settings& settings);
 bool HasRestCatalog(const Settings& settings);
 // The tables of --warehouse, in the embedded catalog or in the one that --catalog names. With `create`, a warehouse on
 // this machine that is missing is made; else it is kNotFound, with a hint. A REST catalog that does not answer is asked
-// again for `patience_ms`, here and later; then it is kUnavailable.
-Result<std::shared_ptr<Lakehouse>> OpenLakehouse(const Settings& settings, bool create, int64_t patience_ms = 30'000);
+// again for `patience_ms`, here and later, and not while `stopping` is true; then it is kUnavailable.
+constexpr int64_t kCatalogPatienceMs = 30'000;
+Result<std::shared_ptr<Lakehouse>> OpenLakehouse(const Settings& settings, bool create,
+                                                 int64_t patience_ms = kCatalogPatienceMs,
+                                                 std::function<bool()> stopping = nullptr);
 
 // Settings --retain-… and --retention-hold.
 Result<RetentionPolicy> RetentionOf(const Settings& settings);

@@ -62,7 +62,8 @@ void AddLakehouseSettings(Program& program) {
   settings.Add(app, "catalog-oauth2-uri", "", "where tokens are given; empty: the catalog says, else it itself");
 }
 
-Result<std::shared_ptr<Lakehouse>> OpenLakehouse(const Settings& settings, bool create, int64_t patience_ms) {
+Result<std::shared_ptr<Lakehouse>> OpenLakehouse(const Settings& settings, bool create, int64_t patience_ms,
+                                                 std::function<bool()> stopping) {
   K2_ASSIGN(const StorageOptions storage, StorageOptionsOf(settings));
   const auto credentials = std::make_shared<StorageCredentials>();
   std::shared_ptr<FileIo> io = MakeFileIo(storage, credentials);
@@ -76,6 +77,7 @@ Result<std::shared_ptr<Lakehouse>> OpenLakehouse(const Settings& settings, bool 
                                .oauth2_server_uri = settings.Text("catalog-oauth2-uri"),
                                .credentials = credentials,
                                .retry_budget_ms = patience_ms,
+                               .stopping = std::move(stopping),
                                .on_step = PassFailpoint};
     // Only a warehouse that was named says where tables go; else it is the catalog's choice.
     if (settings.Get("warehouse").origin != "default") options.table_root = WarehouseUri(settings);

@@ -23,6 +23,8 @@
 namespace k2 {
 namespace {
 
+constexpr int64_t kTriesAfterStopUs = 10'000'000;  // then nothing is tried again
+
 struct RunFlags {
   std::vector<std::string> recordings;
   std::string layer;
@@ -241,18 +243,22 @@ void PrintText(const RunReport& report, const RunOptions& options) {
 }
 
 Result<int> RunPipeline(const Settings& settings, const RunFlags& flags) {
-  K2_ASSIGN(const RunOptions options, MakeOptions(settings, flags));
+  K2_ASSIGN(RunOptions options, MakeOptions(settings, flags));
   const std::string& output = settings.Text("output");
   if (output != "table" && output != "json") {
     return Fail(ErrorKind::kInvalidArgument, "--output {}: a run reports as table or json", output);
   }
   StopOnSignal signals;
-  K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouse(settings, options.bronze || options.endless));
+  const auto stopping = [&signals] { return signals.StoppedFor(kTriesAfterStopUs); };
+  options.layer.commit.stopping = stopping;
+  K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse,
+            OpenLakehouse(settings, options.bronze || options.endless, kCatalogPatienceMs, stopping));
   K2_TRY(lakehouse->CreateTables());
   K2_ASSIGN(const auto status_page, StartStatusServer(settings));
   MaintenanceOptions upkeep;
   K2_ASSIGN(upkeep.retention, RetentionOf(settings));
   K2_ASSIGN(upkeep.interval_us, settings.Span("retention-interval"));
+  upkeep.commit.stopping = stopping;
   std::optional<Maintenance> maintenance;
   if (options.endless && upkeep.interval_us > 0) maintenance.emplace(*lakehouse, upkeep).Start();
   RunProgress progress;

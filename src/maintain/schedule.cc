@@ -75,7 +75,7 @@ void Maintenance::Round(int64_t now_us, const std::stop_token& stop) {
 }
 
 Status Maintenance::Retain(const std::string& name, int64_t now_us) {
-  K2_ASSIGN(const TableRetention done, ApplyRetention(lakehouse_, name, options_.retention, now_us));
+  K2_ASSIGN(const TableRetention done, ApplyRetention(lakehouse_, name, options_.retention, now_us, options_.commit));
   const int64_t files = done.FilesOf(PartitionFate::kDropped);
   {
     const std::lock_guard lock(mutex_);

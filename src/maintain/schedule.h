@@ -17,6 +17,7 @@ struct MaintenanceOptions {
   RetentionPolicy retention;
   int64_t interval_us = kMicrosPerHour;  // between two rounds; the first one comes after a minute, or sooner if shorter
   bool expire = true;
+  CommitPolicy commit = {};  // of retention
 };
 
 // For a metrics page. Sums since the start, unless said otherwise.

@@ -19,8 +19,8 @@ struct RecordingSpec {
   std::string path;
 };
 
-// Used by one thread. A second one may call Confirm and Committed, one after the other, while the first one's tasks read
-// the readers and it calls Available: these four bear each other, and nothing else may run beside them.
+// Used by one thread. A second one may call Confirm and Committed, one after the other, while the first one's tasks
+// read the readers and it calls Available: these four bear each other, and nothing else may run beside them.
 class SourceSet {
  public:
   struct Source {

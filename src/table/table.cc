@@ -78,9 +78,10 @@ LayerProgress Merge(LayerProgress head, const LayerProgress& next) {
 // One commit with its tries.
 class TableCommit {
  public:
-  TableCommit(Table& table, TableState& state, LayerCommit commit, const CommitPolicy& policy)
+  TableCommit(Table& table, TableState& state, int64_t read_us, LayerCommit commit, const CommitPolicy& policy)
       : table_(table),
         state_(state),
+        read_us_(read_us),
         commit_(std::move(commit)),
         policy_(policy),
         store_(table.io(), state.metadata->location),
@@ -112,7 +113,8 @@ class TableCommit {
       const ErrorKind kind = status ? ErrorKind::kConflict : status.error().kind;
       const std::string reason = status ? "the commit was refused" : status.error().message;
       if (!unreachable_) ++counted;
-      if (hopeless_ || counted >= policy_.max_attempts || MonotonicMicros() > deadline_us_) {
+      const bool stopping = kind == ErrorKind::kUnavailable && policy_.stopping && policy_.stopping();
+      if (hopeless_ || stopping || counted >= policy_.max_attempts || MonotonicMicros() > deadline_us_) {
         if (in_doubt_) LookForItself();
         if (done_) return *done_;
         return Fail(kind, "{}: gave up after {} tries: {}", table_.name().ToString(), attempts_, reason);
@@ -135,9 +137,10 @@ class TableCommit {
   }
 
   Status Try() {
-    // The first try stands on what this process saw last, which saves a question; a head that has moved since is what
-    // the requirements of the commit are for.
-    const bool from_memory = attempts_ == 1;
+    // The first try stands on what this process saw a moment ago, which saves a question; a head that has moved since
+    // is what the requirements of the commit are for. No requirement speaks of a tag or branch that someone has made
+    // since on a snapshot which this commit expires: what is older is asked for.
+    const bool from_memory = attempts_ == 1 && MonotonicMicros() - read_us_ <= policy_.memory_us_max;
     TableState head = state_;
     if (!from_memory) {
       K2_ASSIGN(head, table_.catalog().Load(table_.name()));
@@ -263,10 +266,7 @@ class TableCommit {
       }
     }
     if (expired_.empty()) return;
-    // The new snapshot remains, and may carry manifests on that the expired ones named.
-    TableMetadata before = *before_.metadata;
-    before.snapshots.push_back(final_);
-    const auto files = iceberg::FilesOnlyIn(store_, before, expired_);
+    const auto files = iceberg::FilesOfExpired(store_, *before_.metadata, *state_.metadata, expired_);
     if (!files) {
       log::Warn("files of expired snapshots stay behind", {{"error", files.error().message}});
       return;
@@ -278,6 +278,7 @@ class TableCommit {
 
   Table& table_;
   TableState& state_;
+  int64_t read_us_;  // when state_ was the catalog's
   LayerCommit commit_;
   const CommitPolicy& policy_;
   MetadataStore store_;
@@ -311,14 +312,19 @@ Result<Table> Table::Load(std::shared_ptr<Catalog> catalog, std::shared_ptr<File
 }
 
 Status Table::Refresh() {
+  const int64_t asked_us = MonotonicMicros();
   K2_ASSIGN(state_, catalog_->Load(name_));
+  read_us_ = asked_us;
   return {};
 }
 
 LayerCommitOutcome Table::Commit(LayerCommit commit, const CommitPolicy& policy) {
-  TableCommit run(*this, state_, std::move(commit), policy);
+  TableCommit run(*this, state_, read_us_, std::move(commit), policy);
   Result<CommitDone> done = run.Run();
-  if (done) return *done;
+  if (done) {
+    read_us_ = MonotonicMicros();
+    return *done;
+  }
   if (run.ever_unknown()) {
     return OutcomeUnknown{Error{ErrorKind::kCommitUnknown,
                                 fmt::format("{}: whether the commit was applied could not be learnt ({}; then: {}). "

@@ -10,6 +10,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/time.h"
 #include "catalog/catalog.h"
 #include "iceberg/data_file.h"
 #include "io/file_io.h"
@@ -81,7 +82,10 @@ struct CommitPolicy {
       60'000'000;  // then the commit gives itself up: kConflict or, if ever unknown, kCommitUnknown
   int64_t backoff_us_min = 2'000;
   int64_t backoff_us_max = 500'000;
+  int64_t memory_us_max = 1'000'000;  // how old the state in memory may be that the first try stands on
   StepHook on_step;
+  // Where set and true, a service that does not answer is not tried again. What is on its way is not cut off.
+  std::function<bool()> stopping;
 };
 
 struct CommitDone {
@@ -124,11 +128,11 @@ class Table {
   [[nodiscard]] const std::shared_ptr<FileIo>& io_ptr() const { return io_; }
   [[nodiscard]] Catalog& catalog() const { return *catalog_; }
 
-  // Commits with retry, as docs/source-offsets.md says: each try takes the head (the first one from memory), checks own
-  // keys against `base`, merges the others, writes manifest list and snapshot on that head, moves the tag `k2-offsets`,
-  // expires history beyond the table's policy, and asks the catalog with assert-table-uuid and
-  // assert-ref-snapshot-id(main). The manifests of tries that certainly lost are removed; the data files are the
-  // caller's.
+  // Commits with retry, as docs/source-offsets.md says: each try takes the head (the first one from memory, where that
+  // is a moment old), checks own keys against `base`, merges the others, writes manifest list and snapshot on that
+  // head, moves the tag `k2-offsets`, expires history beyond the table's policy, and asks the catalog with
+  // assert-table-uuid and assert-ref-snapshot-id(main). The manifests of tries that certainly lost are removed; the
+  // data files are the caller's.
   LayerCommitOutcome Commit(LayerCommit commit, const CommitPolicy& policy = {});
 
   // Deletes data files of an attempt that was certainly not applied.
@@ -143,6 +147,7 @@ class Table {
   std::shared_ptr<FileIo> io_;
   TableName name_;
   TableState state_;
+  int64_t read_us_ = MonotonicMicros();  // when it was the catalog's
 };
 
 }  // namespace k2
