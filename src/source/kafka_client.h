@@ -26,9 +26,9 @@ struct KafkaOptions {
   // Group under which committed offsets are shown to lag tools; never read. Empty: none.
   std::string group;
   int64_t queued_bytes = int64_t{128} << 20;  // fetched and not yet read, over all partitions
-  int64_t check_interval_us = 10'000'000;    // of topics, partitions, topic ids
-  int64_t request_timeout_us = 15'000'000;   // of one request of administration
-  std::string compression = "lz4";           // of what is produced
+  int64_t check_interval_us = 10'000'000;     // of topics, partitions, topic ids
+  int64_t request_timeout_us = 15'000'000;    // of one request of administration
+  std::string compression = "lz4";            // of what is produced
 };
 
 // Error kInvalidArgument: a setting that librdkafka does not know, or that K2 itself sets.
