@@ -83,15 +83,15 @@ class Maker:
     def message(self, exchange: str) -> Made:
         luck = self.draw.random()
         recent = self._recent[exchange]
-        if luck < self._duplicates and recent:
+        if luck < self._broken:
+            return self.broken(exchange, self.draw.choice(sorted(BROKEN)))
+        if recent and luck < self._broken + self._duplicates:
             again = self.draw.choice(recent)
             assert again.verdict.row
             if self.draw.random() < 0.5:
                 return again
             later = again.verdict.row["ingestion_timestamp"] + timedelta(seconds=self.draw.randrange(1, 60))
             return self._framed(again.verdict.row | {"ingestion_timestamp": later})
-        if luck < self._duplicates + self._broken:
-            return self.broken(exchange, self.draw.choice(sorted(BROKEN)))
         made = self._framed(self.trade(exchange))
         recent.append(made)
         if len(recent) > 500:
