@@ -1,0 +1,102 @@
+"""Java's exceptions as errors that a person can act on."""
+
+from __future__ import annotations
+
+import re
+
+from k2.spark.utils.errors import (
+    ConfigurationError,
+    DataError,
+    K2Error,
+    UnavailableError,
+    UnknownOutcomeError,
+    one_line,
+)
+
+# In this order: what is more special comes first. {} stands for what Java says.
+_KNOWN: tuple[tuple[str, type[K2Error], str], ...] = (
+    (
+        r"CommitStateUnknownException",
+        UnknownOutcomeError,
+        "the catalog did not say whether it applied the commit: {}. Nothing was deleted; look at the table's snapshots "
+        "before you run this again",
+    ),
+    (
+        r"NoClassDefFoundError|ClassNotFoundException|Cannot find catalog plugin class|Failed to find data source",
+        ConfigurationError,
+        "a library is missing: {}. Give spark-submit --packages, or let create_spark_session fetch them "
+        "(K2_SPARK_PACKAGES)",
+    ),
+    (
+        r"NotAuthorizedException|invalid_client|Credentials are invalid|status code:? 401|\b401\b.*[Uu]nauthorized",
+        UnavailableError,
+        "the catalog refuses the credentials: {}. Set K2_CATALOG_CREDENTIAL (ID:SECRET) or K2_CATALOG_TOKEN",
+    ),
+    (
+        r"InvalidAccessKeyId|SignatureDoesNotMatch|AccessDenied|Access Denied|Status Code: 403|"
+        r"Unable to load credentials",
+        UnavailableError,
+        "the S3 store refuses the keys: {}. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, for the driver at least",
+    ),
+    (
+        r"ForbiddenException",
+        UnavailableError,
+        "the catalog does not allow it: {}. Set K2_CATALOG_CREDENTIAL (ID:SECRET) of one that may",
+    ),
+    (r"NoSuchBucket", UnavailableError, "the bucket does not exist: {}. Make it, or set K2_WAREHOUSE to another"),
+    (
+        r"UnknownHostException|ConnectException|Connect(?:ion)? (?:to \S+ )?(?:refused|reset|timed out|failed)|"
+        r"SocketTimeoutException|NoHttpResponse|ServiceUnavailableException|ServiceFailureException|"
+        r"Unable to execute HTTP request|UnresolvedAddressException",
+        UnavailableError,
+        "a service does not answer: {}. Look at K2_CATALOG and K2_S3_ENDPOINT, and whether both are up",
+    ),
+    (
+        r"NoSuchTableException|TABLE_OR_VIEW_NOT_FOUND|NoSuchNamespaceException|SCHEMA_NOT_FOUND",
+        ConfigurationError,
+        "there is no such table: {}. Make them with k2.spark.jobs.create_bronze_table and its like, or `k2 tables "
+        "create`",
+    ),
+    (
+        r"CommitFailedException|ValidationException",
+        DataError,
+        "other writers were faster, again and again: {}. Nothing of this was applied; run it again",
+    ),
+    (
+        r"stopped SparkContext|SparkContext was shut down|All masters are unresponsive|Application has been killed",
+        UnavailableError,
+        "Spark has stopped: {}. Look at the master's page and log",
+    ),
+)
+
+
+def explain(error: BaseException, doing: str) -> K2Error:
+    """The error to raise instead of one that came out of Spark; `doing` says what was going on."""
+    if isinstance(error, K2Error):
+        return error
+    text = _java_text(error)
+    for pattern, kind, words in _KNOWN:
+        if found := re.search(pattern, text):
+            return kind(f"{doing}: {words.replace('{}', _line_with(text, found.start()))}")
+    return DataError(f"{doing}: {_line_with(text, 0)}")
+
+
+def _java_text(error: BaseException) -> str:
+    """What the error says, Java's causes included."""
+    texts = [str(error)]
+    java = getattr(error, "java_exception", None) or getattr(error, "_origin", None)
+    try:
+        for _ in range(20):
+            if java is None:
+                break
+            texts.append(str(java.toString()))
+            java = java.getCause()
+    except Exception:  # the JVM is gone: what it said before is all there is
+        pass
+    return "\n".join(texts)
+
+
+def _line_with(text: str, at: int) -> str:
+    begin = text.rfind("\n", 0, at) + 1
+    line = re.sub(r"^(?:Caused by:|:)?\s*", "", one_line(text[begin:]))
+    return re.sub(r"^(?:[a-z]\w*\.)+(?=[A-Z])", "", line)
