@@ -28,7 +28,9 @@ void AddProduce(Program& program);
 void AddTables(Program& program);
 void AddOffsets(Program& program);
 void AddMaintain(Program& program);
+void AddPlan(Program& program);
 void AddTask(Program& program);
+void AddCommit(Program& program);
 void AddQuery(Program& program);
 void AddOhlcv(Program& program);
 void AddDoctor(Program& program);
@@ -45,6 +47,9 @@ constexpr int64_t kCatalogPatienceMs = 30'000;
 Result<std::shared_ptr<Lakehouse>> OpenLakehouse(const Settings& settings, bool create,
                                                  int64_t patience_ms = kCatalogPatienceMs,
                                                  std::function<bool()> stopping = nullptr);
+
+// `k2 tables definitions`: everything that another engine must know of tables and messages, as one JSON document.
+Result<int> PrintTableDefinitions();
 
 // Settings --retain-… and --retention-hold.
 Result<RetentionPolicy> RetentionOf(const Settings& settings);

@@ -208,6 +208,11 @@ void AddTables(Program& program) {
   describe->callback([&program, name, files] {
     program.action = [&program, name, files] { return DescribeTable(program.settings, *name, *files); };
   });
+  command
+      ->add_subcommand("definitions",
+                       "All tables and messages as this k2 makes them, as JSON: for other engines. Reads "
+                       "no table")
+      ->callback([&program] { program.action = [] { return PrintTableDefinitions(); }; });
   command->footer(
       "Examples:\n  k2 tables\n  k2 tables create --warehouse lake\n  k2 tables describe gold_crypto_trades --files");
 }

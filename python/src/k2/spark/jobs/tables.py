@@ -1,0 +1,114 @@
+"""Makes K2's tables through Spark's catalog, the same as `k2 tables create` makes them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from k2.spark import schemas
+from k2.spark.utils import command_line
+from k2.spark.utils.errors import ConfigurationError, DataError
+from k2.spark.utils.explain import explain
+from k2.spark.utils.iceberg import IcebergCatalog
+from k2.spark.utils.settings import catalog_name
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def create_tables(
+    spark: SparkSession, names: Sequence[str], warehouse: str | None = None, catalog: str | None = None
+) -> dict[str, str]:
+    """Makes those that are missing and looks at those that are there. "made" or "there", by name.
+
+    `warehouse`: tables lie at <warehouse>/<namespace>/<table>, else where the catalog puts them. DataError: a table is
+    there and K2 could not write to it.
+    """
+    if warehouse is not None and not (warehouse.startswith("/") or "://" in warehouse):
+        raise ConfigurationError(f"the warehouse {warehouse!r} is neither s3://BUCKET/FOLDER nor an absolute path")
+    name = catalog or catalog_name({})
+    done: dict[str, str] = {}
+    try:
+        spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {name}.{schemas.NAMESPACE}")
+        iceberg = IcebergCatalog(spark, name)
+        for table in names:
+            done[table] = _create(iceberg, schemas.table(table), warehouse)
+    except Exception as error:
+        raise explain(error, "making the tables") from error
+    return done
+
+
+def _create(iceberg: IcebergCatalog, definition: schemas.TableDefinition, warehouse: str | None) -> str:
+    namespace, name = schemas.NAMESPACE, definition.name
+    outcome = "there"
+    if not iceberg.exists(namespace, name):
+        location = f"{warehouse.rstrip('/')}/{namespace}/{name}" if warehouse else None
+        try:
+            iceberg.create(
+                namespace,
+                name,
+                definition.schema,
+                definition.partition_spec,
+                definition.sort_order,
+                definition.all_properties(),
+                location,
+            )
+            outcome = "made"
+        except Exception as error:
+            if "AlreadyExistsException" not in str(error):  # else another process was faster
+                raise
+    table = iceberg.load(namespace, name)
+    check_columns(definition, iceberg.schema_json(table))
+    if table.currentSnapshot() is None:
+        # Every commit of K2 asks for the head it stands on, so a table has one from the first.
+        table.newFastAppend().commit()
+    return outcome
+
+
+def check_columns(definition: schemas.TableDefinition, found: dict[str, Any]) -> None:
+    """Whether a table's schema has all columns that K2 writes, with their types."""
+    by_name = {field["name"]: field for field in found["fields"]}
+    for column in definition.columns:
+        where = f"{schemas.NAMESPACE}.{definition.name}.{column.name}"
+        if column.name not in by_name:
+            raise DataError(f"the table is there and has no column {where}: `k2 tables migrate` adds it")
+        is_type = _without_ids(by_name[column.name]["type"])
+        if is_type != _without_ids(column.type):
+            raise DataError(f"{where} has the type {is_type}, K2 writes {column.sql_type}: rename or drop the column")
+    known = {column.name for column in definition.columns}
+    for field in found["fields"]:
+        if field["required"] and field["name"] not in known:
+            raise DataError(
+                f"{schemas.NAMESPACE}.{definition.name}.{field['name']} is required and K2 does not know it: drop it, "
+                "or let it be null"
+            )
+
+
+def _without_ids(kind: Any) -> Any:
+    if isinstance(kind, dict):
+        kept = ("type", "element", "key", "value")
+        return {name: _without_ids(value) for name, value in kind.items() if name in kept}
+    return kind.replace(" ", "")
+
+
+def main(program: str, names: Sequence[str], arguments: Sequence[str] | None = None) -> int:
+    """The command line of the three jobs that make tables."""
+    what = f"Makes {', '.join(names)}: the same as `k2 tables create`. What is there already stays."
+    parser = command_line.parser(program, what)
+    parser.add_argument("--warehouse", metavar="URI", help="where the tables lie: s3://BUCKET/FOLDER (K2_WAREHOUSE)")
+    parser.add_argument("--ddl", action="store_true", help="prints the tables as SQL, and makes none")
+    options = parser.parse_args(arguments)
+    warehouse = options.warehouse or os.environ.get("K2_WAREHOUSE") or None
+    if options.ddl:
+        for name in names:
+            location = f"{warehouse.rstrip('/')}/{schemas.NAMESPACE}/{name}" if warehouse else None
+            print(schemas.table(name).create_sql(catalog_name({}), location) + ";\n")
+        return 0
+    spark = command_line.session(f"k2-{program}", options)
+    try:
+        done = create_tables(spark, names, warehouse)
+    finally:
+        spark.stop()
+    command_line.print_rows([{"table": name, "outcome": outcome} for name, outcome in done.items()], options.output)
+    return 0

@@ -1,0 +1,207 @@
+"""Drops partitions that are past their time, by K2's rules (docs/retention.md), but never a row that is not read yet:
+`k2 maintain retention` does that after its hold, and writes down what was lost."""
+
+from __future__ import annotations
+
+import bisect
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from k2.spark import schemas
+from k2.spark.maintenance.offsets import progress_of, read_sequence, snapshots_of
+from k2.spark.utils.iceberg import IcebergCatalog
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+COMMIT_TIMES_KEY = "k2.commit-times"
+DAY_US = 86_400_000_000
+HOUR_MS = 3_600_000
+DEFAULT_LIMITS_US: dict[str, int | None] = {
+    schemas.BRONZE: 7 * DAY_US,
+    schemas.REJECTED: 30 * DAY_US,
+    schemas.GOLD: None,
+} | dict.fromkeys(schemas.SILVER, 30 * DAY_US)
+
+
+@dataclass
+class Partition:
+    day: str  # ISO date
+    files: list[str] = field(default_factory=list)
+    rows: int = 0
+    newest_commit_ms: int | None = 0  # None: of a file whose commit's time is not known
+    newest_sequence: int = 0
+    fate: str = "kept"
+    reason: str = ""
+
+
+class CommitTimes:
+    """When a table had reached which sequence number: by its snapshots, and by what retention has noted before."""
+
+    def __init__(self, table: Any) -> None:
+        self.snapshots = snapshots_of(table)
+        self.property = str(table.properties().get(COMMIT_TIMES_KEY) or "")
+        self.reached: dict[int, int] = {}
+        self.newest_noted_ms = 0
+        for snapshot in self.snapshots.values():
+            self._note(snapshot.sequence_number, snapshot.timestamp_ms)
+        for word in self.property.split():
+            sequence, _, ms = word.partition("@")
+            if not (sequence.isdigit() and ms.isdigit()):
+                break
+            self._note(int(sequence), int(ms))
+            self.newest_noted_ms = max(self.newest_noted_ms, int(ms))
+        self._sequences = sorted(self.reached)
+
+    def _note(self, sequence: int, ms: int) -> None:
+        self.reached[sequence] = min(ms, self.reached.get(sequence, ms))
+
+    def of(self, snapshot_id: int | None, sequence: int) -> int | None:
+        if snapshot_id in self.snapshots:
+            return self.snapshots[snapshot_id].timestamp_ms
+        at = bisect.bisect_left(self._sequences, sequence)
+        return self.reached[self._sequences[at]] if at < len(self._sequences) else None
+
+    def renewed(self, now_ms: int) -> str | None:
+        """The property as it should stand; None where it is fresh enough. Older times lie a sixteenth of their age
+        apart, as K2 itself keeps them."""
+        if not self.reached:
+            return None
+        newest_ms = self.reached[self._sequences[-1]]
+        if self.newest_noted_ms and newest_ms - self.newest_noted_ms < HOUR_MS:
+            return None
+        kept: list[tuple[int, int]] = []
+        last = (0, 0)
+        for sequence in reversed(self._sequences):
+            ms, span_ms = self.reached[sequence], HOUR_MS
+            while 2 * span_ms * 16 <= now_ms - ms:
+                span_ms *= 2
+            if (span := (span_ms, ms // span_ms)) != last:
+                kept.append((sequence, ms))
+            last = span
+        text = " ".join(f"{sequence}@{ms}" for sequence, ms in reversed(kept))
+        return text if text != self.property else None
+
+
+def plan(spark: SparkSession, iceberg: IcebergCatalog, name: str, limit_us: int | None, now_us: int) -> list[Partition]:
+    """Each partition that is there, oldest first, with its fate: kept, held (not read by the layer below), due."""
+    table = iceberg.load(schemas.NAMESPACE, name)
+    if limit_us is None or table.currentSnapshot() is None:
+        return []
+    partitions = _partitions(spark, iceberg, name, CommitTimes(table))
+    limit = timedelta(microseconds=limit_us)
+    now = datetime.fromtimestamp(now_us / 1_000_000, timezone.utc)
+    due = []
+    for partition in partitions:
+        end = datetime.fromisoformat(partition.day).replace(tzinfo=timezone.utc) + timedelta(days=1)
+        if now < end + limit:
+            partition.reason = "its date is not past the limit"
+        elif partition.newest_commit_ms is None:
+            partition.reason = "when its newest file was committed is not known yet"
+        elif now_us < partition.newest_commit_ms * 1000 + limit_us:
+            partition.reason = "its newest commit is not past the limit"
+        else:
+            partition.fate = "due"
+            due.append(partition)
+    if due:
+        _hold_unread(spark, iceberg, table, name, due)
+    return partitions
+
+
+def _partitions(spark: SparkSession, iceberg: IcebergCatalog, name: str, times: CommitTimes) -> list[Partition]:
+    spec = schemas.table(name).partition_spec["fields"][0]["name"]
+    rows = spark.sql(
+        f"SELECT data_file.partition.{spec} AS day, data_file.file_path AS path, data_file.record_count AS rows, "
+        f"snapshot_id, file_sequence_number AS sequence "
+        f"FROM {iceberg.name}.{schemas.NAMESPACE}.{name}.entries WHERE status < 2 AND data_file.content = 0"
+    ).collect()
+    found: dict[str, Partition] = {}
+    for row in rows:
+        partition = found.setdefault(str(row["day"]), Partition(str(row["day"])))
+        partition.files.append(row["path"])
+        partition.rows += row["rows"]
+        partition.newest_sequence = max(partition.newest_sequence, row["sequence"])
+        committed = times.of(row["snapshot_id"], row["sequence"])
+        if committed is None or partition.newest_commit_ms is None:
+            partition.newest_commit_ms = None
+        else:
+            partition.newest_commit_ms = max(partition.newest_commit_ms, committed)
+    return [found[day] for day in sorted(found)]
+
+
+def _hold_unread(spark: SparkSession, iceberg: IcebergCatalog, table: Any, name: str, due: Sequence[Partition]) -> None:
+    if name in schemas.SILVER:
+        gold = progress_of(iceberg.load(schemas.NAMESPACE, schemas.GOLD))
+        hint = gold.upstream.get(f"{schemas.NAMESPACE}.{name}")
+        read = read_sequence(table, hint) if hint else 0
+        for partition in due:
+            if partition.newest_sequence > read:
+                _hold(partition, "Gold has yet to read it")
+    elif name in (schemas.BRONZE, schemas.REJECTED):
+        own = progress_of(table).positions
+        silver: dict[Any, int] = {}
+        for exchange in schemas.EXCHANGES:
+            progress = progress_of(iceberg.load(schemas.NAMESPACE, exchange.silver))
+            silver |= {
+                source: at
+                for source, at in progress.positions.items()
+                if schemas.exchange_of_topic(source[1]) == exchange
+            }
+        if name == schemas.REJECTED:
+            if any(silver.get(source, 0) < at for source, at in own.items()):
+                for partition in due:
+                    _hold(partition, "Silver stands behind rejected_trades and needs these rows to catch up")
+            return
+        _hold_unread_bronze(spark, iceberg, due, own, silver)
+
+
+def _hold_unread_bronze(
+    spark: SparkSession,
+    iceberg: IcebergCatalog,
+    due: Sequence[Partition],
+    own: Mapping[Any, int],
+    silver: Mapping[Any, int],
+) -> None:
+    by_day = {partition.day: partition for partition in due}
+    days = ", ".join(f"DATE'{day}'" for day in by_day)
+    rows = spark.sql(
+        f"SELECT ingestion_date AS day, topic, partition, max(offset) AS last "
+        f"FROM {iceberg.name}.{schemas.NAMESPACE}.{schemas.BRONZE} WHERE ingestion_date IN ({days}) GROUP BY 1, 2, 3"
+    ).collect()
+    for row in rows:
+        sources = [source for source in own if source[1] == row["topic"] and source[3] == row["partition"]]
+        read = [silver.get(source, 0) > row["last"] or silver.get(source, 0) >= own[source] for source in sources]
+        if not sources or not all(read):
+            _hold(by_day[str(row["day"])], f"Silver has yet to read {row['topic']}/{row['partition']}")
+
+
+def _hold(partition: Partition, reason: str) -> None:
+    partition.fate, partition.reason = "held", f"{reason}; `k2 maintain retention` drops it after its hold"
+
+
+def note_commit_times(table: Any, now_ms: int) -> None:
+    """Notes when the table's sequence numbers were reached, for the time when its snapshots are expired."""
+    renewed = CommitTimes(table).renewed(now_ms)
+    if renewed is not None:
+        table.updateProperties().set(COMMIT_TIMES_KEY, renewed).commit()
+
+
+def drop(table: Any, partitions: Sequence[Partition], limit_us: int) -> int:
+    """Drops the partitions that are due, in one commit, and says how many files those were. It names the files: what
+    others add to such a partition meanwhile stays."""
+    files = [path for partition in partitions if partition.fate == "due" for path in partition.files]
+    if not files:
+        return 0
+    delete = table.newDelete()
+    for path in files:
+        delete.deleteFile(path)
+    now = datetime.fromtimestamp(time.time(), timezone.utc).isoformat()
+    delete.set("k2.retention", f"older than {limit_us // 3_600_000_000} hours at {now}")
+    delete.commit()
+    for partition in partitions:
+        if partition.fate == "due":
+            partition.fate = "dropped"
+    return len(files)

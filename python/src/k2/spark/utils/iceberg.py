@@ -1,0 +1,68 @@
+"""Iceberg's own API in the session's JVM: for what Spark's SQL cannot say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from k2.spark.utils.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+class IcebergCatalog:
+    """The session's catalog as Iceberg has it. Tables are Java objects of org.apache.iceberg.Table."""
+
+    def __init__(self, spark: SparkSession, name: str) -> None:
+        jvm: Any = spark.sparkContext._jvm
+        self._iceberg: Any = jvm.org.apache.iceberg
+        self.name = name
+        java: Any = spark._jsparkSession
+        self._java: Any = self._iceberg.spark.Spark3Util.loadIcebergCatalog(java, name)
+
+    def _identifier(self, namespace: str, table: str) -> Any:
+        return self._iceberg.catalog.TableIdentifier.parse(f"{namespace}.{table}")
+
+    def exists(self, namespace: str, table: str) -> bool:
+        return bool(self._java.tableExists(self._identifier(namespace, table)))
+
+    def load(self, namespace: str, table: str) -> Any:
+        if not self.exists(namespace, table):
+            raise ConfigurationError(
+                f"there is no table {namespace}.{table}: k2.spark.jobs.create_bronze_table and its like make it, or "
+                "`k2 tables create`"
+            )
+        return self._java.loadTable(self._identifier(namespace, table))
+
+    def create(
+        self,
+        namespace: str,
+        table: str,
+        schema: Mapping[str, Any],
+        partition_spec: Mapping[str, Any],
+        sort_order: Mapping[str, Any],
+        properties: Mapping[str, str],
+        location: str | None,
+    ) -> Any:
+        """The three in Iceberg's JSON. Nothing is typed again, so that nested nullability and docs come through."""
+        java_schema = self._iceberg.SchemaParser.fromJson(json.dumps(schema))
+        builder = self._java.buildTable(self._identifier(namespace, table), java_schema)
+        builder = builder.withPartitionSpec(
+            self._iceberg.PartitionSpecParser.fromJson(java_schema, json.dumps(partition_spec))
+        )
+        builder = builder.withSortOrder(self._iceberg.SortOrderParser.fromJson(java_schema, json.dumps(sort_order)))
+        if location:
+            builder = builder.withLocation(location)
+        for key, value in properties.items():
+            builder = builder.withProperty(key, value)
+        return builder.create()
+
+    def schema_json(self, table: Any) -> dict[str, Any]:
+        schema: dict[str, Any] = json.loads(self._iceberg.SchemaParser.toJson(table.schema()))
+        return schema
+
+    def partition_json(self, table: Any) -> dict[str, Any]:
+        spec: dict[str, Any] = json.loads(self._iceberg.PartitionSpecParser.toJson(table.spec()))
+        return spec

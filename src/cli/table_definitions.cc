@@ -1,0 +1,63 @@
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "cli/commands.h"
+#include "iceberg/schema_json.h"
+#include "table/progress_json.h"
+#include "task/market_tables.h"
+#include "trade/decoder.h"
+#include "trade/trade_schema.h"
+
+namespace k2 {
+namespace {
+
+using nlohmann::ordered_json;
+
+Result<ordered_json> Definition(const std::string& table) {
+  K2_ASSIGN(const CreateTableRequest request, TableDefinition(table));
+  return ordered_json{{"schema", ordered_json::parse(iceberg::SchemaToJson(request.schema))},
+                      {"partition-spec", ordered_json::parse(iceberg::PartitionSpecToJson(request.spec))},
+                      {"sort-order", ordered_json::parse(iceberg::SortOrderToJson(request.sort_order))},
+                      {"properties", request.properties}};
+}
+
+ordered_json Message(int32_t local_id, std::string_view schema) {
+  return {{"local-id", local_id}, {"schema", ordered_json::parse(schema)}};
+}
+
+}  // namespace
+
+Result<int> PrintTableDefinitions() {
+  ordered_json tables = ordered_json::object();
+  for (const std::string& name : AllTables()) {
+    K2_ASSIGN(tables[name], Definition(name));
+  }
+  ordered_json exchanges = ordered_json::array();
+  for (const ExchangeInfo& exchange : Exchanges()) {
+    exchanges.push_back(
+        {{"topic", exchange.topic_name}, {"name", exchange.message_name}, {"silver", exchange.silver_table}});
+  }
+  ordered_json reasons = ordered_json::array();
+  for (size_t i = 1; i < kRejectReasonCount; ++i) reasons.push_back(kRejectReasonTexts[i]);
+  const ordered_json all = {
+      {"version", 1},
+      {"namespace", kNamespace},
+      {"tables", tables},
+      {"exchanges", exchanges},
+      {"messages",
+       {{"TradeV2", Message(kTradeV2SchemaId, kTradeV2SchemaJson)},
+        {"RejectedFrame", Message(kRejectedFrameSchemaId, kRejectedFrameSchemaJson)}}},
+      {"rules",
+       {{"version", kRulesVersion},
+        {"reasons", reasons},
+        {"message-bytes-max", kMaxMessageSize},
+        {"frame-message-bytes-max", kMaxFrameMessageSize},
+        {"age-us-max", kMaxTradeAgeMicros},
+        {"ahead-us-max", kMaxTradeAheadMicros}}},
+      {"offsets", {{"version", kProgressVersion}, {"summary-key", kOffsetsKey}, {"tag", kOffsetsTag}}},
+  };
+  std::printf("%s\n", all.dump(2).c_str());
+  return 0;
+}
+
+}  // namespace k2
