@@ -1,7 +1,7 @@
 # K2. `make` sets up and builds; `make demo` shows the pipeline at work; `make test` proves it. See README.md.
 SHELL := /bin/bash
 
-.PHONY: all setup setup-services build stack-up stack-down stack-status demo test test-all chaos fuzz bench format lint clean
+.PHONY: all setup setup-services build stack-up stack-down stack-status spark-up spark-down spark-status demo test test-all chaos fuzz bench format lint clean
 all: build
 
 setup:
@@ -33,6 +33,15 @@ stack-down:
 
 stack-status:
 	@.venv/bin/python -m stack status
+
+spark-up: setup
+	@.venv/bin/python -m stack up spark
+
+spark-down:
+	@.venv/bin/python -m stack down spark
+
+spark-status:
+	@.venv/bin/python -m stack status spark
 
 fuzz: setup
 	@scripts/fuzz.sh $(or $(SECONDS_EACH),600)

@@ -290,10 +290,11 @@ def start_time(pid: int) -> int | None:
 
 def group_lives(group: int) -> bool:
     """Whether a process group has a member that has not ended."""
-    return any(True for _ in _members(group)) if group else False
+    return any(True for _ in group_members(group)) if group else False
 
 
-def _members(group: int) -> Iterator[int]:
+def group_members(group: int) -> Iterator[int]:
+    """The processes of a group that have not ended."""
     try:
         os.killpg(group, 0)
     except (ProcessLookupError, PermissionError):

@@ -10,11 +10,14 @@ from stack.faults import Toxiproxy
 from stack.messages import Kafka, Registry
 from stack.pins import StackError
 from stack.process import Server, free_port, is_running, port_is_free, saved_state
+from stack.spark import WORKERS, SparkCluster, SparkMaster, SparkWorker
 from stack.tables import Postgres, RestCatalog, Rustberg, SeaweedFs
 from stack.tools import ACCESS_KEY, REGION, SECRET_KEY, WAREHOUSE
 
 TOPICS = ("market.crypto.trades.binance", "market.crypto.trades.kraken")
 CORE = ("kafka", "registry", "postgres", "seaweedfs", "catalog")
+SPARK_WORKERS = tuple(f"spark-worker-{number}" for number in range(1, WORKERS + 1))
+SPARK = ("spark-master", *SPARK_WORKERS)
 
 # How long a process that runs and does not serve is given, before it is replaced.
 _PATIENCE_S = 5.0
@@ -74,24 +77,46 @@ class Services:
     def toxiproxy(self) -> Toxiproxy:
         return self._running("toxiproxy", Toxiproxy)
 
+    @property
+    def spark(self) -> SparkCluster:
+        """A master and two workers, whose executors know where the services are. They start none of these."""
+        if not self._started.issuperset(SPARK):
+            self.start("spark")
+        return self.spark_cluster()
+
+    def spark_cluster(self) -> SparkCluster:
+        """The same, running or not."""
+        return SparkCluster(
+            self._made("spark-master", SparkMaster), [self._made(name, SparkWorker) for name in SPARK_WORKERS]
+        )
+
     def start(self, *names: str) -> None:
-        """Starts those named (when none is: all but rustberg and toxiproxy) side by side, and what they need; mends
-        what is dead."""
+        """Starts those named (when none is: all but rustberg, toxiproxy and spark) side by side, and what they need;
+        mends what is dead."""
         wanted = set(names or CORE)
         if "catalog" in wanted:
             wanted |= {"postgres", "seaweedfs"}
         if "rustberg" in wanted:
             wanted.add("seaweedfs")
+        if not wanted.isdisjoint(("spark", *SPARK)):
+            wanted = wanted - {"spark"} | set(SPARK)
         # Those that take longest begin first; a catalog asks PostgreSQL for its tables as soon as it begins.
-        order: list[str] = [
-            name for name in ("registry", "seaweedfs", "kafka", "toxiproxy", "postgres", "rustberg") if name in wanted
-        ]
+        first = ("spark-master", "registry", "seaweedfs", "kafka", "toxiproxy", "postgres", "rustberg")
+        order: list[str] = [name for name in first if name in wanted]
+        if "spark-master" in wanted and not any(self.server(name).running() for name in SPARK):
+            self._made("spark-master", SparkMaster).forget()
         for name in order:
             self._begin(name)
         if "catalog" in wanted:
             self.server("postgres").wait()
             self._begin("catalog")
             order.append("catalog")
+        if "spark-master" in wanted:
+            # A worker that finds no master asks again only after some ten seconds.
+            self.server("spark-master").wait()
+            for name in SPARK_WORKERS:
+                self._begin(name)
+            order += SPARK_WORKERS
         for name in order:
             self.server(name).wait()
             self._started.add(name)
@@ -101,17 +126,23 @@ class Services:
         for name in self._started:
             self.server(name).resume()
         dead = [name for name in self._started if not self.server(name).running()]
+        if "spark-master" in dead:
+            # Workers would look for a new master only after some ten seconds, and begin anew at once.
+            for name in SPARK_WORKERS:
+                self.server(name).kill()
         if dead:
             self.start(*dead)
         if "toxiproxy" in self._started:
             self.toxiproxy.mend()
 
-    def stop(self) -> None:
-        """Stops all that run in this folder, whoever started them; the last begun first."""
-        for name in ("toxiproxy", "rustberg", "catalog", "registry", "kafka", "seaweedfs", "postgres"):
-            if name in self._servers or (self.folder / name / "state.json").exists():
+    def stop(self, *names: str) -> None:
+        """Stops those named, or all that run in this folder, whoever started them; the last begun first."""
+        every = (*reversed(SPARK), "toxiproxy", "rustberg", "catalog", "registry", "kafka", "seaweedfs", "postgres")
+        wanted = {part for name in names or every for part in (SPARK if name == "spark" else (name,))}
+        for name in every:
+            if name in wanted and (name in self._servers or (self.folder / name / "state.json").exists()):
                 self.server(name).stop()
-        self._started.clear()
+        self._started -= wanted
 
     def kill(self) -> None:
         """SIGKILL to all that this object has made."""
@@ -119,10 +150,10 @@ class Services:
             server.kill()
         self._started.clear()
 
-    def status(self) -> list[tuple[str, str, int, str]]:
+    def status(self, names: Iterable[str] = CORE) -> list[tuple[str, str, int, str]]:
         """Name, address, process id and state of each."""
         rows = []
-        for name in CORE:
+        for name in names:
             if not (self.folder / name / "state.json").exists():
                 rows.append((name, "", 0, "down"))
                 continue
@@ -144,6 +175,10 @@ class Services:
                 return f"{server.endpoint}, catalog {server.catalog_uri}"
             case RestCatalog() | Rustberg():
                 return server.uri
+            case SparkMaster():
+                return f"{server.url}, page {server.page}"
+            case SparkWorker():
+                return f"page {server.page}"
         return ""
 
     def environment(self, seaweed_catalog: bool = False) -> dict[str, str]:
@@ -181,6 +216,11 @@ class Services:
         if name == "rustberg":
             endpoint = self._made("seaweedfs", SeaweedFs).endpoint
             return Rustberg(folder, endpoint, self._ports(Rustberg, folder), self._keep)
+        if name == "spark-master":
+            return SparkMaster(folder, self._ports(SparkMaster, folder), self._keep)
+        if name in SPARK_WORKERS:
+            ports = self._ports(SparkWorker, folder, shift=SPARK_WORKERS.index(name))
+            return SparkWorker(folder, self._made("spark-master", SparkMaster), ports, self._keep, self.environment())
         kinds: dict[str, type[Kafka] | type[Registry] | type[SeaweedFs] | type[Toxiproxy]] = {
             "kafka": Kafka,
             "registry": Registry,
@@ -189,11 +229,13 @@ class Services:
         }
         return kinds[name](folder, self._ports(kinds[name], folder), self._keep)
 
-    def _ports(self, kind: type[Server], folder: Path) -> dict[str, int]:
-        """Those of an earlier start in the folder or else the usual ones; free ones for those that another has."""
+    def _ports(self, kind: type[Server], folder: Path, shift: int = 0) -> dict[str, int]:
+        """Those of an earlier start in the folder or else the usual ones; free ones for those that another has.
+        `shift`: of the usual ones, where there are several of a kind."""
         if not self._usual_ports:
             return {}
-        wanted: dict[str, int] = dict(kind.default_ports) | saved_state(folder).get("ports", {})
+        usual = {purpose: port + shift for purpose, port in kind.default_ports.items()}
+        wanted: dict[str, int] = usual | saved_state(folder).get("ports", {})
         if is_running(folder):
             return wanted
         taken = set(wanted.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
@@ -353,14 +354,21 @@ fail_closed = false
 
 
 class Prometheus(Server):
-    """Scrapes k2's `--http` address."""
+    """Scrapes as deploy/prometheus says, at other addresses."""
 
     name = "prometheus"
     default_ports: ClassVar = {"http": 9090}
 
-    def __init__(self, folder: Path, target: str, ports: Mapping[str, int] | None = None, keep: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        targets: Mapping[str, Sequence[str]],
+        ports: Mapping[str, int] | None = None,
+        keep: bool = False,
+    ) -> None:
+        """`targets`: by scrape job, HOST:PORT; a job without any is left out."""
         super().__init__(folder, ports, keep)
-        self._target = target
+        self._targets = {job: list(addresses) for job, addresses in targets.items()}
         self._file = folder / "prometheus.yml"
 
     @property
@@ -368,8 +376,18 @@ class Prometheus(Server):
         return f"http://{HOST}:{self.ports['http']}"
 
     def prepare(self) -> None:
-        text = (ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text()
-        self._file.write_text(text.replace("k2:9464", self._target))
+        import yaml
+
+        source = ROOT / "deploy" / "prometheus"
+        config = yaml.safe_load((source / "prometheus.yml").read_text())
+        jobs = {job["job_name"]: job for job in config["scrape_configs"]}
+        if unknown := self._targets.keys() - jobs.keys():
+            raise StackError(f"{source}/prometheus.yml has no job {', '.join(sorted(unknown))}")
+        for name, addresses in self._targets.items():
+            jobs[name]["static_configs"] = [{"targets": addresses}]
+        config["scrape_configs"] = [jobs[name] for name in self._targets]
+        config["rule_files"] = [str(source / name) for name in config["rule_files"]]
+        self._file.write_text(json.dumps(config, indent=1))
 
     def settings(self) -> list[str]:
         return [self._file.read_text()]

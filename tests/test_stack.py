@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from composing import composed_services
 from confluent_kafka import Consumer, Producer, TopicPartition
 from pyiceberg.catalog.rest import RestCatalog
 
@@ -270,7 +270,7 @@ def test_up_is_harmless_twice_and_mends_what_is_dead(tmp_path: Path) -> None:
 def test_prometheus_takes_the_configuration(tmp_path: Path, stack: Services) -> None:
     # Apicurio has metrics too: what scrapes it would scrape k2.
     scraped = f"127.0.0.1:{stack.registry.ports['http']}"
-    prometheus = Prometheus(tmp_path / "prometheus", scraped)
+    prometheus = Prometheus(tmp_path / "prometheus", {"k2": [scraped]})
     prometheus.start()
     try:
         end = time.monotonic() + 20
@@ -287,18 +287,7 @@ def test_prometheus_takes_the_configuration(tmp_path: Path, stack: Services) -> 
 
 @pytest.fixture(scope="module")
 def composed() -> dict[str, Any]:
-    """docker-compose.yml as Docker's own program understands it."""
-    if shutil.which("docker-compose") is None:
-        pytest.skip("there is no docker-compose: scripts/setup.sh --services brings it")
-    import yaml
-
-    done = subprocess.run(
-        ["docker-compose", "config"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "not set" not in done.stderr, done.stderr
-    services: dict[str, Any] = yaml.safe_load(done.stdout)["services"]
-    return services
+    return composed_services()
 
 
 def test_compose_has_the_versions_of_the_stack(composed: dict[str, Any]) -> None:
@@ -313,6 +302,11 @@ def test_compose_has_the_versions_of_the_stack(composed: dict[str, Any]) -> None
         "iceberg-rest": pins["ICEBERG_VERSION"],
         "k2": "k2",
         "prometheus": "v" + pins["PROMETHEUS_VERSION"],
+        "grafana": pins["GRAFANA_VERSION"],
+        **dict.fromkeys(
+            ("spark-volumes", "spark-master", "spark-worker-1", "spark-worker-2"),
+            f"{pins['SPARK_VERSION']}-scala2.12-java17-python3-ubuntu",
+        ),
     }
     for name, value in composed["iceberg-rest"]["build"]["args"].items():
         assert value == pins[name]
@@ -340,7 +334,7 @@ def test_compose_has_the_settings_of_the_stack(composed: dict[str, Any], stack: 
 def test_compose_watches_and_bounds_every_service(composed: dict[str, Any]) -> None:
     for name, service in composed.items():
         assert service["deploy"]["resources"]["limits"]["memory"], name
-        if name == "kafka-topics":
+        if name in ("kafka-topics", "spark-volumes"):
             continue
         assert service["restart"] == "unless-stopped", name
         assert service["healthcheck"]["test"], name
