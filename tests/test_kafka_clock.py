@@ -1,4 +1,4 @@
-"""The wall clock jumps while a service runs: a day ahead, and a day back."""
+"""The wall clock jumps while a service runs: a day ahead, a day back, and ahead of the catalog's."""
 
 from __future__ import annotations
 
@@ -136,3 +136,29 @@ def test_the_clock_jumps_a_day_ahead_and_two_back(lake: Lake, oracle: Oracle, cl
     rows = len(lake.gold())
     found = spark.sql(lake.folder, f"SELECT count(*) FROM {{ns}}.{GOLD}")
     assert [tuple(row) for row in found] == [(rows,)]
+
+
+def test_the_clock_is_ahead_of_the_catalogs(
+    k2: Path, tmp_path: Path, services: Services, oracle: Oracle, clock: Clock
+) -> None:
+    """The catalog refuses snapshots of the future: the run says so, waits until a clock is set right, and goes on."""
+    lake = Lake.rest(k2, tmp_path / "lake", services)
+    lake.variables["K2_TOPICS"] = ",".join(oracle.partitions)
+    try:
+        service = lake.begin("run", env=clock.variables)
+        send_and_await(oracle, lake)
+        before = lake.heads()
+        clock.set(timedelta(minutes=10))
+        for topic in oracle.partitions:
+            oracle.send(topic, 300)
+        oracle.flush()
+        service.await_words("the catalog's clock is behind")
+        time.sleep(1)
+        assert service.code is None
+        assert lake.heads() == before
+        clock.set(timedelta())
+        lake.await_rows(oracle.expected_counts(), 30)
+        service.stop()
+        oracle.check(lake)
+    finally:
+        lake.kill_all()

@@ -56,6 +56,11 @@ TEST_F(RestCatalogTest, EveryFaultOfACommit) {
        0},
       {"400 of Unity", {.instead = Failure(400, "BadRequest", "Commit validation failed")}, "conflict", 0},
       {"400", {.instead = Failure(400, "BadRequestException", "unknown update")}, "rejected invalid_argument", 0},
+      {"400 of a clock that is behind",
+       {.instead =
+            Failure(400, "ValidationException", "Invalid update timestamp 5: before last snapshot log entry at 9")},
+       "not sent",
+       0},
       {"400 in doubt", {.instead = Failure(400, "CommitStateUnknownException"), .applied = true}, "unknown", 1},
       {"401", {.instead = Failure(401)}, "rejected permission", 0},
       {"403", {.instead = Failure(403)}, "rejected permission", 0},

@@ -36,6 +36,14 @@ bool SpeaksOfConflict(const RestFailure& failure) {
   return std::ranges::any_of(kSigns, [&](std::string_view sign) { return text.find(sign) != std::string::npos; });
 }
 
+// Java's table metadata refuses a commit while the catalog's own clock is more than a minute behind the newest snapshot
+// ("Invalid update timestamp …: before last snapshot log entry at …", "Invalid snapshot timestamp …: before last
+// updated timestamp …"). The commit is right, and will be taken when that clock has come so far.
+bool SpeaksOfAClockBehind(const RestFailure& failure) {
+  return failure.message.find("Invalid update timestamp") != std::string::npos ||
+         failure.message.find("Invalid snapshot timestamp") != std::string::npos;
+}
+
 }  // namespace
 
 RestFailure ReadFailure(const HttpResponse& reply) {
@@ -88,6 +96,12 @@ CommitOutcome OutcomeOf(const RestFailure& failure, std::string_view what) {
   if (failure.status == 409 || failure.status == 412) return Conflict{std::move(error.message)};
   if (failure.status == 400 && SpeaksOfConflict(failure)) return Conflict{std::move(error.message)};
   if (failure.status == 429) return NotSent{std::move(error)};
+  if (failure.status == 400 && SpeaksOfAClockBehind(failure)) {
+    return NotSent{
+        {ErrorKind::kUnavailable, std::move(error.message) +
+                                      " (the catalog's clock is behind the table's newest snapshot: set it, or "
+                                      "this machine's, right; until then commits are tried again)"}};
+  }
   return Rejected{std::move(error)};
 }
 

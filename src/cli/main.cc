@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "cli/commands.h"
 #include "cli/kafka_settings.h"
+#include "cli/layer_settings.h"
 #include "cli/storage_settings.h"
 
 #ifndef K2_VERSION
@@ -76,6 +77,7 @@ int Main(int argc, char** argv) {
   AddLakehouseSettings(program);
   AddStorageSettings(program);
   AddKafkaSettings(program);
+  AddLayerSettings(program);
   program.settings.Add(app, "log-level", "warn", "debug, info, warn, error or off");
   program.settings.Add(app, "log-format", "text", "text or json (one object a line)");
   program.settings.Add(app, "schemas", "", "folder of writer schemas, <id>.avsc, beside the built-in ones");
@@ -93,7 +95,9 @@ int Main(int argc, char** argv) {
   AddTables(program);
   AddOffsets(program);
   AddMaintain(program);
+  AddPlan(program);
   AddTask(program);
+  AddCommit(program);
   AddQuery(program);
   AddOhlcv(program);
   AddDoctor(program);

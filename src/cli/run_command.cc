@@ -2,17 +2,16 @@
 
 #include <algorithm>
 #include <atomic>
-#include <charconv>
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <regex>
 #include <thread>
 
 #include "base/time.h"
 #include "cli/commands.h"
 #include "cli/kafka_settings.h"
+#include "cli/layer_settings.h"
 #include "cli/rows_output.h"
 #include "cli/serve_settings.h"
 #include "cli/stop_on_signal.h"
@@ -46,52 +45,11 @@ Result<RecordingSpec> ParseRecording(const std::string& text) {
   return spec;
 }
 
-// "3", "0-5": the partitions of each topic that are this process's work.
-Status ParsePartitions(const std::string& text, KafkaFeed& feed) {
-  if (text.empty()) return {};
-  int32_t first = 0;
-  const char* const end = text.data() + text.size();
-  const auto [after_first, bad_first] = std::from_chars(text.data(), end, first);
-  int32_t last = first;
-  bool ok = bad_first == std::errc() && first >= 0;
-  if (ok && after_first != end) {
-    const auto [after_last, bad_last] = std::from_chars(after_first + 1, end, last);
-    ok = *after_first == '-' && bad_last == std::errc() && after_last == end && last >= first;
-  }
-  if (!ok) return Fail(ErrorKind::kInvalidArgument, "partitions = '{}': a number, or two with a dash: 0-5", text);
-  feed.first_partition = first;
-  feed.last_partition = last;
-  return {};
-}
-
-// Whether a topic is among names and patterns.
-bool Matches(const std::vector<std::string>& topics, std::string_view topic) {
-  return std::ranges::any_of(topics, [&](const std::string& one) {
-    if (!one.starts_with('^')) return one == topic;
-    return std::regex_search(topic.begin(), topic.end(), std::regex(one, std::regex::extended));
-  });
-}
-
 Status SetKafka(const Settings& settings, const RunFlags& flags, RunOptions& options) {
-  KafkaFeed feed;
-  K2_ASSIGN(feed.options, KafkaOptionsOf(settings));
-  feed.topics = TopicsOf(settings);
-  if (feed.topics.empty()) return Fail(ErrorKind::kInvalidArgument, "--topics names no topic");
-  for (const std::string& topic : feed.topics) {
-    try {
-      if (topic.starts_with('^')) (void)std::regex(topic, std::regex::extended);
-    } catch (const std::regex_error& error) {
-      return Fail(ErrorKind::kInvalidArgument, "--topics {}: not a regular expression: {}", topic, error.what());
-    }
-  }
-  K2_TRY(ParsePartitions(settings.Text("partitions"), feed));
-  K2_ASSIGN(feed.start, ParseKafkaStart(settings.Text("start")));
+  K2_ASSIGN(const KafkaFeed feed, KafkaFeedOf(settings));
   options.endless = !flags.until_caught_up;
   options.standby = flags.standby;
-  options.layer.owns = [topics = feed.topics, first = feed.first_partition, last = feed.last_partition](
-                           std::string_view topic, int32_t partition) {
-    return partition >= first && partition <= last && Matches(topics, topic);
-  };
+  options.layer.owns = OwnedBy(feed);
   options.sources = [feed] { return OpenKafka(feed); };
   return {};
 }
@@ -297,11 +255,6 @@ void AddRun(Program& program) {
                     "with --kafka: watch the tables, and take over when no other process moves them");
   Settings& settings = program.settings;
   settings.Add(*command, "rows-per-commit", "131072", "rows that a layer moves at once at most");
-  settings.Add(*command, "topics", "market.crypto.trades.binance,market.crypto.trades.kraken",
-               "names, or patterns that begin with ^, with commas; their names end in the exchange's");
-  settings.Add(*command, "partitions", "", "of each topic only these: 3 or 0-5; the others are another process's work");
-  settings.Add(*command, "start", "earliest",
-               "where to begin in topics that bronze does not know: earliest, latest or a time (RFC 3339)");
   settings.Add(*command, "commit-interval", "400ms",
                "with --kafka or --follow: how often bronze commits at most, unless rows-per-commit are there");
   settings.Add(*command, "takeover-after", "10s",
@@ -313,7 +266,6 @@ void AddRun(Program& program) {
   settings.Add(*command, "bytes-per-commit", "96MB", "payload bytes that bronze moves at once at most");
   AddServeSettings(*command, settings);
   settings.Add(*command, "threads", "0", "tasks at once; 0: one a core");
-  settings.Add(*command, "dedup-memory", "128MB", "bound of the ids gold keeps in memory");
   settings.Add(*command, "handover-memory", "192MB", "bound of the rows handed from layer to layer in memory");
   settings.Add(program.app, "output", "table", "table, json, csv or parquet, where rows are printed");
   command->footer(

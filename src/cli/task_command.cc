@@ -1,22 +1,100 @@
+#include <unistd.h>
+
+#include <condition_variable>
 #include <cstdio>
+#include <deque>
 #include <iostream>
 #include <iterator>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <thread>
 
 #include "cli/commands.h"
+#include "cli/kafka_settings.h"
 #include "cli/storage_settings.h"
+#include "source/kafka_ranges.h"
 #include "task/task.h"
 
 namespace k2 {
 namespace {
 
-Result<int> RunTaskCommand(const Settings& settings) {
+// What tasks use, made once for all of a process.
+class TaskTools {
+ public:
+  static Result<std::unique_ptr<TaskTools>> Create(const Settings& settings) {
+    auto tools = std::make_unique<TaskTools>();
+    K2_ASSIGN(const StorageOptions storage, StorageOptionsOf(settings));
+    tools->context_.io = MakeFileIo(storage);
+    K2_ASSIGN(tools->context_.schemas, SchemasOf(settings));
+    if (settings.Text("kafka").empty()) return tools;
+    K2_ASSIGN(KafkaOptions kafka, KafkaOptionsOf(settings));
+    tools->kafka_ = std::make_unique<KafkaRanges>(std::move(kafka));
+    tools->context_.kafka = tools->kafka_.get();
+    return tools;
+  }
+
+  Result<TaskResult> Run(const std::string& text) {
+    K2_ASSIGN(const Task task, TaskFromJson(text));
+    return RunTask(task, context_);
+  }
+
+ private:
+  TaskContext context_;
+  std::unique_ptr<KafkaRanges> kafka_;
+};
+
+// Lines of standard input, read ahead by a thread that ends the process when there will be no more: who gave the tasks
+// is gone, or wants nothing more of them. A task that is cut off so leaves at most files that nothing names.
+class TaskLines {
+ public:
+  TaskLines() {
+    std::thread([this] {
+      for (std::string line; std::getline(std::cin, line);) {
+        const std::lock_guard lock(mutex_);
+        lines_.push_back(std::move(line));
+        there_.notify_one();
+      }
+      ::_exit(0);
+    }).detach();
+  }
+
+  std::string Next() {
+    std::unique_lock lock(mutex_);
+    there_.wait(lock, [this] { return !lines_.empty(); });
+    std::string line = std::move(lines_.front());
+    lines_.pop_front();
+    return line;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable there_;
+  std::deque<std::string> lines_;
+};
+
+// A task a line, an answer a line, until standard input closes.
+Result<int> Work(TaskTools& tools) {
+  auto* const lines = new TaskLines;  // its thread lives as long as the process
+  while (true) {
+    const std::string line = lines->Next();
+    if (line.empty()) continue;
+    const Result<TaskResult> result = tools.Run(line);
+    std::string answer;
+    if (result) {
+      answer = TaskResultToJson(*result);
+    } else {
+      const nlohmann::json failure = {{"error", result.error().message}, {"exit_code", ExitCode(result.error().kind)}};
+      answer = failure.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    }
+    if (std::printf("%s\n", answer.c_str()) < 0 || std::fflush(stdout) != 0) return 3;
+  }
+}
+
+Result<int> RunTaskCommand(const Settings& settings, bool worker) {
+  K2_ASSIGN(const auto tools, TaskTools::Create(settings));
+  if (worker) return Work(*tools);
   const std::string text{std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
-  K2_ASSIGN(const Task task, TaskFromJson(text));
-  TaskContext context;
-  K2_ASSIGN(const StorageOptions storage, StorageOptionsOf(settings));
-  context.io = MakeFileIo(storage);
-  if (!settings.Text("schemas").empty()) context.schemas = std::make_shared<FileSchemaSource>(settings.Text("schemas"));
-  K2_ASSIGN(const TaskResult result, RunTask(task, context));
+  K2_ASSIGN(const TaskResult result, tools->Run(text));
   std::printf("%s\n", TaskResultToJson(result).c_str());
   return 0;
 }
@@ -26,9 +104,15 @@ Result<int> RunTaskCommand(const Settings& settings) {
 void AddTask(Program& program) {
   CLI::App* command =
       program.app.add_subcommand("task", "Run one task: JSON on standard input, its result on standard output");
+  auto worker = std::make_shared<bool>(false);
+  command->add_flag("--worker", *worker,
+                    "tasks, a line each; answers, a line each: a result, or {\"error\", \"exit_code\"}. Ends when "
+                    "standard input closes, also in the middle of a task");
   command->footer(
       "The files it writes are named by nothing until its result is committed. Example:\n  k2 task < task.json");
-  command->callback([&program] { program.action = [&program] { return RunTaskCommand(program.settings); }; });
+  command->callback([&program, worker] {
+    program.action = [&program, worker] { return RunTaskCommand(program.settings, *worker); };
+  });
 }
 
 }  // namespace k2

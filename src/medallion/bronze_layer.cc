@@ -12,6 +12,16 @@
 
 namespace k2 {
 
+Status CommitStarts(Table& bronze, SourceSet& sources, const std::vector<SourceKey>& unknown,
+                    const CommitPolicy& policy, LayerStats& stats) {
+  if (unknown.empty()) return {};
+  K2_ASSIGN(const LayerProgress progress, ReadProgress(bronze.metadata()));
+  LayerCommit commit;
+  K2_ASSIGN(commit.next.positions, sources.Starts(unknown, progress));
+  if (commit.next.positions.empty()) return {};
+  return CommitStep(bronze, std::move(commit), policy, "bronze", stats);
+}
+
 Result<std::unique_ptr<BronzeLayer>> BronzeLayer::Open(const Lakehouse& lakehouse, const LayerOptions& options,
                                                        std::unique_ptr<SourceSet> sources, BatchCache* cache) {
   K2_ASSIGN(Table table, lakehouse.Open(kBronzeTable));
@@ -38,27 +48,17 @@ Status BronzeLayer::TakeNewSources() {
   K2_ASSIGN(const std::vector<SourceSet::Source> sources, sources_->Sources(progress));
   for (size_t i = inputs_.size(); i < sources.size(); ++i) inputs_.push_back({.source = sources[i], .position = {}});
   if (std::ranges::all_of(inputs_, &Input::placed)) return {};
-  K2_TRY(CommitStarts(progress));
-  K2_ASSIGN(progress, ReadProgress(table_.metadata()));
-  for (Input& input : inputs_) {
-    if (!input.placed) K2_TRY(Place(input, progress));
-  }
-  return {};
-}
-
-// Where sources begin that Bronze does not know yet: committed before anything is read of them, or a process that dies
-// before its first commit would begin elsewhere the next time.
-Status BronzeLayer::CommitStarts(const LayerProgress& progress) {
   std::vector<SourceKey> unknown;
   for (const Input& input : inputs_) {
     const SourceKey& key = input.source.reader->key();
     if (!input.placed && !progress.positions.contains(key)) unknown.push_back(key);
   }
-  if (unknown.empty()) return {};
-  LayerCommit commit;
-  K2_ASSIGN(commit.next.positions, sources_->Starts(unknown, progress));
-  if (commit.next.positions.empty()) return {};
-  return CommitStep(table_, std::move(commit), options_.commit, "bronze", stats_);
+  K2_TRY(CommitStarts(table_, *sources_, unknown, options_.commit, stats_));
+  K2_ASSIGN(progress, ReadProgress(table_.metadata()));
+  for (Input& input : inputs_) {
+    if (!input.placed) K2_TRY(Place(input, progress));
+  }
+  return {};
 }
 
 Status BronzeLayer::Place(Input& input, const LayerProgress& progress) {

@@ -11,6 +11,11 @@
 
 namespace k2 {
 
+// Where sources begin that Bronze does not know yet: committed before anything is read of them, or a process that dies
+// before its first commit would begin elsewhere the next time.
+Status CommitStarts(Table& bronze, SourceSet& sources, const std::vector<SourceKey>& unknown,
+                    const CommitPolicy& policy, LayerStats& stats);
+
 class BronzeLayer {
  public:
   // Goes to where Bronze stands. What `sources` begins with, where that is not the beginning, is committed first.
@@ -56,7 +61,6 @@ class BronzeLayer {
   BronzeLayer(Table table, LayerOptions options, std::unique_ptr<SourceSet> sources, BatchCache* cache)
       : table_(std::move(table)), options_(std::move(options)), sources_(std::move(sources)), cache_(cache) {}
   Status TakeNewSources();
-  Status CommitStarts(const LayerProgress& progress);
   Status Place(Input& input, const LayerProgress& progress);
   [[nodiscard]] std::vector<Group> Divide(const std::vector<size_t>& open) const;
   void ReportLags() const;

@@ -5,6 +5,7 @@
 #include "base/time.h"
 #include "base/uuid.h"
 #include "iceberg/literal.h"
+#include "medallion/gold_shares.h"
 #include "task/market_tables.h"
 
 namespace k2 {
@@ -60,7 +61,7 @@ void GoldLayer::Recover() {
   }
 }
 
-Status GoldLayer::Plan() {
+Status GoldLayer::FindInputs() {
   if (!gold_known_) K2_TRY(gold_.Refresh());
   gold_known_ = true;
   K2_ASSIGN(progress_, FindProgress(gold_.metadata()));
@@ -70,7 +71,7 @@ Status GoldLayer::Plan() {
     if (hint != progress_.progress.upstream.end()) committed = hint->second;
     if (upstream.planned_snapshot != 0 && committed != upstream.committed) {
       Recover();  // another writer moved Gold on
-      return Plan();
+      return FindInputs();
     }
     upstream.committed = committed;
     K2_TRY(PlanUpstream(upstream));
@@ -123,9 +124,10 @@ Status GoldLayer::PlanUpstream(Upstream& upstream) {
   return {};
 }
 
-// Files of about rows_per_step rows, from each upstream in turn. `read_to`: by upstream, the snapshot that Gold has
+// Files of about rows_per_step rows, from each upstream in turn; with `whole_snapshots` as many as end one, for Gold's
+// place within a snapshot is in this process's memory alone. `read_to`: by upstream, the snapshot that Gold has
 // read wholly with them.
-GoldLayer::FilesByUpstream GoldLayer::TakeFiles(std::vector<std::optional<ReadTo>>& read_to) {
+GoldLayer::FilesByUpstream GoldLayer::TakeFiles(bool whole_snapshots, std::vector<std::optional<ReadTo>>& read_to) {
   FilesByUpstream files(upstreams_.size());
   const int64_t share = options_.rows_per_step / static_cast<int64_t>(upstreams_.size());
   for (size_t i = 0; i < upstreams_.size(); ++i) {
@@ -134,7 +136,8 @@ GoldLayer::FilesByUpstream GoldLayer::TakeFiles(std::vector<std::optional<ReadTo
     ReadTo last;
     while (!upstream.pending.empty()) {
       const ScanFile& next = upstream.pending.front();
-      if (rows > 0 && rows + next.file.record_count > std::max(share, options_.rows_per_step)) break;
+      const bool may_end = rows > 0 && !(whole_snapshots && next.snapshot_id == last.snapshot_id);
+      if (may_end && rows + next.file.record_count > std::max(share, options_.rows_per_step)) break;
       rows += next.file.record_count;
       last = {.snapshot_id = next.snapshot_id, .sequence_number = next.file_sequence_number};
       files[i].push_back(next);
@@ -206,39 +209,59 @@ Result<std::vector<GoldFile>> GoldLayer::ExistingFiles(const FilesByUpstream& in
   return existing;
 }
 
-Result<int64_t> GoldLayer::Step() {
-  const int64_t started_us = MonotonicMicros();
-  K2_TRY(Plan());
+Result<StepPlan> GoldLayer::Plan(int32_t tasks) { return PlanStep(tasks, /*whole_snapshots=*/true); }
+
+Result<StepPlan> GoldLayer::PlanStep(int32_t tasks, bool whole_snapshots) {
+  StepPlan plan{.layer = "gold", .tasks = {}, .ranges = {}, .commits = {}};
+  K2_TRY(FindInputs());
   K2_TRY(TellLag());
   std::vector<std::optional<ReadTo>> read_to(upstreams_.size());
-  const FilesByUpstream taken = TakeFiles(read_to);
-  if (std::ranges::all_of(taken, &std::vector<ScanFile>::empty)) {
-    // Snapshots without rows for us (offsets alone, compaction): noted with the next rows, for a commit is not free.
-    return 0;
-  }
-  GoldTask task;
-  for (size_t i = 0; i < upstreams_.size(); ++i) {
-    if (taken[i].empty()) continue;
-    GoldInput input{.schema = upstreams_[i].table.metadata().CurrentSchema(), .files = {}};
-    for (const ScanFile& file : taken[i]) {
+  const FilesByUpstream taken = TakeFiles(whole_snapshots, read_to);
+  // Snapshots without rows for us (offsets alone, compaction) are noted with the next rows, for a commit is not free.
+  if (std::ranges::all_of(taken, &std::vector<ScanFile>::empty)) return plan;
+  K2_ASSIGN(std::vector<GoldTask> made, MakeTasks(taken, tasks));
+  for (GoldTask& task : made) plan.tasks.emplace_back(std::move(task));
+  K2_ASSIGN(PlannedCommit commit, PlanCommit(read_to, TimesOfInputs(taken)));
+  plan.commits.push_back(std::move(commit));
+  return plan;
+}
+
+Result<std::vector<GoldTask>> GoldLayer::MakeTasks(const FilesByUpstream& inputs, int32_t tasks) {
+  GoldTask whole;
+  std::vector<GoldSlice> slices;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (inputs[i].empty()) continue;
+    const iceberg::Schema& schema = upstreams_[i].table.metadata().CurrentSchema();
+    GoldInput input{.schema = schema, .files = {}};
+    for (const ScanFile& file : inputs[i]) {
+      const auto [first, last] = HoursOf(file.file, schema);
+      slices.push_back({.first_hour = first,
+                        .last_hour = last,
+                        .rows = file.file.record_count,
+                        .input = whole.inputs.size(),
+                        .file = input.files.size()});
       input.files.push_back({.path = file.file.file_path, .record_count = file.file.record_count});
     }
-    task.inputs.push_back(std::move(input));
+    whole.inputs.push_back(std::move(input));
   }
-  K2_ASSIGN(task.existing, ExistingFiles(taken));
-  task.output = OutputOf(gold_);
-  task.attempt_id = RandomHex64();
-  task.memory_bytes = options_.gold_index_bytes;
+  K2_ASSIGN(whole.existing, ExistingFiles(inputs));
+  whole.output = OutputOf(gold_);
+  whole.memory_bytes = options_.gold_index_bytes;
+  std::vector<GoldTask> made = ShareOut(std::move(whole), slices, tasks);
+  for (GoldTask& task : made) task.attempt_id = RandomHex64();
+  return made;
+}
+
+Result<int64_t> GoldLayer::Step() {
+  const int64_t started_us = MonotonicMicros();
+  K2_ASSIGN(StepPlan plan, PlanStep(1, /*whole_snapshots=*/false));
+  if (plan.empty()) return 0;
   const TaskContext context{.io = gold_.io_ptr(), .schemas = nullptr, .cache = cache_, .index = &index_};
   const int64_t run_us = MonotonicMicros();
-  Result<std::vector<TaskResult>> results = RunTasks({Task(task)}, {context}, 1);
+  const Result<std::vector<TaskResult>> results = RunTasks(plan.tasks, {context}, 1);
   stats_.run_us += MonotonicMicros() - run_us;
-  Status status;
-  if (!results) {
-    status = std::unexpected(results.error());
-  } else {
-    status = Commit(read_to, *results, TimesOfInputs(taken));
-  }
+  Status status = results ? Complete(*results, plan) : std::unexpected(results.error());
+  if (status) status = Commit(std::move(plan));
   if (!status) {
     // What the index took in is not in Gold, and the files taken are still to be read.
     Recover();
@@ -259,12 +282,18 @@ Status GoldLayer::Settle() {
 }
 
 Status GoldLayer::TrySettle() {
-  K2_TRY(Plan());
+  K2_ASSIGN(StepPlan plan, PlanSettling());
+  return plan.empty() ? Status{} : Commit(std::move(plan));
+}
+
+Result<StepPlan> GoldLayer::PlanSettling() {
+  StepPlan plan{.layer = "gold", .tasks = {}, .ranges = {}, .commits = {}};
+  K2_TRY(FindInputs());
   std::vector<std::optional<ReadTo>> read_to(upstreams_.size());
   bool behind = false;
   for (size_t i = 0; i < upstreams_.size(); ++i) {
     const Upstream& upstream = upstreams_[i];
-    if (!upstream.pending.empty()) return {};  // there are rows: for the next step
+    if (!upstream.pending.empty()) return plan;  // there are rows: for the next step
     const bool moved = !upstream.committed || upstream.committed->snapshot_id != upstream.planned_snapshot;
     if (upstream.planned_snapshot == 0 || !moved) continue;
     read_to[i] = {.snapshot_id = upstream.planned_snapshot, .sequence_number = upstream.planned_sequence};
@@ -274,7 +303,10 @@ Status GoldLayer::TrySettle() {
       behind |= found == progress_.progress.positions.end() || found->second != position;
     }
   }
-  return behind ? Commit(read_to, {}, std::nullopt) : Status{};
+  if (!behind) return plan;
+  K2_ASSIGN(PlannedCommit commit, PlanCommit(read_to, std::nullopt));
+  plan.commits.push_back(std::move(commit));
+  return plan;
 }
 
 // As Silver's snapshots that added the files tell; those that have expired tell nothing.
@@ -305,15 +337,15 @@ Status GoldLayer::TellLag() const {
   return {};
 }
 
-Status GoldLayer::Commit(const std::vector<std::optional<ReadTo>>& read_to, const std::vector<TaskResult>& results,
-                         const std::optional<MessageTimes>& times) {
-  LayerCommit commit;
+Result<PlannedCommit> GoldLayer::PlanCommit(const std::vector<std::optional<ReadTo>>& read_to,
+                                            const std::optional<MessageTimes>& times) const {
+  PlannedCommit planned{.table = std::string(kGoldTable), .layer = "gold", .commit = {}, .needs_rows = false};
+  LayerCommit& commit = planned.commit;
   commit.fence_upstream = true;
   commit.base_snapshot_id = progress_.snapshot_id;  // the rows were compared with Gold as it stood there
-  commit.added = FilesFor(results, kGoldTable);
   if (times) WriteTimes(*times, commit.summary);
   for (size_t i = 0; i < upstreams_.size(); ++i) {
-    Upstream& upstream = upstreams_[i];
+    const Upstream& upstream = upstreams_[i];
     const std::string name = upstream.table.name().ToString();
     if (upstream.committed) commit.base.upstream[name] = *upstream.committed;
     if (!read_to[i]) {
@@ -330,9 +362,14 @@ Status GoldLayer::Commit(const std::vector<std::optional<ReadTo>>& read_to, cons
       for (const auto& [key, position] : silver.positions) commit.next.positions[key] = position;
     }
   }
-  const std::vector<iceberg::DataFile> added = commit.added;
-  const std::map<std::string, UpstreamHint> next = commit.next.upstream;
-  K2_TRY(CommitStep(gold_, std::move(commit), options_.commit, "gold", stats_));
+  return planned;
+}
+
+Status GoldLayer::Commit(StepPlan plan) {
+  const std::vector<iceberg::DataFile> added = plan.commits.front().commit.added;
+  const std::map<std::string, UpstreamHint> next = plan.commits.front().commit.next.upstream;
+  const auto table = [this](std::string_view) -> Result<Table*> { return &gold_; };
+  K2_TRY(CommitCompleted(std::move(plan), table, options_.commit, stats_));
   for (Upstream& upstream : upstreams_) {
     const auto found = next.find(upstream.table.name().ToString());
     if (found != next.end()) upstream.committed = found->second;

@@ -9,6 +9,7 @@
 
 #include "medallion/layer.h"
 #include "medallion/layer_metrics.h"
+#include "medallion/step_plan.h"
 #include "table/dropped_unread.h"
 #include "table/scan.h"
 #include "task/gold_index.h"
@@ -22,6 +23,11 @@ class GoldLayer {
 
   // Moves at most about rows_per_step rows of Silver that Gold has not seen. The number read; 0: nothing is new.
   Result<int64_t> Step();
+  // The same in parts, for tasks that run elsewhere: what Step would do, as about `tasks` tasks that share the hours
+  // out; an empty plan where nothing is new.
+  Result<StepPlan> Plan(int32_t tasks);
+  // What Settle would commit; an empty plan where there is nothing.
+  Result<StepPlan> PlanSettling();
   // Brings Gold to the offsets of Silver, when it stands behind for lack of rows.
   Status Settle();
   // Forgets what was planned and what is held in memory: after another writer was here.
@@ -50,7 +56,7 @@ class GoldLayer {
         index_(options_.gold_index_bytes) {}
 
   Status TrySettle();
-  Status Plan();
+  Status FindInputs();
   Status PlanUpstream(Upstream& upstream);
   static Status CheckNothingLost(const Upstream& upstream);
   // A snapshot of an upstream table that may have expired since.
@@ -59,12 +65,15 @@ class GoldLayer {
     int64_t sequence_number = 0;
   };
   using FilesByUpstream = std::vector<std::vector<ScanFile>>;
-  FilesByUpstream TakeFiles(std::vector<std::optional<ReadTo>>& read_to);
+  Result<StepPlan> PlanStep(int32_t tasks, bool whole_snapshots);
+  FilesByUpstream TakeFiles(bool whole_snapshots, std::vector<std::optional<ReadTo>>& read_to);
   Result<std::vector<GoldFile>> ExistingFiles(const FilesByUpstream& inputs);
   Status ListGoldFiles(int32_t first_day, int32_t last_day);
   [[nodiscard]] std::pair<int32_t, int32_t> HoursOf(const iceberg::DataFile& file, const iceberg::Schema& schema) const;
-  Status Commit(const std::vector<std::optional<ReadTo>>& read_to, const std::vector<TaskResult>& results,
-                const std::optional<MessageTimes>& times);
+  Result<std::vector<GoldTask>> MakeTasks(const FilesByUpstream& inputs, int32_t tasks);
+  Result<PlannedCommit> PlanCommit(const std::vector<std::optional<ReadTo>>& read_to,
+                                   const std::optional<MessageTimes>& times) const;
+  Status Commit(StepPlan plan);
   [[nodiscard]] std::optional<MessageTimes> TimesOfInputs(const FilesByUpstream& inputs) const;
   Status TellLag() const;
 

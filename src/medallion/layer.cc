@@ -175,7 +175,7 @@ Status CommitStep(Table& table, LayerCommit commit, const CommitPolicy& policy, 
     return {};
   }
   if (const auto* failed = std::get_if<NotCommitted>(&outcome)) {
-    table.DeleteUncommitted(*failed, files);
+    if (!policy.keep_files) table.DeleteUncommitted(*failed, files);
     return std::unexpected(failed->error());
   }
   return std::unexpected(std::get<OutcomeUnknown>(outcome).error);

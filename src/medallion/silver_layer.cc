@@ -253,12 +253,12 @@ int64_t SilverLayer::JudgedTo(const BronzePart& part) const {
 }
 
 // Drops from pending_ what is judged: by Silver's offsets as read last, and by `ranges` on top of them.
-void SilverLayer::ForgetJudged(const std::vector<Range>& ranges) {
+void SilverLayer::ForgetJudged(const std::vector<PlannedRange>& ranges) {
   for (BronzeFile& file : pending_) {
     const size_t parts = file.parts.size();
     std::erase_if(file.parts, [&](const BronzePart& part) {
       int64_t to = JudgedTo(part);
-      for (const Range& range : ranges) {
+      for (const PlannedRange& range : ranges) {
         if (range.key.topic == part.topic && range.key.partition == part.partition) {
           to = std::max(to, range.end.next_offset);
         }
@@ -325,8 +325,8 @@ std::vector<SilverLayer::BronzeFile> SilverLayer::Cut(std::vector<Range>& ranges
   return files;
 }
 
-Result<std::vector<Task>> SilverLayer::MakeTasks(const std::vector<Range>& ranges,
-                                                 const std::vector<BronzeFile>& files) {
+Result<std::vector<Task>> SilverLayer::MakeTasks(const std::vector<Range>& ranges, const std::vector<BronzeFile>& files,
+                                                 int32_t tasks_max) {
   SilverTask base;
   base.schema_folder = options_.schema_folder;
   base.input_schema = bronze_.metadata().CurrentSchema();
@@ -356,7 +356,7 @@ Result<std::vector<Task>> SilverLayer::MakeTasks(const std::vector<Range>& range
   int64_t rows = 0;
   for (const BronzeFile& file : files) rows += file.rows;
   const auto count =
-      static_cast<size_t>(std::clamp<int64_t>(rows / kRowsWorthATask, 1, std::max<int64_t>(options_.threads, 1)));
+      static_cast<size_t>(std::clamp<int64_t>(rows / kRowsWorthATask, 1, std::max<int64_t>(tasks_max, 1)));
   std::vector<SilverTask> tasks(std::min(count, std::max<size_t>(files.size(), 1)), base);
   std::vector<int64_t> load(tasks.size(), 0);
   for (const BronzeFile& file : files) {
@@ -372,23 +372,42 @@ Result<std::vector<Task>> SilverLayer::MakeTasks(const std::vector<Range>& range
   return made;
 }
 
-Result<int64_t> SilverLayer::Step() {
-  const int64_t started_us = MonotonicMicros();
+Result<StepPlan> SilverLayer::Plan(int32_t tasks) {
+  StepPlan plan{.layer = "silver", .tasks = {}, .ranges = {}, .commits = {}};
   K2_TRY(Refresh());
   TellLag();
   K2_ASSIGN(std::vector<Range> ranges, PlanRanges());
-  if (ranges.empty()) return 0;
+  if (ranges.empty()) return plan;
   K2_TRY(PlanFiles());
   const std::vector<BronzeFile> files = Cut(ranges);
-  K2_ASSIGN(const std::vector<Task> tasks, MakeTasks(ranges, files));
-  const TaskContext context{.io = bronze_.io_ptr(), .schemas = schemas_, .cache = cache_};
-  const int64_t run_us = MonotonicMicros();
-  K2_ASSIGN(const auto results, RunTasks(tasks, std::vector<TaskContext>(tasks.size(), context), options_.threads));
-  stats_.run_us += MonotonicMicros() - run_us;
-  K2_TRY(Count(results, ranges));
+  K2_ASSIGN(plan.tasks, MakeTasks(ranges, files, tasks));
   std::optional<MessageTimes> times;
   for (const BronzeFile& file : files) times = Join(times, file.times);
-  K2_TRY(Commit(ranges, results, times));
+  for (const Range& range : ranges) {
+    PlannedRange planned{.key = range.key, .begin = range.begin, .end = range.end, .counted_at_end = range.whole};
+    if (!range.in_silver) planned.begin.messages = 0;
+    plan.ranges.push_back(std::move(planned));
+  }
+  plan.commits = PlanCommits(ranges, times);
+  return plan;
+}
+
+Result<int64_t> SilverLayer::Step() {
+  const int64_t started_us = MonotonicMicros();
+  K2_ASSIGN(StepPlan plan, Plan(options_.threads));
+  if (plan.empty()) return 0;
+  const TaskContext context{.io = bronze_.io_ptr(), .schemas = schemas_, .cache = cache_};
+  const int64_t run_us = MonotonicMicros();
+  K2_ASSIGN(const auto results,
+            RunTasks(plan.tasks, std::vector<TaskContext>(plan.tasks.size(), context), options_.threads));
+  stats_.run_us += MonotonicMicros() - run_us;
+  if (const Status complete = Complete(results, plan); !complete) {
+    for (const TaskResult& result : results) DeleteUnsent(result.outputs, bronze_.io());
+    return std::unexpected(complete.error());
+  }
+  const std::vector<PlannedRange> ranges = plan.ranges;
+  const auto table = [this](std::string_view name) -> Result<Table*> { return Find(name); };
+  K2_TRY(CommitCompleted(std::move(plan), table, options_.commit, stats_));
   int64_t rows = 0;
   for (const TaskResult& result : results) {
     AddResult(result, stats_);
@@ -399,36 +418,11 @@ Result<int64_t> SilverLayer::Step() {
   return std::max<int64_t>(rows, 1);
 }
 
-// Counts the rows of each range, and stops when some of Bronze's are missing: nothing is skipped in silence. A
-// recording numbers its messages without gaps. Kafka's offsets have gaps, but Bronze has counted its rows up to where
-// it stands.
-Status SilverLayer::Count(const std::vector<TaskResult>& results, std::vector<Range>& ranges) {
-  for (size_t i = 0; i < ranges.size(); ++i) {
-    Range& range = ranges[i];
-    int64_t rows = 0;
-    for (const TaskResult& result : results) rows += result.range_rows[i];
-    int64_t expected = -1;
-    if (range.key.cluster == kRecordingCluster) {
-      expected = range.end.next_offset - range.begin.next_offset;
-    } else {
-      const int64_t before = range.in_silver ? range.begin.messages : 0;
-      const int64_t counted = before < 0 ? -1 : before + rows;
-      if (!range.whole) range.end.messages = counted;
-      if (counted >= 0 && range.end.messages >= 0) expected = range.end.messages - before;
-    }
-    if (expected < 0 || rows == expected) continue;
-    for (const TaskResult& result : results) {  // they were never named in a commit
-      for (const TableFiles& output : result.outputs) {
-        for (const iceberg::DataFile& file : output.files) (void)bronze_.io().Delete(file.file_path);
-      }
-    }
-    return Fail(ErrorKind::kOffsetMismatch,
-                "Bronze holds {} rows where it must hold {}, from offset {} to {} of {}, partition {}: rows were "
-                "deleted before they were read, or added twice. See `k2 offsets show`; `k2 offsets set --accept-loss` "
-                "goes on without them",
-                rows, expected, range.begin.next_offset, range.end.next_offset, range.key.topic, range.key.partition);
+Table* SilverLayer::Find(std::string_view name) {
+  for (Table& table : silver_) {
+    if (table.name().name == name) return &table;
   }
-  return {};
+  return &rejected_;
 }
 
 // As the tables stood when they were read last.
@@ -445,26 +439,23 @@ void SilverLayer::TellLag() const {
   ReportLag("silver", lags);
 }
 
-Status SilverLayer::Commit(const std::vector<Range>& ranges, const std::vector<TaskResult>& results,
-                           const std::optional<MessageTimes>& times) {
+std::vector<PlannedCommit> SilverLayer::PlanCommits(const std::vector<Range>& ranges,
+                                                    const std::optional<MessageTimes>& times) const {
   // rejected_trades first: a crash after it leaves Silver behind, and Silver then takes what rejected_trades has not.
-  LayerCommit rejected;
-  rejected.added = FilesFor(results, kRejectedTable);
-  rejected.next.rules_version = kRulesVersion;
-  rejected.next.upstream[bronze_.name().ToString()] = Hint();
+  PlannedCommit rejected{.table = std::string(kRejectedTable), .layer = "rejected", .commit = {}, .needs_rows = true};
+  rejected.commit.next.rules_version = kRulesVersion;
+  rejected.commit.next.upstream[bronze_.name().ToString()] = Hint();
   for (const Range& range : ranges) {
     if (range.already_judged) continue;
-    if (range.in_rejected) rejected.base.positions[range.key] = range.rejected_begin;
-    rejected.next.positions[range.key] = range.end;
+    if (range.in_rejected) rejected.commit.base.positions[range.key] = range.rejected_begin;
+    rejected.commit.next.positions[range.key] = range.end;
   }
-  if (!rejected.added.empty()) {
-    K2_TRY(CommitStep(rejected_, std::move(rejected), options_.commit, "rejected", stats_));
-  }
+  std::vector<PlannedCommit> commits{std::move(rejected)};
   for (size_t i = 0; i < silver_.size(); ++i) {
-    LayerCommit commit;
+    PlannedCommit planned{.table = silver_[i].name().name, .layer = "silver", .commit = {}, .needs_rows = false};
+    LayerCommit& commit = planned.commit;
     commit.next.rules_version = kRulesVersion;
     commit.next.upstream[bronze_.name().ToString()] = Hint();
-    commit.added = FilesFor(results, silver_[i].name().name);
     for (const Range& range : ranges) {
       if (range.table != i) continue;
       if (range.in_silver) commit.base.positions[range.key] = range.begin;
@@ -472,9 +463,9 @@ Status SilverLayer::Commit(const std::vector<Range>& ranges, const std::vector<T
     }
     if (commit.next.positions.empty()) continue;
     if (times) WriteTimes(*times, commit.summary);
-    K2_TRY(CommitStep(silver_[i], std::move(commit), options_.commit, "silver", stats_));
+    commits.push_back(std::move(planned));
   }
-  return {};
+  return commits;
 }
 
 Result<std::string> SilverLayer::Head() {
@@ -495,8 +486,16 @@ Status SilverLayer::Settle() {
 }
 
 Status SilverLayer::TrySettle() {
+  K2_ASSIGN(StepPlan plan, PlanSettling());
+  const auto table = [this](std::string_view name) -> Result<Table*> { return Find(name); };
+  return CommitCompleted(std::move(plan), table, options_.commit, stats_);
+}
+
+Result<StepPlan> SilverLayer::PlanSettling() {
   K2_TRY(Refresh());
-  LayerCommit commit;
+  StepPlan plan{.layer = "silver", .tasks = {}, .ranges = {}, .commits = {}};
+  PlannedCommit planned{.table = std::string(kRejectedTable), .layer = "rejected", .commit = {}, .needs_rows = false};
+  LayerCommit& commit = planned.commit;
   for (const LayerProgress& progress : silver_progress_) {
     for (const auto& [key, position] : progress.positions) {
       if (!options_.Owns(key.topic, key.partition)) continue;
@@ -507,10 +506,11 @@ Status SilverLayer::TrySettle() {
       commit.next.positions[key] = position;
     }
   }
-  if (commit.next.positions.empty()) return {};
+  if (commit.next.positions.empty()) return plan;
   commit.next.rules_version = kRulesVersion;
   commit.next.upstream[bronze_.name().ToString()] = Hint();
-  return CommitStep(rejected_, std::move(commit), options_.commit, "rejected", stats_);
+  plan.commits.push_back(std::move(planned));
+  return plan;
 }
 
 }  // namespace k2

@@ -8,6 +8,7 @@
 
 #include "medallion/layer.h"
 #include "medallion/layer_metrics.h"
+#include "medallion/step_plan.h"
 #include "source/schema_source.h"
 #include "table/dropped_unread.h"
 #include "table/scan.h"
@@ -22,6 +23,11 @@ class SilverLayer {
 
   // Judges at most about rows_per_step rows of Bronze that were not yet. The number judged; 0: nothing is new.
   Result<int64_t> Step();
+  // The same in parts, for tasks that run elsewhere: what Step would do, as at most `tasks` tasks; an empty plan where
+  // nothing is new.
+  Result<StepPlan> Plan(int32_t tasks);
+  // What Settle would commit; an empty plan where there is nothing.
+  Result<StepPlan> PlanSettling();
   // Brings rejected_trades to the offsets of the others, when it stands behind for lack of rows.
   Status Settle();
   // Forgets what was planned: after another writer was here.
@@ -71,13 +77,14 @@ class SilverLayer {
   Result<BronzeFile> Describe(const iceberg::DataFile& file) const;
   std::optional<BronzePart> PartOfBounds(const iceberg::DataFile& file) const;
   [[nodiscard]] int64_t JudgedTo(const BronzePart& part) const;
-  void ForgetJudged(const std::vector<Range>& ranges);
+  void ForgetJudged(const std::vector<PlannedRange>& ranges);
   std::vector<BronzeFile> Cut(std::vector<Range>& ranges) const;
-  Result<std::vector<Task>> MakeTasks(const std::vector<Range>& ranges, const std::vector<BronzeFile>& files);
-  Status Count(const std::vector<TaskResult>& results, std::vector<Range>& ranges);
-  Status Commit(const std::vector<Range>& ranges, const std::vector<TaskResult>& results,
-                const std::optional<MessageTimes>& times);
+  Result<std::vector<Task>> MakeTasks(const std::vector<Range>& ranges, const std::vector<BronzeFile>& files,
+                                      int32_t tasks);
+  [[nodiscard]] std::vector<PlannedCommit> PlanCommits(const std::vector<Range>& ranges,
+                                                       const std::optional<MessageTimes>& times) const;
   void TellLag() const;
+  Table* Find(std::string_view name);
   Status TrySettle();
   [[nodiscard]] UpstreamHint Hint() const;
 

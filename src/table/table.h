@@ -83,6 +83,9 @@ struct CommitPolicy {
   int64_t backoff_us_min = 2'000;
   int64_t backoff_us_max = 500'000;
   int64_t memory_us_max = 1'000'000;  // how old the state in memory may be that the first try stands on
+  // Who commits may do so again with the same commit id and files, in another process: nothing of a commit that failed
+  // is deleted then, for it may be the second one, and the first may have been applied long ago.
+  bool keep_files = false;
   StepHook on_step;
   // Where set and true, a service that does not answer is not tried again. What is on its way is not cut off.
   std::function<bool()> stopping;

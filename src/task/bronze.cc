@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/time.h"
+#include "source/kafka_ranges.h"
 #include "source/recording.h"
 #include "task/partitioned_write.h"
 #include "task/task.h"
@@ -60,11 +61,67 @@ Result<std::unique_ptr<SourceReader>> OpenInput(const BronzeInput& input) {
   return reader;
 }
 
-}  // namespace
+// Leaves out what stands at `end` or behind it.
+void CutAt(int64_t end, RawBatch& raw) {
+  if (raw.end.next_offset <= end) return;
+  const auto size = static_cast<size_t>(std::ranges::lower_bound(raw.offsets, end) - raw.offsets.begin());
+  for (ByteColumn* column : {&raw.keys, &raw.payloads}) {
+    column->ends.resize(size);
+    column->data.resize(size == 0 ? 0 : static_cast<size_t>(column->ends.back()));
+    if (!column->nulls.empty()) column->nulls.resize(size);
+  }
+  raw.offsets.resize(size);
+  raw.kafka_timestamps_us.resize(size);
+  raw.ingestion_timestamps_us.resize(size);
+  raw.end.next_offset = end;
+}
 
-Result<TaskResult> RunBronzeTask(const BronzeTask& task, const TaskContext& context) {
-  TaskResult result;
-  Batches batches;
+// All messages of an input up to its end, as batches of Bronze's rows.
+Status ReadRange(const BronzeInput& input, SourceReader& reader, KafkaRanges& kafka, Batches& batches,
+                 TaskResult& result) {
+  constexpr int64_t kSilenceUsMax = 60'000'000;
+  constexpr ReadLimits kLimits{.max_messages = 1 << 17, .max_bytes = 32 << 20, .max_wait_us = 500'000};
+  SourcePosition at = input.begin;
+  int64_t rows = 0;
+  int64_t heard_us = MonotonicMicros();
+  while (at.next_offset < input.end_offset) {
+    const std::string trouble = kafka.Poll();
+    K2_ASSIGN(RawBatch raw, reader.Read(kLimits));
+    CutAt(input.end_offset, raw);
+    if (raw.end.next_offset == at.next_offset) {
+      if (MonotonicMicros() - heard_us < kSilenceUsMax) continue;
+      return Fail(ErrorKind::kUnavailable,
+                  "Kafka has sent nothing of topic {}, partition {} from offset {} on for {} s{}{}", input.source.topic,
+                  input.source.partition, at.next_offset, kSilenceUsMax / kMicrosPerSecond, trouble.empty() ? "" : ": ",
+                  trouble);
+    }
+    heard_us = MonotonicMicros();
+    at = raw.end;
+    rows += static_cast<int64_t>(raw.size());
+    if (raw.size() > 0) batches.push_back(ToBronzeRows(std::move(raw)));
+  }
+  at.messages = input.begin.messages < 0 ? -1 : input.begin.messages + rows;
+  result.ends.push_back(at);
+  result.rows_in += rows;
+  Add(reader.counts(), result.counts);
+  return {};
+}
+
+Status ReadRanges(const BronzeTask& task, const TaskContext& context, Batches& batches, TaskResult& result) {
+  if (context.kafka == nullptr) {
+    return Fail(ErrorKind::kInvalidArgument,
+                "the task reads Kafka, and nothing here opens it: set --kafka or K2_KAFKA");
+  }
+  std::vector<KafkaRanges::Place> places;
+  for (const BronzeInput& input : task.inputs) places.emplace_back(input.source, input.begin);
+  K2_ASSIGN(const auto readers, context.kafka->Open(places));
+  for (size_t i = 0; i < task.inputs.size(); ++i) {
+    K2_TRY(ReadRange(task.inputs[i], *readers[i], *context.kafka, batches, result));
+  }
+  return {};
+}
+
+Status ReadWhatIsThere(const BronzeTask& task, const TaskContext& context, Batches& batches, TaskResult& result) {
   int64_t messages_left = task.max_messages;
   int64_t bytes_left = task.max_bytes;
   for (size_t i = 0; i < task.inputs.size(); ++i) {
@@ -88,6 +145,20 @@ Result<TaskResult> RunBronzeTask(const BronzeTask& task, const TaskContext& cont
     messages_left -= static_cast<int64_t>(raw.size());
     bytes_left -= static_cast<int64_t>(raw.bytes());
     if (raw.size() > 0) batches.push_back(ToBronzeRows(std::move(raw)));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<TaskResult> RunBronzeTask(const BronzeTask& task, const TaskContext& context) {
+  TaskResult result;
+  Batches batches;
+  const auto bounded = [](const BronzeInput& input) { return input.end_offset >= 0; };
+  if (std::ranges::any_of(task.inputs, bounded)) {
+    K2_TRY(ReadRanges(task, context, batches, result));
+  } else {
+    K2_TRY(ReadWhatIsThere(task, context, batches, result));
   }
   result.rows_out = result.rows_in;
   PartitionedWriter writer(task.output, task.attempt_id, context, "bronze.data-file");

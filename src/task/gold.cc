@@ -32,10 +32,14 @@ class GoldRun {
 
   Result<TaskResult> Run() {
     K2_ASSIGN(const std::shared_ptr<arrow::RecordBatch> rows, ReadRows());
-    result_.rows_in = rows->num_rows();
     if (rows->num_rows() > 0) {
       const GoldRows view(*rows);
-      for (auto& [hour, indices] : view.RowsByHour()) K2_TRY(WriteHour(rows, view, hour, indices));
+      for (auto& [hour, indices] : view.RowsByHour()) {
+        if (!task_.hours.empty() && !std::ranges::binary_search(task_.hours, hour)) continue;
+        KeepShare(view, indices);
+        result_.rows_in += static_cast<int64_t>(indices.size());
+        if (!indices.empty()) K2_TRY(WriteHour(rows, view, hour, indices));
+      }
     }
     result_.outputs.push_back(writer_.Finish());
     return std::move(result_);
@@ -44,15 +48,30 @@ class GoldRun {
  private:
   Result<std::shared_ptr<arrow::RecordBatch>> ReadRows() {
     std::vector<std::shared_ptr<arrow::RecordBatch>> batches;
+    const auto take = [&](std::shared_ptr<arrow::RecordBatch> batch) {
+      batches.push_back(std::move(batch));
+      return Status{};
+    };
+    TimeRange times;
+    if (!task_.hours.empty()) {
+      times.first_us = task_.hours.front() * kMicrosPerHour;
+      times.last_us = (task_.hours.back() + int64_t{1}) * kMicrosPerHour - 1;
+    }
     for (const GoldInput& input : task_.inputs) {
       for (const InputFile& file : input.files) {
-        K2_TRY(ReadInput(context_, file.path, input.schema, {}, [&](std::shared_ptr<arrow::RecordBatch> batch) {
-          batches.push_back(std::move(batch));
-          return Status{};
-        }));
+        K2_TRY(ReadInput(context_, file.path, input.schema, {}, take, times));
       }
     }
     return CombineBatches(std::move(batches));
+  }
+
+  // By a hash of the id as Gold compares it, so that all rows of one trade fall to the same share.
+  void KeepShare(const GoldRows& view, std::vector<int64_t>& indices) const {
+    if (task_.shares == 1) return;
+    std::erase_if(indices, [&](int64_t row) {
+      const uint64_t hash = UuidHash{}(IdOfText(view.message_id(row)));
+      return (hash >> 32) % static_cast<uint64_t>(task_.shares) != static_cast<uint64_t>(task_.share);
+    });
   }
 
   Status WriteHour(const std::shared_ptr<arrow::RecordBatch>& rows, const GoldRows& view, int32_t hour,

@@ -163,7 +163,7 @@ std::shared_ptr<arrow::Array> ConstantString(const std::string& value, int64_t r
 
 Status ReadInput(const TaskContext& context, const std::string& path, const iceberg::Schema& schema,
                  const std::vector<std::string>& names,
-                 const std::function<Status(std::shared_ptr<arrow::RecordBatch>)>& batch) {
+                 const std::function<Status(std::shared_ptr<arrow::RecordBatch>)>& batch, const TimeRange& times) {
   if (context.cache != nullptr) {
     const Batches cached = context.cache->Take(path);
     for (const auto& one : cached) K2_TRY(batch(one));
@@ -186,6 +186,11 @@ Status ReadInput(const TaskContext& context, const std::string& path, const iceb
     options.dictionary_fields.push_back(field->type.fields.at(0).id);
   }
   options.batch_rows = 262'144;
+  if (times.first_us != INT64_MIN || times.last_us != INT64_MAX) {
+    options.range_field = schema.Find("timestamp")->id;
+    options.range_min = times.first_us;
+    options.range_max = times.last_us;
+  }
   return ReadDataFile(*context.io, path, schema, options, batch);
 }
 

@@ -69,9 +69,16 @@ std::shared_ptr<arrow::Array> Int32Array(std::vector<int32_t> values, std::share
 std::shared_ptr<arrow::Array> BytesArray(ByteColumn column, std::shared_ptr<arrow::DataType> type);
 std::shared_ptr<arrow::Array> ConstantString(const std::string& value, int64_t rows);
 
+// Times in microseconds since 1970, both included.
+struct TimeRange {
+  int64_t first_us = INT64_MIN;
+  int64_t last_us = INT64_MAX;
+};
+
 // Reads an input file's rows: from the cache, else from storage. Columns by name of `schema`, only `names` when given.
+// Rows whose `timestamp` is not within `times` may be left out.
 Status ReadInput(const TaskContext& context, const std::string& path, const iceberg::Schema& schema,
                  const std::vector<std::string>& names,
-                 const std::function<Status(std::shared_ptr<arrow::RecordBatch>)>& batch);
+                 const std::function<Status(std::shared_ptr<arrow::RecordBatch>)>& batch, const TimeRange& times = {});
 
 }  // namespace k2

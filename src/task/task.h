@@ -38,6 +38,7 @@ struct BronzeInput {
   std::string exchange;   // recordings: topic name of the exchange
   std::string recording;  // recordings: path
   SourcePosition begin;
+  int64_t end_offset = -1;  // Kafka: all up to this offset and none from it on; -1: what there is, within the limits
 };
 
 // Messages of some source partitions to Bronze files, one a day, each input's rows together and in order.
@@ -96,6 +97,10 @@ struct GoldTask {
   OutputTable output;
   std::string attempt_id;
   int64_t memory_bytes = 0;  // bound for ids held at once
+  // Tasks of one step share its rows out: by hours since 1970, and the trades of a large hour by their ids.
+  std::vector<int32_t> hours;  // only the rows of these; empty: of all
+  int32_t share = 0;           // of `shares`: only the rows whose message_id falls to it
+  int32_t shares = 1;
 };
 
 using Task = std::variant<BronzeTask, SilverTask, GoldTask>;
@@ -123,6 +128,7 @@ struct TaskResult {
 
 class BatchCache;
 class GoldIndex;
+class KafkaRanges;
 
 // What a task may use beside its description; everything but `io` only saves work, never changes the result.
 struct TaskContext {
@@ -131,6 +137,7 @@ struct TaskContext {
   BatchCache* cache = nullptr;              // files this process has just written, in memory
   std::vector<SourceReader*> readers = {};  // Bronze: open readers that stand where the inputs begin
   GoldIndex* index = nullptr;               // Gold: ids of recent hours
+  KafkaRanges* kafka = nullptr;             // Bronze: opens partitions that no open reader was handed in for
   int64_t wait_us = 0;                      // Bronze: how long to wait for a first message
 };
 

@@ -78,7 +78,8 @@ json ToJson(const BronzeTask& task) {
     inputs.push_back({{"source", ToJson(input.source)},
                       {"exchange", input.exchange},
                       {"recording", input.recording},
-                      {"begin", ToJson(input.begin)}});
+                      {"begin", ToJson(input.begin)},
+                      {"end_offset", input.end_offset}});
   }
   return {{"kind", "bronze"},
           {"inputs", inputs},
@@ -93,7 +94,8 @@ BronzeTask ReadBronze(const json& value) {
     inputs.push_back({.source = ReadSourceKey(input.at("source")),
                       .exchange = input.at("exchange"),
                       .recording = input.at("recording"),
-                      .begin = ReadPosition(input.at("begin"))});
+                      .begin = ReadPosition(input.at("begin")),
+                      .end_offset = input.value("end_offset", int64_t{-1})});
   }
   return {.inputs = std::move(inputs),
           .max_messages = value.at("max_messages"),
@@ -160,7 +162,10 @@ json ToJson(const GoldTask& task) {
           {"existing", existing},
           {"output", ToJson(task.output)},
           {"attempt_id", task.attempt_id},
-          {"memory_bytes", task.memory_bytes}};
+          {"memory_bytes", task.memory_bytes},
+          {"hours", task.hours},
+          {"share", task.share},
+          {"shares", task.shares}};
 }
 GoldTask ReadGold(const json& value) {
   GoldTask task;
@@ -178,6 +183,12 @@ GoldTask ReadGold(const json& value) {
   task.output = ReadOutputTable(value.at("output"));
   value.at("attempt_id").get_to(task.attempt_id);
   value.at("memory_bytes").get_to(task.memory_bytes);
+  task.hours = value.value("hours", std::vector<int32_t>{});
+  task.share = value.value("share", 0);
+  task.shares = value.value("shares", 1);
+  if (task.shares < 1 || task.share < 0 || task.share >= task.shares) {
+    throw std::invalid_argument(fmt::format("share {} of {}", task.share, task.shares));
+  }
   return task;
 }
 

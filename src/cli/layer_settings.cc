@@ -1,0 +1,77 @@
+#include "cli/layer_settings.h"
+
+#include <algorithm>
+#include <charconv>
+#include <regex>
+#include <string>
+#include <vector>
+
+#include "cli/kafka_settings.h"
+
+namespace k2 {
+namespace {
+
+// "3", "0-5": the partitions of each topic that are this process's work.
+Status ParsePartitions(const std::string& text, KafkaFeed& feed) {
+  if (text.empty()) return {};
+  int32_t first = 0;
+  const char* const end = text.data() + text.size();
+  const auto [after_first, bad_first] = std::from_chars(text.data(), end, first);
+  int32_t last = first;
+  bool ok = bad_first == std::errc() && first >= 0;
+  if (ok && after_first != end) {
+    const auto [after_last, bad_last] = std::from_chars(after_first + 1, end, last);
+    ok = *after_first == '-' && bad_last == std::errc() && after_last == end && last >= first;
+  }
+  if (!ok) return Fail(ErrorKind::kInvalidArgument, "partitions = '{}': a number, or two with a dash: 0-5", text);
+  feed.first_partition = first;
+  feed.last_partition = last;
+  return {};
+}
+
+// Whether a topic is among names and patterns.
+bool Matches(const std::vector<std::string>& topics, std::string_view topic) {
+  return std::ranges::any_of(topics, [&](const std::string& one) {
+    if (!one.starts_with('^')) return one == topic;
+    return std::regex_search(topic.begin(), topic.end(), std::regex(one, std::regex::extended));
+  });
+}
+
+}  // namespace
+
+void AddLayerSettings(Program& program) {
+  Settings& settings = program.settings;
+  settings.Add(program.app, "topics", "market.crypto.trades.binance,market.crypto.trades.kraken",
+               "names, or patterns that begin with ^, with commas; their names end in the exchange's");
+  settings.Add(program.app, "partitions", "",
+               "of each topic only these: 3 or 0-5; the others are another process's work");
+  settings.Add(program.app, "start", "earliest",
+               "where to begin in topics that bronze does not know: earliest, latest or a time (RFC 3339)");
+  settings.Add(program.app, "dedup-memory", "128MB", "bound of the ids gold keeps in memory");
+}
+
+Result<KafkaFeed> KafkaFeedOf(const Settings& settings) {
+  KafkaFeed feed;
+  K2_ASSIGN(feed.options, KafkaOptionsOf(settings));
+  feed.topics = TopicsOf(settings);
+  if (feed.topics.empty()) return Fail(ErrorKind::kInvalidArgument, "--topics names no topic");
+  for (const std::string& topic : feed.topics) {
+    try {
+      if (topic.starts_with('^')) (void)std::regex(topic, std::regex::extended);
+    } catch (const std::regex_error& error) {
+      return Fail(ErrorKind::kInvalidArgument, "--topics {}: not a regular expression: {}", topic, error.what());
+    }
+  }
+  K2_TRY(ParsePartitions(settings.Text("partitions"), feed));
+  K2_ASSIGN(feed.start, ParseKafkaStart(settings.Text("start")));
+  return feed;
+}
+
+std::function<bool(std::string_view topic, int32_t partition)> OwnedBy(const KafkaFeed& feed) {
+  return [topics = feed.topics, first = feed.first_partition, last = feed.last_partition](std::string_view topic,
+                                                                                          int32_t partition) {
+    return partition >= first && partition <= last && Matches(topics, topic);
+  };
+}
+
+}  // namespace k2

@@ -1,0 +1,19 @@
+// What a layer works on, for the commands that plan: --topics, --partitions, --start, --dedup-memory.
+#pragma once
+
+#include <string_view>
+
+#include "cli/commands.h"
+#include "medallion/layer.h"
+#include "medallion/source_set.h"
+
+namespace k2 {
+
+void AddLayerSettings(Program& program);
+
+// The partitions of Kafka that --kafka, --topics and --partitions name, and where to begin in them.
+Result<KafkaFeed> KafkaFeedOf(const Settings& settings);
+// Whether a partition is among those of a feed.
+std::function<bool(std::string_view topic, int32_t partition)> OwnedBy(const KafkaFeed& feed);
+
+}  // namespace k2

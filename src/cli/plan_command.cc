@@ -1,0 +1,188 @@
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "base/log.h"
+#include "cli/commands.h"
+#include "cli/kafka_settings.h"
+#include "cli/layer_settings.h"
+#include "cli/stop_on_signal.h"
+#include "medallion/bronze_plan.h"
+#include "medallion/gold_layer.h"
+#include "medallion/silver_layer.h"
+
+namespace k2 {
+namespace {
+
+// Tables of a lakehouse, each opened once.
+class OpenedTables {
+ public:
+  explicit OpenedTables(const Lakehouse& lakehouse) : lakehouse_(lakehouse) {}
+
+  Result<Table*> Find(std::string_view name) {
+    auto found = tables_.find(std::string(name));
+    if (found == tables_.end()) {
+      K2_ASSIGN(Table table, lakehouse_.Open(name));
+      found = tables_.emplace(name, std::move(table)).first;
+    }
+    return &found->second;
+  }
+  TableByName by_name() {
+    return [this](std::string_view name) { return Find(name); };
+  }
+
+ private:
+  const Lakehouse& lakehouse_;
+  std::map<std::string, Table> tables_;
+};
+
+struct PlanFlags {
+  std::string layer;
+  int64_t tasks = 0;
+  int64_t rows = 4'194'304;
+};
+
+Result<StepPlan> MakePlan(const Settings& settings, const PlanFlags& flags, const Lakehouse& lakehouse,
+                          const LayerOptions& options) {
+  const auto tasks = static_cast<int32_t>(flags.tasks > 0 ? std::min<int64_t>(flags.tasks, 1 << 20)
+                                                          : std::max(1U, std::thread::hardware_concurrency()));
+  if (flags.layer == "bronze") {
+    K2_ASSIGN(const KafkaFeed feed, KafkaFeedOf(settings));
+    if (feed.options.brokers.empty()) {
+      return Fail(ErrorKind::kInvalidArgument, "bronze is planned over Kafka: give --kafka BROKERS");
+    }
+    return PlanBronze(lakehouse, options, feed, flags.rows, tasks);
+  }
+  if (flags.layer == "silver") {
+    K2_ASSIGN(const auto silver, SilverLayer::Open(lakehouse, options, nullptr, nullptr));
+    K2_ASSIGN(StepPlan plan, silver->Plan(tasks));
+    return plan.empty() ? silver->PlanSettling() : std::move(plan);
+  }
+  K2_ASSIGN(const auto gold, GoldLayer::Open(lakehouse, options, nullptr));
+  K2_ASSIGN(StepPlan plan, gold->Plan(tasks));
+  return plan.empty() ? gold->PlanSettling() : std::move(plan);
+}
+
+Result<int> RunPlan(const Settings& settings, const PlanFlags& flags) {
+  if (flags.layer != "bronze" && flags.layer != "silver" && flags.layer != "gold") {
+    return Fail(ErrorKind::kInvalidArgument, "--layer {}: bronze, silver or gold", flags.layer);
+  }
+  if (flags.rows < 1) return Fail(ErrorKind::kInvalidArgument, "--rows {}: at least 1", flags.rows);
+  LayerOptions options;
+  options.rows_per_step = flags.rows;
+  options.schema_folder = settings.Text("schemas");
+  K2_ASSIGN(options.gold_index_bytes, settings.Bytes("dedup-memory"));
+  if (!settings.Text("kafka").empty()) {
+    K2_ASSIGN(const KafkaFeed feed, KafkaFeedOf(settings));
+    options.owns = OwnedBy(feed);
+  }
+  K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouse(settings, false));
+  K2_ASSIGN(const StepPlan plan, MakePlan(settings, flags, *lakehouse, options));
+  OpenedTables tables(*lakehouse);
+  K2_ASSIGN(const std::string text, StepPlanToJson(plan, tables.by_name()));
+  std::printf("%s\n", text.c_str());
+  return 0;
+}
+
+Result<std::string> ReadAll(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return Fail(ErrorKind::kNotFound, "--plan {}: the file cannot be read", path);
+  return std::string{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+Result<std::vector<TaskResult>> ReadResults() {
+  std::vector<TaskResult> results;
+  for (std::string line; std::getline(std::cin, line);) {
+    if (line.empty()) continue;
+    Result<TaskResult> result = TaskResultFromJson(line);
+    if (!result) return std::unexpected(result.error().With(fmt::format("line {}", results.size() + 1)));
+    results.push_back(*std::move(result));
+  }
+  return results;
+}
+
+// A courtesy to tools that show lag: a failure is only logged.
+void ShowGroupOffsets(const SourcePositions& positions, const KafkaOptions& options) {
+  if (options.group.empty() || positions.empty()) return;
+  const auto admin = KafkaAdmin::Create(options);
+  const Status shown = admin ? (*admin)->CommitGroup(options.group, positions) : std::unexpected(admin.error());
+  if (!shown) log::Warn("offsets are not shown to lag tools", {{"error", shown.error().message}});
+}
+
+Result<int> RunCommit(const Settings& settings, const std::string& path) {
+  K2_ASSIGN(const std::string text, ReadAll(path));
+  K2_ASSIGN(const std::vector<TaskResult> results, ReadResults());
+  const StopOnSignal signals;  // a commit is not cut off
+  K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouse(settings, false));
+  OpenedTables tables(*lakehouse);
+  K2_ASSIGN(StepPlan plan, StepPlanFromJson(text, tables.by_name()));
+  K2_TRY(Complete(results, plan));
+  KafkaOptions kafka;
+  SourcePositions read;
+  if (plan.layer == "bronze" && !plan.commits.empty()) {
+    K2_ASSIGN(kafka, KafkaOptionsOf(settings));
+    K2_TRY(ConfirmSources(plan, kafka));
+    read = plan.commits.front().commit.next.positions;
+  }
+  CommitPolicy policy;
+  policy.keep_files = true;
+  LayerStats stats;
+  const std::string layer = plan.layer;
+  K2_TRY(CommitCompleted(std::move(plan), tables.by_name(), policy, stats));
+  ShowGroupOffsets(read, kafka);
+  for (const TaskResult& result : results) AddResult(result, stats);
+  const nlohmann::ordered_json report = {{"layer", layer},
+                                         {"tasks", results.size()},
+                                         {"rows_in", stats.rows_in},
+                                         {"rows_out", stats.rows_out},
+                                         {"rows_by_table", stats.rows_by_table},
+                                         {"commits", stats.commits},
+                                         {"commit_attempts", stats.commit_attempts},
+                                         {"commit_seconds", static_cast<double>(stats.commit_us) / 1e6},
+                                         {"files", stats.files},
+                                         {"file_bytes", stats.file_bytes},
+                                         {"rejected", stats.rejected},
+                                         {"duplicates", stats.duplicates},
+                                         {"identity_conflicts", stats.identity_conflicts}};
+  std::printf("%s\n", report.dump().c_str());
+  return 0;
+}
+
+}  // namespace
+
+void AddPlan(Program& program) {
+  CLI::App* command = program.app.add_subcommand("plan", "Plan a layer's next step: tasks as JSON, to be run anywhere");
+  auto flags = std::make_shared<PlanFlags>();
+  command->add_option("--layer", flags->layer, "bronze, silver or gold")->required();
+  command->add_option("--tasks", flags->tasks, "tasks at most; 0: one a core of this machine")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--rows", flags->rows, "rows of the step at most, about")->capture_default_str();
+  command->footer(
+      "A plan without tasks and commits: there is nothing to do. Example:\n"
+      "  k2 plan --layer silver --tasks 8 > plan.json\n"
+      "  jq -c '.tasks[]' plan.json | while read -r task; do k2 task <<< \"$task\"; done > results.jsonl\n"
+      "  k2 commit --plan plan.json < results.jsonl");
+  command->callback(
+      [&program, flags] { program.action = [&program, flags] { return RunPlan(program.settings, *flags); }; });
+}
+
+void AddCommit(Program& program) {
+  CLI::App* command =
+      program.app.add_subcommand("commit", "Commit a planned step: results of its tasks on standard input");
+  auto path = std::make_shared<std::string>();
+  command->add_option("--plan", *path, "what `k2 plan` has printed")->required();
+  command->footer(
+      "Results are a line each, in the order of the plan's tasks. All of them go into one snapshot a table, with the\n"
+      "source offsets; made again, the same commit changes nothing. When another writer has moved the layer's "
+      "offsets,\n"
+      "nothing is committed (exit code 1): plan again. Example:\n  k2 commit --plan plan.json < results.jsonl");
+  command->callback(
+      [&program, path] { program.action = [&program, path] { return RunCommit(program.settings, *path); }; });
+}
+
+}  // namespace k2

@@ -1,0 +1,101 @@
+#include "medallion/gold_shares.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <numeric>
+#include <set>
+
+namespace k2 {
+namespace {
+
+constexpr int64_t kRowsWorthATask = 65'536;
+constexpr int32_t kHoursMax = 24 * 366;  // of a file; beyond, its bounds tell nothing
+
+// Rows by hour, those of a file spread evenly over its hours; empty where a file's hours are not known.
+std::map<int32_t, double> RowsByHour(const std::vector<GoldSlice>& slices) {
+  std::map<int32_t, double> rows;
+  for (const GoldSlice& slice : slices) {
+    const int64_t hours = int64_t{slice.last_hour} - slice.first_hour + 1;
+    if (hours < 1 || hours > kHoursMax) return {};
+    for (int32_t hour = slice.first_hour; hour <= slice.last_hour; ++hour) {
+      rows[hour] += static_cast<double>(slice.rows) / static_cast<double>(hours);
+    }
+  }
+  return rows;
+}
+
+// Hours, in order, that one task or several take the rows of.
+struct Part {
+  std::vector<int32_t> hours;
+  int32_t shares = 1;
+};
+
+// Neighbouring hours go together, for they are in the same files.
+std::vector<Part> Divide(const std::map<int32_t, double>& rows, double rows_per_task) {
+  std::vector<Part> parts;
+  double load = 0;
+  for (const auto& [hour, count] : rows) {
+    if (count > 1.5 * rows_per_task) {
+      parts.push_back({.hours = {hour}, .shares = static_cast<int32_t>(std::lround(count / rows_per_task))});
+      load = rows_per_task;  // the next hour begins a part
+      continue;
+    }
+    if (parts.empty() || load + count / 2 >= rows_per_task) {
+      parts.emplace_back();
+      load = 0;
+    }
+    parts.back().hours.push_back(hour);
+    load += count;
+  }
+  return parts;
+}
+
+// What of the whole task the hours of a part need.
+GoldTask Narrow(const GoldTask& whole, const std::vector<GoldSlice>& slices, const Part& part) {
+  GoldTask task{.inputs = {},
+                .existing = {},
+                .output = whole.output,
+                .attempt_id = {},
+                .memory_bytes = whole.memory_bytes,
+                .hours = part.hours,
+                .share = 0,
+                .shares = part.shares};
+  std::map<size_t, std::vector<InputFile>> files;
+  for (const GoldSlice& slice : slices) {
+    const auto hour = std::ranges::lower_bound(part.hours, slice.first_hour);
+    if (hour == part.hours.end() || *hour > slice.last_hour) continue;
+    files[slice.input].push_back(whole.inputs[slice.input].files[slice.file]);
+  }
+  for (auto& [input, list] : files) {
+    task.inputs.push_back({.schema = whole.inputs[input].schema, .files = std::move(list)});
+  }
+  for (const GoldFile& file : whole.existing) {
+    if (std::ranges::binary_search(part.hours, file.hour)) task.existing.push_back(file);
+  }
+  return task;
+}
+
+}  // namespace
+
+std::vector<GoldTask> ShareOut(GoldTask whole, const std::vector<GoldSlice>& slices, int32_t tasks) {
+  const int64_t total = std::accumulate(slices.begin(), slices.end(), int64_t{0},
+                                        [](int64_t sum, const GoldSlice& slice) { return sum + slice.rows; });
+  const int64_t wanted = std::clamp<int64_t>(total / kRowsWorthATask, 1, std::max(tasks, 1));
+  const std::map<int32_t, double> rows = wanted > 1 ? RowsByHour(slices) : std::map<int32_t, double>{};
+  std::vector<GoldTask> made;
+  if (rows.empty()) {
+    made.push_back(std::move(whole));
+    return made;
+  }
+  for (const Part& part : Divide(rows, static_cast<double>(total) / static_cast<double>(wanted))) {
+    GoldTask task = Narrow(whole, slices, part);
+    for (int32_t share = 0; share < part.shares; ++share) {
+      task.share = share;
+      made.push_back(task);
+    }
+  }
+  return made;
+}
+
+}  // namespace k2

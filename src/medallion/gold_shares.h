@@ -1,0 +1,26 @@
+// How the rows of one Gold step are shared out among tasks: by hours, and the trades of a large hour by their ids.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "task/task.h"
+
+namespace k2 {
+
+// A file of a Gold task's inputs, and the hours since 1970 that its rows may be of.
+struct GoldSlice {
+  int32_t first_hour = 0;
+  int32_t last_hour = 0;
+  int64_t rows = 0;
+  size_t input = 0;  // index in GoldTask::inputs
+  size_t file = 0;   // index in its files
+};
+
+// About `tasks` tasks that together do what `whole` does, each trade in one of them; fewer where the rows are few. Each
+// has those files and existing files that its hours need. Without knowledge of the hours it is one task. The attempt
+// ids are the caller's.
+std::vector<GoldTask> ShareOut(GoldTask whole, const std::vector<GoldSlice>& slices, int32_t tasks);
+
+}  // namespace k2

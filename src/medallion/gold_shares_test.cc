@@ -1,0 +1,109 @@
+#include "medallion/gold_shares.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+#include <set>
+
+#include "medallion/layer_fixture.h"
+
+namespace k2 {
+namespace {
+
+GoldTask TaskOf(int32_t files, const std::vector<int32_t>& existing_hours = {}) {
+  GoldTask task;
+  task.inputs.resize(1);
+  for (int32_t i = 0; i < files; ++i) task.inputs[0].files.push_back({.path = std::to_string(i), .record_count = 1});
+  for (const int32_t hour : existing_hours) task.existing.push_back({.path = "e" + std::to_string(hour), .hour = hour});
+  return task;
+}
+
+// Every (file, hour, share) that rows may be in, and how many tasks take it.
+std::map<std::tuple<std::string, int32_t, int32_t>, int> Coverage(const std::vector<GoldTask>& tasks) {
+  std::map<std::tuple<std::string, int32_t, int32_t>, int> covered;
+  constexpr int32_t kBuckets = 5040;  // divisible by all numbers of shares that are drawn here
+  for (const GoldTask& task : tasks) {
+    for (const GoldInput& input : task.inputs) {
+      for (const InputFile& file : input.files) {
+        for (const int32_t hour : task.hours) {
+          for (int32_t bucket = task.share; bucket < kBuckets; bucket += task.shares) {
+            if (bucket % 720 < 10) ++covered[{file.path, hour, bucket}];
+          }
+        }
+      }
+    }
+  }
+  return covered;
+}
+
+TEST(GoldShares, FewRowsAreOneTask) {
+  const auto tasks = ShareOut(TaskOf(1), {{.first_hour = 5, .last_hour = 9, .rows = 1000}}, 8);
+  ASSERT_EQ(tasks.size(), 1U);
+  EXPECT_TRUE(tasks[0].hours.empty());
+  EXPECT_EQ(tasks[0].shares, 1);
+}
+
+TEST(GoldShares, UnknownHoursAreOneTask) {
+  const auto tasks =
+      ShareOut(TaskOf(2),
+               {{.first_hour = 5, .last_hour = 5, .rows = 4'000'000},
+                {.first_hour = -2'000'000'000, .last_hour = 2'000'000'000, .rows = 1, .input = 0, .file = 1}},
+               8);
+  ASSERT_EQ(tasks.size(), 1U);
+  EXPECT_TRUE(tasks[0].hours.empty());
+  EXPECT_EQ(tasks[0].inputs[0].files.size(), 2U);
+}
+
+TEST(GoldShares, OneLargeHourIsSharedOutByIds) {
+  const auto tasks = ShareOut(TaskOf(1, {7, 8}), {{.first_hour = 7, .last_hour = 7, .rows = 4'000'000}}, 4);
+  ASSERT_EQ(tasks.size(), 4U);
+  std::set<int32_t> shares;
+  for (const GoldTask& task : tasks) {
+    EXPECT_EQ(task.hours, std::vector<int32_t>{7});
+    EXPECT_EQ(task.shares, 4);
+    ASSERT_EQ(task.existing.size(), 1U);
+    EXPECT_EQ(task.existing[0].hour, 7);
+    shares.insert(task.share);
+  }
+  EXPECT_EQ(shares.size(), 4U);
+}
+
+TEST(GoldShares, EveryRowIsInOneTaskWithAllThatGoldHoldsOfItsHour) {
+  const uint64_t seed = TestSeed();
+  SCOPED_TRACE(seed);
+  std::mt19937_64 random(seed);
+  for (int round = 0; round < 50; ++round) {
+    std::vector<GoldSlice> slices;
+    std::vector<int32_t> existing;
+    for (int32_t hour = 100; hour < 130; ++hour) existing.push_back(hour);
+    const auto files = static_cast<int32_t>(random() % 12 + 1);
+    for (int32_t i = 0; i < files; ++i) {
+      const auto first = static_cast<int32_t>(100 + random() % 20);
+      slices.push_back({.first_hour = first,
+                        .last_hour = static_cast<int32_t>(first + random() % (random() % 3 == 0 ? 10 : 1)),
+                        .rows = static_cast<int64_t>(random() % 900'000),
+                        .input = 0,
+                        .file = static_cast<size_t>(i)});
+    }
+    const auto tasks = ShareOut(TaskOf(files, existing), slices, static_cast<int32_t>(random() % 7 + 1));
+    if (tasks.size() == 1 && tasks[0].hours.empty()) continue;
+    const auto covered = Coverage(tasks);
+    for (const auto& [place, times] : covered) ASSERT_EQ(times, 1);
+    for (size_t i = 0; i < slices.size(); ++i) {
+      for (int32_t hour = slices[i].first_hour; hour <= slices[i].last_hour; ++hour) {
+        for (int32_t bucket = 0; bucket < 7; ++bucket) {
+          ASSERT_TRUE(covered.contains({std::to_string(i), hour, bucket})) << i << " " << hour << " " << bucket;
+        }
+      }
+    }
+    for (const GoldTask& task : tasks) {
+      std::set<int32_t> held;
+      for (const GoldFile& file : task.existing) held.insert(file.hour);
+      EXPECT_EQ(held, std::set<int32_t>(task.hours.begin(), task.hours.end()));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace k2

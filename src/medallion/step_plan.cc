@@ -1,0 +1,122 @@
+#include "medallion/step_plan.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+namespace k2 {
+namespace {
+
+Status CheckKinds(const std::vector<TaskResult>& results, const StepPlan& plan) {
+  if (results.size() != plan.tasks.size()) {
+    return Fail(ErrorKind::kInvalidArgument, "the plan has {} tasks, and there are {} results", plan.tasks.size(),
+                results.size());
+  }
+  for (size_t i = 0; i < results.size(); ++i) {
+    for (const TableFiles& output : results[i].outputs) {
+      const auto fits = [&](const PlannedCommit& one) { return one.table == output.table; };
+      if (output.files.empty() || std::ranges::any_of(plan.commits, fits)) continue;
+      return Fail(ErrorKind::kInvalidArgument, "result {} has files of {}, which the plan does not commit", i,
+                  output.table);
+    }
+    const auto* bronze = std::get_if<BronzeTask>(&plan.tasks[i]);
+    const bool silver = std::holds_alternative<SilverTask>(plan.tasks[i]);
+    if (results[i].ends.size() != (bronze == nullptr ? 0 : bronze->inputs.size()) ||
+        results[i].range_rows.size() != (silver ? plan.ranges.size() : 0)) {
+      return Fail(ErrorKind::kInvalidArgument, "result {} is not that of task {}: it has {} ends and {} ranges", i, i,
+                  results[i].ends.size(), results[i].range_rows.size());
+    }
+  }
+  return {};
+}
+
+// Joins what tasks have read of the same source: each has begun where another ended, or the source's place is lost.
+Status CompleteBronze(const std::vector<TaskResult>& results, StepPlan& plan) {
+  struct Part {
+    SourcePosition begin;
+    SourcePosition end;
+    int64_t wanted_end = -1;
+  };
+  std::map<SourceKey, std::vector<Part>> parts;
+  for (size_t i = 0; i < results.size(); ++i) {
+    const auto& task = std::get<BronzeTask>(plan.tasks[i]);
+    for (size_t n = 0; n < task.inputs.size(); ++n) {
+      const BronzeInput& input = task.inputs[n];
+      parts[input.source].push_back({input.begin, results[i].ends[n], input.end_offset});
+    }
+  }
+  LayerCommit& commit = plan.commits.front().commit;
+  for (auto& [key, of_key] : parts) {
+    std::ranges::sort(of_key, {}, [](const Part& part) { return part.begin.next_offset; });
+    const auto known = commit.base.positions.find(key);
+    int64_t messages = known == commit.base.positions.end() ? 0 : known->second.messages;
+    int64_t at = of_key.front().begin.next_offset;
+    for (const Part& part : of_key) {
+      if (part.begin.next_offset != at || (part.wanted_end >= 0 && part.end.next_offset != part.wanted_end)) {
+        return Fail(ErrorKind::kOffsetMismatch,
+                    "{}: a task has read from offset {} to {}, and was to read from {} to {}", key.ToString(),
+                    part.begin.next_offset, part.end.next_offset, at, part.wanted_end);
+      }
+      at = part.end.next_offset;
+      const int64_t counted = part.end.messages < 0 ? -1 : part.end.messages - part.begin.messages;
+      messages = messages < 0 || counted < 0 ? -1 : messages + counted;
+    }
+    SourcePosition end = of_key.back().end;
+    end.messages = messages;
+    commit.next.positions[key] = std::move(end);
+  }
+  return {};
+}
+
+// Counts the rows of each range, and stops when some of Bronze's are missing: nothing is skipped in silence. A
+// recording numbers its messages without gaps. Kafka's offsets have gaps, but Bronze has counted its rows up to where
+// it stands.
+Status CompleteSilver(const std::vector<TaskResult>& results, StepPlan& plan) {
+  for (size_t i = 0; i < plan.ranges.size(); ++i) {
+    PlannedRange& range = plan.ranges[i];
+    int64_t rows = 0;
+    for (const TaskResult& result : results) rows += result.range_rows[i];
+    int64_t expected = -1;
+    if (range.key.cluster == kRecordingCluster) {
+      expected = range.end.next_offset - range.begin.next_offset;
+    } else {
+      const int64_t counted = range.begin.messages < 0 ? -1 : range.begin.messages + rows;
+      if (!range.counted_at_end) range.end.messages = counted;
+      if (counted >= 0 && range.end.messages >= 0) expected = range.end.messages - range.begin.messages;
+    }
+    if (expected >= 0 && rows != expected) {
+      return Fail(
+          ErrorKind::kOffsetMismatch,
+          "Bronze holds {} rows where it must hold {}, from offset {} to {} of {}, partition {}: rows were "
+          "deleted before they were read, or added twice. See `k2 offsets show`; `k2 offsets set --accept-loss` "
+          "goes on without them",
+          rows, expected, range.begin.next_offset, range.end.next_offset, range.key.topic, range.key.partition);
+    }
+    for (PlannedCommit& planned : plan.commits) {
+      const auto found = planned.commit.next.positions.find(range.key);
+      if (found != planned.commit.next.positions.end()) found->second = range.end;
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Status Complete(const std::vector<TaskResult>& results, StepPlan& plan) {
+  K2_TRY(CheckKinds(results, plan));
+  if (!plan.tasks.empty() && plan.layer == "bronze") K2_TRY(CompleteBronze(results, plan));
+  if (!plan.tasks.empty() && plan.layer == "silver") K2_TRY(CompleteSilver(results, plan));
+  for (PlannedCommit& planned : plan.commits) planned.commit.added = FilesFor(results, planned.table);
+  std::erase_if(plan.commits, [](const PlannedCommit& one) { return one.needs_rows && one.commit.added.empty(); });
+  return {};
+}
+
+Status CommitCompleted(StepPlan plan, const TableByName& table, const CommitPolicy& policy, LayerStats& stats) {
+  for (PlannedCommit& planned : plan.commits) {
+    K2_ASSIGN(Table* const of, table(planned.table));
+    K2_TRY(CommitStep(*of, std::move(planned.commit), policy, planned.layer, stats));
+  }
+  return {};
+}
+
+}  // namespace k2
