@@ -157,13 +157,15 @@ Status CurlHttpClient::SetUp(CURL* handle, const HttpRequest& request, HeaderLis
   };
   bool ok = set(CURLOPT_URL, request.url.c_str()) && set(CURLOPT_PROTOCOLS_STR, "http,https") &&
             set(CURLOPT_HTTPHEADER, headers.get()) && set(CURLOPT_NOSIGNAL, 1L) &&
-            set(CURLOPT_USERAGENT, options_.user_agent.c_str()) && set(CURLOPT_ACCEPT_ENCODING, "gzip") &&
+            set(CURLOPT_USERAGENT, options_.user_agent.c_str()) &&
+            set(CURLOPT_HTTP_CONTENT_DECODING, request.body_as_sent ? 0L : 1L) &&
             // No redirects: the next host would be sent what is meant for this one. HTTP/2 may repeat requests itself.
             set(CURLOPT_FOLLOWLOCATION, 0L) && set(CURLOPT_HTTP_VERSION, long{CURL_HTTP_VERSION_1_1}) &&
             set(CURLOPT_TCP_KEEPALIVE, 1L) && set(CURLOPT_MAXCONNECTS, long{kConnectionsPerHandleMax}) &&
             set(CURLOPT_TIMEOUT_MS, static_cast<long>(std::max<int64_t>(1, request.timeout_ms))) &&
             set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(std::max<int64_t>(1, request.connect_timeout_ms))) &&
             set(CURLOPT_FRESH_CONNECT, request.fresh_connection ? 1L : 0L);
+  if (!request.body_as_sent) ok = ok && set(CURLOPT_ACCEPT_ENCODING, "gzip");
   if (!options_.ca_file.empty()) ok = ok && set(CURLOPT_CAINFO, options_.ca_file.c_str());
   if (request.method == "HEAD") {
     ok = ok && set(CURLOPT_NOBODY, 1L);

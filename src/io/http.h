@@ -22,6 +22,8 @@ struct HttpRequest {
   // A connection of its own: on a reused one that dies unanswered libcurl sends a request again by itself, which a
   // commit must not be.
   bool fresh_connection = false;
+  // The reply's body as it comes, whatever its Content-Encoding says. Else gzip is asked for and undone.
+  bool body_as_sent = false;
 };
 
 struct HttpResponse {

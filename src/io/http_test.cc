@@ -47,6 +47,18 @@ TEST(Http, EveryMethodAndNoInventedType) {
   }
 }
 
+TEST(Http, ABodyAsItWasSent) {
+  HttpServerForTests server([](const SeenRequest&) {
+    return ScriptedReply{.body = "as it is", .headers = {{"Content-Encoding", "aws-chunked"}}};
+  });
+  const auto client = MakeHttpClient();
+  const auto reply = client->Send({.url = server.url(), .body_as_sent = true});
+  ASSERT_TRUE(reply.has_value()) << reply.error().message;
+  EXPECT_EQ(reply->body, "as it is");
+  EXPECT_FALSE(server.Seen().back().headers.contains("accept-encoding"));
+  EXPECT_FALSE(client->Send({.url = server.url()}).has_value()) << "an encoding that was not asked for";
+}
+
 TEST(Http, AFreshConnectionWhereOneIsAskedFor) {
   HttpServerForTests server([](const SeenRequest&) { return ScriptedReply{}; });
   const auto client = MakeHttpClient();

@@ -48,6 +48,8 @@ Result<HttpResponse> S3Objects::SendOnce(const S3Location& parsed, Request& requ
                 http);
   // Not signed: what is stored is what is wanted, not a compressed form of it.
   http.headers.emplace_back("Accept-Encoding", "identity");
+  // Amazon's SDK sends its uploads as "aws-chunked", and there are stores that say so of the object ever after.
+  http.body_as_sent = true;
   auto response = http_->Send(http);
   request.body = std::move(http.body);
   return response;
