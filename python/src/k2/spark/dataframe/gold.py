@@ -1,0 +1,415 @@
+"""Silver to Gold: all exchanges in one table, each trade once in its hour, whatever the number of times it came.
+
+A step's rows are compared with one another and with Gold's rows of the same hours, in one shuffle by hour and
+message_id; the first that came is kept. Gold's commit asks that no other commit of K2 has come between.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from pyspark import StorageLevel
+from pyspark.sql import Window
+from pyspark.sql import functions as f
+
+from k2.spark.dataframe.progress import (
+    COMMIT_ID_KEY,
+    FoundProgress,
+    Metadata,
+    Move,
+    OffsetsError,
+    Progress,
+    Snapshot,
+    UpstreamHint,
+    dropped_unread,
+    find_progress,
+    joined,
+    times_summary,
+)
+from k2.spark.dataframe.publish import publish
+from k2.spark.dataframe.step import LakeOptions, StepResult
+from k2.spark.dataframe.tables import EXCHANGES, GOLD, Table, any_of
+from k2.spark.utils.errors import DataError
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+_HOUR_US = 3_600_000_000
+_ROWS_PER_TASK = 200_000
+# What the exchange says of a trade; not how and when it came to us.
+_CONTENT = ("trade_id", "symbol", "exchange", "currency", "side", "timestamp", "price", "quantity")
+
+
+@dataclass
+class GoldOptions(LakeOptions):
+    pass
+
+
+@dataclass
+class _File:
+    """A data file of Silver that Gold has yet to read."""
+
+    path: str
+    rows: int
+    snapshot_id: int
+    sequence_number: int
+    task: Any  # of Iceberg's scan planning
+
+
+@dataclass
+class _Upstream:
+    table: Table
+    metadata: Metadata
+    committed: UpstreamHint | None  # as it stands in Gold
+    pending: list[_File] = field(default_factory=list)  # in the order of the snapshots that added them
+    read_to: UpstreamHint | None = None  # what Gold has read wholly after this step, where that is news
+
+    @property
+    def planned(self) -> UpstreamHint | None:
+        head = self.metadata.head_id
+        return None if head is None else UpstreamHint(self.metadata.uuid, head, self.metadata.sequence_of(head))
+
+    @property
+    def moved(self) -> bool:
+        return self.planned is not None and (
+            self.committed is None or self.committed.snapshot_id != self.planned.snapshot_id
+        )
+
+
+def gold_step(spark: SparkSession, options: GoldOptions) -> StepResult:
+    """Moves at most about `rows_per_step` rows of Silver that Gold has not seen; a file of Silver is taken whole."""
+    return _Step(spark, options).run()
+
+
+def gold_settle(spark: SparkSession, options: GoldOptions) -> StepResult:
+    """Brings Gold to the offsets of Silver, when it stands behind for lack of rows."""
+    return _Step(spark, options).settle()
+
+
+class _Step:
+    def __init__(self, spark: SparkSession, options: GoldOptions) -> None:
+        self.spark = spark
+        self.options = options
+        self.result = StepResult("gold")
+        self.gold = options.table(spark, GOLD)
+
+    # Plan.
+
+    def _plan(self) -> list[_Upstream]:
+        self.metadata = self.gold.metadata_with_head()
+        self.found: FoundProgress = find_progress(self.metadata)
+        upstreams = []
+        for exchange in EXCHANGES:
+            table = self.options.table(self.spark, exchange.silver_table)
+            upstream = _Upstream(table, table.metadata_with_head(), self.found.progress.upstream.get(table.key))
+            if upstream.moved:
+                upstream.pending = self._pending(upstream)
+            upstreams.append(upstream)
+        self._tell_lag(upstreams)
+        return upstreams
+
+    def _pending(self, upstream: _Upstream) -> list[_File]:
+        metadata, committed = upstream.metadata, upstream.committed
+        same = committed is not None and committed.table_uuid == metadata.uuid
+        since = committed.snapshot_id if same and committed is not None else None
+        chain = _chain(metadata, since)
+        if chain is not None:
+            return self._added(upstream, chain)
+        # Silver's history no longer reaches back to where Gold stands. Files that were added after that are read; those
+        # that others have rewritten since are read again, and deduplication drops what Gold has.
+        self._check_nothing_lost(upstream)
+        read = committed.sequence_number if same and committed is not None else 0
+        head = metadata.head_id
+        assert head is not None
+        files = self._files(upstream, upstream.table.java.newScan().useSnapshot(head))
+        return [file for file in files if file.sequence_number > read]
+
+    def _added(self, upstream: _Upstream, chain: Sequence[Snapshot]) -> list[_File]:
+        """What the snapshots of the chain, oldest first, have added."""
+        appended = []
+        for snapshot in chain:
+            if snapshot.operation in ("replace", "delete"):
+                continue
+            if snapshot.operation != "append" and COMMIT_ID_KEY not in snapshot.summary:
+                raise OffsetsError(
+                    f"table {upstream.metadata.location}: snapshot {snapshot.snapshot_id} (operation "
+                    f'"{snapshot.operation}") changed rows and was not made by k2: a layer that reads the table cannot '
+                    "tell which rows are new"
+                )
+            if int(snapshot.summary.get("added-data-files", 1)) > 0:
+                appended.append(snapshot)
+        if not appended:
+            return []
+        # The scan of the newest snapshot has each file with the deletes that apply to it.
+        wanted: dict[str, tuple[int, Snapshot]] = {}
+        for snapshot in appended:
+            for file in upstream.table.added_files(snapshot):
+                wanted[str(file.path())] = (len(wanted), snapshot)
+        head = upstream.metadata.head_id
+        assert head is not None
+        scan = upstream.table.java.newScan().useSnapshot(head)
+        there = {file.path: file for file in self._files(upstream, scan, set(wanted))}
+        gone = [path for path in wanted if path not in there]
+        if gone:
+            # Rewritten or dropped since: their rows are read from the snapshot that added them.
+            there |= self._files_gone(upstream, {path: wanted[path][1] for path in gone})
+        ordered = sorted(wanted, key=lambda path: wanted[path][0])
+        for path in ordered:
+            snapshot = wanted[path][1]
+            there[path].snapshot_id, there[path].sequence_number = snapshot.snapshot_id, snapshot.sequence_number
+        return [there[path] for path in ordered]
+
+    def _files_gone(self, upstream: _Upstream, gone: dict[str, Snapshot]) -> dict[str, _File]:
+        found: dict[str, _File] = {}
+        for snapshot in {one.snapshot_id: one for one in gone.values()}.values():
+            paths = {path for path, one in gone.items() if one.snapshot_id == snapshot.snapshot_id}
+            scan = upstream.table.java.newScan().useSnapshot(snapshot.snapshot_id)
+            found |= {file.path: file for file in self._files(upstream, scan, paths)}
+        missing = gone.keys() - found.keys()
+        if missing:
+            raise DataError(f"{upstream.table.key}: the file {min(missing)} is in no snapshot that added it")
+        return found
+
+    def _files(self, upstream: _Upstream, scan: Any, paths: set[str] | None = None) -> list[_File]:
+        """The files of a scan, as they were committed; of `paths` alone where given."""
+        files = []
+        planned = scan.planFiles()
+        try:
+            tasks = planned.iterator()
+            while tasks.hasNext():
+                task = tasks.next()
+                file = task.file()
+                path = str(file.path())
+                if paths is not None and path not in paths:
+                    continue
+                sequence = file.fileSequenceNumber() or file.dataSequenceNumber() or 0
+                files.append(_File(path, int(file.recordCount()), 0, int(sequence), task))
+        finally:
+            planned.close()
+        return sorted(files, key=lambda file: file.sequence_number)
+
+    def _check_nothing_lost(self, upstream: _Upstream) -> None:
+        dropped, committed = dropped_unread(upstream.metadata), upstream.committed
+        if dropped is None:
+            return
+        known = committed is not None and committed.table_uuid == upstream.metadata.uuid
+        if known and committed is not None and committed.sequence_number >= dropped.sequence_number:
+            return
+        raise OffsetsError(
+            f"the retention of {upstream.table.key} has dropped {dropped.rows} rows that Gold had not read, last on "
+            f"{dropped.at}. To go on without them: `k2 offsets set --table {GOLD} --accept-loss`"
+        )
+
+    def _tell_lag(self, upstreams: Iterable[_Upstream]) -> None:
+        for upstream in upstreams:
+            silver = find_progress(upstream.metadata).progress
+            for key, position in silver.positions.items():
+                known = self.found.progress.positions.get(key)
+                behind = position.next_offset - (known.next_offset if known else 0) if upstream.pending else 0
+                self.result.behind_by_source[key] = behind
+        self.result.behind = sum(file.rows for upstream in upstreams for file in upstream.pending)
+
+    def _take(self, upstream: _Upstream) -> list[_File]:
+        """Files of about rows_per_step rows."""
+        taken: list[_File] = []
+        rows = 0
+        for file in upstream.pending:
+            if rows > 0 and rows + file.rows > self.options.rows_per_step:
+                break
+            rows += file.rows
+            taken.append(file)
+        left = upstream.pending[len(taken) :]
+        if not left:
+            upstream.read_to = upstream.planned if upstream.moved else None
+        elif taken and taken[-1].snapshot_id and left[0].snapshot_id != taken[-1].snapshot_id:
+            last = taken[-1]
+            upstream.read_to = UpstreamHint(upstream.metadata.uuid, last.snapshot_id, last.sequence_number)
+        upstream.pending = left
+        return taken
+
+    # Run.
+
+    def run(self) -> StepResult:
+        began = time.monotonic()
+        upstreams = self._plan()
+        taken = [self._take(upstream) for upstream in upstreams]
+        self.result.plan_s = time.monotonic() - began
+        if not any(taken):
+            return self.result
+        since = time.monotonic()
+        staged: list[tuple[Table, str]] = []
+        kept: DataFrame | None = None
+        try:
+            rows = self._read(upstreams, taken, staged)
+            self.result.rows_in = sum(file.rows for files in taken for file in files)
+            kept = self._verdicts(rows).persist(StorageLevel.MEMORY_AND_DISK)
+            self._count(kept)
+            self.result.run_s += time.monotonic() - since
+            self._commit(upstreams, taken, kept)
+        finally:
+            if kept is not None:
+                kept.unpersist()
+            for table, name in staged:
+                table.jvm.org.apache.iceberg.spark.ScanTaskSetManager.get().removeTasks(table.java, name)
+        self.result.behind -= self.result.rows_in
+        return self.result
+
+    def _read(
+        self, upstreams: Sequence[_Upstream], taken: Sequence[Sequence[_File]], staged: list[tuple[Table, str]]
+    ) -> DataFrame:
+        """The rows of the files, with `came`, which orders them as they came."""
+        parts: list[DataFrame] = []
+        for number, (upstream, files) in enumerate(zip(upstreams, taken, strict=True)):
+            if not files:
+                continue
+            table, name = upstream.table, f"k2-{uuid.uuid4().hex}"
+            tasks = table.jvm.java.util.ArrayList()
+            for file in files:
+                tasks.add(file.task)
+            table.jvm.org.apache.iceberg.spark.ScanTaskSetManager.get().stageTasks(table.java, name, tasks)
+            staged.append((table, name))
+            reader = self.spark.read.format("iceberg").option("scan-task-set-id", name)
+            rows = reader.load(table.identifier)
+            places = self.spark.createDataFrame(
+                [(file.path, (number << 24) + i) for i, file in enumerate(files)], "_path string, _file_number int"
+            )
+            rows = rows.select("*", f.col("_file").alias("_path"), f.col("_pos").alias("_row"))
+            rows = rows.join(f.broadcast(places), "_path")
+            rows = rows.withColumn("came", f.struct("_file_number", "_row"))
+            parts.append(rows.drop("_path", "_file_number", "_row"))
+        result = parts[0]
+        for part in parts[1:]:
+            result = result.unionByName(part, allowMissingColumns=True)
+        return result
+
+    def _verdicts(self, rows: DataFrame) -> DataFrame:
+        """The rows to keep whole; of the others only `kept` = false and `conflict`."""
+        hour = f.expr(
+            f"cast(floor((unix_micros(timestamp) - pmod(unix_micros(timestamp), {_HOUR_US})) / {_HOUR_US}) as int)"
+        )
+        rows = rows.withColumn("hour", hour).withColumn("content", f.xxhash64(*_CONTENT))
+        hours = sorted(row[0] for row in rows.select("hour").distinct().collect())
+        stored = self._stored(hours)
+        nothing = f.lit(None).cast(rows.schema["came"].dataType)
+        known = stored.select("hour", "message_id", "content", nothing.alias("came"))
+        everything = rows.unionByName(known, allowMissingColumns=True)
+        tasks = max(1, min(self.spark.sparkContext.defaultParallelism, -(-self.result.rows_in // _ROWS_PER_TASK)))
+        everything = everything.repartition(tasks, "message_id")
+        # Null comes first: Gold's own rows, then the batch's as they came.
+        same = Window.partitionBy("message_id", "hour")
+        in_order = same.orderBy(f.col("came").asc_nulls_first())
+        everything = everything.withColumn("n", f.row_number().over(in_order))
+        everything = everything.withColumn("kept", (f.col("n") == 1) & f.col("came").isNotNull())
+        base = f.when(f.col("came").isNull() | f.col("kept"), f.col("content"))
+        everything = everything.withColumn("contents", f.collect_set(base).over(same))
+        # The same id in another hour of the batch, or of what Gold holds in its hours.
+        across = Window.partitionBy("message_id").orderBy("hour", f.col("came").asc_nulls_first())
+        elsewhere = f.col("kept") & (f.lag("hour").over(across) != f.col("hour"))
+        twice = ~f.col("kept") & ~f.array_contains("contents", f.col("content"))
+        everything = everything.withColumn("conflict", f.coalesce(elsewhere | twice, f.lit(False)))
+        return everything.where("came IS NOT NULL").drop("content", "contents", "n")
+
+    def _stored(self, hours: Sequence[int]) -> DataFrame:
+        """Gold's rows of some hours: id, hour, content."""
+        assert self.metadata.head_id is not None
+        days: dict[int, list[int]] = {}
+        for hour in hours:
+            days.setdefault(hour // 24, []).append(hour % 24)
+        conditions: list[Column] = []
+        for day, of_day in days.items():
+            when = date(1970, 1, 1) + timedelta(days=day)
+            chosen = f.col("exchange_date").eqNullSafe(f.lit(when))
+            conditions.append(chosen & f.col("exchange_hour").isin(of_day) if len(of_day) < 24 else chosen)
+        rows = self.gold.rows(self.metadata.head_id).where(any_of(conditions))
+        hour = f.expr("unix_date(exchange_date) * 24 + exchange_hour")
+        return rows.select("message_id", hour.alias("hour"), f.xxhash64(*_CONTENT).alias("content"))
+
+    def _count(self, verdicts: DataFrame) -> None:
+        row = verdicts.agg(
+            f.count("*"),
+            f.sum(f.col("kept").cast("long")),
+            f.sum(f.col("conflict").cast("long")),
+        ).collect()[0]
+        rows, kept, conflicts = int(row[0]), int(row[1] or 0), int(row[2] or 0)
+        if rows > self.result.rows_in:
+            raise DataError(f"Silver's files hold {rows} rows where their metadata says {self.result.rows_in}")
+        self.result.rows_in = rows  # row-level deletes of others have made fewer of them
+        self.result.rows_out = kept
+        self.result.duplicates = rows - kept
+        self.result.identity_conflicts = conflicts
+
+    # Commit.
+
+    def _commit(
+        self, upstreams: Sequence[_Upstream], taken: Sequence[Sequence[_File]], verdicts: DataFrame | None
+    ) -> None:
+        base, after = Progress(), Progress()
+        for upstream in upstreams:
+            key = upstream.table.key
+            if upstream.committed is not None:
+                base.upstream[key] = after.upstream[key] = upstream.committed
+            if upstream.read_to is None:
+                continue
+            after.upstream[key] = upstream.read_to
+            if not upstream.pending:
+                # Gold has all that this Silver table has: it stands at the same offsets, which tells its lag.
+                after.positions |= find_progress(upstream.metadata).progress.positions
+        times = joined(
+            [
+                upstream.metadata.snapshots[file.snapshot_id].times
+                for upstream, files in zip(upstreams, taken, strict=True)
+                for file in files
+                if file.snapshot_id in upstream.metadata.snapshots
+            ]
+        )
+        move = Move(base, after, by_upstream=True, base_snapshot_id=self.found.snapshot_id)
+        write = None
+        if verdicts is not None and self.result.rows_out:
+            rows = self._laid_out(verdicts)
+            write = lambda branch, summary: self.gold.append(rows, branch, summary)  # noqa: E731
+        self.result.took(
+            publish(
+                self.gold, move, write, times_summary(times), self.options.policy, expected_rows=self.result.rows_out
+            )
+        )
+
+    def _laid_out(self, verdicts: DataFrame) -> DataFrame:
+        """Hour by hour, in Gold's sort order."""
+        day = f.expr("date_from_unix_date(cast(floor(hour / 24) as int))")
+        rows = verdicts.where("kept").sortWithinPartitions("hour", "symbol", "timestamp", "came")
+        known = {name: f.col(name) for name in rows.columns}
+        known |= {"exchange_date": day, "exchange_hour": f.expr("cast(pmod(hour, 24) as int)")}
+        return rows.select(*self.gold.columns(self.metadata, known))
+
+    def settle(self) -> StepResult:
+        upstreams = self._plan()
+        if any(upstream.pending for upstream in upstreams):
+            return self.result  # there are rows: for the next step
+        behind = False
+        for upstream in upstreams:
+            if not upstream.moved:
+                continue
+            upstream.read_to = upstream.planned
+            for key, position in find_progress(upstream.metadata).progress.positions.items():
+                behind |= self.found.progress.positions.get(key) != position
+        if behind:
+            self._commit(upstreams, [[] for _ in upstreams], None)
+        return self.result
+
+
+def _chain(metadata: Metadata, since: int | None) -> list[Snapshot] | None:
+    """Snapshots of main after `since`, oldest first; None where main's history does not reach it."""
+    chain: list[Snapshot] = []
+    for snapshot in metadata.ancestors(metadata.head_id):
+        if snapshot.snapshot_id == since:
+            return chain[::-1]
+        chain.append(snapshot)
+        if since is not None and snapshot.parent_id == since:
+            return chain[::-1]  # itself expired, but its children are all here
+    complete = since is None and bool(chain) and chain[-1].parent_id is None
+    return chain[::-1] if complete else None

@@ -1,0 +1,381 @@
+"""Rows and source offsets in one commit, by a branch (docs/source-offsets.md, "Committing: the fence").
+
+An engine's plain append is no fence: Iceberg looks at the newest head by itself and tries again. So a step's rows go to
+a branch of their own, made at the head whose progress was checked. It is published by moving main and the tag
+`k2-offsets` to it, and dropping the branch, in one commit, with the requirement that main still stands where it was
+checked. That commit does not retry by itself: Iceberg's transaction refuses to apply changes of references to metadata
+other than those they were made for (UpdateSnapshotReferencesOperation keeps its base, BaseTransaction fails on it), a
+REST catalog is asked with assert-ref-snapshot-id for main and the tag, and other catalogs swap the metadata file they
+know. Fast-forward alone would also pass where main was rolled back meanwhile; hence the check of main's snapshot
+against the very metadata that the commit is built on.
+
+Where main has moved, its progress is read again. The step's own keys moved: another writer was here, nothing is
+published. Only other things moved (somebody's append, other partitions): the files are appended to a new branch at the
+new head, with the others' keys taken over, and published from there.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from py4j.protocol import Py4JError
+
+from k2.spark.dataframe.progress import (
+    COMMIT_ID_KEY,
+    OFFSETS_KEY,
+    OFFSETS_TAG,
+    Metadata,
+    Move,
+    check_fence,
+    find_progress,
+)
+from k2.spark.dataframe.tables import JAVA_ERRORS, Table, java_causes, said
+from k2.spark.utils.errors import DataError, UnavailableError, UnknownOutcomeError
+
+STAGE_PREFIX = "k2-stage-"
+LEFT_OVER_AFTER_S = 3600.0
+ATTEMPTS_MAX = 20
+DURATION_S_MAX = 60.0
+BACKOFF_S_MIN, BACKOFF_S_MAX = 0.002, 0.5
+
+# The catalog, or Iceberg before it asked the catalog, has said no. Whatever else goes wrong may have been applied.
+_REFUSED = {
+    "CommitFailedException",
+    "ValidationException",
+    "IllegalArgumentException",
+    "BadRequestException",
+    "ForbiddenException",
+    "NotAuthorizedException",
+    "NoSuchTableException",
+    "UnprocessableEntityException",
+    "AlreadyExistsException",
+}
+_HOPELESS = {"ForbiddenException", "NotAuthorizedException", "NoSuchTableException"}
+
+# Called with "staged", "checked", "published" between the steps of a commit: for tests.
+StepHook = Callable[[str, Table], None]
+
+
+@dataclass
+class Published:
+    """What a commit came to."""
+
+    table: str
+    snapshot_id: int
+    rows: int
+    files: int
+    attempts: int
+    write_s: float  # in which rows were written
+    commit_s: float  # all else
+
+
+@dataclass
+class Policy:
+    attempts_max: int = ATTEMPTS_MAX
+    duration_s_max: float = DURATION_S_MAX
+    left_over_after_s: float = LEFT_OVER_AFTER_S
+    on_step: StepHook | None = None
+
+
+Write = Callable[[str, Mapping[str, str]], None]
+
+
+@dataclass
+class Staged:
+    """A branch with the step's snapshot on it."""
+
+    branch: str
+    parent_id: int
+    snapshot_id: int
+    earlier: list[str] = field(default_factory=list)  # branches of tries that lost
+
+
+class Publisher:
+    """One commit of one table, with its tries."""
+
+    def __init__(
+        self,
+        table: Table,
+        move: Move,
+        summary: Mapping[str, str],
+        policy: Policy | None = None,
+        confirm: Callable[[], None] | None = None,
+        expected_rows: int | None = None,
+    ) -> None:
+        self.table = table
+        self.move = move
+        self.expected_rows = expected_rows
+        self.confirm = confirm
+        self.policy = policy or Policy()
+        self.commit_id = str(uuid.uuid4())
+        self.summary = dict(summary)
+        self.attempts = 0
+        self.branches: set[str] = set()
+        self.unknown: str | None = None  # what was said when an outcome could not be learnt
+        self.began = time.monotonic()
+        self.writing_s = 0.0  # does not count where patience ends
+
+    def publish(self, write: Write | None) -> Published:
+        """`write` puts the rows on a branch, with the summary entries it is given; None: offsets alone.
+
+        Raises AnotherWriterError, DataError or UnavailableError: certainly not applied. UnknownOutcomeError: perhaps.
+        """
+        uuid_before: str | None = None
+        try:
+            metadata = self.table.metadata_with_head()
+            uuid_before = metadata.uuid
+            remove_left_over(self.table, metadata, self.policy.left_over_after_s)
+            staged = self._stage(write, uuid_before)
+            self._count(staged)
+            self._tell("staged")
+            if self.confirm is not None:
+                self.confirm()
+            while not self._try(staged):
+                staged = self._next(staged, uuid_before)
+                self._back_off()
+            self._tell("published")
+            return self._result(staged)
+        except UnknownOutcomeError:
+            self.branches.clear()  # they keep what may still be published from being expired
+            raise
+        finally:
+            self._remove_branches()
+
+    # Staging.
+
+    def _summary_at(self, metadata: Metadata) -> dict[str, str]:
+        """Checks the fence, and merges what others have committed."""
+        found = find_progress(metadata)
+        check_fence(self.move, found, self.table.key)
+        document = found.progress.merged(self.move.next).to_json(metadata.uuid)
+        return {**self.summary, COMMIT_ID_KEY: self.commit_id, OFFSETS_KEY: document}
+
+    def _stage(self, write: Write | None, uuid_before: str, source: Staged | None = None) -> Staged:
+        """A new branch at the head, with the rows that `write` writes or `source` holds."""
+        while True:
+            self._check_patience("the table does not come to rest")
+            manage, metadata = self._manage()
+            if metadata.uuid != uuid_before:
+                raise DataError(f"{self.table.key} was dropped and made anew while this step ran; start it again")
+            head = metadata.head_id
+            assert head is not None
+            summary = self._summary_at(metadata)
+            branch = f"{STAGE_PREFIX}{int(time.time() * 1000)}-{uuid.uuid4().hex[:12]}"
+            self.branches.add(branch)
+            try:
+                manage.createBranch(branch, head).commit()
+            except JAVA_ERRORS as error:
+                self._refused_only(error)
+                self._back_off()
+                continue
+            break
+        writing_since = time.monotonic()
+        try:
+            if write is not None:
+                write(branch, summary)
+            else:
+                self._append(branch, summary, source)
+        except JAVA_ERRORS as error:
+            if not self._staged_at(branch, head):
+                raise _translated(error, f"{self.table.key}: the rows could not be written") from error
+        finally:
+            self.writing_s += time.monotonic() - writing_since if write is not None else 0.0
+        found = self._staged_at(branch, head)
+        if not found:
+            raise DataError(f"{self.table.key}: the branch {branch} was moved by somebody else; nothing was committed")
+        return Staged(branch, head, found)
+
+    def _append(self, branch: str, summary: Mapping[str, str], source: Staged | None) -> None:
+        """Through Iceberg's API: no rows, or the files that an earlier branch holds."""
+        append = self.table.java.newAppend().toBranch(branch)
+        for name, value in summary.items():
+            append = append.set(name, value)
+        if source is not None:
+            # Tells expiry by other engines that the files of that snapshot live on in this one.
+            append = append.set("source-snapshot-id", str(source.snapshot_id))
+            metadata = self.table.current()
+            for file in self.table.added_files(metadata.snapshots[source.snapshot_id]):
+                append = append.appendFile(file)
+        append.commit()
+
+    def _staged_at(self, branch: str, head: int) -> int:
+        """The snapshot on the branch, if it is this commit's and stands on the checked head; else 0."""
+        metadata = self.table.refresh()
+        snapshot = metadata.snapshots.get(metadata.ref(branch) or 0)
+        if snapshot is None or snapshot.summary.get(COMMIT_ID_KEY) != self.commit_id or snapshot.parent_id != head:
+            return 0
+        return snapshot.snapshot_id
+
+    def _count(self, staged: Staged) -> None:
+        """What was written must be what was counted before."""
+        written = _number(self.table.current().snapshots[staged.snapshot_id].summary, "added-records")
+        if self.expected_rows is not None and written != self.expected_rows:
+            raise DataError(
+                f"{self.table.key}: {written} rows were written where {self.expected_rows} were counted; nothing was "
+                "committed"
+            )
+
+    # Publishing.
+
+    def _manage(self) -> tuple[Any, Metadata]:
+        """A change of references, and the metadata it is built on: manageSnapshots() looks at the newest."""
+        while True:
+            try:
+                manage = self.table.java.manageSnapshots()
+                return manage, self.table.current()
+            except (Py4JError, *JAVA_ERRORS) as error:
+                self._check_patience(said(error))
+                self._back_off()
+
+    def _try(self, staged: Staged) -> bool:
+        """Whether the snapshot is on main now. False: main has moved, or the catalog could not say."""
+        self.attempts += 1
+        self._check_patience("main moved all the time" if self.unknown is None else self.unknown)
+        manage, metadata = self._manage()
+        if metadata.on_main(staged.snapshot_id):
+            return True  # an earlier try whose reply was lost
+        if metadata.head_id != staged.parent_id:
+            return False
+        self._tell("checked")
+        try:
+            manage = manage.fastForwardBranch("main", staged.branch)
+            tagged = OFFSETS_TAG in metadata.refs
+            manage = (manage.replaceTag if tagged else manage.createTag)(OFFSETS_TAG, staged.snapshot_id)
+            manage.removeBranch(staged.branch).commit()
+        except JAVA_ERRORS as error:
+            # A refusal may be the answer to a request that a gateway sent twice: the next look at main tells.
+            causes = set(java_causes(error))
+            if not causes & _REFUSED:
+                self.unknown = said(error)
+            elif causes & _HOPELESS and not self._is_on_main(staged):
+                raise _translated(error, f"{self.table.key}: the commit was refused") from error
+            return self._is_on_main(staged)
+        self.branches.discard(staged.branch)
+        return True
+
+    def _is_on_main(self, staged: Staged) -> bool:
+        try:
+            return self.table.refresh().on_main(staged.snapshot_id)
+        except UnavailableError:
+            return False
+
+    def _next(self, staged: Staged, uuid_before: str) -> Staged:
+        """What to try next: the same again while main stands, else the same files on the new head."""
+        try:
+            metadata = self.table.refresh()
+        except UnavailableError:
+            return staged
+        if metadata.head_id == staged.parent_id or metadata.on_main(staged.snapshot_id):
+            if metadata.ref(staged.branch) is None and not metadata.on_main(staged.snapshot_id):
+                raise DataError(
+                    f"{self.table.key}: the branch {staged.branch} is gone before it was published; nothing was "
+                    "committed. Was it taken for one that a crashed run had left behind?"
+                )
+            return staged
+        # Main has gone on without the snapshot: a request that may still be under way asks for the old head in vain.
+        self.unknown = None
+        return self._stage(None, uuid_before, staged)
+
+    def _result(self, staged: Staged) -> Published:
+        summary = self.table.current().snapshots[staged.snapshot_id].summary
+        return Published(
+            table=self.table.name,
+            snapshot_id=staged.snapshot_id,
+            rows=_number(summary, "added-records"),
+            files=_number(summary, "added-data-files"),
+            attempts=self.attempts,
+            write_s=self.writing_s,
+            commit_s=time.monotonic() - self.began - self.writing_s,
+        )
+
+    def _remove_branches(self) -> None:
+        for branch in sorted(self.branches):
+            remove_branch(self.table, branch)
+
+    # Patience.
+
+    def _check_patience(self, why: str) -> None:
+        waited_s = time.monotonic() - self.began - self.writing_s
+        if self.attempts <= self.policy.attempts_max and waited_s < self.policy.duration_s_max:
+            return
+        if self.unknown is not None:
+            raise UnknownOutcomeError(
+                f"{self.table.key}: whether the commit was applied could not be learnt ({self.unknown}). Its files are "
+                "kept; start again to go on from what the table holds"
+            )
+        raise UnavailableError(f"{self.table.key}: gave up after {self.attempts} tries: {why}; nothing was committed")
+
+    def _back_off(self) -> None:
+        ceiling = min(BACKOFF_S_MAX, BACKOFF_S_MIN * 2 ** min(self.attempts, 10))
+        time.sleep(random.uniform(BACKOFF_S_MIN, max(ceiling, BACKOFF_S_MIN)))
+
+    def _refused_only(self, error: BaseException) -> None:
+        """A branch may be tried again after a conflict, and after a lost reply: nothing reads it."""
+        if set(java_causes(error)) & _HOPELESS:
+            raise _translated(error, f"{self.table.key}: a branch could not be made") from error
+
+    def _tell(self, step: str) -> None:
+        if self.policy.on_step is not None:
+            self.policy.on_step(step, self.table)
+
+
+def _number(summary: Mapping[str, str], name: str) -> int:
+    return int(summary.get(name, 0))
+
+
+def _translated(error: BaseException, what: str) -> Exception:
+    causes = set(java_causes(error))
+    text = f"{what}: {said(error)}"
+    if causes & {"ForbiddenException", "NotAuthorizedException", "RESTException", "ServiceUnavailableException"}:
+        return UnavailableError(text)
+    return DataError(text)
+
+
+def remove_branch(table: Table, branch: str, tries: int = 5) -> bool:
+    """Whether it is gone. Nobody reads such a branch, so that trying again is safe; what stays behind is removed by a
+    later step."""
+    for attempt in range(tries):
+        try:
+            manage = table.java.manageSnapshots()
+            if branch not in table.current().refs:
+                return True
+            manage.removeBranch(branch).commit()
+            return True
+        except (Py4JError, *JAVA_ERRORS):
+            time.sleep(random.uniform(0, 0.05 * 2**attempt))
+    return False
+
+
+def left_over_branches(metadata: Metadata, older_than_s: float) -> list[str]:
+    """Branches that crashed steps have left behind, by the time in their names."""
+    limit_ms = (time.time() - older_than_s) * 1000
+    found = []
+    for name in metadata.refs:
+        made, _, _ = name.removeprefix(STAGE_PREFIX).partition("-")
+        if name.startswith(STAGE_PREFIX) and made.isdigit() and int(made) < limit_ms:
+            found.append(name)
+    return sorted(found)
+
+
+def remove_left_over(table: Table, metadata: Metadata, older_than_s: float = LEFT_OVER_AFTER_S) -> list[str]:
+    """Removes them; their snapshots go with the table's expiry, and their files with these."""
+    return [name for name in left_over_branches(metadata, older_than_s) if remove_branch(table, name)]
+
+
+def publish(
+    table: Table,
+    move: Move,
+    write: Write | None = None,
+    summary: Mapping[str, str] | None = None,
+    policy: Policy | None = None,
+    confirm: Callable[[], None] | None = None,
+    expected_rows: int | None = None,
+) -> Published:
+    """Commits a step's rows and progress together; see Publisher.publish. `confirm` is asked once the rows are written,
+    and may refuse by an error; so does a number of rows that is not the expected one."""
+    return Publisher(table, move, summary or {}, policy, confirm, expected_rows).publish(write)

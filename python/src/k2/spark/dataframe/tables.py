@@ -1,0 +1,186 @@
+"""K2's tables as a Spark session sees them, through Iceberg's Java API."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import functions as f
+
+from k2.spark.dataframe.progress import Metadata, Snapshot
+from k2.spark.utils.errors import ConfigurationError, UnavailableError, one_line
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+BRONZE = "bronze_trades"
+REJECTED = "rejected_trades"
+GOLD = "gold_crypto_trades"
+
+
+@dataclass(frozen=True)
+class Exchange:
+    topic_name: str  # how topics of it end
+    message_name: str
+    silver_table: str
+
+
+EXCHANGES = (
+    Exchange("binance", "BINANCE", "silver_binance_trades"),
+    Exchange("kraken", "KRAKEN", "silver_kraken_trades"),
+)
+RECORDING_PREFIX = "recording/"
+
+
+def exchange_of_topic(topic: str) -> Exchange:
+    """By `recording/<exchange>/<hash>`, or a name that ends in `.<exchange>`."""
+    if topic.startswith(RECORDING_PREFIX):
+        name = topic.removeprefix(RECORDING_PREFIX).split("/", 1)[0]
+    else:
+        name = topic.rpartition(".")[2]
+    for exchange in EXCHANGES:
+        if exchange.topic_name == name:
+            return exchange
+    raise ConfigurationError(f"topic {topic} belongs to no exchange K2 knows; its name must end in .binance or .kraken")
+
+
+# PySpark gives some of Java's exceptions a class of its own.
+JAVA_ERRORS = (Py4JJavaError, PySparkException)
+
+
+def _java_exception(error: BaseException) -> Any:
+    return getattr(error, "java_exception", None) or getattr(error, "_origin", None)
+
+
+def activate(spark: SparkSession) -> None:
+    """Iceberg's Java helpers look for the catalogs of the thread's active session."""
+    session: Any = type(spark)
+    jvm: Any = spark.sparkContext._jvm
+    find = getattr(session, "_get_j_spark_session_module", None)  # of Spark 4
+    (find(jvm) if find else jvm.SparkSession).setActiveSession(spark._jsparkSession)
+
+
+def java_causes(error: BaseException) -> list[str]:
+    """The names of a Java exception's classes, without their packages, and of what caused it."""
+    names: list[str] = []
+    at = _java_exception(error)
+    while at is not None and len(names) < 10:
+        names.append(str(at.getClass().getSimpleName()))
+        at = at.getCause()
+    return names
+
+
+def said(error: BaseException) -> str:
+    at = _java_exception(error)
+    return one_line(at.toString() if at is not None else error)
+
+
+class Table:
+    """One of K2's tables."""
+
+    def __init__(self, spark: SparkSession, catalog: str, namespace: str, name: str) -> None:
+        self.spark = spark
+        self.catalog = catalog
+        self.namespace = namespace
+        self.name = name
+        jvm: Any = spark.sparkContext._jvm
+        self.jvm = jvm
+        self._loaded: Any = None
+
+    @property
+    def key(self) -> str:
+        """Its name in documents."""
+        return f"{self.namespace}.{self.name}"
+
+    @property
+    def identifier(self) -> str:
+        return f"{self.catalog}.{self.namespace}.{self.name}"
+
+    @property
+    def java(self) -> Any:
+        if self._loaded is None:
+            try:
+                activate(self.spark)
+                spark3 = self.jvm.org.apache.iceberg.spark.Spark3Util
+                self._loaded = spark3.loadIcebergTable(self.spark._jsparkSession, self.identifier)
+            except JAVA_ERRORS as error:
+                causes = java_causes(error)
+                if {"NoSuchTableException", "NoSuchNamespaceException", "ParseException"} & set(causes):
+                    raise ConfigurationError(
+                        f"there is no table {self.identifier}: make K2's tables first (`k2 tables create`, or the jobs "
+                        "create_bronze_table, create_silver_tables and create_gold_table)"
+                    ) from None
+                raise UnavailableError(f"{self.identifier} cannot be loaded: {said(error)}") from None
+        return self._loaded
+
+    def current(self) -> Metadata:
+        """The metadata as it was loaded last."""
+        parser = self.jvm.org.apache.iceberg.TableMetadataParser
+        return Metadata.of_json(parser.toJson(self.java.operations().current()))
+
+    def refresh(self) -> Metadata:
+        java = self.java
+        try:
+            java.refresh()
+            return self.current()
+        except JAVA_ERRORS as error:
+            raise UnavailableError(f"{self.identifier} cannot be read: {said(error)}") from None
+
+    def metadata_with_head(self) -> Metadata:
+        """As it stands now. A table of other makers has no snapshot at first; K2's commits need one to stand on."""
+        metadata = self.refresh()
+        if metadata.head_id is None:
+            self.java.newAppend().commit()
+            metadata = self.refresh()
+        return metadata
+
+    def rows(self, snapshot_id: int, options: Mapping[str, str] | None = None) -> DataFrame:
+        reader = self.spark.read.format("iceberg").option("snapshot-id", str(snapshot_id))
+        for name, value in (options or {}).items():
+            reader = reader.option(name, value)
+        return reader.load(self.identifier)
+
+    def append(self, rows: DataFrame, branch: str, summary: Mapping[str, str]) -> None:
+        """Writes the rows as they are laid out: a file for each of the table's partitions that a task holds, whose rows
+        must come together."""
+        writer = rows.writeTo(f"{self.identifier}.`branch_{branch}`")
+        options = {
+            "use-table-distribution-and-ordering": "false",
+            "distribution-mode": "none",
+            "compression-level": "1",
+            **{f"snapshot-property.{name}": value for name, value in summary.items()},
+        }
+        for name, value in options.items():
+            writer = writer.option(name, value)
+        writer.append()
+
+    def columns(self, metadata: Metadata, known: Mapping[str, Column]) -> list[Column]:
+        """The table's columns in its order; those that K2 does not know are null."""
+        types = {one.name: one.dataType for one in self.spark.table(self.identifier).schema.fields}
+        chosen: list[Column] = []
+        for one in metadata.fields:
+            name = one["name"]
+            value = known.get(name)
+            chosen.append((f.lit(None).cast(types[name]) if value is None else value).alias(name))
+        return chosen
+
+    def added_files(self, snapshot: Snapshot) -> list[Any]:
+        """The data files that a snapshot added, in their manifests' order."""
+        java = self.java.snapshot(snapshot.snapshot_id)
+        return list(java.addedDataFiles(self.java.io()))
+
+
+def file_count(rows: int, parallelism: int, rows_per_file: int = 250_000) -> int:
+    """How many tasks write so many rows: few enough for files of some size, enough for the cores."""
+    return max(1, min(parallelism, math.ceil(rows / rows_per_file)))
+
+
+def any_of(conditions: Iterable[Column]) -> Column:
+    result: Column | None = None
+    for condition in conditions:
+        result = condition if result is None else result | condition
+    return f.lit(False) if result is None else result
