@@ -178,8 +178,9 @@ class SparkCluster:
     def environment(self) -> dict[str, str]:
         """The variables that a driver of this cluster needs beside those of the services: spark-submit's, or those of
         Python with a session in it."""
-        named = spark_variables(spark_home())
-        return {"K2_SPARK_MASTER": self.url} | {k: v for k, v in named.items() if k not in ("PATH", "SPARK_HOME")}
+        checkpoints = self.master.folder.parent / "spark-checkpoints"
+        named = {"K2_SPARK_MASTER": self.url, "K2_SPARK_CHECKPOINTS": str(checkpoints)} | spark_variables(spark_home())
+        return {name: value for name, value in named.items() if name not in ("PATH", "SPARK_HOME")}
 
     def driver_environment(self) -> dict[str, str]:
         """All variables of a driver's process: this program's, the services', the cluster's."""
