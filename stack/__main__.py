@@ -11,6 +11,7 @@ from pathlib import Path
 
 from stack.pins import ROOT, StackError
 from stack.services import CORE, SPARK, Services, make_topics
+from stack.spark import ARCHIVE
 
 
 def main() -> int:
@@ -50,6 +51,8 @@ def up(services: Services, names: list[str], seaweed_catalog: bool) -> int:
         variables |= services.environment(seaweed_catalog)
     if "spark" in names:
         variables |= services.spark_cluster().environment()
+        if ARCHIVE.exists():
+            variables["K2_ARCHIVE"] = str(ARCHIVE)
     file = services.folder / "env"
     write_environment(file, read_environment(file) | variables)
     if show(services, names) != 0:
@@ -64,7 +67,7 @@ def down(services: Services, names: list[str]) -> int:
     file = services.folder / "env"
     variables = read_environment(file)
     if "K2_SPARK_MASTER" in variables and (not names or "spark" in names):
-        gone = services.spark_cluster().environment().keys()
+        gone = services.spark_cluster().environment().keys() | {"K2_ARCHIVE"}
         write_environment(file, {name: value for name, value in variables.items() if name not in gone})
     print("stack: stopped")
     return 0

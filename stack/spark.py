@@ -17,6 +17,8 @@ from stack.tools import http
 
 CONFIG = ROOT / "config"
 SOURCES = ROOT / "python" / "src"
+#: The native engine as `make dist` packs it, for jobs to carry to the executors.
+ARCHIVE = ROOT / "dist" / "k2-linux-x86_64.tar.gz"
 WORKERS = 2
 WORKER_CORES = 2
 WORKER_MEMORY = "3g"

@@ -21,6 +21,7 @@ from stack.pins import ROOT, StackError, versions
 from stack.process import start_time
 from stack.services import Services
 from stack.spark import (
+    ARCHIVE,
     MASTER_HEAP,
     WORKER_CORES,
     WORKER_HEAP,
@@ -171,7 +172,7 @@ def test_a_job_runs_on_both_workers(services: Services, cluster: SparkCluster, t
     job = Job(cluster, tmp_path / "job", tasks=4, hold=True)
     try:
         # Four tasks at once: a worker has two cores.
-        wait_for(lambda: job.begun() == 4 or job.process.poll() is not None, 90, "four tasks begin")
+        wait_for(lambda: job.begun() == 4 or job.process.poll() is not None, 150, "four tasks begin")
         assert len(cluster.executors()) == 2, job.errors()
         state = cluster.master.state()
         assert (state["coresused"], state["memoryused"]) == (4, 2 * 512)
@@ -197,7 +198,7 @@ def test_a_job_runs_on_both_workers(services: Services, cluster: SparkCluster, t
 def test_a_job_outlives_executors_and_a_worker(cluster: SparkCluster, tmp_path: Path) -> None:
     job = Job(cluster, tmp_path / "job", tasks=6, hold=True)
     try:
-        wait_for(lambda: job.begun() >= 4, 90, "four tasks begin")
+        wait_for(lambda: job.begun() >= 4, 150, "four tasks begin")
         assert cluster.workers[0].kill_executors()
         wait_for(lambda: job.begun() >= 6, 60, "the tasks of the executor begin again")
         cluster.workers[1].kill()
@@ -214,7 +215,7 @@ def test_a_job_outlives_executors_and_a_worker(cluster: SparkCluster, tmp_path: 
 def test_a_job_outlives_the_master(cluster: SparkCluster, tmp_path: Path) -> None:
     job = Job(cluster, tmp_path / "job", tasks=6, hold=True)
     try:
-        wait_for(lambda: job.begun() >= 4, 90, "four tasks begin")
+        wait_for(lambda: job.begun() >= 4, 150, "four tasks begin")
         executors = cluster.executors()
         cluster.master.kill()
         begun = time.monotonic()
@@ -433,6 +434,7 @@ def test_containers_have_what_the_image_lacks(containers: dict[str, Any], tmp_pa
         files = [source for source in mounts.values() if source.startswith("/") and not source.endswith("/dist")]
         assert all(Path(source).exists() for source in files)
         assert environment["SPARK_LOCAL_DIRS"] == "/checkpoints/scratch"
+        assert environment["K2_ARCHIVE"] == f"/opt/k2/dist/{ARCHIVE.name}"
         assert environment["K2_SPARK_MASTER"] == "spark://spark-master:7077"
     assert composed_services()["spark-volumes"]["entrypoint"] == ["/bin/chown", "185:185", "/checkpoints"]
     recovery = "-Dspark.deploy.recoveryMode=FILESYSTEM"
