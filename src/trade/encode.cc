@@ -52,23 +52,43 @@ char* WriteTexts(char* out, std::span<const std::string_view> texts) {
   return WriteLong(out, 0);
 }
 
-char* WriteVendorData(char* out, std::span<const VendorEntry> entries) {
-  if (entries.empty()) return WriteLong(out, 0);  // null
+char* WriteVendorData(char* out, const std::optional<std::span<const VendorEntry>>& entries) {
+  if (!entries) return WriteLong(out, 0);  // null
   out = WriteLong(out, 1);
-  out = WriteLong(out, static_cast<int64_t>(entries.size()));
-  for (const VendorEntry& entry : entries) {
+  if (entries->empty()) return WriteLong(out, 0);
+  out = WriteLong(out, static_cast<int64_t>(entries->size()));
+  for (const VendorEntry& entry : *entries) {
     out = WriteText(out, entry.key);
     out = WriteText(out, entry.value);
   }
   return WriteLong(out, 0);
 }
 
-size_t SizeBound(const Trade& trade) {
+template <typename AnyTrade>
+size_t SizeBound(const AnyTrade& trade, std::span<const VendorEntry> vendor_data) {
   size_t size = kFixedSize + trade.trade_id.size() + trade.symbol.size() + trade.exchange.size() +
                 trade.currency.size() + 4 * kMaxVarintSize;
   for (const std::string_view text : trade.trade_conditions) size += text.size() + kMaxVarintSize;
-  for (const VendorEntry& entry : trade.vendor_data) size += entry.key.size() + entry.value.size() + 2 * kMaxVarintSize;
+  for (const VendorEntry& entry : vendor_data) size += entry.key.size() + entry.value.size() + 2 * kMaxVarintSize;
   return size;
+}
+
+// All fields but the first and the last.
+template <typename AnyTrade>
+char* WriteFields(char* p, const AnyTrade& trade) {
+  p = WriteText(p, trade.trade_id);
+  p = WriteText(p, trade.symbol);
+  p = WriteText(p, trade.exchange);
+  p = WriteLong(p, static_cast<int64_t>(trade.asset_class));
+  p = WriteLong(p, trade.timestamp_us);
+  p = WriteDecimal(p, trade.price_e8);
+  p = WriteDecimal(p, trade.quantity_e8);
+  p = WriteText(p, trade.currency);
+  p = WriteLong(p, static_cast<int64_t>(trade.side));
+  p = WriteTexts(p, trade.trade_conditions);
+  p = WriteOptionalLong(p, trade.source_sequence);
+  p = WriteLong(p, trade.ingestion_timestamp_us);
+  return WriteOptionalLong(p, trade.platform_sequence);
 }
 
 // Makes room for `bound` bytes at the end of `out` once, so that the writers above need not look.
@@ -83,25 +103,23 @@ void AppendBounded(std::string& out, size_t bound, Write write) {
 }  // namespace
 
 void EncodeTrade(const Trade& trade, int32_t schema_id, std::string& out) {
-  AppendBounded(out, SizeBound(trade), [&](char* p) {
+  AppendBounded(out, SizeBound(trade, trade.vendor_data), [&](char* p) {
     p = WriteHeader(p, schema_id);
     p = WriteLong(p, Uuid::kTextSize);
     trade.message_id.Format(p);
-    p += Uuid::kTextSize;
-    p = WriteText(p, trade.trade_id);
-    p = WriteText(p, trade.symbol);
-    p = WriteText(p, trade.exchange);
-    p = WriteLong(p, static_cast<int64_t>(trade.asset_class));
-    p = WriteLong(p, trade.timestamp_us);
-    p = WriteDecimal(p, trade.price_e8);
-    p = WriteDecimal(p, trade.quantity_e8);
-    p = WriteText(p, trade.currency);
-    p = WriteLong(p, static_cast<int64_t>(trade.side));
-    p = WriteTexts(p, trade.trade_conditions);
-    p = WriteOptionalLong(p, trade.source_sequence);
-    p = WriteLong(p, trade.ingestion_timestamp_us);
-    p = WriteOptionalLong(p, trade.platform_sequence);
+    p = WriteFields(p + Uuid::kTextSize, trade);
+    if (trade.vendor_data.empty()) return WriteVendorData(p, std::nullopt);
     return WriteVendorData(p, trade.vendor_data);
+  });
+}
+
+void EncodeTrade(const TradeRow& row, int32_t schema_id, std::string& out) {
+  const std::span<const VendorEntry> entries = row.vendor_data.value_or(std::span<const VendorEntry>{});
+  AppendBounded(out, SizeBound(row, entries) + row.message_id.size(), [&](char* p) {
+    p = WriteHeader(p, schema_id);
+    p = WriteText(p, row.message_id);
+    p = WriteFields(p, row);
+    return WriteVendorData(p, row.vendor_data);
   });
 }
 

@@ -7,11 +7,15 @@
 
 #include "trade/reject.h"
 #include "trade/trade.h"
+#include "trade/trade_columns.h"
 
 namespace k2 {
 
 // Appends the message of a trade to `out`, written in the schema kTradeV2SchemaJson under `schema_id`.
 void EncodeTrade(const Trade& trade, int32_t schema_id, std::string& out);
+
+// The same of a row, whose message_id may be any text, and whose vendor_data may be a map without entries.
+void EncodeTrade(const TradeRow& row, int32_t schema_id, std::string& out);
 
 struct RejectedFrame {
   std::string_view exchange;

@@ -20,6 +20,8 @@ class IcebergCatalog:
         self._iceberg: Any = jvm.org.apache.iceberg
         self.name = name
         java: Any = spark._jsparkSession
+        # Loaded by a query, the catalog has this session's settings; else it had those of the thread's session.
+        spark.sql(f"SHOW NAMESPACES IN {name}").collect()
         self._java: Any = self._iceberg.spark.Spark3Util.loadIcebergCatalog(java, name)
 
     def _identifier(self, namespace: str, table: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -189,7 +190,8 @@ def _start(settings: Mapping[str, str], running: bool, packages: Sequence[str] |
             if LAUNCH_KEYS.match(key):
                 launch.set(key, value)
         try:
-            SparkContext._ensure_initialized(conf=launch)
+            with _stdout_to_stderr():
+                SparkContext._ensure_initialized(conf=launch)
         except Exception as error:
             raise ConfigurationError(
                 f"Spark's Java process ended before it was ready ({one_line(error)}); what it said is above. If jars "
@@ -205,6 +207,23 @@ def _start(settings: Mapping[str, str], running: bool, packages: Sequence[str] |
             return builder.getOrCreate()
         except Exception as error:
             raise explain(error, f"a session on {master}") from error
+
+
+@contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """For the JVM, which is a child with our streams: what it says while it fetches jars is no output of a job."""
+    try:
+        sys.stdout.flush()
+        kept = os.dup(1)
+        os.dup2(2, 1)
+    except (OSError, ValueError):  # there are no such streams
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 @contextmanager
