@@ -1,7 +1,7 @@
 # K2. `make` sets up and builds; `make demo` shows the pipeline at work; `make test` proves it. See README.md.
 SHELL := /bin/bash
 
-.PHONY: all setup setup-services build stack-up stack-down stack-status spark-up spark-down spark-status demo test test-all chaos fuzz bench format lint clean
+.PHONY: all dist setup setup-services build stack-up stack-down stack-status spark-up spark-down spark-status demo test test-all chaos fuzz bench format lint clean
 all: build
 
 setup:
@@ -33,6 +33,9 @@ stack-down:
 
 stack-status:
 	@.venv/bin/python -m stack status
+
+dist: build
+	@scripts/dist.sh
 
 spark-up: setup
 	@.venv/bin/python -m stack up spark

@@ -108,6 +108,7 @@ Result<StepPlan> PlanBronze(const Lakehouse& lakehouse, const LayerOptions& opti
   K2_ASSIGN(progress, ReadProgress(table.metadata()));
   K2_ASSIGN(std::vector<Backlog> backlog, FindBacklog(progress, sources, feed.options));
   if (backlog.empty()) return plan;
+  for (const Backlog& one : backlog) plan.behind += one.end - one.begin.next_offset;
   Shorten(backlog, rows_max);
   plan.tasks = MakeTasks(backlog, OutputOf(table), tasks);
   PlannedCommit planned{.table = std::string(kBronzeTable), .layer = "bronze", .commit = {}, .needs_rows = false};

@@ -214,7 +214,7 @@ Result<StepPlan> GoldLayer::Plan(int32_t tasks) { return PlanStep(tasks, /*whole
 Result<StepPlan> GoldLayer::PlanStep(int32_t tasks, bool whole_snapshots) {
   StepPlan plan{.layer = "gold", .tasks = {}, .ranges = {}, .commits = {}};
   K2_TRY(FindInputs());
-  K2_TRY(TellLag());
+  K2_ASSIGN(plan.behind, TellLag());
   std::vector<std::optional<ReadTo>> read_to(upstreams_.size());
   const FilesByUpstream taken = TakeFiles(whole_snapshots, read_to);
   // Snapshots without rows for us (offsets alone, compaction) are noted with the next rows, for a commit is not free.
@@ -322,7 +322,7 @@ std::optional<MessageTimes> GoldLayer::TimesOfInputs(const FilesByUpstream& inpu
 }
 
 // Behind Silver, by the offsets both have committed. Gold commits no offsets alone: without rows to read it is level.
-Status GoldLayer::TellLag() const {
+Result<int64_t> GoldLayer::TellLag() const {
   std::vector<PartitionLag> lags;
   for (const Upstream& upstream : upstreams_) {
     if (upstream.table.metadata().CurrentSnapshot() == nullptr) continue;
@@ -334,7 +334,7 @@ Status GoldLayer::TellLag() const {
     }
   }
   ReportLag("gold", lags);
-  return {};
+  return Total(lags);
 }
 
 Result<PlannedCommit> GoldLayer::PlanCommit(const std::vector<std::optional<ReadTo>>& read_to,

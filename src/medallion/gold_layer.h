@@ -75,7 +75,7 @@ class GoldLayer {
                                    const std::optional<MessageTimes>& times) const;
   Status Commit(StepPlan plan);
   [[nodiscard]] std::optional<MessageTimes> TimesOfInputs(const FilesByUpstream& inputs) const;
-  Status TellLag() const;
+  Result<int64_t> TellLag() const;
 
   Table gold_;
   std::vector<Upstream> upstreams_;

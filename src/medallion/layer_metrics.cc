@@ -221,6 +221,12 @@ void CountCommit(std::string_view layer, const std::string& table, const LayerCo
   StateOf<LagClock>(layer).Committed(times->newest_us);
 }
 
+int64_t Total(const std::vector<PartitionLag>& lags) {
+  int64_t total = 0;
+  for (const PartitionLag& lag : lags) total += lag.messages;
+  return total;
+}
+
 void ReportLag(std::string_view layer, const std::vector<PartitionLag>& lags) {
   StateOf<LagGauges>(layer).Set(lags);
   const bool behind = std::ranges::any_of(lags, [](const PartitionLag& lag) { return lag.messages > 0; });

@@ -63,5 +63,7 @@ struct PartitionLag {
 // k2_lag_messages of all its partitions (those of an earlier call that are not named any more are no longer shown) and
 // lets k2_lag_seconds follow the clock until the layer is level again. Cheap: once a step.
 void ReportLag(std::string_view layer, const std::vector<PartitionLag>& lags);
+// Messages of all of them.
+int64_t Total(const std::vector<PartitionLag>& lags);
 
 }  // namespace k2

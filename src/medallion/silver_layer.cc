@@ -375,7 +375,7 @@ Result<std::vector<Task>> SilverLayer::MakeTasks(const std::vector<Range>& range
 Result<StepPlan> SilverLayer::Plan(int32_t tasks) {
   StepPlan plan{.layer = "silver", .tasks = {}, .ranges = {}, .commits = {}};
   K2_TRY(Refresh());
-  TellLag();
+  plan.behind = TellLag();
   K2_ASSIGN(std::vector<Range> ranges, PlanRanges());
   if (ranges.empty()) return plan;
   K2_TRY(PlanFiles());
@@ -426,7 +426,7 @@ Table* SilverLayer::Find(std::string_view name) {
 }
 
 // As the tables stood when they were read last.
-void SilverLayer::TellLag() const {
+int64_t SilverLayer::TellLag() const {
   std::vector<PartitionLag> lags;
   for (const auto& [key, bronze_end] : bronze_progress_.positions) {
     const ExchangeInfo* exchange = ExchangeOfTopic(key.topic);
@@ -437,6 +437,7 @@ void SilverLayer::TellLag() const {
     lags.push_back({.key = key, .messages = bronze_end.next_offset - from});
   }
   ReportLag("silver", lags);
+  return Total(lags);
 }
 
 std::vector<PlannedCommit> SilverLayer::PlanCommits(const std::vector<Range>& ranges,

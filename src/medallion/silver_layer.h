@@ -83,7 +83,7 @@ class SilverLayer {
                                       int32_t tasks);
   [[nodiscard]] std::vector<PlannedCommit> PlanCommits(const std::vector<Range>& ranges,
                                                        const std::optional<MessageTimes>& times) const;
-  void TellLag() const;
+  int64_t TellLag() const;
   Table* Find(std::string_view name);
   Status TrySettle();
   [[nodiscard]] UpstreamHint Hint() const;

@@ -75,6 +75,7 @@ Result<StepPlan> Read(const json& object, const TableByName& table) {
     return Fail(ErrorKind::kUnsupported, "a plan of version {}; this k2 knows version {}", version, kVersion);
   }
   StepPlan plan{.layer = object.at("layer"), .tasks = {}, .ranges = {}, .commits = {}};
+  object.at("behind").get_to(plan.behind);
   for (const json& value : object.at("tasks")) {
     K2_ASSIGN(Task task, TaskFromJson(value.dump()));
     plan.tasks.push_back(std::move(task));
@@ -102,8 +103,8 @@ Result<std::string> StepPlanToJson(const StepPlan& plan, const TableByName& tabl
     K2_ASSIGN(const Table* const of, table(planned.table));
     commits.push_back(CommitJson(planned, *of));
   }
-  const json object = {
-      {"version", kVersion}, {"layer", plan.layer}, {"tasks", tasks}, {"ranges", ranges}, {"commits", commits}};
+  const json object = {{"version", kVersion}, {"layer", plan.layer}, {"behind", plan.behind},
+                       {"tasks", tasks},      {"ranges", ranges},    {"commits", commits}};
   return object.dump();
 }
 

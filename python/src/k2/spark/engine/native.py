@@ -1,0 +1,186 @@
+"""The native engine: `k2 plan` and `k2 commit` in the driver, `k2 task` on the executors. Spark spreads the tasks, runs
+them again where one fails, and shows where they stand; no row goes through the JVM or Python.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from k2.spark.engine.program import add_archive, find_program
+from k2.spark.engine.step import StepReport
+from k2.spark.engine.worker import run_task
+from k2.spark.utils.errors import (
+    ConfigurationError,
+    DataError,
+    K2Error,
+    UnavailableError,
+    UnknownOutcomeError,
+    one_line,
+)
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+LAYERS = ("bronze", "silver", "gold")
+# Variables of the driver that are not the executors' business.
+_OWN = ("K2_PROGRAM", "K2_ARCHIVE", "K2_SCHEMA_CACHE")
+_ERRORS: Mapping[int, type[K2Error]] = {
+    1: DataError,
+    2: ConfigurationError,
+    3: UnavailableError,
+    4: UnknownOutcomeError,
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A step of a layer: what `k2 plan` has printed."""
+
+    layer: str
+    text: str
+    tasks: Sequence[str]
+    commits: int
+    behind: int
+    seconds: float
+
+    @property
+    def empty(self) -> bool:
+        return not self.tasks and not self.commits
+
+
+class NativeEngine:
+    """Steps of K2's layers on the cluster of a session.
+
+    `settings`: flags of the k2 program by name, such as {"kafka": "broker:9092"}, over its variables K2_* and AWS_*,
+    which are the driver's and go to the executors with the tasks. `tasks`: how many a step is cut into; by default two
+    for each core of the cluster, so that an executor which is done early takes more. `rows`: of a step at most, about.
+    `archive`: the one of `make dist`, by default K2_ARCHIVE, where executors have no k2 program.
+    """
+
+    def __init__(
+        self,
+        spark: SparkSession,
+        settings: Mapping[str, str] | None = None,
+        tasks: int | None = None,
+        rows: int = 4_194_304,
+        archive: str | None = None,
+    ) -> None:
+        self._context = spark.sparkContext
+        self._tasks = tasks or 2 * max(1, self._context.defaultParallelism)
+        self._rows = rows
+        variables = {name: value for name, value in os.environ.items() if name.startswith(("K2_", "AWS_"))}
+        for name in _OWN:
+            variables.pop(name, None)
+        for name, value in (settings or {}).items():
+            variables[f"K2_{name.replace('-', '_').upper()}"] = value
+        self._variables = variables
+        archive = archive or os.environ.get("K2_ARCHIVE")
+        if archive:
+            add_archive(self._context, archive)
+        self._program = find_program()
+
+    def step(self, layer: str) -> StepReport | None:
+        """Plans, runs and commits one step; None where there was nothing to do."""
+        plan = self.plan(layer)
+        if plan.empty:
+            return None
+        begin = time.monotonic()
+        results = self.run(plan)
+        ran = time.monotonic()
+        done = self.commit(plan, results)
+        return StepReport(
+            layer=layer,
+            tasks=len(plan.tasks),
+            rows_in=done["rows_in"],
+            rows_out=done["rows_out"],
+            rejected=done["rejected"],
+            duplicates=done["duplicates"],
+            identity_conflicts=done["identity_conflicts"],
+            commits=done["commits"],
+            behind=plan.behind,
+            plan_seconds=plan.seconds,
+            run_seconds=ran - begin,
+            commit_seconds=time.monotonic() - ran,
+        )
+
+    def plan(self, layer: str) -> Plan:
+        """Reads the tables' offsets and cuts what is new into tasks. Writes nothing, but for Bronze's first start."""
+        if layer not in LAYERS:
+            raise ConfigurationError(f"there is no layer {layer!r}: {', '.join(LAYERS)}")
+        begin = time.monotonic()
+        text = self._k2("plan", "--layer", layer, "--tasks", str(self._tasks), "--rows", str(self._rows))
+        document = json.loads(text)
+        tasks = [json.dumps(task) for task in document["tasks"]]
+        return Plan(
+            layer=layer,
+            text=text,
+            tasks=tasks,
+            commits=len(document["commits"]),
+            behind=document["behind"],
+            seconds=time.monotonic() - begin,
+        )
+
+    def run(self, plan: Plan) -> list[str]:
+        """Runs the tasks on the executors; their results, in the order of the tasks."""
+        if not plan.tasks:
+            return []
+        variables = self._variables
+        self._context.setJobDescription(f"k2 {plan.layer}: {len(plan.tasks)} tasks")
+        try:
+            tasks = self._context.parallelize(plan.tasks, len(plan.tasks))
+            answers = tasks.map(lambda task: run_task(task, variables)).collect()
+        except Exception as error:
+            raise _explain(error, plan.layer) from error
+        finally:
+            self._context.setLocalProperty("spark.job.description", "")
+        for answer in answers:
+            if answer.startswith('{"error"'):
+                failure = json.loads(answer)
+                raise _ERRORS.get(failure["exit_code"], DataError)(f"{plan.layer}: {failure['error']}")
+        return answers
+
+    def commit(self, plan: Plan, results: Sequence[str]) -> dict[str, Any]:
+        """One commit a table, with the source offsets. Raises DataError where another writer has moved them: nothing
+        was committed then, and a new plan goes on from there. To commit the same once more changes nothing."""
+        with tempfile.TemporaryDirectory(prefix="k2-plan-") as folder:
+            path = Path(folder) / "plan.json"
+            path.write_text(plan.text, encoding="utf-8")
+            done = self._k2("commit", "--plan", str(path), given="".join(result + "\n" for result in results))
+        report: dict[str, Any] = json.loads(done)
+        return report
+
+    def _k2(self, *arguments: str, given: str = "") -> str:
+        process = subprocess.run(
+            [self._program, *arguments],
+            input=given,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            env=os.environ | self._variables,
+            check=False,
+        )
+        if process.returncode == 0:
+            return process.stdout
+        said = process.stderr.strip().splitlines()
+        text = said[-1].removeprefix("k2: ") if said else f"k2 {arguments[0]} ended with code {process.returncode}"
+        raise _ERRORS.get(process.returncode, DataError)(text)
+
+
+def _explain(error: Exception, layer: str) -> K2Error:
+    """The error of a task that failed as often as Spark runs one: what the last try said."""
+    from k2.spark.utils.explain import explain
+
+    for line in str(error).splitlines():
+        for kind in (ConfigurationError, UnavailableError, DataError):
+            _, mark, text = line.partition(f"{kind.__name__}: ")
+            if mark:
+                return kind(f"{layer}: {one_line(text)}")
+    return explain(error, layer)

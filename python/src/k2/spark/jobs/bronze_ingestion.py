@@ -1,0 +1,38 @@
+"""Moves messages from Kafka into Bronze, exactly once, with either engine. Options: --help."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from k2.spark.jobs import layers
+from k2.spark.utils.errors import ConfigurationError, run_main
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def by_dataframe(spark: SparkSession, options: argparse.Namespace) -> layers.Step:
+    from k2.spark.dataframe import BronzeOptions, bronze_step
+
+    brokers = options.kafka or os.environ.get("K2_KAFKA")
+    if not brokers:
+        raise ConfigurationError("there are no Kafka brokers: give --kafka, or set K2_KAFKA")
+    wanted = BronzeOptions(
+        **layers.lake_options(options),
+        brokers=brokers,
+        topics=layers.topics_of(options),
+        start=os.environ.get("K2_START") or "earliest",
+        group=os.environ.get("K2_KAFKA_GROUP") or "k2",
+    )
+    return lambda: layers.reported(bronze_step(spark, wanted))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return layers.main("bronze_ingestion", __doc__ or "", "bronze", by_dataframe, arguments)
+
+
+if __name__ == "__main__":
+    run_main(main)

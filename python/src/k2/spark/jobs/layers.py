@@ -1,0 +1,233 @@
+"""What the jobs of the three layers have in common: options, the loop, and its report."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from k2.spark.engine.metrics import JobMetrics
+from k2.spark.engine.step import StepReport
+from k2.spark.utils import command_line
+from k2.spark.utils.command_line import duration_us, say
+from k2.spark.utils.errors import ConfigurationError, DataError, UnavailableError, UnknownOutcomeError
+from k2.spark.utils.explain import explain
+from k2.spark.utils.settings import catalog_name
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+Step = Callable[[], StepReport | None]
+
+RACES_MAX = 20
+OUTAGE_PAUSE_S_MAX = 5.0
+
+
+def parser(program: str, what: str) -> argparse.ArgumentParser:
+    made = command_line.parser(program, what)
+    made.add_argument(
+        "--engine",
+        choices=("native", "spark"),
+        default="native",
+        help="native: the C++ engine on the executors (see --archive); spark: DataFrames alone",
+    )
+    made.add_argument(
+        "--archive",
+        metavar="FILE",
+        help="the C++ engine for executors, of `make dist` (K2_ARCHIVE); spark-submit --archives FILE#k2 does the same",
+    )
+    made.add_argument("--rows", type=int, metavar="N", help="of a step at most, about")
+    made.add_argument("--tasks", type=int, metavar="N", help="native: of a step; unless set two for each core")
+    made.add_argument(
+        "--continuous", action="store_true", help="go on until SIGTERM, else end when nothing is left to do"
+    )
+    made.add_argument(
+        "--interval", type=duration_us, default="10s", metavar="TIME", help="continuous: from one look to the next"
+    )
+    made.add_argument("--metrics-port", type=int, metavar="PORT", help="serve lag, rows and times to Prometheus there")
+    made.add_argument("--kafka", metavar="BROKERS", help="host:port with commas (K2_KAFKA)")
+    made.add_argument("--topics", metavar="NAMES", help="names, or patterns that begin with ^ (K2_TOPICS)")
+    made.add_argument("--registry", metavar="URL", help="schema registry (K2_REGISTRY)")
+    return made
+
+
+@dataclass
+class Totals:
+    """Of a run."""
+
+    layer: str
+    engine: str
+    steps: int = 0
+    rows_in: int = 0
+    rows_out: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    duplicates: int = 0
+    identity_conflicts: int = 0
+    commits: int = 0
+    plan_seconds: float = 0.0
+    run_seconds: float = 0.0
+    commit_seconds: float = 0.0
+
+    def add(self, step: StepReport) -> None:
+        self.steps += 1
+        self.rejected.update(step.rejected)
+        for name in ("rows_in", "rows_out", "duplicates", "identity_conflicts", "commits"):
+            setattr(self, name, getattr(self, name) + getattr(step, name))
+        for name in ("plan_seconds", "run_seconds", "commit_seconds"):
+            setattr(self, name, round(getattr(self, name) + getattr(step, name), 3))
+
+
+class Stop:
+    """Set by SIGTERM and SIGINT: what has begun is brought to its end."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._event.set())
+
+    def __bool__(self) -> bool:
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> None:
+        self._event.wait(seconds)
+
+
+def move(step: Step, totals: Totals, options: argparse.Namespace, stop: Stop, metrics: JobMetrics | None) -> None:
+    """Steps until there is nothing left to do; `--continuous` until stopped.
+
+    A step that meets another writer is planned again from what the tables hold, 20 times in a row at most. A continuous
+    run waits out services that do not answer too, and plans again after a commit of unknown outcome, which is safe
+    whatever became of it.
+    """
+    races = 0
+    pause_s = 0.1
+    while not stop:
+        began = time.monotonic()
+        try:
+            done = step()
+        except (DataError, UnavailableError, UnknownOutcomeError) as error:
+            races += 1
+            passing = isinstance(error, UnavailableError)
+            waits = options.continuous and (passing or isinstance(error, UnknownOutcomeError))
+            again = waits or (_may_be_a_race(error) and races <= RACES_MAX)
+            if not again:
+                raise
+            say(f"{totals.layer}: {error}; trying again")
+            if metrics is not None:
+                metrics.failed(error)
+            stop.wait(random.uniform(0, pause_s))
+            pause_s = min(2 * pause_s, OUTAGE_PAUSE_S_MAX)
+            continue
+        races, pause_s = 0, 0.1
+        if done is not None:
+            totals.add(done)
+            say(_line(done))
+        if metrics is not None:
+            metrics.took(totals.layer, done)
+        if done is None and not options.continuous:
+            return
+        if options.continuous and (done is None or done.behind <= done.rows_in):
+            stop.wait(max(0.0, options.interval / 1e6 - (time.monotonic() - began)))
+
+
+def _may_be_a_race(error: Exception) -> bool:
+    return isinstance(error, DataError) and "another writer" in str(error)
+
+
+def _line(step: StepReport) -> str:
+    seconds = step.plan_seconds + step.run_seconds + step.commit_seconds
+    return (
+        f"{step.layer}: {step.rows_in:,} rows in, {step.rows_out:,} out, {step.tasks} tasks, "
+        f"{step.rows_in / max(seconds, 1e-6):,.0f} rows/s; plan {step.plan_seconds:.2f} s, run "
+        f"{step.run_seconds:.2f} s, commit {step.commit_seconds:.2f} s, {max(0, step.behind - step.rows_in):,} behind"
+    )
+
+
+def engine_settings(options: argparse.Namespace) -> dict[str, str]:
+    """Flags of the k2 program that the job was given by its own."""
+    named = {
+        "kafka": options.kafka,
+        "topics": options.topics,
+        "registry": options.registry,
+        "catalog": options.catalog,
+        "catalog-warehouse": options.catalog_warehouse,
+        "s3-endpoint": options.s3_endpoint,
+    }
+    return {name: value for name, value in named.items() if value}
+
+
+def native_step(spark: SparkSession, layer: str, options: argparse.Namespace) -> Step:
+    from k2.spark.engine.native import NativeEngine
+
+    wanted: dict[str, Any] = {"tasks": options.tasks, "archive": options.archive}
+    if options.rows:
+        wanted["rows"] = options.rows
+    engine = NativeEngine(spark, engine_settings(options), **wanted)
+    return lambda: engine.step(layer)
+
+
+DataFrameStep = Callable[["SparkSession", argparse.Namespace], Step]
+
+
+def lake_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of LakeOptions."""
+    found: dict[str, Any] = {"catalog": catalog_name({})}
+    if options.rows:
+        found["rows_per_step"] = options.rows
+    return found
+
+
+def reported(result: Any) -> StepReport | None:
+    """A DataFrame step's result in the words of all engines."""
+    if result.idle:
+        return None
+    return StepReport(
+        layer=result.layer,
+        rows_in=result.rows_in,
+        rows_out=result.rows_out,
+        rejected=dict(result.rejected),
+        duplicates=result.duplicates,
+        identity_conflicts=result.identity_conflicts,
+        commits=len(result.commits),
+        behind=result.behind + result.rows_in,
+        plan_seconds=result.plan_s,
+        run_seconds=result.run_s,
+        commit_seconds=result.commit_s,
+    )
+
+
+def main(
+    program: str, what: str, layer: str, by_dataframe: DataFrameStep, arguments: Sequence[str] | None = None
+) -> int:
+    options = parser(program, what).parse_args(arguments)
+    for name in ("rows", "tasks"):
+        if (value := getattr(options, name)) is not None and value < 1:
+            raise ConfigurationError(f"--{name} {value}: at least 1")
+    stop = Stop()
+    spark = command_line.session(f"k2 {layer}", options)
+    totals = Totals(layer, options.engine)
+    metrics = JobMetrics(options.metrics_port) if options.metrics_port is not None else None
+    try:
+        step = native_step(spark, layer, options) if options.engine == "native" else by_dataframe(spark, options)
+        move(step, totals, options, stop, metrics)
+    except Exception as error:
+        raise explain(error, layer) from error
+    finally:
+        if metrics is not None:
+            metrics.close()
+        spark.stop()
+    shown = asdict(totals) | {"rejected": dict(totals.rejected)}
+    command_line.print_rows([shown], options.output)
+    return 0
+
+
+def topics_of(options: argparse.Namespace) -> list[str]:
+    named = options.topics or os.environ.get("K2_TOPICS")
+    return (named or "market.crypto.trades.binance,market.crypto.trades.kraken").split(",")

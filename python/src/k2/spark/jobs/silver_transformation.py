@@ -1,0 +1,41 @@
+"""Decodes and judges what is new in Bronze, into the Silver tables and rejected_trades, with either engine. Options:
+--help."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from k2.spark.engine.step import StepReport
+from k2.spark.jobs import layers
+from k2.spark.utils.errors import run_main
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def by_dataframe(spark: SparkSession, options: argparse.Namespace) -> layers.Step:
+    from k2.spark.dataframe import Schemas, SilverOptions, silver_settle, silver_step
+
+    schemas = Schemas(
+        url=options.registry or os.environ.get("K2_REGISTRY") or "",
+        credential=os.environ.get("K2_REGISTRY_CREDENTIAL") or "",
+        token=os.environ.get("K2_REGISTRY_TOKEN") or "",
+        folder=os.environ.get("K2_SCHEMAS") or "",
+    )
+    wanted = SilverOptions(**layers.lake_options(options), schemas=schemas)
+
+    def step() -> StepReport | None:
+        return layers.reported(silver_step(spark, wanted)) or layers.reported(silver_settle(spark, wanted))
+
+    return step
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return layers.main("silver_transformation", __doc__ or "", "silver", by_dataframe, arguments)
+
+
+if __name__ == "__main__":
+    run_main(main)
