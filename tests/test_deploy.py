@@ -36,7 +36,7 @@ from pyspark import TaskContext
 from pyspark.sql import SparkSession
 
 spark = SparkSession.builder.appName("k2-scraped").getOrCreate()
-spark.range(100).repartition(4).count()
+spark.sparkContext.parallelize(range(100), 4).map(str).count()
 print("ready", flush=True)
 time.sleep(200)
 """
