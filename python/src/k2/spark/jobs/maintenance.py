@@ -106,7 +106,7 @@ class Maintenance:
             table.refresh()
             found = retention.plan(self._spark, self._iceberg, name, limit_us, self._now_us)
             due = sum(len(partition.files) for partition in found if partition.fate == "due")
-            return found, due if self._options.dry_run else retention.drop(table, found, limit_us)
+            return found, due if self._options.dry_run else retention.drop(self._iceberg, table, name, found, limit_us)
 
         partitions, files = procedures.patiently(drop)
         shown = [

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ATTEMPTS = 8
+# By the names of the exceptions: a head that has moved, files that others have removed.
+CONFLICTS = ("CommitFailedException", "Missing required files to delete", "FilesMovedError")
 # Files of a step of Spark lie uncommitted while its other tasks run. (K2's own commits take a minute at most.)
 ORPHAN_FLOOR_US = 24 * 3_600_000_000
 # A reader that has planned its files is given so long to read them.
@@ -151,7 +153,7 @@ def patiently(attempt: Callable[[], T]) -> T:
         try:
             return attempt()
         except Exception as error:
-            if "CommitFailedException" not in str(error) or tries == ATTEMPTS:
+            if not any(name in repr(error) + str(error) for name in CONFLICTS) or tries == ATTEMPTS:
                 raise
             time.sleep(min(0.2 * 2**tries, 5.0))
     raise AssertionError("the last try returns or raises")

@@ -11,7 +11,9 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from k2.spark import schemas
+from k2.spark.maintenance import procedures
 from k2.spark.maintenance.offsets import progress_of, read_sequence, snapshots_of
+from k2.spark.utils.errors import DataError
 from k2.spark.utils.iceberg import IcebergCatalog
 
 if TYPE_CHECKING:
@@ -25,6 +27,10 @@ DEFAULT_LIMITS_US: dict[str, int | None] = {
     schemas.REJECTED: 30 * DAY_US,
     schemas.GOLD: None,
 } | dict.fromkeys(schemas.SILVER, 30 * DAY_US)
+
+
+class FilesMovedError(DataError):
+    """The table is not as it was planned on: plan again."""
 
 
 @dataclass
@@ -189,19 +195,25 @@ def note_commit_times(table: Any, now_ms: int) -> None:
         table.updateProperties().set(COMMIT_TIMES_KEY, renewed).commit()
 
 
-def drop(table: Any, partitions: Sequence[Partition], limit_us: int) -> int:
+def drop(iceberg: IcebergCatalog, table: Any, name: str, partitions: Sequence[Partition], limit_us: int) -> int:
     """Drops the partitions that are due, in one commit, and says how many files those were. It names the files: what
-    others add to such a partition meanwhile stays."""
-    files = [path for partition in partitions if partition.fate == "due" for path in partition.files]
-    if not files:
+    others add to such a partition meanwhile stays, and where others have removed one of them the commit fails."""
+    due = [partition for partition in partitions if partition.fate == "due"]
+    wanted = {path for partition in due for path in partition.files}
+    if not wanted:
         return 0
-    delete = table.newDelete()
-    for path in files:
-        delete.deleteFile(path)
+    delete = table.newDelete().validateFilesExist()
+    found = 0
+    # By what the scan gives: a delete by paths alone passes over manifests that it does not know to hold them.
+    for file in iceberg.data_files(table, procedures.day_column(name), max(partition.day for partition in due)):
+        if str(file.path()) in wanted:
+            delete.deleteFile(file)
+            found += 1
+    if found != len(wanted):
+        raise FilesMovedError(f"{len(wanted) - found} files were removed by another writer meanwhile")
     now = datetime.fromtimestamp(time.time(), timezone.utc).isoformat()
     delete.set("k2.retention", f"older than {limit_us // 3_600_000_000} hours at {now}")
     delete.commit()
-    for partition in partitions:
-        if partition.fate == "due":
-            partition.fate = "dropped"
-    return len(files)
+    for partition in due:
+        partition.fate = "dropped"
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from k2.spark.utils.errors import ConfigurationError
@@ -60,6 +60,17 @@ class IcebergCatalog:
         for key, value in properties.items():
             builder = builder.withProperty(key, value)
         return builder.create()
+
+    def data_files(self, table: Any, column: str, last_day: str) -> Iterator[Any]:
+        """The table's DataFile objects that may hold rows up to a day."""
+        expression = self._iceberg.expressions.Expressions.lessThanOrEqual(column, last_day)
+        tasks = table.newScan().filter(expression).planFiles()
+        try:
+            iterator = tasks.iterator()
+            while iterator.hasNext():
+                yield iterator.next().file()
+        finally:
+            tasks.close()
 
     def schema_json(self, table: Any) -> dict[str, Any]:
         schema: dict[str, Any] = json.loads(self._iceberg.SchemaParser.toJson(table.schema()))
