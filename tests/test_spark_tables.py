@@ -26,7 +26,7 @@ from warehouse import BRONZE, GOLD, NAMESPACE, REJECTED, SILVER, TABLES, k2_envi
 from k2.spark import schemas
 from k2.spark.jobs import create_bronze_table, create_gold_table, create_silver_tables, maintenance
 from k2.spark.jobs.tables import create_tables
-from k2.spark.maintenance import procedures, retention
+from k2.spark.maintenance import retention
 from k2.spark.maintenance.offsets import progress_of
 from k2.spark.utils.errors import DataError, K2Error, UnknownOutcomeError
 from k2.spark.utils.explain import explain

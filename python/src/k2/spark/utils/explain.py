@@ -78,7 +78,8 @@ def explain(error: BaseException, doing: str) -> K2Error:
     for pattern, kind, words in _KNOWN:
         if found := re.search(pattern, text):
             return kind(f"{doing}: {words.replace('{}', _line_with(text, found.start()))}")
-    return DataError(f"{doing}: {_line_with(text, 0)}")
+    causes = [found.start() for found in re.finditer(r"^(?:Caused by: |: )", text, re.MULTILINE)]
+    return DataError(f"{doing}: {_line_with(text, causes[-1] if causes else 0)}")
 
 
 def _java_text(error: BaseException) -> str:

@@ -202,11 +202,13 @@ def _start(settings: Mapping[str, str], running: bool, packages: Sequence[str] |
     for key, value in settings.items():
         builder = builder.config(key, value)
     master = settings["spark.master"]
-    with _deadline(REGISTRATION_S, f"the Spark master {master} takes connections and does not answer"):
-        try:
+    try:
+        if not master.startswith("spark://"):
             return builder.getOrCreate()
-        except Exception as error:
-            raise explain(error, f"a session on {master}") from error
+        with _deadline(REGISTRATION_S, f"the Spark master {master} takes connections and does not answer"):
+            return builder.getOrCreate()
+    except Exception as error:
+        raise explain(error, f"a session on {master}") from error
 
 
 @contextmanager

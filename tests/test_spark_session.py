@@ -1,0 +1,504 @@
+"""The factories of Spark sessions: settings, jars by the line of Spark, and errors that a person can act on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyspark
+import pytest
+from service_warehouse import Lake
+from warehouse import k2_environment
+
+from k2.spark.utils import (
+    ConfigurationError,
+    K2Error,
+    UnavailableError,
+    coordinates,
+    create_spark_session,
+    explain,
+    kafka_stream_options,
+)
+from k2.spark.utils import settings as names
+from k2.spark.utils.checks import check_java, check_master, check_python, java_version, masters_of
+from k2.spark.utils.coordinates import jars, java_oldest, line_of
+from stack.services import Services
+
+ROOT = Path(__file__).resolve().parent.parent
+CATALOG = "spark.sql.catalog.iceberg"
+QUIET = {"spark.ui.enabled": "false", "spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("K2_SPARK", "K2_CATALOG", "K2_S3", "K2_KAFKA", "AWS_", "PYSPARK_", "SPARK_")):
+            monkeypatch.delenv(name)
+
+
+# Jars, Java and Python by the line of Spark.
+
+
+def test_coordinates_follow_the_installed_spark() -> None:
+    assert coordinates("3.5.7") == (
+        "org.apache.iceberg:iceberg-spark-runtime-3.5_2.12:1.12.0",
+        "org.apache.iceberg:iceberg-aws-bundle:1.12.0",
+        "org.apache.spark:spark-sql-kafka-0-10_2.12:3.5.7",
+        "org.apache.spark:spark-avro_2.12:3.5.7",
+    )
+    assert coordinates("3.5.0")[:3] == (
+        "org.apache.iceberg:iceberg-spark-runtime-3.5_2.12:1.4.1",
+        "org.apache.iceberg:iceberg-aws-bundle:1.4.1",
+        "org.apache.spark:spark-sql-kafka-0-10_2.12:3.5.0",
+    )
+    assert coordinates("4.1.1") == (
+        "org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.12.0",
+        "org.apache.iceberg:iceberg-aws-bundle:1.12.0",
+        "org.apache.spark:spark-sql-kafka-0-10_2.13:4.1.1",
+        "org.apache.spark:spark-avro_2.13:4.1.1",
+    )
+    assert coordinates("4.1.1", "1.11.0")[0].endswith(":1.11.0")
+    assert coordinates() == coordinates("3.5.7"), "the one that is pinned"
+    with pytest.raises(ConfigurationError, match=r"pyspark 3\.4\.1 is installed; K2 knows 3\.5\.x and 4\.1\.x"):
+        coordinates("3.4.1")
+
+
+def test_the_pins_agree() -> None:
+    """pyproject.toml, requirements.txt and the stack name the same Spark; and a line that K2 knows."""
+    text = (ROOT / "python" / "pyproject.toml").read_text()
+    pinned = re.findall(r'"pyspark==([\d.]+)"', text)
+    assert [line_of(version).line for version in pinned] == ["3.5", "4.1"]
+    assert f"pyspark=={pinned[0]}\n" in (ROOT / "requirements.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("spark", "python", "fits"),
+    [
+        ("3.5.7", (3, 10), True),
+        ("3.5.7", (3, 11), True),
+        ("3.5.7", (3, 12), False),
+        ("3.5.0", (3, 13), False),
+        ("4.1.1", (3, 13), True),
+        ("4.1.1", (3, 15), False),
+    ],
+)
+def test_a_python_that_is_too_new_is_told(
+    spark: str, python: tuple[int, int], fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fits:
+        check_python(spark, python)
+        return
+    with pytest.raises(ConfigurationError, match=f"Python 3.{python[1]} is too new for Spark {spark}") as told:
+        check_python(spark, python)
+    assert ("pyspark 4.1" in str(told.value)) == spark.startswith("3.5")
+    monkeypatch.setenv("K2_SPARK_ANY_PYTHON", "1")
+    check_python(spark, python)
+
+
+def test_java_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert java_oldest("3.5.7") == 17
+    assert java_oldest("3.5.0") == 8
+    assert java_oldest("3.5.7", "1.10.0") == 11
+    assert java_oldest("4.1.1", "1.10.0") == 17
+    check_java("3.5.7")
+    with pytest.raises(ConfigurationError, match=r"Java 11 .* is too old .* Java 17 to 21"):
+        check_java("3.5.7", java=11)
+    with pytest.raises(ConfigurationError, match=r"Java 25 .* is too new"):
+        check_java("3.5.7", java=25)
+
+    program = tmp_path / "bin" / "java"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho 'openjdk version \"1.8.0_402\"' >&2\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    assert java_version() == 8
+    program.write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(ConfigurationError, match="does not tell its version"):
+        java_version()
+    program.unlink()
+    with pytest.raises(ConfigurationError, match="holds no bin/java"):
+        java_version()
+    monkeypatch.delenv("JAVA_HOME")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigurationError, match="there is no java on PATH"):
+        java_version()
+
+
+# Settings.
+
+
+def test_the_defaults_are_those_of_the_cluster() -> None:
+    settings = names.resolve({}, {})
+    assert settings[CATALOG] == "org.apache.iceberg.spark.SparkCatalog"
+    assert settings[f"{CATALOG}.type"] == "rest"
+    assert settings[f"{CATALOG}.uri"] == "http://iceberg-rest:8181"
+    assert settings[f"{CATALOG}.io-impl"] == "org.apache.iceberg.aws.s3.S3FileIO"
+    assert settings[f"{CATALOG}.s3.endpoint"] == "http://minio:9000"
+    assert settings[f"{CATALOG}.s3.path-style-access"] == "true"
+    assert settings["spark.sql.extensions"].endswith("IcebergSparkSessionExtensions")
+    assert settings["spark.sql.adaptive.enabled"] == "true"
+    assert settings["spark.sql.adaptive.coalescePartitions.enabled"] == "true"
+    assert names.master({}, {}) == "spark://spark-master:7077"
+    assert names.log_level({}) == "WARN"
+    assert not [key for key in settings if "credential" in key or "secret" in key], "only where there are any"
+    streaming = names.resolve({}, {}, streaming=True)
+    assert settings.items() <= streaming.items()
+    assert streaming["spark.sql.streaming.checkpointLocation"] == "/checkpoints"
+    assert streaming["spark.streaming.stopGracefullyOnShutdown"] == "true"
+    assert streaming["spark.streaming.backpressure.enabled"] == "true"
+    assert "RocksDB" in streaming["spark.sql.streaming.stateStore.providerClass"]
+
+
+VALUES = {
+    "catalog_uri": "https://one.example:1",
+    "s3_endpoint": "https://two.example",
+    "catalog_oauth2_uri": "https://three.example/t",
+    "catalog_credential": "id:secret",
+    "s3_path_style": "false",
+    "adaptive": "false",
+    "coalesce_partitions": "false",
+    "catalog_cache": "true",
+    "batches_kept": "7",
+    "rate_per_partition": "8",
+    "stop_timeout_s": "9s",
+}
+
+
+@pytest.mark.parametrize("setting", names.SETTINGS + names.STREAMING_SETTINGS, ids=lambda setting: setting.name)
+def test_argument_then_variable_then_submit_then_default(
+    setting: names.Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = setting.key.replace("{catalog}", "iceberg")
+    wanted = VALUES.get(setting.name, "some-value")
+
+    def value(options: Mapping[str, Any], submitted: Mapping[str, str]) -> str | None:
+        return names.resolve(options, submitted, streaming=True).get(key)
+
+    assert value({}, {}) == setting.default
+    assert value({}, {key: "submitted"}) is None, "what spark-submit says stays as it is"
+    monkeypatch.setenv(setting.variables[0], wanted)
+    assert value({}, {key: "submitted"}) == wanted
+    given = {"true": "false", "false": "true"}.get(wanted, wanted.replace("one", "four").replace("7", "11"))
+    assert value({setting.name: given}, {key: "submitted"}) == given
+    assert value({setting.name: given, "config": {key: "over all"}}, {}) == "over all"
+
+
+def test_master_is_spark_submits_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("K2_SPARK_MASTER", "spark://variable:1")
+    assert names.master({}, {}) == "spark://variable:1"
+    assert names.master({}, {"spark.master": "yarn"}) == "yarn"
+    assert names.master({"master": "local[3]"}, {"spark.master": "yarn"}) == "local[3]"
+
+
+def test_what_was_set_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "spark-defaults.conf").write_text(
+        "# a comment\n\nspark.master  spark://a:7077\nspark.x=1\nspark.y = two words \n  spark.jars.packages g:a:1\n"
+    )
+    monkeypatch.setenv("SPARK_CONF_DIR", str(tmp_path))
+    monkeypatch.setenv(
+        "PYSPARK_SUBMIT_ARGS", "--master local[2] --conf spark.x=3 --conf=spark.z=a=b --packages g:b:2 pyspark-shell"
+    )
+    assert names.submitted_settings(tmp_path) == {
+        "spark.master": "local[2]",
+        "spark.x": "3",
+        "spark.y": "two words",
+        "spark.z": "a=b",
+        "spark.jars.packages": "g:b:2",
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"catalog_uri": "iceberg-rest:8181"}, r"catalog_uri \(K2_CATALOG\) is 'iceberg-rest:8181': an address"),
+        ({"s3_endpoint": "minio"}, "K2_S3_ENDPOINT"),
+        ({"catalog_credential": "secret"}, "not of the form ID:SECRET"),
+        ({"adaptive": "maybe"}, "true or false"),
+        ({"log_level": "LOUD"}, "one of ALL, TRACE"),
+        ({"catalog": "my-lake"}, "letters, digits"),
+        ({"master": "sparc://x:1"}, "none that Spark knows"),
+        ({"master": "spark://nowhere"}, "not of the form spark://HOST:PORT"),
+        ({"catalogue_uri": "http://x"}, "there is no option catalogue_uri"),
+        ({"connect_timeout_s": "soon"}, "a number of seconds"),
+    ],
+)
+def test_words_that_are_wrong(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said) as told:
+        create_spark_session("K2-Test", **options)
+    assert told.value.exit_code == 2
+
+
+def test_options_of_a_kafka_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match="K2_KAFKA"):
+        kafka_stream_options("a")
+    monkeypatch.setenv("K2_KAFKA", "broker:9092")
+    options = kafka_stream_options(["a", "b"], messages_per_batch=10)
+    assert options["subscribe"] == "a,b"
+    assert options["kafka.bootstrap.servers"] == "broker:9092"
+    assert options["maxOffsetsPerTrigger"] == "10"
+    assert options["failOnDataLoss"] == "true"
+
+
+# Masters.
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_master_that_does_not_answer_is_told_soon() -> None:
+    began = time.monotonic()
+    url = f"spark://127.0.0.1:{free_port()},no-such-host.invalid:7077"
+    with pytest.raises(UnavailableError, match=r"no Spark master answers at .*refused.*make spark-up") as told:
+        create_spark_session("K2-Test", master=url, connect_timeout_s=1)
+    assert told.value.exit_code == 3
+    assert time.monotonic() - began < 30
+    assert masters_of("spark://a:1,b:2") == [("a", 1), ("b", 2)]
+    assert masters_of("local[2]") == []
+
+
+def test_a_master_that_comes_late_is_waited_for() -> None:
+    port = free_port()
+    server = socket.socket()
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+    def listen() -> None:
+        server.bind(("127.0.0.1", port))
+        server.listen()
+
+    timer = threading.Timer(0.7, listen)
+    timer.start()
+    try:
+        check_master(f"spark://127.0.0.1:{port}", 30)
+    finally:
+        timer.join()
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("java", "kind", "said"),
+    [
+        ("org.apache.iceberg.exceptions.NotAuthorizedException: Not authorized", UnavailableError, "CREDENTIAL"),
+        ("java.lang.ClassNotFoundException: org.apache.iceberg.spark.SparkCatalog", ConfigurationError, "--packages"),
+        (
+            "org.apache.spark.SparkClassNotFoundException: Failed to find data source: kafka",
+            ConfigurationError,
+            "kafka",
+        ),
+        ("java.net.UnknownHostException: iceberg-rest", UnavailableError, "K2_CATALOG"),
+        ("software.amazon.awssdk.services.s3.model.S3Exception: InvalidAccessKeyId", UnavailableError, "AWS_ACCESS"),
+        ("software.amazon.awssdk.services.s3.model.NoSuchBucketException: NoSuchBucket", UnavailableError, "bucket"),
+        ("org.apache.iceberg.exceptions.NoSuchTableException: Table does not exist", ConfigurationError, "create"),
+        ("org.apache.spark.SparkException: All masters are unresponsive! Giving up.", UnavailableError, "master"),
+        ("java.lang.ArithmeticException: / by zero", K2Error, "by zero"),
+    ],
+)
+def test_javas_words_become_ours(java: str, kind: type[K2Error], said: str) -> None:
+    text = f"An error occurred while calling o9.sql.\n: java.lang.Error: x\n\tat a.b(C.java:1)\nCaused by: {java}"
+    told = explain(RuntimeError(text), "doing it")
+    assert isinstance(told, kind)
+    assert str(told).startswith("doing it: ")
+    assert said in str(told)
+    assert "\n" not in str(told)
+
+
+# Real sessions, each in a process of its own: there is one JVM a process.
+
+SETTINGS_SCRIPT = """
+import json, sys
+from k2.spark.utils import UnavailableError, check_catalog, create_spark_session, create_streaming_spark_session
+options = json.loads(sys.argv[1])
+spark = create_spark_session("K2-Test", **options)
+out = {"version": spark.version, "master": spark.sparkContext.master, "name": spark.sparkContext.appName}
+out["conf"] = {key: spark.conf.get(key) for key in json.loads(sys.argv[2])}
+errors = {}
+for name, uri, credential in json.loads(sys.argv[3]):
+    other = spark.newSession()
+    other.conf.set("spark.sql.catalog.iceberg.uri", uri)
+    if credential:
+        other.conf.set("spark.sql.catalog.iceberg.credential", credential)
+    try:
+        errors[name] = check_catalog(other)
+    except UnavailableError as error:
+        errors[name] = str(error)
+out["catalogs"] = errors
+stream = create_streaming_spark_session("K2-Test", **options)
+out["checkpoints"] = stream.conf.get("spark.sql.streaming.checkpointLocation")
+assert stream is spark or stream.sparkContext is spark.sparkContext
+spark.stop()
+print(json.dumps(out))
+"""
+
+
+def run(
+    arguments: Sequence[str | Path], env: Mapping[str, str] | None = None, timeout_s: float = 240
+) -> subprocess.CompletedProcess[str]:
+    variables = k2_environment({"PYTHONPATH": str(ROOT / "python" / "src")} | dict(env or {}))
+    return subprocess.run(
+        [str(argument) for argument in arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+        env=variables,
+    )
+
+
+READ_BACK = (
+    CATALOG,
+    f"{CATALOG}.type",
+    f"{CATALOG}.uri",
+    f"{CATALOG}.s3.endpoint",
+    f"{CATALOG}.s3.path-style-access",
+    "spark.sql.adaptive.enabled",
+    "spark.sql.adaptive.coalescePartitions.enabled",
+    "spark.sql.session.timeZone",
+)
+
+
+def test_settings_are_read_back_and_catalogs_told(services: Services, tmp_path: Path) -> None:
+    services.start("seaweedfs")
+    store = services.s3
+    script = tmp_path / "session.py"
+    script.write_text(SETTINGS_SCRIPT)
+    catalogs = [
+        ("down", f"http://127.0.0.1:{free_port()}", ""),
+        ("refused", store.catalog_uri, "k2-access-key:wrong"),
+    ]
+    options = {
+        "master": "local[1]",
+        "config": QUIET,
+        "log_level": "ERROR",
+        "catalog_warehouse": store.catalog_warehouse,
+    }
+    done = run([sys.executable, script, json.dumps(options), json.dumps(READ_BACK), json.dumps(catalogs)])
+    assert done.returncode == 0, done.stderr[-3000:]
+    out = json.loads(done.stdout)
+    assert out["version"] == "3.5.7"
+    assert (out["master"], out["name"]) == ("local[1]", "K2-Test")
+    assert out["conf"] == {
+        CATALOG: "org.apache.iceberg.spark.SparkCatalog",
+        f"{CATALOG}.type": "rest",
+        f"{CATALOG}.uri": "http://iceberg-rest:8181",
+        f"{CATALOG}.s3.endpoint": "http://minio:9000",
+        f"{CATALOG}.s3.path-style-access": "true",
+        "spark.sql.adaptive.enabled": "true",
+        "spark.sql.adaptive.coalescePartitions.enabled": "true",
+        "spark.sql.session.timeZone": "UTC",
+    }
+    assert re.search("the catalog does not answer at .*refused.* Set K2_CATALOG", out["catalogs"]["down"])
+    assert "refuses the credentials" in out["catalogs"]["refused"]
+    assert "wrong" not in out["catalogs"]["refused"]
+    assert out["checkpoints"] == "/checkpoints"
+
+
+def test_jars_that_spark_submit_was_not_given_are_named(tmp_path: Path) -> None:
+    script = tmp_path / "bare.py"
+    script.write_text(
+        "from k2.spark.utils import create_spark_session, run_main\n"
+        "run_main(lambda: 0 if create_spark_session('K2-Test') else 1)\n"
+    )
+    submit = Path(pyspark.__file__).parent / "bin" / "spark-submit"
+    words = [word for key, value in QUIET.items() for word in ("--conf", f"{key}={value}")]
+    # An empty folder of settings: none of this machine's.
+    env = {"PYSPARK_PYTHON": sys.executable, "SPARK_CONF_DIR": str(tmp_path)}
+    done = run([submit, "--master", "local[1]", *words, script], env)
+    assert done.returncode == 2, done.stderr[-2000:]
+    told = next(line for line in (done.stdout + done.stderr).splitlines() if line.startswith("error: "))
+    assert "jars are missing: org.apache.iceberg:iceberg-spark-runtime-3.5_2.12:1.12.0 (Iceberg tables)" in told
+    assert f"--packages {','.join(str(jar) for jar in jars('3.5.7'))}" in told
+
+
+@pytest.mark.long
+def test_spark_submit_brings_master_and_jars(tmp_path: Path) -> None:
+    script = tmp_path / "session.py"
+    script.write_text(SETTINGS_SCRIPT)
+    submit = Path(pyspark.__file__).parent / "bin" / "spark-submit"
+    words = [word for key, value in QUIET.items() for word in ("--conf", f"{key}={value}")]
+    words += ["--conf", f"{CATALOG}.uri=http://submitted.example:1", "--packages", ",".join(coordinates())]
+    env = {"PYSPARK_PYTHON": sys.executable, "SPARK_CONF_DIR": str(tmp_path)}
+    keys = (f"{CATALOG}.uri", f"{CATALOG}.type")
+    done = run([submit, "--master", "local[2]", *words, script, "{}", json.dumps(keys), "[]"], env)
+    assert done.returncode == 0, done.stderr[-3000:]
+    out = json.loads(done.stdout.splitlines()[-1])
+    assert out["master"] == "local[2]"
+    assert out["conf"] == {f"{CATALOG}.uri": "http://submitted.example:1", f"{CATALOG}.type": "rest"}
+
+
+@pytest.mark.long
+def test_a_master_that_takes_connections_and_says_nothing() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        url = f"spark://127.0.0.1:{server.getsockname()[1]}"
+        code = (
+            "from k2.spark.utils import create_spark_session, run_main\n"
+            f"run_main(lambda: 0 if create_spark_session('x', master={url!r}, config={QUIET!r}) else 1)\n"
+        )
+        began = time.monotonic()
+        done = run([sys.executable, "-c", code], timeout_s=150)
+        took = time.monotonic() - began
+    assert done.returncode == 3, done.stderr[-2000:]
+    assert "takes connections and does not answer" in done.stderr
+    assert took < 90
+
+
+TABLES_SCRIPT = """
+import json, sys
+from k2.spark import schemas
+from k2.spark.jobs import maintenance
+from k2.spark.jobs.tables import create_tables
+from k2.spark.utils import check_catalog, create_spark_session
+options = json.loads(sys.argv[1])
+spark = create_spark_session("K2-Test", **options)
+out = {"version": spark.version, "conf": {key: spark.conf.get(key) for key in json.loads(sys.argv[2])}}
+check_catalog(spark)
+out["made"] = create_tables(spark, schemas.TABLES, sys.argv[3])
+table = f"iceberg.{schemas.NAMESPACE}.{schemas.REJECTED}"
+for offset in range(3):
+    spark.sql(f"INSERT INTO {table} VALUES ('t', 0, {offset}, TIMESTAMP '2024-01-01', 1, X'00', 'malformed', 'd', "
+              "DATE '2024-01-01', TIMESTAMP '2024-01-01')")
+steps = ("retention", "rewrite", "manifests", "expire")
+rows, error = maintenance.Maintenance(spark, maintenance.parser().parse_args(["--min-input-files", "2"])).run(
+    steps, [schemas.REJECTED])
+assert error is None, rows
+out["rows"] = spark.table(table).count()
+out["files"] = spark.sql(f"SELECT * FROM {table}.files").count()
+spark.stop()
+print(json.dumps(out))
+"""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("version", ["3.5.0", "4.1.1"])
+def test_other_lines_of_spark(version: str, k2: Path, services: Services, tmp_path: Path) -> None:
+    """With a pyspark of that version from PyPI: settings, tables, a rewrite, and k2 goes on with them."""
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", venv], check=True, timeout=120)
+    pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    subprocess.run([*pip, "setuptools", "wheel", f"pyspark=={version}"], check=True, timeout=900)
+    lake = Lake.rest(k2, tmp_path / "lake", services)
+    script = tmp_path / "tables.py"
+    script.write_text(TABLES_SCRIPT)
+    options = {"master": "local[1]", "config": QUIET, "log_level": "ERROR"}
+    words = [json.dumps(options), json.dumps(READ_BACK), lake.variables["K2_WAREHOUSE"]]
+    done = run([venv / "bin" / "python", script, *words], lake.variables, timeout_s=600)
+    assert done.returncode == 0, done.stderr[-4000:]
+    out = json.loads(done.stdout)
+    assert out["version"] == version
+    assert out["conf"][f"{CATALOG}.type"] == "rest"
+    assert set(out["made"].values()) == {"made"}
+    assert (out["rows"], out["files"]) == (3, 1)
+    assert lake.counts()["rejected_trades"] == 3
