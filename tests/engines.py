@@ -15,7 +15,8 @@ from warehouse import NAMESPACE
 
 SPARK_PACKAGES = (
     "org.apache.iceberg:iceberg-spark-runtime-3.5_2.12:1.12.0,org.apache.iceberg:iceberg-aws-bundle:1.12.0,"
-    "org.xerial:sqlite-jdbc:3.46.1.3"
+    "org.xerial:sqlite-jdbc:3.46.1.3,org.apache.spark:spark-sql-kafka-0-10_2.12:3.5.7,"
+    "org.apache.spark:spark-avro_2.12:3.5.7"
 )
 
 
@@ -93,11 +94,11 @@ class Spark:
 
 def spark_session() -> Iterator[Spark]:
     session = (
-        SparkSession.builder.master("local[1]")
+        SparkSession.builder.master("local[2]")
         .appName("k2-tests")
         .config("spark.jars.packages", SPARK_PACKAGES)
         .config("spark.sql.extensions", "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions")
-        .config("spark.driver.memory", "768m")
+        .config("spark.driver.memory", "1g")
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.ui.enabled", "false")

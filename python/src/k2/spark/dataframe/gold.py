@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pyspark import StorageLevel
@@ -273,6 +272,7 @@ class _Step:
                 tasks.add(file.task)
             table.jvm.org.apache.iceberg.spark.ScanTaskSetManager.get().stageTasks(table.java, name, tasks)
             staged.append((table, name))
+            table.forget_cached()
             reader = self.spark.read.format("iceberg").option("scan-task-set-id", name)
             rows = reader.load(table.identifier)
             places = self.spark.createDataFrame(
@@ -289,10 +289,10 @@ class _Step:
 
     def _verdicts(self, rows: DataFrame) -> DataFrame:
         """The rows to keep whole; of the others only `kept` = false and `conflict`."""
-        hour = f.expr(
-            f"cast(floor((unix_micros(timestamp) - pmod(unix_micros(timestamp), {_HOUR_US})) / {_HOUR_US}) as int)"
-        )
-        rows = rows.withColumn("hour", hour).withColumn("content", f.xxhash64(*_CONTENT))
+        micros = f.expr("unix_micros(timestamp)")
+        rows = rows.withColumn("_us", micros)
+        hour = f.expr(f"cast((_us - pmod(_us, {_HOUR_US})) div {_HOUR_US} as int)")
+        rows = rows.withColumn("hour", hour).drop("_us").withColumn("content", f.xxhash64(*_CONTENT))
         hours = sorted(row[0] for row in rows.select("hour").distinct().collect())
         stored = self._stored(hours)
         nothing = f.lit(None).cast(rows.schema["came"].dataType)
@@ -322,12 +322,11 @@ class _Step:
             days.setdefault(hour // 24, []).append(hour % 24)
         conditions: list[Column] = []
         for day, of_day in days.items():
-            when = date(1970, 1, 1) + timedelta(days=day)
-            chosen = f.col("exchange_date").eqNullSafe(f.lit(when))
+            chosen = f.col("exchange_date") == f.expr(f"date_from_unix_date({day})")
             conditions.append(chosen & f.col("exchange_hour").isin(of_day) if len(of_day) < 24 else chosen)
         rows = self.gold.rows(self.metadata.head_id).where(any_of(conditions))
-        hour = f.expr("unix_date(exchange_date) * 24 + exchange_hour")
-        return rows.select("message_id", hour.alias("hour"), f.xxhash64(*_CONTENT).alias("content"))
+        of_row = f.expr("unix_date(exchange_date) * 24 + exchange_hour").alias("hour")
+        return rows.select("message_id", of_row, f.xxhash64(*_CONTENT).alias("content"))
 
     def _count(self, verdicts: DataFrame) -> None:
         row = verdicts.agg(

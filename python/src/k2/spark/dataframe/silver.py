@@ -190,8 +190,8 @@ class _Step:
             if begin.next_offset >= gap.first:
                 raise OffsetsError(
                     f"Bronze's retention has dropped rows that {exchange.silver_table} had not read: it stands at "
-                    f"offset {begin.next_offset} of {key.topic}, partition {key.partition}, and offsets up to {gap.last} "
-                    f"are gone ({gap.rows} rows at most). To go on without them: `k2 offsets set --table "
+                    f"offset {begin.next_offset} of {key.topic}, partition {key.partition}, and offsets up to "
+                    f"{gap.last} are gone ({gap.rows} rows at most). To go on without them: `k2 offsets set --table "
                     f"{exchange.silver_table} --topic {key.topic} --partition {key.partition} --next {gap.last + 1} "
                     "--accept-loss`"
                 )

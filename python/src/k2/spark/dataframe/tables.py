@@ -90,6 +90,7 @@ class Table:
         jvm: Any = spark.sparkContext._jvm
         self.jvm = jvm
         self._loaded: Any = None
+        self._catalog: Any = None
 
     @property
     def key(self) -> str:
@@ -138,7 +139,17 @@ class Table:
             metadata = self.refresh()
         return metadata
 
+    def forget_cached(self) -> None:
+        """Iceberg's catalog may keep a table of its own for Spark, which does not know what was committed here."""
+        if self._catalog is None:
+            activate(self.spark)
+            self._catalog = self.jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergCatalog(
+                self.spark._jsparkSession, self.catalog
+            )
+        self._catalog.invalidateTable(self.jvm.org.apache.iceberg.catalog.TableIdentifier.parse(self.key))
+
     def rows(self, snapshot_id: int, options: Mapping[str, str] | None = None) -> DataFrame:
+        self.forget_cached()
         reader = self.spark.read.format("iceberg").option("snapshot-id", str(snapshot_id))
         for name, value in (options or {}).items():
             reader = reader.option(name, value)
@@ -147,6 +158,7 @@ class Table:
     def append(self, rows: DataFrame, branch: str, summary: Mapping[str, str]) -> None:
         """Writes the rows as they are laid out: a file for each of the table's partitions that a task holds, whose rows
         must come together."""
+        self.forget_cached()
         writer = rows.writeTo(f"{self.identifier}.`branch_{branch}`")
         options = {
             "use-table-distribution-and-ordering": "false",
@@ -160,6 +172,7 @@ class Table:
 
     def columns(self, metadata: Metadata, known: Mapping[str, Column]) -> list[Column]:
         """The table's columns in its order; those that K2 does not know are null."""
+        self.forget_cached()
         types = {one.name: one.dataType for one in self.spark.table(self.identifier).schema.fields}
         chosen: list[Column] = []
         for one in metadata.fields:
