@@ -15,11 +15,14 @@ from typing import Any
 from k2.spark.dataframe.avro import Node, SchemaError, parse_schema
 from k2.spark.dataframe.messages import TRADE_SCHEMA
 
-TEXT_SIZE_MAX = 127  # of a text in a record
-ITEM_SIZE_MAX = 63  # of a text in a list or map
-ITEMS_MAX = 12
-_ASCII = r"[\x00-\x7f]"
-_ANY = r"[\x00-\xff]"
+# What is usual for trades: an expression grows with it, and all of Spark's planning with the expression.
+TEXT_SIZE_MAX = 63  # of a text in a record
+KEY_SIZE_MAX = 31  # in a map
+ITEM_SIZE_MAX = 47  # of a text in a list or map
+LIST_ITEMS_MAX = 3
+MAP_ITEMS_MAX = 8
+_ASCII = "[\0-\x7f]"  # the characters themselves: shorter
+_ANY = "[\0-\xff]"
 _GROUP = 8
 
 # In the order of V2's fields.
@@ -60,9 +63,9 @@ def _sized(sizes: range, unit: str) -> str:
     return f"(?>{'|'.join(groups)})"
 
 
-def _items(item: str) -> str:
+def _items(item: str, count_max: int) -> str:
     """No items, or one block of some, and the end."""
-    blocks = [_byte(2 * n) + f"(?:{item}){{{n}}}" for n in range(1, ITEMS_MAX + 1)]
+    blocks = [_byte(2 * n) + f"(?:{item}){{{n}}}" for n in range(1, count_max + 1)]
     return rf"(?>\x00|(?>{'|'.join(blocks)})\x00)"
 
 
@@ -99,11 +102,11 @@ def _shape(node: Node, inside: bool = False, depth: int = 0) -> tuple[str, Any]:
         return _sized(range((ITEM_SIZE_MAX if inside else TEXT_SIZE_MAX) + 1), _ASCII), "string"
     if kind == "array":
         item, schema = _shape(node.items, True, depth + 1)
-        return _items(item), {"type": "array", "items": schema}
+        return _items(item, LIST_ITEMS_MAX), {"type": "array", "items": schema}
     if kind == "map":
         item, schema = _shape(node.items, True, depth + 1)
-        key = _sized(range(ITEM_SIZE_MAX + 1), _ASCII)
-        return _items(key + item), {"type": "map", "values": schema}
+        key = _sized(range(KEY_SIZE_MAX + 1), _ASCII)
+        return _items(key + item, MAP_ITEMS_MAX), {"type": "map", "values": schema}
     if kind == "union" and len(node.branches) == 2 and "null" in (node.branches[0].type, node.branches[1].type):
         null_at = 0 if node.branches[0].type == "null" else 1
         item, schema = _shape(node.branches[1 - null_at], inside, depth + 1)
