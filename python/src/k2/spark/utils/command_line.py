@@ -39,7 +39,7 @@ def parser(program: str, what: str) -> argparse.ArgumentParser:
 
 
 def session_options(arguments: argparse.Namespace) -> SessionOptions:
-    config = {}
+    config = {"spark.ui.showConsoleProgress": "false"}  # a job tells its progress itself
     for word in arguments.conf:
         key, equals, value = word.partition("=")
         if not equals:
@@ -51,7 +51,7 @@ def session_options(arguments: argparse.Namespace) -> SessionOptions:
         "catalog_warehouse": arguments.catalog_warehouse,
         "s3_endpoint": arguments.s3_endpoint,
         "log_level": arguments.log_level,
-        "config": config or None,
+        "config": config,
     }
     return cast(SessionOptions, {name: value for name, value in options.items() if value is not None})
 
