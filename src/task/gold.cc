@@ -1,8 +1,12 @@
+#include <arrow/compute/api_vector.h>
+#include <arrow/datum.h>
+#include <arrow/record_batch.h>
 #include <arrow/type.h>
 
 #include <algorithm>
 
 #include "base/time.h"
+#include "table/arrow_adapt.h"
 #include "task/gold_index.h"
 #include "task/gold_rows.h"
 #include "task/partitioned_write.h"
@@ -32,13 +36,11 @@ class GoldRun {
 
   Result<TaskResult> Run() {
     K2_ASSIGN(const std::shared_ptr<arrow::RecordBatch> rows, ReadRows());
+    result_.rows_in = rows->num_rows();
     if (rows->num_rows() > 0) {
       const GoldRows view(*rows);
       for (auto& [hour, indices] : view.RowsByHour()) {
-        if (!task_.hours.empty() && !std::ranges::binary_search(task_.hours, hour)) continue;
-        KeepShare(view, indices);
-        result_.rows_in += static_cast<int64_t>(indices.size());
-        if (!indices.empty()) K2_TRY(WriteHour(rows, view, hour, indices));
+        K2_TRY(WriteHour(rows, view, hour, indices));
       }
     }
     result_.outputs.push_back(writer_.Finish());
@@ -48,9 +50,13 @@ class GoldRun {
  private:
   Result<std::shared_ptr<arrow::RecordBatch>> ReadRows() {
     std::vector<std::shared_ptr<arrow::RecordBatch>> batches;
-    const auto take = [&](std::shared_ptr<arrow::RecordBatch> batch) {
-      batches.push_back(std::move(batch));
-      return Status{};
+    const bool all = task_.hours.empty() && task_.shares == 1;
+    const auto take = [&](std::shared_ptr<arrow::RecordBatch> batch) -> Status {
+      if (!all) {
+        K2_ASSIGN(batch, OwnRows(std::move(batch)));
+      }
+      if (batch->num_rows() > 0) batches.push_back(std::move(batch));
+      return {};
     };
     TimeRange times;
     if (!task_.hours.empty()) {
@@ -65,13 +71,25 @@ class GoldRun {
     return CombineBatches(std::move(batches));
   }
 
-  // By a hash of the id as Gold compares it, so that all rows of one trade fall to the same share.
-  void KeepShare(const GoldRows& view, std::vector<int64_t>& indices) const {
-    if (task_.shares == 1) return;
-    std::erase_if(indices, [&](int64_t row) {
-      const uint64_t hash = UuidHash{}(IdOfText(view.message_id(row)));
-      return (hash >> 32) % static_cast<uint64_t>(task_.shares) != static_cast<uint64_t>(task_.share);
-    });
+  // The rows of a batch that are this task's, where it takes a share only. Shares go by a hash of the id as Gold
+  // compares it, so that all rows of one trade fall to the same one.
+  Result<std::shared_ptr<arrow::RecordBatch>> OwnRows(std::shared_ptr<arrow::RecordBatch> batch) const {
+    const GoldRows view(*batch);
+    std::vector<int64_t> own;
+    for (int64_t row = 0; row < view.size(); ++row) {
+      if (!task_.hours.empty() && !std::ranges::binary_search(task_.hours, HourOfMicros(view.timestamp_us(row)))) {
+        continue;
+      }
+      const uint64_t hash = task_.shares == 1 ? 0 : UuidHash{}(IdOfText(view.message_id(row))) >> 32;
+      if (hash % static_cast<uint64_t>(task_.shares) == static_cast<uint64_t>(task_.share)) own.push_back(row);
+    }
+    if (static_cast<int64_t>(own.size()) == view.size()) return batch;
+    K2_TRY(EnsureArrowKernels());
+    const arrow::Datum indices = Int64Array(std::move(own), arrow::int64());
+    K2_ARROW_ASSIGN(const arrow::Datum taken,
+                    arrow::compute::Take(batch, indices, arrow::compute::TakeOptions::NoBoundsCheck()),
+                    "taking a share of Silver's rows");
+    return taken.record_batch();
   }
 
   Status WriteHour(const std::shared_ptr<arrow::RecordBatch>& rows, const GoldRows& view, int32_t hour,

@@ -185,8 +185,9 @@ Status ReadInput(const TaskContext& context, const std::string& path, const iceb
   if (const iceberg::NestedField* field = schema.Find("vendor_data"); field != nullptr && names.empty()) {
     options.dictionary_fields.push_back(field->type.fields.at(0).id);
   }
-  options.batch_rows = 262'144;
-  if (times.first_us != INT64_MIN || times.last_us != INT64_MAX) {
+  const bool whole = times.first_us == INT64_MIN && times.last_us == INT64_MAX;
+  options.batch_rows = whole ? 262'144 : 65'536;  // of a part only little is kept
+  if (!whole) {
     options.range_field = schema.Find("timestamp")->id;
     options.range_min = times.first_us;
     options.range_max = times.last_us;

@@ -21,7 +21,10 @@ LOG_LINES_KEPT = 20
 
 
 class Worker:
-    """A `k2 task --worker`. It ends by itself when this process does, for its standard input closes then."""
+    """A `k2 task --worker`. It ends by itself when this process does, for its standard input closes then.
+
+    Of K2's variables only the driver's count, so that one job has one configuration on all machines.
+    """
 
     def __init__(self, program: str, environment: Mapping[str, str]) -> None:
         self.environment = dict(environment)
@@ -31,7 +34,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=os.environ | self.environment,
+            env={name: value for name, value in os.environ.items() if not name.startswith("K2_")} | self.environment,
             text=True,
             encoding="utf-8",
             errors="replace",

@@ -1,0 +1,329 @@
+"""The jobs of the three layers on the cluster of two workers: exactly once, beside and in turns with the k2 process,
+whatever is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka_oracle import Oracle
+from service_warehouse import Lake, Process, wait_until
+from warehouse import BRONZE, REJECTED
+
+from k2.spark.utils import coordinates
+from stack.pins import ROOT
+from stack.services import Services
+from stack.spark import SparkCluster
+
+JOBS = {"bronze": "bronze_ingestion", "silver": "silver_transformation", "gold": "gold_aggregation"}
+SOURCES = ROOT / "python" / "src"
+
+
+@pytest.fixture
+def cluster(services: Services) -> SparkCluster:
+    return services.spark
+
+
+@pytest.fixture
+def oracle(services: Services, seed: int) -> Iterator[Oracle]:
+    services.start("kafka")
+    made = Oracle(services.kafka.brokers, seed)
+    stem = f"t{uuid.uuid4().hex[:8]}.trades"
+    for exchange in ("binance", "kraken"):
+        made.create(f"{stem}.{exchange}")
+    yield made
+    made.delete(set(made.partitions))
+
+
+@pytest.fixture
+def lake(k2: Path, tmp_path: Path, services: Services, oracle: Oracle) -> Iterator[Lake]:
+    made = Lake.rest(k2, tmp_path / "lake", services)
+    made.variables["K2_TOPICS"] = ",".join(oracle.partitions)
+    yield made
+    made.kill_all()
+
+
+def send(oracle: Oracle, count: int) -> None:
+    for topic in oracle.partitions:
+        oracle.send(topic, count)
+    oracle.flush()
+
+
+def words(said: str) -> str:
+    """Without Java's stacks."""
+    return "\n".join(line for line in said.splitlines() if not line.lstrip().startswith("at "))[-6000:]
+
+
+class Jobs:
+    """Jobs against a lake, each in a process of its own, on the cluster or in the driver alone."""
+
+    def __init__(self, cluster: SparkCluster, lake: Lake, k2: Path, folder: Path) -> None:
+        self.cluster = cluster
+        self.lake = lake
+        self.folder = folder
+        self.conf = {"spark.ui.enabled": "false", "spark.executor.memory": "512m", "spark.driver.memory": "512m"}
+        self.variables = cluster.driver_environment() | lake.variables | {"K2_PROGRAM": str(k2)}
+        if "K2_REGISTRY" not in lake.variables:  # the schemas of the maker have the built-in ids
+            self.variables.pop("K2_REGISTRY", None)
+        self.conf["spark.executorEnv.K2_PROGRAM"] = str(k2)
+
+    def command(self, layer: str, *arguments: str, conf: Mapping[str, str] | None = None) -> list[str]:
+        settings = [f"--conf={name}={value}" for name, value in (self.conf | dict(conf or {})).items()]
+        return [sys.executable, "-m", f"k2.spark.jobs.{JOBS[layer]}", "--output", "json", *settings, *arguments]
+
+    def run(self, layer: str, *arguments: str, expect: int = 0, **conf: str) -> Any:
+        """The job's report; its standard error where it is to fail."""
+        done = subprocess.run(
+            self.command(layer, *arguments, conf=conf),
+            env=self.variables,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+        assert done.returncode == expect, f"{done.returncode}: {words(done.stderr)}"
+        return json.loads(done.stdout)[0] if expect == 0 else done.stderr
+
+    def begin(self, layer: str, *arguments: str) -> Process:
+        log = self.folder / f"{layer}-{uuid.uuid4().hex[:4]}.log"
+        process = Process(self.command(layer, *arguments), self.variables, log)
+        self.lake.processes.append(process)
+        return process
+
+
+@pytest.fixture
+def jobs(cluster: SparkCluster, lake: Lake, k2: Path, tmp_path: Path) -> Jobs:
+    lake.k2_run("tables", "create")
+    return Jobs(cluster, lake, k2, tmp_path)
+
+
+def test_all_layers_by_spark_submit_with_the_archive(jobs: Jobs, oracle: Oracle, lake: Lake, tmp_path: Path) -> None:
+    """As docs/spark-cluster.md has it: spark-submit, and executors that have nothing of K2 but the archive."""
+    subprocess.run([ROOT / "scripts" / "dist.sh", tmp_path], check=True, capture_output=True, timeout=200)
+    archive = next(tmp_path.glob("k2-linux-*.tar.gz"))
+    send(oracle, 3000)
+    variables = {name: value for name, value in jobs.variables.items() if name != "K2_PROGRAM"}
+    variables["PATH"] = os.pathsep.join(  # no k2 of this machine's own
+        folder for folder in variables["PATH"].split(os.pathsep) if not (Path(folder) / "k2").exists()
+    )
+    conf = {name: value for name, value in jobs.conf.items() if "K2_PROGRAM" not in name}
+    conf["spark.jars.packages"] = ",".join(coordinates())
+    for layer, name in JOBS.items():
+        program = SOURCES / "k2" / "spark" / "jobs" / f"{name}.py"
+        command = jobs.cluster.submit_command(program, "--archive", str(archive), "--output", "json", conf=conf)
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=200, check=False)
+        assert done.returncode == 0, words(done.stderr)
+        report = json.loads(done.stdout[done.stdout.index("[\n") :])[0]  # behind what spark-submit says of packages
+        assert report["layer"] == layer
+        assert report["engine"] == "native"
+        assert report["rows_in"] > 0
+    oracle.check(lake)
+    for layer in JOBS:  # nothing is left to do, for k2 either
+        assert lake.run_kafka("--layer", layer)[layer]["rows_in"] == 0
+
+
+def test_turns_of_k2_and_both_engines(jobs: Jobs, oracle: Oracle, lake: Lake) -> None:
+    """Every layer by another one, and by yet another after more messages: nothing is lost or doubled."""
+    rounds = (
+        {"bronze": "native", "silver": "k2", "gold": "spark"},
+        {"bronze": "spark", "silver": "native", "gold": "k2"},
+        {"bronze": "k2", "silver": "spark", "gold": "native"},
+    )
+    for engines in rounds:
+        send(oracle, 400)
+        for layer, engine in engines.items():
+            if engine == "k2":
+                assert lake.run_kafka("--layer", layer)[layer]["rows_in"] > 0
+            else:
+                assert jobs.run(layer, "--engine", engine)["rows_in"] > 0
+        oracle.check(lake)
+
+
+def test_a_stream_that_loses_an_executor_and_a_worker(jobs: Jobs, oracle: Oracle, lake: Lake) -> None:
+    """Continuous jobs, tasks of several steps at once; the worker comes back; SIGTERM ends them in order."""
+    send(oracle, 2000)
+    running = {
+        layer: jobs.begin(
+            layer, "--continuous", "--interval", "1s", "--conf", "spark.cores.max=1", "--metrics-port", "0"
+        )
+        for layer in ("bronze", "silver")
+    }
+    lake.await_rows({BRONZE: oracle.expected_counts()[BRONZE]}, 120)
+    send(oracle, 500)
+    killed = jobs.cluster.workers[0].kill_executors()
+    jobs.cluster.workers[0].kill()
+    send(oracle, 500)
+    wait_until(
+        lambda: lake.total(BRONZE) == oracle.expected_counts()[BRONZE], 120, lambda: f"{killed} killed; {lake.state()}"
+    )
+    jobs.cluster.workers[0].start()
+    send(oracle, 500)
+    lake.await_rows({BRONZE: oracle.expected_counts()[BRONZE]}, 120)
+    for process in running.values():
+        process.stop(timeout_s=60)
+    for layer in JOBS:
+        jobs.run(layer)
+    oracle.check(lake)
+
+
+@pytest.mark.long
+def test_the_master_is_killed_in_the_middle_of_a_job(jobs: Jobs, oracle: Oracle, lake: Lake) -> None:
+    """A job that runs ends on its executors; a new session fails within 90 s and says why."""
+    send(oracle, 2000)
+    process = jobs.begin("bronze", "--continuous", "--interval", "1s")
+    lake.await_rows({BRONZE: oracle.expected_counts()[BRONZE]}, 120)
+    jobs.cluster.master.kill()
+    send(oracle, 1000)
+    lake.await_rows({BRONZE: oracle.expected_counts()[BRONZE]}, 60)
+    begin = time.monotonic()
+    said = jobs.run("silver", expect=3)
+    assert time.monotonic() - begin < 90
+    assert "no Spark master answers" in said
+    process.stop(timeout_s=60)
+    jobs.cluster.master.start()
+    for layer in JOBS:
+        jobs.run(layer)
+    oracle.check(lake)
+
+
+@pytest.mark.long
+def test_a_driver_is_killed_between_its_tasks_and_its_commit(jobs: Jobs, oracle: Oracle, lake: Lake) -> None:
+    """What its tasks wrote is named by nothing; the next run writes it again."""
+    for delay_s in (6.0, 8.0, 10.0):
+        send(oracle, 3000)
+        process = jobs.begin("bronze")
+        time.sleep(delay_s)
+        process.kill()
+    for layer in JOBS:
+        jobs.run(layer)
+    oracle.check(lake)
+
+
+def test_what_a_person_can_act_on(jobs: Jobs, lake: Lake) -> None:
+    """A missing program, an archive that is not there, a catalog that does not answer."""
+    local = ("--master", "local[1]")
+    jobs.variables.pop("K2_PROGRAM")
+    jobs.variables["PATH"] = os.pathsep.join(
+        folder for folder in jobs.variables["PATH"].split(os.pathsep) if not (Path(folder) / "k2").exists()
+    )
+    said = jobs.run("silver", *local, expect=2)
+    assert "there is no k2 program here" in said
+    assert "--archives" in said
+    assert "Traceback" not in said
+    said = jobs.run("silver", *local, "--archive", "nowhere.tar.gz", expect=2)
+    assert "there is no archive nowhere.tar.gz" in said
+    said = jobs.run("silver", *local, "--rows", "0", expect=2)
+    assert "--rows 0" in said
+    assert lake.total(REJECTED) == 0
+
+
+def test_a_task_ends_with_its_standard_input(k2: Path, lake: Lake, oracle: Oracle) -> None:
+    """Killed Python workers leave no k2 behind: it sees its input close, also in the middle of a task."""
+    lake.k2_run("tables", "create")
+    send(oracle, 100)
+    plan = json.loads(lake.k2_run("plan", "--layer", "bronze").stdout)
+    task = plan["tasks"][0]
+    held = task["inputs"][0]
+    held["end_offset"] = held["begin"]["next_offset"] + 1_000_000  # never there: the task waits
+    process = subprocess.Popen(
+        [k2, "task", "--worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | lake.variables
+    )
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(task).encode() + b"\n")
+    process.stdin.flush()
+    time.sleep(1)
+    assert process.poll() is None
+    process.stdin.close()
+    assert process.wait(timeout=10) == 0
+
+
+def test_plan_task_commit_by_hand(k2: Path, lake: Lake, oracle: Oracle, tmp_path: Path) -> None:
+    """The three commands as docs/task.md has them; a commit made twice changes nothing, a late one is refused."""
+    lake.k2_run("tables", "create")
+    for count in (500, 300):
+        send(oracle, count)
+        for layer in JOBS:
+            stale = make_plan(lake, layer, tmp_path / "stale.json")
+            late = run_tasks(lake, stale)
+            plan = make_plan(lake, layer, tmp_path / "plan.json")
+            results = run_tasks(lake, plan)
+            first = commit(lake, tmp_path / "plan.json", results)
+            assert first["commits"] >= 1
+            heads = lake.heads()
+            assert commit(lake, tmp_path / "plan.json", results)["rows_in"] == first["rows_in"]
+            assert lake.heads() == heads
+            refused = commit(lake, tmp_path / "stale.json", late, expect=1)
+            assert "another writer" in refused
+            assert lake.heads() == heads
+            lake.assert_files_exist()
+        oracle.check(lake)
+    assert "results" in commit(lake, tmp_path / "plan.json", [], expect=2)
+
+
+def make_plan(lake: Lake, layer: str, path: Path) -> Any:
+    path.write_text(lake.k2_run("plan", "--layer", layer, "--tasks", "3").stdout)
+    plan = json.loads(path.read_text())
+    assert plan["tasks"]
+    return plan
+
+
+def run_tasks(lake: Lake, plan: Any) -> list[str]:
+    given = "".join(json.dumps(task) + "\n" for task in plan["tasks"])
+    process = subprocess.Popen(
+        lake.command("task", "--worker"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | lake.variables,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(given)
+    process.stdin.flush()
+    answers = [process.stdout.readline() for _ in plan["tasks"]]
+    process.stdin.close()
+    process.wait(timeout=20)
+    assert not any(re.match(r'\{"error"', answer) for answer in answers), answers
+    return answers
+
+
+def commit(lake: Lake, plan: Path, results: list[str], expect: int = 0) -> Any:
+    done = subprocess.run(
+        lake.command("commit", "--plan", plan),
+        input="".join(results),
+        capture_output=True,
+        text=True,
+        env=os.environ | lake.variables,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == expect, done.stderr
+    return json.loads(done.stdout) if expect == 0 else done.stderr
+
+
+def test_the_archive_asks_for_no_more_than_the_image_has(tmp_path: Path) -> None:
+    """Ubuntu 22.04, which the image of Spark stands on: glibc 2.35, libstdc++ of GCC 12; all else is inside."""
+    if shutil.which("objdump") is None:
+        pytest.skip("there is no objdump: Debian has it in binutils")
+    subprocess.run([ROOT / "scripts" / "dist.sh", tmp_path], check=True, capture_output=True, timeout=200)
+    subprocess.run(["tar", "-xzf", next(tmp_path.glob("*.tar.gz")), "-C", tmp_path], check=True)
+    files = [tmp_path / "bin" / "k2", *(tmp_path / "lib").iterdir()]
+    for path in files:
+        symbols = subprocess.run(["objdump", "-T", path], check=True, capture_output=True, text=True).stdout
+        for library, newest in (("GLIBC", (2, 35)), ("GLIBCXX", (3, 4, 30))):
+            asked = [tuple(map(int, found.split("."))) for found in re.findall(rf"\b{library}_([\d.]+)", symbols)]
+            assert max(asked, default=(0,)) <= newest, path.name
+    loaded = subprocess.run(["ldd", files[0]], check=True, capture_output=True, text=True).stdout
+    outside = [path for path in re.findall(r"=> (/\S+)", loaded) if not path.startswith(str(tmp_path))]
+    assert all(re.search(r"/lib(c|m|dl|pthread|rt|resolv|stdc\+\+|gcc_s)\.so", path) for path in outside), outside
+    assert "not found" not in loaded
