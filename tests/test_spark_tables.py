@@ -29,7 +29,7 @@ from k2.spark.jobs import create_bronze_table, create_gold_table, create_silver_
 from k2.spark.jobs.tables import create_tables
 from k2.spark.maintenance import retention
 from k2.spark.maintenance.offsets import progress_of
-from k2.spark.utils.errors import DataError, K2Error, UnknownOutcomeError
+from k2.spark.utils.errors import DataError, K2Error, UnavailableError, UnknownOutcomeError
 from k2.spark.utils.explain import explain
 from k2.spark.utils.iceberg import IcebergCatalog
 from stack.services import Services
@@ -124,6 +124,15 @@ def test_a_table_of_another_form_is_told(lake: Lake, session: SparkSession) -> N
     session.sql(f"CREATE TABLE iceberg.{NAMESPACE}.{GOLD} (message_id string, price double) USING iceberg")
     with pytest.raises(DataError, match=r"no column market_data\.gold_crypto_trades\.trade_id.*migrate"):
         create_tables(session, (GOLD,))
+
+
+def test_keys_that_the_store_refuses_are_told(lake: Lake, spark: Spark) -> None:
+    stranger = spark.on_rest(lake.variables | {"AWS_SECRET_ACCESS_KEY": "not-the-secret"})
+    with pytest.raises(UnavailableError, match=r"the S3 store refuses the keys: .*AWS_SECRET_ACCESS_KEY"):
+        create_tables(stranger, (GOLD,), lake.variables["K2_WAREHOUSE"])
+    # What was begun is finished by who may.
+    assert create_tables(spark.on_rest(lake.variables), (GOLD,)) == {GOLD: "there"}
+    assert lake.table(GOLD).current_snapshot() is not None
 
 
 # Maintenance.
