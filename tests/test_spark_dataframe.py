@@ -45,10 +45,10 @@ from k2.spark.dataframe import (
     silver_settle,
     silver_step,
 )
-from k2.spark.dataframe.avro import Plan, parse_schema
+from k2.spark.dataframe.avro_plan import Plan
+from k2.spark.dataframe.avro_schema import parse_schema
 from k2.spark.dataframe.judge import FRAME_REASONS, Judge
 from k2.spark.dataframe.kafka import parse_start
-from k2.spark.dataframe.messages import REJECTED_FRAME_SCHEMA, TRADE_SCHEMA
 from k2.spark.dataframe.progress import (
     OFFSETS_KEY,
     Metadata,
@@ -62,6 +62,7 @@ from k2.spark.dataframe.progress import (
 from k2.spark.dataframe.publish import STAGE_PREFIX, publish, remove_left_over
 from k2.spark.dataframe.shape import fast_schema
 from k2.spark.dataframe.tables import Table
+from k2.spark.schemas import REJECTED_FRAME_SCHEMA_JSON, TRADE_SCHEMA_JSON
 from k2.spark.utils.errors import ConfigurationError, DataError
 from stack.services import Services
 
@@ -241,7 +242,7 @@ class Hostile:
         stem = uuid.uuid4().hex[:8]
         self.schemas = {name: first | {"fields": made} for name, made in changed.items()}
         self.ids_of = {name: register(registry, f"{stem}.{name}", made) for name, made in self.schemas.items()}
-        frame = json.loads(REJECTED_FRAME_SCHEMA)
+        frame = json.loads(REJECTED_FRAME_SCHEMA_JSON)
         self.ids_of["frame"] = register(registry, f"{stem}.frame", frame)
         self.schemas["frame"] = frame
         self.parsed = {name: fastavro.parse_schema(made) for name, made in self.schemas.items()}
@@ -352,12 +353,13 @@ def compare(
     topics: list[str],
     seed: int,
     count: int,
+    rows_per_step: int,
 ) -> None:
     for topic in topics:
         oracle.send(topic, count)
     oracle.flush()
     beside = k2_beside(k2, folder, lake)
-    frames = Frames(session_of(spark, lake), lake, topics, rows_per_step=max(count, 800))
+    frames = Frames(session_of(spark, lake), lake, topics, rows_per_step)
     results = frames.all()
     report = beside.run_kafka()
     oracle.check(lake)
@@ -418,7 +420,7 @@ def test_both_engines_give_the_same_rows(
     topics: list[str],
     seed: int,
 ) -> None:
-    compare(k2, tmp_path, services, spark, lake, oracle, topics, seed, 600)
+    compare(k2, tmp_path, services, spark, lake, oracle, topics, seed, 400, 500_000)
 
 
 @pytest.mark.long
@@ -434,7 +436,7 @@ def test_both_engines_give_the_same_rows_of_many(
     seed: int,
     turn: int,
 ) -> None:
-    compare(k2, tmp_path, services, spark, lake, oracle, topics, seed + turn, 6000)
+    compare(k2, tmp_path, services, spark, lake, oracle, topics, seed + turn, 6000, 5000)
 
 
 # In turns.
@@ -731,18 +733,15 @@ def test_documents_of_others_and_of_later_versions() -> None:
 
 def test_the_schemas_are_the_documented_ones() -> None:
     documented = documented_schema()
-    ours = json.loads(TRADE_SCHEMA)
-    strip = [{key: value for key, value in field.items() if key != "doc"} for field in documented["fields"]]
-    assert ours["fields"] == strip
-    assert fast_schema(TRADE_SCHEMA) is not None
-    assert fast_schema(json.dumps(documented)) is not None
-    assert fast_schema(REJECTED_FRAME_SCHEMA) is None
-    assert len(Plan(parse_schema(json.dumps(documented)), parse_schema(TRADE_SCHEMA)).slot_names) == 17
+    assert json.loads(TRADE_SCHEMA_JSON) == documented
+    assert fast_schema(TRADE_SCHEMA_JSON) is not None
+    assert fast_schema(REJECTED_FRAME_SCHEMA_JSON) is None
+    assert len(Plan(parse_schema(json.dumps(documented)), parse_schema(TRADE_SCHEMA_JSON)).slot_names) == 17
 
 
 def test_the_judge_counts_bytes_as_k2_does() -> None:
     """Details that only one of many messages has, beside those that both engines are compared on."""
-    judge = Judge({1: TRADE_SCHEMA, 7: "{", 8: '{"type": "nothing"}'})
+    judge = Judge({1: TRADE_SCHEMA_JSON, 7: "{", 8: '{"type": "nothing"}'})
     assert judge.verdict(None, "BINANCE").reason == "null_value"
     assert judge.verdict(b"\0\0\0\0\7x", "BINANCE")[:2] == ("schema_not_resolvable", "Avro schema: not JSON")
     assert judge.verdict(b"\0\0\0\0\x08x", "BINANCE").reason == "schema_not_resolvable"
@@ -775,9 +774,9 @@ def test_topics_that_are_not_what_they_were(
     described = admin.describe_topics(TopicCollection(topics))
     ids = {name: str(future.result(20).topic_id) for name, future in described.items()}
     assert {key.topic: key.topic_id for key in progress_of(lake.table(BRONZE)).positions} == ids
-    oracle.forget_before(topics[0], 0, 55)
     oracle.send(topics[0], 10, partition=0)
     oracle.flush()
+    oracle.forget_before(topics[0], 0, 55)
     with pytest.raises(OffsetsError, match="5 messages were deleted unread"):
         bronze_step(frames.spark, frames.of_bronze)
     partitions = oracle.partitions[topics[1]]

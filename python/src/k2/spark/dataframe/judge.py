@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from k2.spark.dataframe.avro import Plan, SchemaError, Sink, StoppedError, parse_schema
-from k2.spark.dataframe.messages import REJECTED_FRAME_SCHEMA, TRADE_SCHEMA
+from k2.spark.dataframe.avro_plan import Plan
+from k2.spark.dataframe.avro_read import Sink, StoppedError
+from k2.spark.dataframe.avro_schema import SchemaError, parse_schema
+from k2.spark.schemas import REJECTED_FRAME_SCHEMA_JSON, TRADE_SCHEMA_JSON
 
 RULES_VERSION = 1
 MESSAGE_BYTES_MAX = 1 << 20
@@ -160,10 +162,10 @@ class _Known:
         try:
             writer = parse_schema(schema)
             try:
-                self.trade = Plan(writer, parse_schema(TRADE_SCHEMA))
+                self.trade = Plan(writer, parse_schema(TRADE_SCHEMA_JSON))
             except SchemaError as as_trade:
                 try:
-                    self.frame = Plan(writer, parse_schema(REJECTED_FRAME_SCHEMA))
+                    self.frame = Plan(writer, parse_schema(REJECTED_FRAME_SCHEMA_JSON))
                 except SchemaError:
                     raise as_trade from None
         except SchemaError as error:

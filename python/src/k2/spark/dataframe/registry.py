@@ -10,15 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from k2.spark.dataframe.messages import (
-    REJECTED_FRAME_SCHEMA,
-    REJECTED_FRAME_SCHEMA_ID,
-    TRADE_SCHEMA,
-    TRADE_SCHEMA_ID,
-)
+from k2.spark import schemas
 from k2.spark.utils.errors import ConfigurationError, UnavailableError
 
-BUILT_IN = {TRADE_SCHEMA_ID: TRADE_SCHEMA, REJECTED_FRAME_SCHEMA_ID: REJECTED_FRAME_SCHEMA}
+BUILT_IN = {
+    schemas.TRADE_LOCAL_ID: schemas.TRADE_SCHEMA_JSON,
+    schemas.REJECTED_FRAME_LOCAL_ID: schemas.REJECTED_FRAME_SCHEMA_JSON,
+}
 _SCHEMA_NOT_FOUND = 40403
 _SCHEMA_BYTES_MAX = 4 << 20
 

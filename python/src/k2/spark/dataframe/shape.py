@@ -12,8 +12,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from k2.spark.dataframe.avro import Node, SchemaError, parse_schema
-from k2.spark.dataframe.messages import TRADE_SCHEMA
+from k2.spark.dataframe.avro_schema import Node, SchemaError, parse_schema
+from k2.spark.schemas import TRADE_SCHEMA_JSON
 
 # What is usual for trades: an expression grows with it, and all of Spark's planning with the expression.
 TEXT_SIZE_MAX = 63  # of a text in a record
@@ -135,7 +135,7 @@ class FastSchema:
     field of V2 the name it has in `schema`, or None where its default holds; `symbols` those of the two enums."""
 
     def __init__(self, schema_json: str) -> None:
-        writer, trade = parse_schema(schema_json), parse_schema(TRADE_SCHEMA)
+        writer, trade = parse_schema(schema_json), parse_schema(TRADE_SCHEMA_JSON)
         if writer.type != "record" or writer.name.rpartition(".")[2] != "TradeV2":
             raise SchemaError("not a trade")
         targets = {field.name: field for field in trade.fields}

@@ -7,18 +7,11 @@ about all others.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pyspark import StorageLevel, cloudpickle
-from pyspark.sql import functions as f
-from pyspark.sql import types as t
-
-from k2.spark.dataframe import avro, judge, messages
-from k2.spark.dataframe.judge import RULES_VERSION, TRADE_AGE_US_MAX, TRADE_AHEAD_US_MAX, Judge
+from k2.spark.dataframe.judge import RULES_VERSION
 from k2.spark.dataframe.progress import (
     RECORDING_CLUSTER,
     DroppedUnread,
@@ -35,53 +28,20 @@ from k2.spark.dataframe.progress import (
 )
 from k2.spark.dataframe.publish import publish
 from k2.spark.dataframe.registry import Schemas
-from k2.spark.dataframe.shape import TRADE_FIELDS, FastSchema, fast_schema
 from k2.spark.dataframe.step import LakeOptions, StepResult, offset_of, shares
 from k2.spark.dataframe.tables import (
     BRONZE,
     EXCHANGES,
-    RECORDING_PREFIX,
     REJECTED,
-    Exchange,
     Table,
     any_of,
     exchange_of_topic,
-    file_count,
 )
-from k2.spark.utils.errors import ConfigurationError, DataError
+from k2.spark.dataframe.verdicts import Counts, Range, Work
+from k2.spark.utils.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
-
-# Spark's workers need not have this package.
-for _module in (avro, judge, messages):
-    cloudpickle.register_pickle_by_value(_module)
-
-_DAY_US = 86_400_000_000
-_FAST_YEARS_END_US = 4_102_444_800_000_000  # 2100: what is outside 1970 to 2100 is the exact judge's
-_SAMPLED = 1000
-_UNIT = Decimal("0.00000001")
-
-_RAW_TYPES: dict[str, t.DataType] = {
-    "asset_class": t.StringType(),
-    "timestamp": t.LongType(),
-    "price": t.LongType(),
-    "quantity": t.LongType(),
-    "trade_conditions": t.ArrayType(t.StringType(), containsNull=False),
-    "source_sequence": t.LongType(),
-    "ingestion_timestamp": t.LongType(),
-    "platform_sequence": t.LongType(),
-    "vendor_data": t.MapType(t.StringType(), t.StringType(), valueContainsNull=False),
-}
-_VERDICT = t.StructType(
-    [
-        t.StructField("reason", t.StringType()),
-        t.StructField("detail", t.StringType()),
-        t.StructField("schema_id", t.IntegerType()),
-        *(t.StructField(name, _RAW_TYPES.get(name, t.StringType())) for name in TRADE_FIELDS),
-        t.StructField("day", t.IntegerType()),
-    ]
-)
+    from pyspark.sql import DataFrame, SparkSession
 
 
 @dataclass
@@ -90,41 +50,6 @@ class SilverOptions(LakeOptions):
 
     schemas: Schemas = field(default_factory=Schemas)
     owns: Callable[[str, int], bool] | None = None
-
-
-@dataclass(frozen=True)
-class _Range:
-    """The offsets of one source that a step decides about."""
-
-    key: SourceKey
-    exchange: Exchange
-    begin: Position  # as Silver has committed it
-    rejected_begin: Position  # as rejected_trades has
-    end: Position
-    already_judged: bool
-    in_silver: bool
-    in_rejected: bool
-    whole: bool  # `end` is where Bronze stands
-
-    @property
-    def pending(self) -> int:
-        return self.end.next_offset - self.begin.next_offset
-
-    def holds(self) -> Column:
-        return (
-            (f.col("topic") == self.key.topic)
-            & (f.col("partition") == self.key.partition)
-            & (f.col("offset") >= self.begin.next_offset)
-            & (f.col("offset") < self.end.next_offset)
-        )
-
-
-@dataclass
-class _Counts:
-    """Of one source in a step."""
-
-    rows: int = 0
-    accepted: int = 0
 
 
 def silver_step(spark: SparkSession, options: SilverOptions) -> StepResult:
@@ -160,7 +85,7 @@ class _Step:
     def _owns(self, key: SourceKey) -> bool:
         return self.options.owns is None or self.options.owns(key.topic, key.partition)
 
-    def _ranges(self) -> list[_Range]:
+    def _ranges(self) -> list[Range]:
         dropped = dropped_unread(self.bronze_metadata)
         ranges = []
         for key, bronze_end in sorted(self.bronze_progress.positions.items()):
@@ -172,7 +97,7 @@ class _Step:
         # Rows that are judged already are caught up alone, before anything is judged anew.
         return [one for one in ranges if one.already_judged] or ranges
 
-    def _range(self, key: SourceKey, bronze_end: Position, dropped: DroppedUnread | None) -> _Range:
+    def _range(self, key: SourceKey, bronze_end: Position, dropped: DroppedUnread | None) -> Range:
         exchange = exchange_of_topic(key.topic)
         silver, rejected = self.silver_progress[exchange.silver_table], self.rejected_progress
         if max(silver.rules, rejected.rules) > RULES_VERSION:
@@ -197,7 +122,7 @@ class _Step:
                 )
             # Rows that were dropped unread are no part of any range: what lies before them is judged, then it stops.
             end, whole = Position(gap.first, end.leader_epoch), False
-        return _Range(
+        return Range(
             key,
             exchange,
             begin,
@@ -209,7 +134,7 @@ class _Step:
             whole,
         )
 
-    def _cut(self, ranges: Sequence[_Range], rows_max: int) -> list[_Range]:
+    def _cut(self, ranges: Sequence[Range], rows_max: int) -> list[Range]:
         taken = shares({one.key: one.pending for one in ranges}, rows_max)
         cut = []
         for one in ranges:
@@ -242,12 +167,12 @@ class _Step:
         self.result.behind = sum(self.result.behind_by_source.values())
         return self.result
 
-    def _move(self, ranges: list[_Range]) -> bool:
+    def _move(self, ranges: list[Range]) -> bool:
         since = time.monotonic()
         assert self.bronze_metadata.head_id is not None
         rows = self.bronze.rows(self.bronze_metadata.head_id).where(any_of(one.holds() for one in ranges))
         judged = any(one.already_judged for one in ranges)
-        work = _Work(self.spark, rows, ranges, self.options.schemas, judged)
+        work = Work(self.spark, rows, ranges, self.options.schemas, judged)
         try:
             if judged:
                 work.leave_out(self._rejected_places(ranges))
@@ -264,19 +189,19 @@ class _Step:
             work.close()
         return True
 
-    def _rejected_places(self, ranges: Sequence[_Range]) -> DataFrame:
+    def _rejected_places(self, ranges: Sequence[Range]) -> DataFrame:
         """Of ranges that were judged before a crash."""
         head = self.rejected.current().head_id
         assert head is not None
         places = self.rejected.rows(head).where(any_of(one.holds() for one in ranges))
         return places.select("topic", "partition", "offset")
 
-    def _without_gaps(self, ranges: list[_Range], counts: Mapping[tuple[str, int], _Counts]) -> list[_Range]:
+    def _without_gaps(self, ranges: list[Range], counts: Mapping[tuple[str, int], Counts]) -> list[Range]:
         """A range that was cut moves only over rows that are read: what lies before the cut may be a gap or a loss,
         which the count of a whole range tells apart."""
         return [one for one in ranges if one.whole or counts[one.key.topic, one.key.partition].rows > 0]
 
-    def _check_counts(self, ranges: list[_Range], counts: Mapping[tuple[str, int], _Counts]) -> list[_Range]:
+    def _check_counts(self, ranges: list[Range], counts: Mapping[tuple[str, int], Counts]) -> list[Range]:
         """Stops when some of Bronze's rows are missing: nothing is skipped in silence. A recording numbers its messages
         without gaps; Kafka's offsets have gaps, but Bronze has counted its rows up to where it stands."""
         checked = []
@@ -307,7 +232,7 @@ class _Step:
         metadata, head = self.bronze_metadata, self.bronze_metadata.head_id or 0
         return {self.bronze.key: UpstreamHint(metadata.uuid, head, metadata.sequence_of(head))}
 
-    def _commit(self, ranges: list[_Range], work: _Work) -> None:
+    def _commit(self, ranges: list[Range], work: Work) -> None:
         # rejected_trades first: a crash after it leaves Silver behind, and Silver then takes what it has not.
         rejected_rows = sum(work.rejected.values())
         if rejected_rows and not any(one.already_judged for one in ranges):
@@ -353,278 +278,3 @@ class _Step:
         if after.positions:
             self.result.took(publish(self.rejected, Move(base, after), policy=self.options.policy))
         return self.result
-
-
-class _Work:
-    """The rows of a step with their verdicts, each decoded once and kept until the tables are written."""
-
-    def __init__(
-        self, spark: SparkSession, rows: DataFrame, ranges: Sequence[_Range], schemas: Schemas, judged: bool
-    ) -> None:
-        self.spark = spark
-        self.ranges = ranges
-        self.schemas = schemas
-        self.judged = judged
-        self.all_rows = rows
-        self.rows = rows
-        self.decided: DataFrame | None = None
-        self.verdicts: DataFrame | None = None
-        self.rows_in = 0
-        self.rejected: Counter[str] = Counter()
-        self.accepted: Counter[str] = Counter()
-        self.times: tuple[int, int] | None = None
-        self.rejected_times: tuple[int, int] | None = None
-        self.days: tuple[int, int] | None = None
-        self.slow_accepted = 0
-
-    def close(self) -> None:
-        for frame in (self.verdicts, self.decided):
-            if frame is not None:
-                frame.unpersist()
-
-    def leave_out(self, places: DataFrame) -> None:
-        self.rows = self.rows.join(places, ["topic", "partition", "offset"], "left_anti")
-
-    def count(self) -> dict[tuple[str, int], _Counts]:
-        """Judges all rows. Counts by topic and partition; rows that were left out count, too."""
-        self.decided = self._decide().persist(StorageLevel.MEMORY_AND_DISK)
-        day = f.expr(f"cast(trade.timestamp div {_DAY_US} as int)")
-        micros = f.expr("unix_micros(kafka_timestamp)")
-        found = self.decided.groupBy("topic", "partition").agg(
-            f.count("*"), f.count("trade"), f.min(micros), f.max(micros), f.min(day), f.max(day)
-        )
-        counts = {(one.key.topic, one.key.partition): _Counts() for one in self.ranges}
-        table_of = {one.key.topic: one.exchange.silver_table for one in self.ranges}
-        slow = 0
-        for topic, partition, rows, good, oldest, newest, first_day, last_day in found.collect():
-            counts[topic, partition] = _Counts(rows, good)
-            self.rows_in += rows
-            self.accepted[table_of[topic]] += good
-            self.times = _span(self.times, oldest, newest)
-            self.days = _span(self.days, first_day, last_day)
-            slow += rows - good
-        if slow:
-            self._judge(table_of)
-        if self.judged:
-            for topic, partition, rows in self.all_rows.groupBy("topic", "partition").count().collect():
-                counts[topic, partition].rows = rows
-        return counts
-
-    # The JVM's part.
-
-    def _decide(self) -> DataFrame:
-        """Adds `trade`, the raw trade of rows that are proven good, and keeps the payload of the others."""
-        payload, topic = f.col("avro_payload"), f.col("topic")
-        recording = topic.startswith(RECORDING_PREFIX)
-        rows = self.rows.select(
-            "topic",
-            "partition",
-            "offset",
-            "kafka_timestamp",
-            "ingestion_date",
-            "avro_payload",
-            self._exchange().alias("exchange"),
-        )
-        body = f.expr("substring(avro_payload, 6)")
-        proven = []
-        for i, (fast, keys) in enumerate(self._fast_schemas()):
-            headed = any_of((recording == kind) & f.expr(_header_is(schema_id)) for kind, schema_id in keys)
-            small = f.length(payload) <= judge.MESSAGE_BYTES_MAX
-            shaped = f.when(headed & small, f.decode(body, "ISO-8859-1").rlike(fast.pattern))
-            rows = rows.withColumn(f"body{i}", f.when(shaped, body))
-            rows = rows.withColumn(f"message{i}", _from_avro(f.col(f"body{i}"), fast.schema))
-            proven.append(f.when(f.col(f"body{i}").isNotNull(), _raw_trade(f"message{i}", fast)))
-        trade = f.coalesce(*proven) if proven else f.lit(None).cast(_trade_type())
-        rows = rows.withColumn("trade", trade)
-        rows = rows.withColumn("trade", f.when(_valid(), f.col("trade")))
-        return rows.select(
-            "topic",
-            "partition",
-            "offset",
-            "kafka_timestamp",
-            "ingestion_date",
-            "exchange",
-            "trade",
-            f.when(f.col("trade").isNull(), payload).alias("avro_payload"),
-        )
-
-    def _exchange(self) -> Column:
-        names: dict[str, list[str]] = {}
-        for one in self.ranges:
-            names.setdefault(one.exchange.message_name, []).append(one.key.topic)
-        chosen: Column | None = None
-        for name, topics in names.items():
-            fits = f.col("topic").isin(sorted(set(topics)))
-            chosen = f.when(fits, name) if chosen is None else chosen.when(fits, name)
-        assert chosen is not None
-        return chosen
-
-    def _fast_schemas(self) -> list[tuple[FastSchema, list[tuple[bool, int]]]]:
-        """Those of ids that were met before, or stand in a sample of the rows; ids of one schema together."""
-        if not self.schemas.seen:
-            self.schemas.seen |= _ids_in(self.rows.limit(_SAMPLED))
-        by_json: dict[str, list[tuple[bool, int]]] = {}
-        for kind, schema_id in sorted(self.schemas.seen):
-            found = self.schemas.of(kind, schema_id)
-            if found is not None:
-                by_json.setdefault(found, []).append((kind, schema_id))
-        usable = ((fast_schema(text), keys) for text, keys in by_json.items())
-        return [(fast, keys) for fast, keys in usable if fast is not None][:8]
-
-    # The exact judge's part.
-
-    def _judge(self, table_of: Mapping[str, str]) -> None:
-        assert self.decided is not None
-        slow = self.decided.where("trade IS NULL")
-        ids = _ids_in(slow)
-        known: dict[bool, dict[int, str]] = {False: {}, True: {}}
-        for kind, schema_id in sorted(ids):
-            found = self.schemas.of(kind, schema_id)
-            if found is not None:
-                known[kind][schema_id] = found
-                if len(self.schemas.seen) < 64:
-                    self.schemas.seen.add((kind, schema_id))
-        verdict = _judge_udf(known[False], known[True], self.judged)
-        arguments = (f.col("avro_payload"), f.col("exchange"), f.col("topic").startswith(RECORDING_PREFIX))
-        self.verdicts = slow.withColumn("verdict", verdict(*arguments)).persist(StorageLevel.MEMORY_AND_DISK)
-        micros = f.expr("unix_micros(kafka_timestamp)")
-        found_rows = self.verdicts.groupBy("topic", "verdict.reason").agg(
-            f.count("*"),
-            f.min(micros),
-            f.max(micros),
-            f.min("verdict.day"),
-            f.max("verdict.day"),
-            f.min(f.struct("partition", "offset", "verdict.detail")),
-        )
-        for topic, reason, count, oldest, newest, first_day, last_day, example in found_rows.collect():
-            if reason is None:
-                self.accepted[table_of[topic]] += count
-                self.slow_accepted += count
-                self.days = _span(self.days, first_day, last_day)
-                continue
-            if self.judged:
-                raise DataError(
-                    f"the row at offset {example[1]} of {topic} was accepted before a crash and cannot be read now "
-                    f"({example[2]}): was a schema changed?"
-                )
-            self.rejected[reason] += count
-            self.rejected_times = _span(self.rejected_times, oldest, newest)
-
-    # Rows to write.
-
-    def rejected_rows(self, table: Table) -> DataFrame:
-        assert self.verdicts is not None
-        rows = self.verdicts.where("verdict.reason IS NOT NULL").select(
-            "topic",
-            "partition",
-            "offset",
-            "kafka_timestamp",
-            "verdict.schema_id",
-            f.col("avro_payload").alias("payload"),
-            "verdict.reason",
-            "verdict.detail",
-            "ingestion_date",
-            f.expr(f"timestamp_micros({int(time.time() * 1_000_000)})").alias("rejected_at"),
-        )
-        count = sum(self.rejected.values())
-        rows = rows.coalesce(file_count(count, self.spark.sparkContext.defaultParallelism))
-        rows = rows.sortWithinPartitions("ingestion_date", "topic", "partition", "offset")
-        return rows.select(*table.columns(table.current(), {name: f.col(name) for name in rows.columns}))
-
-    def silver_rows(self, table: Table, exchange: Exchange) -> DataFrame:
-        assert self.decided is not None
-        own = f.col("exchange") == exchange.message_name
-        order = [f.col(name).alias(f"_{name}") for name in ("topic", "partition", "offset")]
-        day = f.expr(f"cast(trade.timestamp div {_DAY_US} as int)")
-        good = self.decided.where(own & f.col("trade").isNotNull())
-        rows = good.select(*order, "trade.*", day.alias("day"))
-        if self.slow_accepted and self.verdicts is not None:
-            others = self.verdicts.where(own & f.col("verdict.reason").isNull())
-            raw = [f.col(f"verdict.{name}").alias(name) for name in (*TRADE_FIELDS, "day")]
-            for name in ("price", "quantity"):
-                at = TRADE_FIELDS.index(name)
-                unscaled = f.col(f"verdict.{name}").cast("decimal(18,0)")
-                raw[at] = (unscaled * f.lit(_UNIT)).cast("decimal(18,8)").alias(name)
-            rows = rows.unionByName(others.select(*order, *raw))
-        count = self.accepted[exchange.silver_table]
-        rows = rows.coalesce(file_count(count, self.spark.sparkContext.defaultParallelism))
-        if self.days is not None and self.days[0] != self.days[1]:
-            rows = rows.sortWithinPartitions("day", "_topic", "_partition", "_offset")
-        known = {name: f.col(name) for name in TRADE_FIELDS}
-        known |= {name: f.expr(f"timestamp_micros({name})") for name in ("timestamp", "ingestion_timestamp")}
-        known["exchange_date"] = f.expr("date_from_unix_date(day)")
-        return rows.select(*table.columns(table.current(), known))
-
-
-def _span(known: tuple[int, int] | None, low: int | None, high: int | None) -> tuple[int, int] | None:
-    if low is None or high is None:
-        return known
-    return (min(known[0], low), max(known[1], high)) if known else (low, high)
-
-
-def _ids_in(rows: DataFrame) -> set[tuple[bool, int]]:
-    """Schema ids of the rows' messages, and whether they are of recordings."""
-    framed = rows.where("length(avro_payload) >= 5 AND substring(avro_payload, 1, 1) = X'00'")
-    recording = f.col("topic").startswith(RECORDING_PREFIX)
-    found = framed.select(recording, f.expr("substring(avro_payload, 2, 4)")).distinct().collect()
-    return {(bool(kind), int.from_bytes(header, "big", signed=True)) for kind, header in found}
-
-
-def _header_is(schema_id: int) -> str:
-    header = b"\0" + schema_id.to_bytes(4, "big", signed=True)
-    return f"substring(avro_payload, 1, 5) = X'{header.hex()}'"
-
-
-def _from_avro(body: Column, schema: str) -> Column:
-    from pyspark.sql.avro.functions import from_avro
-
-    return from_avro(body, schema, {"mode": "PERMISSIVE"})
-
-
-def _trade_type() -> t.StructType:
-    types = dict(_RAW_TYPES) | {"price": t.DecimalType(18, 8), "quantity": t.DecimalType(18, 8)}
-    return t.StructType([t.StructField(name, types.get(name, t.StringType())) for name in TRADE_FIELDS])
-
-
-def _raw_trade(message: str, fast: FastSchema) -> Column:
-    """V2's fields in their order and types, times in microseconds, of what spark-avro made of a message."""
-    fields = []
-    for field_ in _trade_type().fields:
-        name = fast.columns[field_.name]
-        if name is None:
-            value = (
-                f.array().cast(field_.dataType)
-                if field_.name == "trade_conditions"
-                else f.lit(None).cast(field_.dataType)
-            )
-        elif field_.name in fast.symbols:
-            symbols = f.array(*(f.lit(symbol) for symbol in fast.symbols[field_.name]))
-            value = f.get(symbols, f.col(f"{message}.{name}"))
-        else:
-            value = f.col(f"{message}.{name}")
-        fields.append(value.alias(field_.name))
-    return f.struct(*fields)
-
-
-def _valid() -> Column:
-    """The rules of Silver, on `trade` and the topic's `exchange`; whatever is near a limit of Spark's is left out."""
-    return f.expr(
-        f"""trade.message_id <> '' AND trade.trade_id <> '' AND trade.symbol <> '' AND trade.currency IS NOT NULL
-        AND trade.exchange = exchange AND trade.price > 0 AND trade.quantity > 0 AND trade.side IN ('BUY', 'SELL')
-        AND trade.asset_class = 'crypto' AND trade.trade_conditions IS NOT NULL
-        AND trade.timestamp BETWEEN 0 AND {_FAST_YEARS_END_US}
-        AND trade.ingestion_timestamp BETWEEN 0 AND {_FAST_YEARS_END_US}
-        AND trade.timestamp - trade.ingestion_timestamp BETWEEN -{TRADE_AGE_US_MAX} AND {TRADE_AHEAD_US_MAX}"""
-    )
-
-
-def _judge_udf(of_topics: dict[int, str], of_recordings: dict[int, str], judged: bool) -> Any:
-    judges: dict[bool, Judge] = {}
-
-    def decide(payload: bytearray | None, exchange: str, recording: bool) -> tuple[Any, ...]:
-        if not judges:
-            judges.update({False: Judge(of_topics), True: Judge(of_recordings)})
-        found = judges[recording].verdict(None if payload is None else bytes(payload), exchange, judged)
-        return (found.reason, found.detail, found.schema_id, *(found.row or (None,) * 16))
-
-    return f.udf(decide, _VERDICT)
