@@ -132,23 +132,70 @@ def test_all_layers_by_spark_submit_with_the_archive(jobs: Jobs, oracle: Oracle,
         assert lake.run_kafka("--layer", layer)[layer]["rows_in"] == 0
 
 
-def test_turns_of_k2_and_both_engines(jobs: Jobs, oracle: Oracle, lake: Lake) -> None:
+# One session for many turns: a line {"layer", "engine"} in, what its steps did out.
+DRIVER = """
+import json, sys
+from k2.spark.jobs import bronze_ingestion, gold_aggregation, layers, silver_transformation
+from k2.spark.utils import command_line
+
+jobs = {"bronze": bronze_ingestion, "silver": silver_transformation, "gold": gold_aggregation}
+options = layers.parser("turns", "").parse_args(sys.argv[1:])
+spark = command_line.session("turns", options)
+print("ready", flush=True)
+for line in sys.stdin:
+    turn = json.loads(line)
+    native = turn["engine"] == "native"
+    step = layers.native_step(spark, turn["layer"], options) if native else (
+        jobs[turn["layer"]].by_dataframe(spark, options))
+    totals = layers.Totals(turn["layer"], turn["engine"])
+    layers.move(step, totals, options, layers.Stop(), None)
+    print(totals.rows_in, flush=True)
+spark.stop()
+"""
+
+
+def test_turns_of_k2_and_both_engines(jobs: Jobs, oracle: Oracle, lake: Lake, tmp_path: Path) -> None:
     """Every layer by another one, and by yet another after more messages: nothing is lost or doubled."""
     rounds = (
         {"bronze": "native", "silver": "k2", "gold": "spark"},
         {"bronze": "spark", "silver": "native", "gold": "k2"},
         {"bronze": "k2", "silver": "spark", "gold": "native"},
     )
-    for engines in rounds:
-        send(oracle, 400)
-        for layer, engine in engines.items():
-            if engine == "k2":
-                assert lake.run_kafka("--layer", layer)[layer]["rows_in"] > 0
-            else:
-                assert jobs.run(layer, "--engine", engine)["rows_in"] > 0
-        oracle.check(lake)
+    (tmp_path / "driver.py").write_text(DRIVER)
+    settings = [f"--conf={name}={value}" for name, value in jobs.conf.items()]
+    with (tmp_path / "driver.log").open("w") as log:
+        driver = subprocess.Popen(
+            [sys.executable, tmp_path / "driver.py", *settings],
+            env=jobs.variables,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+    assert driver.stdin is not None
+    assert driver.stdout is not None
+    try:
+        assert driver.stdout.readline() == "ready\n", words((tmp_path / "driver.log").read_text())
+        for engines in rounds:
+            send(oracle, 400)
+            for layer, engine in engines.items():
+                if engine == "k2":
+                    moved = lake.run_kafka("--layer", layer)[layer]["rows_in"]
+                else:
+                    driver.stdin.write(json.dumps({"layer": layer, "engine": engine}) + "\n")
+                    driver.stdin.flush()
+                    answer = driver.stdout.readline()
+                    assert answer, words((tmp_path / "driver.log").read_text())
+                    moved = int(answer)
+                assert moved > 0, (layer, engine)
+            oracle.check(lake)
+    finally:
+        driver.stdin.close()
+        driver.kill()
+        driver.wait(timeout=20)
 
 
+@pytest.mark.long
 def test_a_stream_that_loses_an_executor_and_a_worker(jobs: Jobs, oracle: Oracle, lake: Lake) -> None:
     """Continuous jobs, tasks of several steps at once; the worker comes back; SIGTERM ends them in order."""
     send(oracle, 2000)
