@@ -57,7 +57,7 @@ def test_coordinates_follow_the_installed_spark() -> None:
     )
     assert coordinates("3.5.0")[:3] == (
         "org.apache.iceberg:iceberg-spark-runtime-3.5_2.12:1.4.1",
-        "org.apache.iceberg:iceberg-aws-bundle:1.4.1",
+        "org.apache.iceberg:iceberg-aws-bundle:1.4.3",
         "org.apache.spark:spark-sql-kafka-0-10_2.12:3.5.0",
     )
     assert coordinates("4.1.1") == (

@@ -66,6 +66,41 @@ TEST(Encode, NullsEmptyListsAndTheEdgesOfDecimals) {
             "54060000b0b386e797cd8f06020a00");
 }
 
+TEST(Encode, ARowIsTheSameMessage) {
+  const VendorEntry vendor[] = {{"x", "y"}};
+  Trade trade = Example();
+  TradeRow row{.message_id = "85cb576c-4aad-52dc-8859-673926c79977",
+               .trade_id = trade.trade_id,
+               .symbol = trade.symbol,
+               .exchange = trade.exchange,
+               .timestamp_us = trade.timestamp_us,
+               .price_e8 = trade.price_e8,
+               .quantity_e8 = trade.quantity_e8,
+               .currency = trade.currency,
+               .side = trade.side,
+               .source_sequence = trade.source_sequence,
+               .ingestion_timestamp_us = trade.ingestion_timestamp_us};
+  for (const auto& entries : {std::span<const VendorEntry>{}, std::span<const VendorEntry>(vendor)}) {
+    trade.vendor_data = entries;
+    if (!entries.empty()) row.vendor_data = entries;
+    std::string of_trade;
+    std::string of_row;
+    EncodeTrade(trade, 1, of_trade);
+    EncodeTrade(row, 1, of_row);
+    EXPECT_EQ(Hex(of_row), Hex(of_trade));
+  }
+  // Null, and a map without entries, are two things; and an id need not be a UUID.
+  row.message_id = "any";
+  std::string none;
+  std::string empty;
+  row.vendor_data.reset();
+  EncodeTrade(row, 1, none);
+  row.vendor_data.emplace();
+  EncodeTrade(row, 1, empty);
+  EXPECT_EQ(Hex(none.substr(5, 4)), "06616e79");
+  EXPECT_EQ(Hex(empty), Hex(none.substr(0, none.size() - 1)) + "0200");
+}
+
 TEST(Encode, RejectedFrameIsWhatFastavroWrites) {
   std::string out;
   EncodeRejectedFrame({.exchange = "KRAKEN",

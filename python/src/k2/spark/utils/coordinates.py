@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from k2.spark.utils.errors import ConfigurationError
 
 ICEBERG_VERSION = "1.12.0"
+# The bundle is Amazon's SDK without any class of Iceberg's own; not each release of Iceberg has one on every mirror.
+AWS_BUNDLE_OF = {"1.4.1": "1.4.3", "1.4.2": "1.4.3"}
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def jars(spark_version: str, iceberg_version: str | None = None) -> tuple[Jar, .
         Jar(
             "org.apache.iceberg",
             "iceberg-aws-bundle",
-            iceberg,
+            AWS_BUNDLE_OF.get(iceberg, iceberg),
             "software.amazon.awssdk.services.s3.S3Client",
             "files on S3",
             always=True,
