@@ -474,7 +474,7 @@ rows, error = maintenance.Maintenance(spark, maintenance.parser().parse_args(["-
     steps, [schemas.REJECTED])
 assert error is None, rows
 out["rows"] = spark.table(table).count()
-out["files"] = spark.sql(f"SELECT * FROM {table}.files").count()
+out["files"] = spark.sql(f"SELECT DISTINCT _file FROM {table}").count()
 spark.stop()
 print(json.dumps(out))
 """

@@ -54,6 +54,11 @@ def history_of(table: Any, snapshots: Mapping[int, Snapshot]) -> Iterator[Snapsh
         at = snapshots.get(at.parent_id) if at.parent_id is not None else None
 
 
+def uuid_of(table: Any) -> str:
+    """By a way that Iceberg 1.4 has, too."""
+    return str(table.operations().current().uuid())
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far a layer has come: what stands in the newest document of its table."""
@@ -66,7 +71,7 @@ class Progress:
 def progress_of(table: Any) -> Progress:
     """As docs/source-offsets.md says: the first document on the way back from main's head, else the tag's."""
     snapshots = snapshots_of(table)
-    uuid = str(table.uuid())
+    uuid = uuid_of(table)
     candidates = list(history_of(table, snapshots))
     tag = table.refs().get(OFFSETS_TAG)
     if tag is not None and int(tag.snapshotId()) in snapshots:
@@ -102,7 +107,7 @@ def _upstream(document: Mapping[str, Any]) -> dict[str, tuple[str, int, int]]:
 def read_sequence(table: Any, hint: tuple[str, int, int]) -> int:
     """Up to which sequence number a reader with this hint has all rows: snapshots behind it that add none included."""
     uuid, snapshot_id, sequence_number = hint
-    if uuid != str(table.uuid()):
+    if uuid != uuid_of(table):
         return 0
     history = list(history_of(table, snapshots_of(table)))
     at = next((place for place, snapshot in enumerate(history) if snapshot.snapshot_id == snapshot_id), None)

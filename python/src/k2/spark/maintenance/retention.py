@@ -97,7 +97,7 @@ def plan(spark: SparkSession, iceberg: IcebergCatalog, name: str, limit_us: int 
     table = iceberg.load(schemas.NAMESPACE, name)
     if limit_us is None or table.currentSnapshot() is None:
         return []
-    partitions = _partitions(spark, iceberg, name, CommitTimes(table))
+    partitions = _partitions(spark, iceberg, table, name)
     limit = timedelta(microseconds=limit_us)
     now = datetime.fromtimestamp(now_us / 1_000_000, timezone.utc)
     due = []
@@ -117,13 +117,16 @@ def plan(spark: SparkSession, iceberg: IcebergCatalog, name: str, limit_us: int 
     return partitions
 
 
-def _partitions(spark: SparkSession, iceberg: IcebergCatalog, name: str, times: CommitTimes) -> list[Partition]:
-    spec = schemas.table(name).partition_spec["fields"][0]["name"]
+def _partitions(spark: SparkSession, iceberg: IcebergCatalog, table: Any, name: str) -> list[Partition]:
+    times = CommitTimes(table)
+    day = schemas.table(name).partition_spec["fields"][0]["name"]
+    view = f"k2_entries_of_{name}"
+    iceberg.view_of_entries(table, view)
     rows = spark.sql(
-        f"SELECT data_file.partition.{spec} AS day, data_file.file_path AS path, data_file.record_count AS rows, "
-        f"snapshot_id, file_sequence_number AS sequence "
-        f"FROM {iceberg.name}.{schemas.NAMESPACE}.{name}.entries WHERE status < 2 AND data_file.content = 0"
+        f"SELECT data_file.partition.{day} AS day, data_file.file_path AS path, data_file.record_count AS rows, "
+        f"snapshot_id, file_sequence_number AS sequence FROM {view} WHERE status < 2 AND data_file.content = 0"
     ).collect()
+    spark.catalog.dropTempView(view)
     found: dict[str, Partition] = {}
     for row in rows:
         partition = found.setdefault(str(row["day"]), Partition(str(row["day"])))

@@ -20,6 +20,7 @@ class IcebergCatalog:
         self._iceberg: Any = jvm.org.apache.iceberg
         self.name = name
         java: Any = spark._jsparkSession
+        self._session: Any = java
         # Loaded by a query, the catalog has this session's settings; else it had those of the thread's session.
         spark.sql(f"SHOW NAMESPACES IN {name}").collect()
         self._java: Any = self._iceberg.spark.Spark3Util.loadIcebergCatalog(java, name)
@@ -60,6 +61,13 @@ class IcebergCatalog:
         for key, value in properties.items():
             builder = builder.withProperty(key, value)
         return builder.create()
+
+    def view_of_entries(self, table: Any, view: str) -> None:
+        """The metadata table `entries` as a temporary view. Not by its name in SQL: for that Iceberg 1.4 asks the
+        catalog for a namespace of two levels, which not every catalog lets pass."""
+        kind = self._iceberg.MetadataTableType.ENTRIES
+        rows = self._iceberg.spark.SparkTableUtil.loadMetadataTable(self._session, table, kind)
+        rows.createOrReplaceTempView(view)
 
     def data_files(self, table: Any, column: str, last_day: str) -> Iterator[Any]:
         """The table's DataFile objects that may hold rows up to a day."""
