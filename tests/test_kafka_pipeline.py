@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 import uuid
@@ -346,6 +347,33 @@ def test_a_service_outlasts_a_full_disk(
     finally:
         service.kill()
         unmount(disk)
+
+
+@pytest.mark.long
+def test_an_outage_of_the_brokers_costs_no_processor(
+    lake: Lake, oracle: Oracle, topics: list[str], services: Services
+) -> None:
+    """Once the first request has timed out (15 s); librdkafka connects without a pause while one waits."""
+    oracle.send(topics[0], 100)
+    oracle.flush()
+    service = lake.begin("run")
+    lake.await_rows(oracle.expected_counts())
+    services.kafka.kill()
+    time.sleep(22)
+    before = cpu_seconds(service.popen.pid)
+    time.sleep(5)
+    assert cpu_seconds(service.popen.pid) - before < 1
+    services.kafka.start()
+    oracle.send(topics[0], 100)
+    oracle.flush()
+    lake.await_rows(oracle.expected_counts())
+    service.stop()
+    oracle.check(lake)
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_another_cluster(lake: Lake, oracle: Oracle, topics: list[str], tmp_path: Path) -> None:

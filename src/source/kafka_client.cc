@@ -171,6 +171,9 @@ Result<std::vector<std::string>> KafkaAdmin::Matching(const std::vector<std::str
 }
 
 Result<KafkaTopics> KafkaAdmin::Describe(const std::vector<std::string>& patterns) {
+  // A request of administration makes librdkafka connect again and again without a pause, as long as it waits for a
+  // broker that is down: most of a core. So where none was there the last time, a plain request goes first.
+  if (!health().ok) K2_TRY(Metadata(false));
   K2_ASSIGN(const std::vector<std::string> names, Matching(patterns));
   KafkaTopics found;
   if (names.empty()) return found;
