@@ -66,6 +66,8 @@ from k2.spark.schemas import REJECTED_FRAME_SCHEMA_JSON, TRADE_SCHEMA_JSON
 from k2.spark.utils.errors import ConfigurationError, DataError
 from stack.services import Services
 
+pytestmark = pytest.mark.timeout(900)  # a machine that does much else besides
+
 SILVER_COLUMNS = [
     *("message_id", "trade_id", "symbol", "exchange", "asset_class", "timestamp", "price", "quantity", "currency"),
     *("side", "trade_conditions", "source_sequence", "ingestion_timestamp", "platform_sequence", "vendor_data"),

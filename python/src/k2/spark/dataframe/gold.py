@@ -1,7 +1,8 @@
 """Silver to Gold: all exchanges in one table, each trade once in its hour, whatever the number of times it came.
 
-A step's rows are compared with one another and with Gold's rows of the same hours, in one shuffle by hour and
-message_id; the first that came is kept. Gold's commit asks that no other commit of K2 has come between.
+A step's rows are compared with one another and with Gold's rows of the same hours, by a shuffle of what identifies them
+alone; the first that came is kept. The rows themselves go from Silver's files to Gold's without one. Gold's commit asks
+that no other commit of K2 has come between.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 _HOUR_US = 3_600_000_000
 _ROWS_PER_TASK = 200_000
+_ROW_BITS = 36  # of `came`: a file's number, then the row's in it
 # What the exchange says of a trade; not how and when it came to us.
 _CONTENT = ("trade_id", "symbol", "exchange", "currency", "side", "timestamp", "price", "quantity")
 
@@ -242,17 +244,19 @@ class _Step:
             return self.result
         since = time.monotonic()
         staged: list[tuple[Table, str]] = []
-        kept: DataFrame | None = None
+        suspects: DataFrame | None = None
         try:
             rows = self._read(upstreams, taken, staged)
             self.result.rows_in = sum(file.rows for files in taken for file in files)
-            kept = self._verdicts(rows).persist(StorageLevel.MEMORY_AND_DISK)
-            self._count(kept)
+            if any(file.task.deletes().size() for files in taken for file in files):
+                self.result.rows_in = rows.count()  # row-level deletes of others have made fewer of them
+            suspects = self._suspects(rows).persist(StorageLevel.MEMORY_AND_DISK)
+            again = self._judge(suspects)
             self.result.run_s += time.monotonic() - since
-            self._commit(upstreams, taken, kept)
+            self._commit(upstreams, taken, rows.join(again, "came", "left_anti") if self.result.duplicates else rows)
         finally:
-            if kept is not None:
-                kept.unpersist()
+            if suspects is not None:
+                suspects.unpersist()
             for table, name in staged:
                 table.jvm.org.apache.iceberg.spark.ScanTaskSetManager.get().removeTasks(table.java, name)
         self.result.behind -= self.result.rows_in
@@ -276,43 +280,54 @@ class _Step:
             reader = self.spark.read.format("iceberg").option("scan-task-set-id", name)
             rows = reader.load(table.identifier)
             places = self.spark.createDataFrame(
-                [(file.path, (number << 24) + i) for i, file in enumerate(files)], "_path string, _file_number int"
+                [(file.path, ((number << 20) + i) << _ROW_BITS) for i, file in enumerate(files)],
+                "_path string, _file_number bigint",
             )
             rows = rows.select("*", f.col("_file").alias("_path"), f.col("_pos").alias("_row"))
             rows = rows.join(f.broadcast(places), "_path")
-            rows = rows.withColumn("came", f.struct("_file_number", "_row"))
+            rows = rows.withColumn("came", f.col("_file_number") + f.col("_row"))
             parts.append(rows.drop("_path", "_file_number", "_row"))
         result = parts[0]
         for part in parts[1:]:
             result = result.unionByName(part, allowMissingColumns=True)
-        return result
+        result = result.withColumn("_us", f.expr("unix_micros(timestamp)"))
+        return result.withColumn("hour", f.expr(f"cast((_us - pmod(_us, {_HOUR_US})) div {_HOUR_US} as int)")).drop(
+            "_us"
+        )
 
-    def _verdicts(self, rows: DataFrame) -> DataFrame:
-        """The rows to keep whole; of the others only `kept` = false and `conflict`."""
-        micros = f.expr("unix_micros(timestamp)")
-        rows = rows.withColumn("_us", micros)
-        hour = f.expr(f"cast((_us - pmod(_us, {_HOUR_US})) div {_HOUR_US} as int)")
-        rows = rows.withColumn("hour", hour).drop("_us").withColumn("content", f.xxhash64(*_CONTENT))
+    def _suspects(self, rows: DataFrame) -> DataFrame:
+        """Of rows that share message_id and hour with others, or the id alone with a row of another hour: `came` (null:
+        Gold's own row), `content`, `n` as they came, and whether the id was `elsewhere`. They are few, mostly."""
+        rows = rows.select("hour", "message_id", f.xxhash64(*_CONTENT).alias("content"), "came")
         hours = sorted(row[0] for row in rows.select("hour").distinct().collect())
-        stored = self._stored(hours)
-        nothing = f.lit(None).cast(rows.schema["came"].dataType)
-        known = stored.select("hour", "message_id", "content", nothing.alias("came"))
-        everything = rows.unionByName(known, allowMissingColumns=True)
-        tasks = max(1, min(self.spark.sparkContext.defaultParallelism, -(-self.result.rows_in // _ROWS_PER_TASK)))
-        everything = everything.repartition(tasks, "message_id")
-        # Null comes first: Gold's own rows, then the batch's as they came.
+        everything = rows.unionByName(self._stored(hours))
+        everything = everything.repartition(self._tasks(), "message_id")
+        # Null comes first: Gold's own rows, then the batch's as they came. One order serves all three.
         same = Window.partitionBy("message_id", "hour")
-        in_order = same.orderBy(f.col("came").asc_nulls_first())
-        everything = everything.withColumn("n", f.row_number().over(in_order))
-        everything = everything.withColumn("kept", (f.col("n") == 1) & f.col("came").isNotNull())
-        base = f.when(f.col("came").isNull() | f.col("kept"), f.col("content"))
-        everything = everything.withColumn("contents", f.collect_set(base).over(same))
-        # The same id in another hour of the batch, or of what Gold holds in its hours.
-        across = Window.partitionBy("message_id").orderBy("hour", f.col("came").asc_nulls_first())
-        elsewhere = f.col("kept") & (f.lag("hour").over(across) != f.col("hour"))
-        twice = ~f.col("kept") & ~f.array_contains("contents", f.col("content"))
-        everything = everything.withColumn("conflict", f.coalesce(elsewhere | twice, f.lit(False)))
-        return everything.where("came IS NOT NULL").drop("content", "contents", "n")
+        came = f.col("came").asc_nulls_first()
+        across = Window.partitionBy("message_id").orderBy("hour", came)
+        everything = everything.withColumn("n", f.row_number().over(same.orderBy(came)))
+        everything = everything.withColumn("size", f.count("*").over(same))
+        everything = everything.withColumn("before", f.lag("hour").over(across))
+        elsewhere = (f.col("n") == 1) & f.col("came").isNotNull() & (f.col("before") != f.col("hour"))
+        everything = everything.withColumn("elsewhere", f.coalesce(elsewhere, f.lit(False)))
+        return everything.where("size > 1 OR elsewhere").drop("before")
+
+    def _judge(self, suspects: DataFrame) -> DataFrame:
+        """Counts; gives `came` of the rows that Gold has already."""
+        same = Window.partitionBy("message_id", "hour")
+        again = f.col("came").isNotNull() & (f.col("n") > 1)
+        # A duplicate whose kept row says something else is a conflict; so is an id that another hour has.
+        held = f.when(~again, f.col("content"))
+        judged = suspects.withColumn("contents", f.collect_set(held).over(same))
+        other = again & ~f.array_contains("contents", f.col("content"))
+        row = judged.agg(f.count(f.when(again, 1)), f.count(f.when(other | f.col("elsewhere"), 1))).collect()[0]
+        self.result.duplicates, self.result.identity_conflicts = int(row[0]), int(row[1])
+        self.result.rows_out = self.result.rows_in - self.result.duplicates
+        return suspects.where(again).select("came")
+
+    def _tasks(self) -> int:
+        return max(1, min(self.spark.sparkContext.defaultParallelism, -(-self.result.rows_in // _ROWS_PER_TASK)))
 
     def _stored(self, hours: Sequence[int]) -> DataFrame:
         """Gold's rows of some hours: id, hour, content."""
@@ -326,27 +341,12 @@ class _Step:
             conditions.append(chosen & f.col("exchange_hour").isin(of_day) if len(of_day) < 24 else chosen)
         rows = self.gold.rows(self.metadata.head_id).where(any_of(conditions))
         of_row = f.expr("unix_date(exchange_date) * 24 + exchange_hour").alias("hour")
-        return rows.select("message_id", of_row, f.xxhash64(*_CONTENT).alias("content"))
-
-    def _count(self, verdicts: DataFrame) -> None:
-        row = verdicts.agg(
-            f.count("*"),
-            f.sum(f.col("kept").cast("long")),
-            f.sum(f.col("conflict").cast("long")),
-        ).collect()[0]
-        rows, kept, conflicts = int(row[0]), int(row[1] or 0), int(row[2] or 0)
-        if rows > self.result.rows_in:
-            raise DataError(f"Silver's files hold {rows} rows where their metadata says {self.result.rows_in}")
-        self.result.rows_in = rows  # row-level deletes of others have made fewer of them
-        self.result.rows_out = kept
-        self.result.duplicates = rows - kept
-        self.result.identity_conflicts = conflicts
+        content = f.xxhash64(*_CONTENT).alias("content")
+        return rows.select(of_row, "message_id", content, f.lit(None).cast("bigint").alias("came"))
 
     # Commit.
 
-    def _commit(
-        self, upstreams: Sequence[_Upstream], taken: Sequence[Sequence[_File]], verdicts: DataFrame | None
-    ) -> None:
+    def _commit(self, upstreams: Sequence[_Upstream], taken: Sequence[Sequence[_File]], kept: DataFrame | None) -> None:
         base, after = Progress(), Progress()
         for upstream in upstreams:
             key = upstream.table.key
@@ -368,8 +368,8 @@ class _Step:
         )
         move = Move(base, after, by_upstream=True, base_snapshot_id=self.found.snapshot_id)
         write = None
-        if verdicts is not None and self.result.rows_out:
-            rows = self._laid_out(verdicts)
+        if kept is not None and self.result.rows_out:
+            rows = self._laid_out(kept)
             write = lambda branch, summary: self.gold.append(rows, branch, summary)  # noqa: E731
         self.result.took(
             publish(
@@ -377,10 +377,10 @@ class _Step:
             )
         )
 
-    def _laid_out(self, verdicts: DataFrame) -> DataFrame:
+    def _laid_out(self, kept: DataFrame) -> DataFrame:
         """Hour by hour, in Gold's sort order."""
-        day = f.expr("date_from_unix_date(cast(floor(hour / 24) as int))")
-        rows = verdicts.where("kept").sortWithinPartitions("hour", "symbol", "timestamp", "came")
+        day = f.expr("date_from_unix_date(cast((hour - pmod(hour, 24)) div 24 as int))")
+        rows = kept.coalesce(self._tasks()).sortWithinPartitions("hour", "symbol", "timestamp", "came")
         known = {name: f.col(name) for name in rows.columns}
         known |= {"exchange_date": day, "exchange_hour": f.expr("cast(pmod(hour, 24) as int)")}
         return rows.select(*self.gold.columns(self.metadata, known))
