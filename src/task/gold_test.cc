@@ -145,6 +145,52 @@ class GoldTest : public testing::Test {
 
 const int32_t kHour = HourOfMicros(kStart);
 
+// Tasks that share the rows out, by hours and by ids, do together what one does.
+TEST_F(GoldTest, SharesMakeTheWhole) {
+  std::vector<TestTrade> trades;
+  for (int64_t i = 0; i < 300; ++i) {
+    TestTrade trade = i % 3 == 0 ? Foreign(fmt::format("text {}", i % 90)) : Own(i % 120);
+    trade.timestamp_us = kStart + (i % 4) * kMicrosPerHour;
+    trade.price = i + 1;
+    trades.push_back(std::move(trade));
+  }
+  const GoldInput input = Silver(trades);
+  struct Part {
+    std::vector<int32_t> hours;
+    int32_t share = 0;
+    int32_t shares = 1;
+  };
+  const auto run = [&](const std::vector<Part>& parts) {
+    TaskResult sum;
+    existing_.clear();
+    for (const Part& part : parts) {
+      GoldTask task{.inputs = {input}, .existing = {}, .output = Output(kGoldTable), .attempt_id = RandomHex64()};
+      task.memory_bytes = 1 << 20;
+      task.hours = part.hours;
+      task.share = part.share;
+      task.shares = part.shares;
+      const auto result = RunGoldTask(task, {.io = io_});
+      EXPECT_TRUE(result) << result.error().message;
+      sum.rows_in += result->rows_in;
+      sum.rows_out += result->rows_out;
+      sum.duplicates += result->duplicates;
+      for (const iceberg::DataFile& file : result->Find(kGoldTable)->files) {
+        existing_.push_back({file.file_path,
+                             std::get<int32_t>(file.partition[0]) * 24 + std::get<int32_t>(file.partition[1]),
+                             file.record_count});
+      }
+    }
+    EXPECT_EQ(sum.rows_in, 300);
+    EXPECT_EQ(sum.rows_in, sum.rows_out + sum.duplicates);
+    return Gold();
+  };
+  const Contents whole = run({{}});
+  const int32_t hour = HourOfMicros(kStart);
+  EXPECT_EQ(run({{{hour}}, {{hour + 1, hour + 2}}, {{hour + 3}}}), whole);
+  EXPECT_EQ(run({{{}, 0, 3}, {{}, 1, 3}, {{}, 2, 3}}), whole);
+  EXPECT_EQ(run({{{hour, hour + 3}}, {{hour + 1, hour + 2}, 0, 2}, {{hour + 1, hour + 2}, 1, 2}}), whole);
+}
+
 TEST_F(GoldTest, KeepsTheFirstOfEachIdAndCountsOtherContent) {
   const TestTrade text = Foreign("no uuid at all");
   TaskResult first = Run({{Own(1), Own(2), Own(1), text}, {Own(2, 9), Own(3), text}});

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "iceberg/schema_json.h"
@@ -184,6 +185,7 @@ GoldTask ReadGold(const json& value) {
   value.at("attempt_id").get_to(task.attempt_id);
   value.at("memory_bytes").get_to(task.memory_bytes);
   task.hours = value.value("hours", std::vector<int32_t>{});
+  std::ranges::sort(task.hours);
   task.share = value.value("share", 0);
   task.shares = value.value("shares", 1);
   if (task.shares < 1 || task.share < 0 || task.share >= task.shares) {

@@ -120,7 +120,8 @@ TEST(TaskJson, TasksRoundTrip) {
                               return BronzeInput{.source = {draw.Text(), draw.Text(), draw.Text(), draw.Int()},
                                                  .exchange = draw.Text(),
                                                  .recording = draw.Text(),
-                                                 .begin = draw.Position()};
+                                                 .begin = draw.Position(),
+                                                 .end_offset = draw.Long()};
                             }),
                             .max_messages = draw.Long(),
                             .max_bytes = draw.Long(),
@@ -132,7 +133,7 @@ TEST(TaskJson, TasksRoundTrip) {
     ASSERT_TRUE(std::ranges::equal(bronze_back.inputs, bronze.inputs,
                                    [](const BronzeInput& x, const BronzeInput& y) {
                                      return x.source == y.source && x.begin == y.begin && x.exchange == y.exchange &&
-                                            x.recording == y.recording;
+                                            x.recording == y.recording && x.end_offset == y.end_offset;
                                    }) &&
                 bronze_back.max_messages == bronze.max_messages && bronze_back.max_bytes == bronze.max_bytes &&
                 bronze_back.attempt_id == bronze.attempt_id && Same(bronze_back.output, bronze.output));
@@ -164,6 +165,10 @@ TEST(TaskJson, TasksRoundTrip) {
     gold.output = draw.Table();
     gold.attempt_id = draw.Text();
     gold.memory_bytes = draw.Long();
+    gold.hours = draw.Some<int32_t>([&] { return draw.Int(); });
+    std::ranges::sort(gold.hours);
+    gold.shares = i + 1;
+    gold.share = i / 2;
     const auto g = TaskFromJson(TaskToJson(gold));
     ASSERT_TRUE(g) << g.error().message;
     const auto& gold_back = std::get<GoldTask>(*g);
@@ -172,7 +177,8 @@ TEST(TaskJson, TasksRoundTrip) {
     };
     ASSERT_TRUE(std::ranges::equal(gold_back.inputs, gold.inputs, same_input) && gold_back.existing == gold.existing &&
                 Same(gold_back.output, gold.output) && gold_back.attempt_id == gold.attempt_id &&
-                gold_back.memory_bytes == gold.memory_bytes);
+                gold_back.memory_bytes == gold.memory_bytes && gold_back.hours == gold.hours &&
+                gold_back.share == gold.share && gold_back.shares == gold.shares);
   }
 }
 
