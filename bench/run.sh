@@ -29,6 +29,8 @@ if [ -n "$services" ]; then
   .venv/bin/python bench/kafka_latency.py "$scratch" "${quick[@]}"
   echo "== K2, Spark and Python on the same topics"
   .venv/bin/python bench/kafka_peers.py "$scratch" "${quick[@]}"
+  echo "== layers on Spark, native engine and DataFrames"
+  .venv/bin/python bench/spark_layers.py "$scratch" "${quick[@]}"
   if [ -n "$soak" ]; then
     echo "== soak"
     .venv/bin/python bench/soak.py "$scratch" "${quick[@]}"
