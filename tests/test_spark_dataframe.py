@@ -6,12 +6,14 @@ import functools
 import io
 import json
 import random
+import re
 import struct
+import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -63,7 +65,7 @@ from k2.spark.dataframe.publish import STAGE_PREFIX, publish, remove_left_over
 from k2.spark.dataframe.shape import fast_schema
 from k2.spark.dataframe.tables import Table
 from k2.spark.schemas import REJECTED_FRAME_SCHEMA_JSON, TRADE_SCHEMA_JSON
-from k2.spark.utils.errors import ConfigurationError, DataError
+from k2.spark.utils.errors import ConfigurationError, DataError, UnknownOutcomeError
 from stack.services import Services
 
 pytestmark = pytest.mark.timeout(900)  # a machine that does much else besides
@@ -333,6 +335,11 @@ def send_hostile(oracle: Oracle, topics: list[str], registry: str, seed: int, co
         exchange = topic.rsplit(".", 1)[1]
         huge = hostile.framed("same", oracle.maker.trade(exchange) | {"vendor_data": {"x": "y" * 900_000}})
         producer.produce(topic, huge, partition=0)
+        # One id for another trade, and for a trade of the next hour.
+        trade, hour = oracle.maker.trade(exchange), timedelta(hours=1)
+        later = {name: trade[name] + hour for name in ("timestamp", "ingestion_timestamp")}
+        for change in ({}, {"price": trade["price"] + 1}, {}, later):
+            producer.produce(topic, hostile.framed("same", trade | change), partition=0)
     assert producer.flush(60) == 0
 
 
@@ -390,6 +397,8 @@ def compare(
     assert_same(lake, beside)
     rejected = sum((one.rejected for one in results["silver"]), Counter())
     assert rejected == report["silver"]["rejected"]
+    conflicts = sum(one.identity_conflicts for one in results["gold"])
+    assert conflicts == report["gold"]["identity_conflicts"] >= 2 * len(topics)
     assert {"truncated", "malformed", "trailing_bytes", "schema_not_resolvable", "frame_other"} <= rejected.keys()
 
 
@@ -655,6 +664,38 @@ def test_replies_that_are_lost_and_branches_that_are_left(
     assert young in refs
     assert old not in refs
     assert remove_left_over(table, table.refresh(), older_than_s=-10) == [young]
+
+
+@pytest.mark.long
+def test_a_catalog_that_does_not_answer(spark: Spark, k2: Path, services: Services, tmp_path: Path) -> None:
+    """A request that was served and its reply lost is found; one of which nothing can be learnt is told as such."""
+    lake = Lake.rest(k2, tmp_path / "lake", services)
+    lake.k2_run("tables", "create")
+    port = services.toxiproxy.proxy("catalog", services.catalog.ports["http"])
+    lake.variables["K2_CATALOG"] = re.sub(r":\d+", f":{port}", lake.variables["K2_CATALOG"])
+    session = session_of(spark, lake)
+    for side in ("connection", "socket"):
+        session.conf.set(f"spark.sql.catalog.iceberg.rest.client.{side}-timeout-ms", "1500")
+    table = LakeOptions().table(session, BRONZE)
+
+    def lose() -> None:
+        services.toxiproxy.add("catalog", "timeout", timeout=0)
+        threading.Timer(4, lambda: services.toxiproxy.mend("catalog")).start()
+
+    slip = Slip(BRONZE, lose)
+    done = publish(table, move_of(table), policy=Policy(on_step=slip))
+    assert slip.done == 1
+    assert table.refresh().head_id == done.snapshot_id
+
+    slip = Slip(BRONZE, lambda: services.toxiproxy.cut("catalog"))
+    with pytest.raises(UnknownOutcomeError, match="could not be learnt"):
+        publish(table, move_of(table), policy=Policy(on_step=slip, duration_s_max=3))
+    services.toxiproxy.mend("catalog")
+    metadata = table.refresh()
+    assert metadata.head_id == done.snapshot_id
+    assert any(name.startswith(STAGE_PREFIX) for name in metadata.refs), "it could still have been published"
+    publish(table, move_of(table))
+    assert remove_left_over(table, table.refresh(), older_than_s=-10)
 
 
 # Pieces.
