@@ -1,0 +1,219 @@
+// Which files of Bronze hold rows that Silver has not judged, and which of them a step takes.
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+#include "base/health.h"
+#include "iceberg/literal.h"
+#include "medallion/silver_layer.h"
+#include "task/market_tables.h"
+
+namespace k2 {
+
+Status SilverLayer::PlanFiles() {
+  const int64_t current = bronze_.metadata().current_snapshot_id.value_or(0);
+  if (current == planned_snapshot_) return {};
+  std::vector<ScanFile> files;
+  std::vector<BronzeFile> described;
+  bool known = false;
+  if (planned_snapshot_ != 0) {
+    K2_ASSIGN(Increment increment, PlanIncrement(bronze_.io(), bronze_.metadata(), planned_snapshot_, current));
+    known = increment.complete;
+    files = std::move(increment.files);
+  }
+  if (!known) {
+    // First step of this process, or Bronze's history has moved on: find the files by the bounds of their offsets.
+    planned_snapshot_ = 0;
+    described.swap(pending_);
+    const int32_t offset_id = bronze_.metadata().CurrentSchema().Find("offset")->id;
+    K2_ASSIGN(files, PlanScan(bronze_.io(), bronze_.metadata(), current,
+                              {{.field_id = offset_id, .op = iceberg::CompareOp::kGe, .values = {unjudged_from_}}}));
+  }
+  std::ranges::stable_sort(files, {}, &ScanFile::sequence_number);  // as they were committed
+  const Status added = AddPending(files, std::move(described));
+  if (!added) {
+    planned_snapshot_ = 0;
+    return added;
+  }
+  ForgetJudged({});
+  planned_snapshot_ = current;
+  return {};
+}
+
+// Appends files to pending_. What a file holds may have to be read from it: several are asked at once, and none again
+// that is among `known`, or a backlog that takes longer than Bronze keeps its history would be described for ever.
+// After an error pending_ holds what was learnt.
+Status SilverLayer::AddPending(const std::vector<ScanFile>& files, std::vector<BronzeFile> known) {
+  std::map<std::string_view, BronzeFile*> by_path;
+  for (BronzeFile& file : known) {
+    if (file.whole) by_path[file.path] = &file;
+  }
+  std::vector<std::optional<BronzeFile>> described(files.size());
+  std::mutex mutex;
+  std::optional<Error> failure;
+  std::atomic<bool> failed{false};
+  std::atomic<size_t> next{0};
+  const auto describe = [&] {
+    for (size_t i = next++; i < files.size(); i = next++) {
+      if (const auto found = by_path.find(files[i].file.file_path); found != by_path.end()) {
+        described[i] = std::move(*found->second);
+        continue;
+      }
+      if (failed) continue;
+      ProcessHealth().Beat("silver");
+      if (auto file = Describe(files[i].file)) {
+        described[i] = *std::move(file);
+      } else {
+        const std::lock_guard lock(mutex);
+        failure = file.error();
+        failed = true;
+      }
+    }
+  };
+  {
+    std::vector<std::jthread> others;
+    const auto threads = std::min(static_cast<size_t>(std::max(options_.threads, 1)), files.size());
+    try {
+      for (size_t i = 1; i < threads; ++i) others.emplace_back(describe);
+    } catch (const std::system_error&) {  // no more threads to be had: fewer do it
+    }
+    describe();
+  }
+  for (auto& file : described) {
+    if (file) pending_.push_back(std::move(*file));
+  }
+  if (failure) return std::unexpected(std::move(*failure));
+  return {};
+}
+
+// Bounds that agree on one source are exact when they name one we know; cut-off ones name none.
+std::optional<BronzePart> SilverLayer::PartOfBounds(const iceberg::DataFile& file) const {
+  const iceberg::Schema& schema = bronze_.metadata().CurrentSchema();
+  const auto bound = [&](const std::map<int32_t, std::string>& bounds, const char* column) -> iceberg::Literal {
+    const iceberg::NestedField* field = schema.Find(column);
+    const auto found = bounds.find(field->id);
+    if (found == bounds.end()) return std::monostate{};
+    return iceberg::FromBytes(found->second, field->type).value_or(iceberg::Literal{});
+  };
+  const iceberg::Literal topic = bound(file.lower_bounds, "topic");
+  const iceberg::Literal partition = bound(file.lower_bounds, "partition");
+  const iceberg::Literal first = bound(file.lower_bounds, "offset");
+  const iceberg::Literal last = bound(file.upper_bounds, "offset");
+  if (topic != bound(file.upper_bounds, "topic") || partition != bound(file.upper_bounds, "partition") ||
+      !std::holds_alternative<std::string>(topic) || !std::holds_alternative<int32_t>(partition) ||
+      !std::holds_alternative<int64_t>(first) || !std::holds_alternative<int64_t>(last)) {
+    return std::nullopt;
+  }
+  BronzePart part{.topic = std::get<std::string>(topic),
+                  .partition = std::get<int32_t>(partition),
+                  .first = std::get<int64_t>(first),
+                  .last = std::get<int64_t>(last),
+                  .rows = file.record_count};
+  const auto named = [&](const auto& known) {
+    return known.first.topic == part.topic && known.first.partition == part.partition;
+  };
+  if (std::ranges::none_of(bronze_progress_.positions, named)) return std::nullopt;
+  return part;
+}
+
+Result<SilverLayer::BronzeFile> SilverLayer::Describe(const iceberg::DataFile& file) const {
+  BronzeFile described{.path = file.file_path,
+                       .rows = file.record_count,
+                       .parts = {},
+                       .times = TimesOf(file, bronze_.metadata().CurrentSchema())};
+  if (auto part = PartOfBounds(file)) {
+    described.parts.push_back(std::move(*part));
+    return described;
+  }
+  const TaskContext context{.io = bronze_.io_ptr(), .schemas = nullptr, .cache = cache_};
+  K2_ASSIGN(described.parts, ReadBronzeParts(context, file.file_path, bronze_.metadata().CurrentSchema()));
+  return described;
+}
+
+// The offset up to which all rows of a part's source are judged.
+int64_t SilverLayer::JudgedTo(const BronzePart& part) const {
+  const ExchangeInfo* exchange = ExchangeOfTopic(part.topic);
+  if (exchange == nullptr) return 0;
+  int64_t to = 0;
+  for (const auto& [key, position] : silver_progress_[static_cast<size_t>(exchange - Exchanges().data())].positions) {
+    if (key.topic == part.topic && key.partition == part.partition) to = std::max(to, position.next_offset);
+  }
+  return to;
+}
+
+// Drops from pending_ what is judged: by Silver's offsets as read last, and by `ranges` on top of them.
+void SilverLayer::ForgetJudged(const std::vector<PlannedRange>& ranges) {
+  for (BronzeFile& file : pending_) {
+    const size_t parts = file.parts.size();
+    std::erase_if(file.parts, [&](const BronzePart& part) {
+      int64_t to = JudgedTo(part);
+      for (const PlannedRange& range : ranges) {
+        if (range.key.topic == part.topic && range.key.partition == part.partition) {
+          to = std::max(to, range.end.next_offset);
+        }
+      }
+      return part.last < to || !options_.Owns(part.topic, part.partition);
+    });
+    if (file.parts.size() != parts) file.whole = false;
+  }
+  std::erase_if(pending_, [](const BronzeFile& file) { return file.parts.empty(); });
+}
+
+namespace {
+
+// Whether a part has rows of a range.
+template <typename Range>
+bool Overlaps(const BronzePart& part, const Range& range) {
+  return part.partition == range.key.partition && part.topic == range.key.topic && part.first < range.end.next_offset &&
+         part.last >= range.begin.next_offset;
+}
+
+}  // namespace
+
+// Shortens the ranges to about rows_per_step rows, and gives the files to read for them. Files are taken as they were
+// committed; no range goes beyond the first row of its source in a file that was not taken.
+std::vector<SilverLayer::BronzeFile> SilverLayer::Cut(std::vector<Range>& ranges) const {
+  std::vector<const BronzeFile*> needed;
+  for (const BronzeFile& file : pending_) {
+    const bool any = std::ranges::any_of(file.parts, [&](const BronzePart& part) {
+      return std::ranges::any_of(ranges, [&](const Range& range) { return Overlaps(part, range); });
+    });
+    if (any) needed.push_back(&file);
+  }
+  size_t taken = 0;
+  for (int64_t rows = 0; taken < needed.size() && rows < options_.rows_per_step; ++taken) rows += needed[taken]->rows;
+  std::vector<Range> cut;
+  while (true) {
+    cut = ranges;
+    for (size_t i = taken; i < needed.size(); ++i) {
+      for (const BronzePart& part : needed[i]->parts) {
+        for (Range& range : cut) {
+          if (!Overlaps(part, range)) continue;
+          range.end = {.next_offset = std::max(part.first, range.begin.next_offset),
+                       .leader_epoch = range.end.leader_epoch};
+          range.whole = false;
+        }
+      }
+    }
+    // A range that was cut moves only over rows that are read: what lies before the cut may be a gap or a loss, which
+    // the count of a whole range tells apart.
+    std::erase_if(cut, [&](const Range& range) {
+      if (range.begin.next_offset >= range.end.next_offset) return true;
+      const auto has_rows = [&](const BronzeFile* file) {
+        return std::ranges::any_of(file->parts, [&](const BronzePart& part) { return Overlaps(part, range); });
+      };
+      return !range.whole && std::none_of(needed.begin(), needed.begin() + static_cast<int64_t>(taken), has_rows);
+    });
+    // Files that another engine has rewritten may lie so that no range moves: then more of them are taken.
+    if (!cut.empty() || taken >= needed.size()) break;
+    taken = std::min(needed.size(), taken * 2 + 1);
+  }
+  ranges = std::move(cut);
+  std::vector<BronzeFile> files;
+  for (size_t i = 0; i < taken; ++i) files.push_back(*needed[i]);
+  return files;
+}
+
+}  // namespace k2
