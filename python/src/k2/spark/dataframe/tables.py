@@ -150,7 +150,7 @@ class Table:
 
     def rows(self, snapshot_id: int, options: Mapping[str, str] | None = None) -> DataFrame:
         self.forget_cached()
-        reader = self.spark.read.format("iceberg").option("snapshot-id", str(snapshot_id))
+        reader = self.spark.read.format("iceberg").option("versionAsOf", str(snapshot_id))
         for name, value in (options or {}).items():
             reader = reader.option(name, value)
         return reader.load(self.identifier)

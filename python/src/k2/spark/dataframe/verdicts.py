@@ -371,4 +371,5 @@ def _judge_udf(of_topics: dict[int, str], of_recordings: dict[int, str], judged:
         found = judges[recording].verdict(None if payload is None else bytes(payload), exchange, judged)
         return (found.reason, found.detail, found.schema_id, *(found.row or (None,) * 16))
 
+    decide.__annotations__.clear()  # Spark 4 would look for types of its own in them, and warn
     return f.udf(decide, _VERDICT)
