@@ -571,7 +571,7 @@ def crash() -> None:
     raise CrashedError
 
 
-@pytest.mark.parametrize("survivor", ["frames", "k2"])
+@pytest.mark.parametrize("survivor", ["frames", pytest.param("k2", marks=pytest.mark.long)])
 def test_a_crash_between_rejected_and_silver(
     frames: Frames, lake: Lake, oracle: Oracle, topics: list[str], survivor: str
 ) -> None:
