@@ -1,6 +1,7 @@
 // Tasks and results as JSON: what goes to another process and comes back is the same work.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
