@@ -159,7 +159,7 @@ class Lake(Warehouse):
 
 
 def plain(location: str) -> str:
-    for prefix in ("file://", "s3://", "s3a://"):
+    for prefix in ("file://", "file:", "s3://", "s3a://"):  # Java writes file:/path
         location = location.removeprefix(prefix)
     return location
 

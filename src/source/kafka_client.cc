@@ -135,6 +135,14 @@ Result<std::vector<std::string>> KafkaAdmin::Metadata(bool all_topics) {
   return names;
 }
 
+// Before each request of administration: while one waits for a broker that refuses connections, librdkafka 2.15
+// connects again and again without a pause, which takes most of a core, and has ended the process by an assertion of
+// its own (rd_kafka_enq_once_del_source_return). A plain request that is answered makes that a matter of milliseconds.
+Status KafkaAdmin::Probe() {
+  K2_ASSIGN(const std::vector<std::string> names, Metadata(false));
+  return {};
+}
+
 Result<std::string> KafkaAdmin::ClusterId() {
   // DescribeCluster would wait for the controller, which a reader needs not. Any metadata brings the id.
   K2_TRY(Metadata(false));
@@ -171,9 +179,7 @@ Result<std::vector<std::string>> KafkaAdmin::Matching(const std::vector<std::str
 }
 
 Result<KafkaTopics> KafkaAdmin::Describe(const std::vector<std::string>& patterns) {
-  // A request of administration makes librdkafka connect again and again without a pause, as long as it waits for a
-  // broker that is down: most of a core. So where none was there the last time, a plain request goes first.
-  if (!health().ok) K2_TRY(Metadata(false));
+  K2_TRY(Probe());
   K2_ASSIGN(const std::vector<std::string> names, Matching(patterns));
   KafkaTopics found;
   if (names.empty()) return found;
@@ -209,6 +215,7 @@ Status KafkaAdmin::CreateTopic(const std::string& name, int32_t partitions, int3
       rd_kafka_NewTopic_new(name.c_str(), partitions, replication > 0 ? replication : -1, text.data(), text.size()));
   if (!topic) return Fail(ErrorKind::kInvalidArgument, "Kafka topic {}: {}", name, text.data());
   rd_kafka_NewTopic_t* topics[] = {topic.get()};
+  K2_TRY(Probe());
   Request request(handle_, *events_, cancelled_, options_, RD_KAFKA_ADMIN_OP_CREATETOPICS);
   rd_kafka_CreateTopics(handle_, topics, 1, request.options(), request.queue());
   K2_ASSIGN(const RdEvent event, request.Wait(fmt::format("creating topic {}", name)));
@@ -234,6 +241,7 @@ Result<std::map<KafkaPartition, int64_t>> KafkaAdmin::Offsets(const KafkaStart& 
   for (const auto& [topic, partition] : of) {
     rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), partition)->offset = spec;
   }
+  K2_TRY(Probe());
   Request request(handle_, *events_, cancelled_, options_, RD_KAFKA_ADMIN_OP_LISTOFFSETS);
   rd_kafka_AdminOptions_set_isolation_level(request.options(), RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED);
   rd_kafka_ListOffsets(handle_, list.get(), request.options(), request.queue());
@@ -271,6 +279,7 @@ Result<KafkaWatermarks> KafkaAdmin::Watermarks(const KafkaPartition& of) {
 
 Status KafkaAdmin::CommitGroup(const std::string& group, const SourcePositions& positions) {
   if (positions.empty()) return {};
+  K2_TRY(Probe());
   const RdPartitions list = ToPartitions(positions);
   rd_kafka_AlterConsumerGroupOffsets_t* wanted = rd_kafka_AlterConsumerGroupOffsets_new(group.c_str(), list.get());
   Request request(handle_, *events_, cancelled_, options_, RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS);

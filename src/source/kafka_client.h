@@ -94,6 +94,7 @@ class KafkaAdmin {
  private:
   KafkaAdmin(const KafkaOptions& options, std::unique_ptr<KafkaEvents> events);
   Result<std::vector<std::string>> Metadata(bool all_topics);
+  Status Probe();
   Result<std::vector<std::string>> Matching(const std::vector<std::string>& patterns);
 
   const KafkaOptions options_;
