@@ -216,6 +216,11 @@ class TableCommit {
     if (const auto* rejected = std::get_if<Rejected>(&outcome)) return std::unexpected(rejected->error);
     if (const auto* not_sent = std::get_if<NotSent>(&outcome)) {
       unreachable_ = true;
+      if (!told_) {
+        log::Warn("a commit waits for the catalog",
+                  {{"table", table_.name().ToString()}, {"error", not_sent->error.message}});
+      }
+      told_ = true;
       return Fail(ErrorKind::kUnavailable, "{}", not_sent->error.message);
     }
     // From here on nothing of this commit may be deleted. Trying again is safe: the next try asks for the same head,
@@ -287,6 +292,7 @@ class TableCommit {
   iceberg::SnapshotRequest request_;
   int32_t attempts_ = 0;
   bool unreachable_ = false;  // in this try
+  bool told_ = false;         // that it waits
   bool hopeless_ = false;
   bool in_doubt_ = false;         // a try was sent and refused, and the head was not looked at since
   bool found_ = false;            // at the head, after a try that was told to have failed
