@@ -35,7 +35,7 @@ struct LayerOptions {
 
 // What one step did, added up over a run.
 struct LayerStats {
-  std::string_view layer;  // bronze, silver or gold; known from the first commit on
+  std::string layer;  // bronze, silver or gold; known from the first commit on
   int64_t steps = 0;
   int64_t commits = 0;
   int64_t commit_attempts = 0;
