@@ -45,6 +45,13 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture
+def _no_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests may have left one in this process."""
+    monkeypatch.setattr(pyspark.SparkContext, "_active_spark_context", None)
+    monkeypatch.setattr(pyspark.SparkContext, "_gateway", None)
+
+
 # Jars, Java and Python by the line of Spark.
 
 
@@ -231,6 +238,7 @@ def test_what_was_set_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ({"connect_timeout_s": "soon"}, "a number of seconds"),
     ],
 )
+@pytest.mark.usefixtures("_no_session")
 def test_words_that_are_wrong(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said) as told:
         create_spark_session("K2-Test", **options)
@@ -257,6 +265,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.mark.usefixtures("_no_session")
 def test_a_master_that_does_not_answer_is_told_soon() -> None:
     began = time.monotonic()
     url = f"spark://127.0.0.1:{free_port()},no-such-host.invalid:7077"
