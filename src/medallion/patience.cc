@@ -10,7 +10,7 @@
 namespace k2 {
 namespace {
 
-constexpr int kRacesInARow = 100;  // each means that another writer has got on
+constexpr int kRacesInARow = 40;  // each means that another writer has got on
 constexpr int64_t kOutageAtStopUsMax = 10'000'000;
 
 // A planned file that is not found may be gone because another writer compacted its table and expired the snapshots.

@@ -141,7 +141,7 @@ TEST_F(ServiceTest, AStandbyTakesOverWhenNothingMoves) {
   Process first(OpenLakehouse(), options);
   options.standby = true;
   Process second(OpenLakehouse(), options);
-  for (int i = 0; i < 20; ++i) {
+  for (int i = 0; i < 40; ++i) {
     cluster_.Produce(10, 3, random);
     std::this_thread::sleep_for(50ms);
   }
@@ -172,7 +172,7 @@ TEST_F(ServiceTest, TwoThatAreActiveDoNotFightForEver) {
   WaitForGold();
   const int64_t before_first = first.progress().bronze_rows;
   const int64_t before_second = second.progress().bronze_rows;
-  for (int i = 0; i < 20; ++i) {
+  for (int i = 0; i < 40; ++i) {
     cluster_.Produce(10, 3, random);
     std::this_thread::sleep_for(20ms);
   }
@@ -205,10 +205,10 @@ TEST(Patience, TellsRacesFromWhatIsMissing) {
   EXPECT_EQ(batch.Judge(moved), Patience::Next::kAgain);
   EXPECT_EQ(batch.Judge(moved), Patience::Next::kFail);  // nothing has changed: it is no race
   batch.Reset();
-  for (int i = 0; i < 20; ++i) {
+  for (int i = 0; i < 40; ++i) {
     EXPECT_EQ(batch.Judge({ErrorKind::kOffsetMismatch, std::to_string(i)}), Patience::Next::kAgain);
   }
-  EXPECT_EQ(batch.Judge({ErrorKind::kOffsetMismatch, "20"}), Patience::Next::kFail);
+  EXPECT_EQ(batch.Judge({ErrorKind::kOffsetMismatch, "40"}), Patience::Next::kFail);
   EXPECT_EQ(batch.Judge({ErrorKind::kIo, "disk"}), Patience::Next::kFail);
   Patience service({.endless = true, .takeover_us = 60'000'000}, "bronze", stop);
   EXPECT_EQ(service.Judge(moved), Patience::Next::kAgain);
