@@ -141,7 +141,7 @@ TEST_F(ServiceTest, AStandbyTakesOverWhenNothingMoves) {
   Process first(OpenLakehouse(), options);
   options.standby = true;
   Process second(OpenLakehouse(), options);
-  for (int i = 0; i < 40; ++i) {
+  for (int i = 0; i < 20; ++i) {
     cluster_.Produce(10, 3, random);
     std::this_thread::sleep_for(50ms);
   }
@@ -165,18 +165,21 @@ TEST_F(ServiceTest, TwoThatAreActiveDoNotFightForEver) {
   cluster_.Produce(100, 3, random);
   Process first(OpenLakehouse(), options);
   Process second(OpenLakehouse(), options);
-  for (int i = 0; i < 40; ++i) {
+  for (int i = 0; i < 20; ++i) {
     cluster_.Produce(10, 3, random);
     std::this_thread::sleep_for(20ms);
   }
   WaitForGold();
+  const auto counted = [&] { return first.progress().bronze_rows + second.progress().bronze_rows; };
+  for (int i = 0; i < 600 && counted() != cluster_.produced(); ++i) std::this_thread::sleep_for(50ms);
   const int64_t before_first = first.progress().bronze_rows;
   const int64_t before_second = second.progress().bronze_rows;
-  for (int i = 0; i < 40; ++i) {
+  for (int i = 0; i < 20; ++i) {
     cluster_.Produce(10, 3, random);
     std::this_thread::sleep_for(20ms);
   }
   WaitForGold();
+  for (int i = 0; i < 600 && counted() != cluster_.produced(); ++i) std::this_thread::sleep_for(50ms);
   const int64_t by_first = first.progress().bronze_rows - before_first;
   const int64_t by_second = second.progress().bronze_rows - before_second;
   EXPECT_EQ(by_first + by_second, 200);

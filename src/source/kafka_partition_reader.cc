@@ -118,7 +118,7 @@ Result<RawBatch> KafkaPartitionReader::Read(const ReadLimits& limits) {
   if (batch.size() > 0) {
     const auto bytes = static_cast<int64_t>(batch.keys.data.size() + batch.payloads.data.size());
     const double mean = static_cast<double>(batch.payloads.data.size()) / static_cast<double>(batch.size());
-    mean_bytes_ += kMeanWeight * (mean - mean_bytes_);
+    mean_bytes_ += (counts_.messages == 0 ? 1 : kMeanWeight) * (mean - mean_bytes_);  // the first were a guess
     counts_.messages += static_cast<int64_t>(batch.size());
     counts_.bytes += bytes;
   }
