@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,9 +18,12 @@ from typing import Any
 
 import pytest
 from kafka_oracle import Oracle
+from prometheus_client.parser import text_string_to_metric_families
 from service_warehouse import Lake, Process, wait_until
 from warehouse import BRONZE, REJECTED
 
+from k2.spark.engine.metrics import JobMetrics
+from k2.spark.engine.step import StepReport
 from k2.spark.utils import coordinates
 from stack.pins import ROOT
 from stack.services import Services
@@ -107,10 +111,16 @@ def jobs(cluster: SparkCluster, lake: Lake, k2: Path, tmp_path: Path) -> Jobs:
     return Jobs(cluster, lake, k2, tmp_path)
 
 
-def test_all_layers_by_spark_submit_with_the_archive(jobs: Jobs, oracle: Oracle, lake: Lake, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The engine as `make dist` packs it."""
+    folder = tmp_path_factory.mktemp("dist")
+    subprocess.run([ROOT / "scripts" / "dist.sh", folder], check=True, capture_output=True, timeout=200)
+    return next(folder.glob("k2-linux-*.tar.gz"))
+
+
+def test_all_layers_by_spark_submit_with_the_archive(jobs: Jobs, oracle: Oracle, lake: Lake, archive: Path) -> None:
     """As docs/spark-cluster.md has it: spark-submit, and executors that have nothing of K2 but the archive."""
-    subprocess.run([ROOT / "scripts" / "dist.sh", tmp_path], check=True, capture_output=True, timeout=200)
-    archive = next(tmp_path.glob("k2-linux-*.tar.gz"))
     send(oracle, 3000)
     variables = {name: value for name, value in jobs.variables.items() if name != "K2_PROGRAM"}
     variables["PATH"] = os.pathsep.join(  # no k2 of this machine's own
@@ -358,12 +368,11 @@ def commit(lake: Lake, plan: Path, results: list[str], expect: int = 0) -> Any:
     return json.loads(done.stdout) if expect == 0 else done.stderr
 
 
-def test_the_archive_asks_for_no_more_than_the_image_has(tmp_path: Path) -> None:
+def test_the_archive_asks_for_no_more_than_the_image_has(archive: Path, tmp_path: Path) -> None:
     """Ubuntu 22.04, which the image of Spark stands on: glibc 2.35, libstdc++ of GCC 12; all else is inside."""
     if shutil.which("objdump") is None:
         pytest.skip("there is no objdump: Debian has it in binutils")
-    subprocess.run([ROOT / "scripts" / "dist.sh", tmp_path], check=True, capture_output=True, timeout=200)
-    subprocess.run(["tar", "-xzf", next(tmp_path.glob("*.tar.gz")), "-C", tmp_path], check=True)
+    subprocess.run(["tar", "-xzf", archive, "-C", tmp_path], check=True)
     files = [tmp_path / "bin" / "k2", *(tmp_path / "lib").iterdir()]
     for path in files:
         symbols = subprocess.run(["objdump", "-T", path], check=True, capture_output=True, text=True).stdout
@@ -374,3 +383,23 @@ def test_the_archive_asks_for_no_more_than_the_image_has(tmp_path: Path) -> None
     outside = [path for path in re.findall(r"=> (/\S+)", loaded) if not path.startswith(str(tmp_path))]
     assert all(re.search(r"/lib(c|m|dl|pthread|rt|resolv|stdc\+\+|gcc_s)\.so", path) for path in outside), outside
     assert "not found" not in loaded
+
+
+def test_metrics_are_prometheus_own_text() -> None:
+    metrics = JobMetrics(0)
+    try:
+        step = StepReport("silver", rows_in=70, rows_out=60, behind=100, rejected={"price_invalid": 4}, run_seconds=2.5)
+        metrics.took("silver", step)
+        metrics.took("silver", step)
+        metrics.failed(TimeoutError())
+        with urllib.request.urlopen(f"http://127.0.0.1:{metrics.port}/metrics", timeout=10) as reply:
+            families = list(text_string_to_metric_families(reply.read().decode()))
+    finally:
+        metrics.close()
+    samples = {(one.name, *sorted(one.labels.values())): one.value for family in families for one in family.samples}
+    assert samples["k2_rows_total", "in", "silver"] == 140
+    assert samples["k2_rejected_rows_total", "price_invalid"] == 8
+    assert samples["k2_lag_messages", "silver"] == 30
+    assert samples["k2_job_step_seconds_total", "run", "silver"] == 5
+    assert samples["k2_job_failures_total", "TimeoutError"] == 1
+    assert all(family.type in ("counter", "gauge") and family.documentation for family in families)

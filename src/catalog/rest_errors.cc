@@ -37,11 +37,11 @@ bool SpeaksOfConflict(const RestFailure& failure) {
 }
 
 // Java's table metadata refuses a commit while the catalog's own clock is more than a minute behind the newest snapshot
-// ("Invalid update timestamp …: before last snapshot log entry at …", "Invalid snapshot timestamp …: before last
-// updated timestamp …"). The commit is right, and will be taken when that clock has come so far.
+// ("Invalid update timestamp …: before last snapshot log entry at …"). The commit is right, and will be taken when that
+// clock has come so far. That a snapshot is older than the table's last update cannot be: its time is never before
+// that.
 bool SpeaksOfAClockBehind(const RestFailure& failure) {
-  return failure.message.find("Invalid update timestamp") != std::string::npos ||
-         failure.message.find("Invalid snapshot timestamp") != std::string::npos;
+  return failure.message.find("Invalid update timestamp") != std::string::npos;
 }
 
 }  // namespace

@@ -13,6 +13,12 @@ Status CheckKinds(const std::vector<TaskResult>& results, const StepPlan& plan) 
                 results.size());
   }
   for (size_t i = 0; i < results.size(); ++i) {
+    // A result of another plan would have its rows committed in the place of this plan's.
+    if (const std::string& planned = AttemptOf(plan.tasks[i]); !results[i].attempt_id.starts_with(planned)) {
+      return Fail(ErrorKind::kInvalidArgument,
+                  "result {} is of attempt {}, not of task {} of this plan, whose attempts' ids begin with {}", i,
+                  results[i].attempt_id, i, planned);
+    }
     for (const TableFiles& output : results[i].outputs) {
       const auto fits = [&](const PlannedCommit& one) { return one.table == output.table; };
       if (output.files.empty() || std::ranges::any_of(plan.commits, fits)) continue;

@@ -11,12 +11,15 @@ namespace {
 
 const SourceKey kKey{.cluster = "c", .topic = "t.binance", .topic_id = "i", .partition = 3};
 
+std::string AttemptAt(int64_t begin) { return "planned-" + std::to_string(begin); }
+
 StepPlan BronzePlan() {
   StepPlan plan{.layer = "bronze", .tasks = {}, .ranges = {}, .commits = {}};
   // Two tasks share one partition: from 10 to 15, from 15 to 20.
   for (const int64_t begin : {10, 15}) {
     SourcePosition at{.next_offset = begin, .messages = begin == 10 ? 7 : 0};
     BronzeTask task;
+    task.attempt_id = AttemptAt(begin);
     task.inputs.push_back({.source = kKey, .exchange = {}, .recording = {}, .begin = at, .end_offset = begin + 5});
     plan.tasks.emplace_back(std::move(task));
   }
@@ -28,6 +31,7 @@ StepPlan BronzePlan() {
 
 TaskResult Read(int64_t end, int64_t messages) {
   TaskResult result;
+  result.attempt_id = AttemptAt(end > 15 ? 15 : 10) + "-again";
   result.ends.push_back({.next_offset = end, .leader_epoch = 4, .messages = messages});
   return result;
 }
@@ -55,6 +59,10 @@ TEST(StepPlan, RefusesResultsOfOtherTasks) {
   TaskResult foreign = Read(20, 5);
   foreign.outputs.push_back({.table = std::string(kGoldTable), .files = {iceberg::DataFile{}}});
   EXPECT_EQ(Complete({Read(15, 12), foreign}, plan).error().kind, ErrorKind::kInvalidArgument);
+  EXPECT_EQ(Complete({Read(20, 5), Read(15, 12)}, plan).error().kind, ErrorKind::kInvalidArgument);  // out of order
+  TaskResult other = Read(20, 5);
+  other.attempt_id = "of another plan";
+  EXPECT_EQ(Complete({Read(15, 12), other}, plan).error().kind, ErrorKind::kInvalidArgument);
 }
 
 StepPlan SilverPlan(int64_t counted_before, int64_t counted_at_end) {

@@ -105,6 +105,10 @@ struct GoldTask {
 
 using Task = std::variant<BronzeTask, SilverTask, GoldTask>;
 
+[[nodiscard]] inline const std::string& AttemptOf(const Task& task) {
+  return std::visit([](const auto& one) -> const std::string& { return one.attempt_id; }, task);
+}
+
 struct TableFiles {
   std::string table;
   std::vector<iceberg::DataFile> files;
@@ -112,6 +116,7 @@ struct TableFiles {
 };
 
 struct TaskResult {
+  std::string attempt_id;  // the task's
   std::vector<TableFiles> outputs;
   int64_t rows_in = 0;
   int64_t rows_out = 0;

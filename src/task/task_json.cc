@@ -229,6 +229,7 @@ std::string TaskResultToJson(const TaskResult& result) {
   json ends = json::array();
   for (const SourcePosition& end : result.ends) ends.push_back(ToJson(end));
   const json object = {{"version", kVersion},
+                       {"attempt_id", result.attempt_id},
                        {"outputs", outputs},
                        {"rows_in", result.rows_in},
                        {"rows_out", result.rows_out},
@@ -255,6 +256,7 @@ Result<TaskResult> TaskResultFromJson(std::string_view text) {
       return Fail(ErrorKind::kUnsupported, "a task result of version {}; this k2 knows version {}", version, kVersion);
     }
     TaskResult result;
+    object.at("attempt_id").get_to(result.attempt_id);
     for (const json& output : object.at("outputs")) {
       TableFiles files{.table = output.at("table"), .files = {}};
       for (const json& file : output.at("files")) files.files.push_back(DataFileFromJson(file));
@@ -294,9 +296,13 @@ const TableFiles* TaskResult::Find(std::string_view table) const {
 }
 
 Result<TaskResult> RunTask(const Task& task, const TaskContext& context) {
-  if (const auto* bronze = std::get_if<BronzeTask>(&task)) return RunBronzeTask(*bronze, context);
-  if (const auto* silver = std::get_if<SilverTask>(&task)) return RunSilverTask(*silver, context);
-  return RunGoldTask(std::get<GoldTask>(task), context);
+  Result<TaskResult> result = [&] {
+    if (const auto* bronze = std::get_if<BronzeTask>(&task)) return RunBronzeTask(*bronze, context);
+    if (const auto* silver = std::get_if<SilverTask>(&task)) return RunSilverTask(*silver, context);
+    return RunGoldTask(std::get<GoldTask>(task), context);
+  }();
+  if (result) result->attempt_id = AttemptOf(task);
+  return result;
 }
 
 std::string DataFileLocation(const OutputTable& table, const std::vector<iceberg::Literal>& partition,

@@ -189,6 +189,7 @@ TEST(TaskJson, ResultsRoundTrip) {
   Draw draw(seed);
   for (int i = 0; i < 200; ++i) {
     TaskResult result;
+    result.attempt_id = draw.Text();
     result.outputs = draw.Some<TableFiles>(
         [&] { return TableFiles{draw.Text(), draw.Some<iceberg::DataFile>([&] { return draw.File(); })}; });
     result.rows_in = draw.Long();
@@ -251,6 +252,7 @@ TEST(TaskJson, ACopyDoesTheSameWork) {
   const TaskContext context{.io = MakeFileIo()};
   // Without the moment of the verdict, which differs.
   const auto told = [](TaskResult result) {
+    result.attempt_id.clear();
     for (TableFiles& table : result.outputs) {
       for (iceberg::DataFile& file : table.files) {
         file.file_path = file.file_path.substr(0, file.file_path.rfind('/'));

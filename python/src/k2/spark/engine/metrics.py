@@ -21,9 +21,9 @@ _HELP = {
 
 
 class JobMetrics:
-    """Serves /metrics on 127.0.0.1 and all other addresses of this machine. `port` 0: a free one."""
+    """Serves /metrics, to whom `host` lets in. `port` 0: a free one."""
 
-    def __init__(self, port: int, host: str = "0.0.0.0") -> None:
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         self._lock = threading.Lock()
         self._values: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
         metrics = self

@@ -106,11 +106,11 @@ def run_task(task: str, environment: Mapping[str, str]) -> str:
     """Runs one planned task here and gives its result as JSON, or {"error", "exit_code"} where running it again would
     end the same way. Raises, so that Spark runs it again, where it might not.
 
-    Each run writes under an attempt id of its own, so that a second run of the same task, on purpose or not, writes
-    nothing that the first one wrote.
+    Each run writes under an attempt id of its own, which begins with the planned one, so that a second run of the
+    same task, on purpose or not, writes nothing that the first one wrote, and the commit knows whose result it is.
     """
     document = json.loads(task)
-    document["attempt_id"] = secrets.token_hex(8)
+    document["attempt_id"] += f"-{secrets.token_hex(4)}"
     answer = _worker_for(environment).run(json.dumps(document))
     failure = json.loads(answer) if answer.startswith('{"error"') else {}
     if failure.get("exit_code", 0) >= 3:

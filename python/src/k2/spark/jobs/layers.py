@@ -52,6 +52,9 @@ def parser(program: str, what: str) -> argparse.ArgumentParser:
         "--interval", type=duration_us, default="10s", metavar="TIME", help="continuous: from one look to the next"
     )
     made.add_argument("--metrics-port", type=int, metavar="PORT", help="serve lag, rows and times to Prometheus there")
+    made.add_argument(
+        "--metrics-host", default="127.0.0.1", metavar="HOST", help="the address of it; 0.0.0.0 for other machines"
+    )
     made.add_argument("--kafka", metavar="BROKERS", help="host:port with commas (K2_KAFKA)")
     made.add_argument("--topics", metavar="NAMES", help="names, or patterns that begin with ^ (K2_TOPICS)")
     made.add_argument("--registry", metavar="URL", help="schema registry (K2_REGISTRY)")
@@ -213,7 +216,7 @@ def main(
     stop = Stop()
     spark = command_line.session(f"k2 {layer}", options)
     totals = Totals(layer, options.engine)
-    metrics = JobMetrics(options.metrics_port) if options.metrics_port is not None else None
+    metrics = JobMetrics(options.metrics_port, options.metrics_host) if options.metrics_port is not None else None
     try:
         step = native_step(spark, layer, options) if options.engine == "native" else by_dataframe(spark, options)
         move(step, totals, options, stop, metrics)
