@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 from kafka_oracle import Oracle
 from prometheus_client.parser import text_string_to_metric_families
+from pyiceberg.table.snapshots import Operation
 from service_warehouse import Lake, Process, wait_until
-from warehouse import BRONZE, REJECTED
+from warehouse import BRONZE, GOLD, REJECTED, SILVER
 
 from k2.spark.engine.metrics import JobMetrics
 from k2.spark.engine.step import StepReport
@@ -97,6 +98,13 @@ class Jobs:
         )
         assert done.returncode == expect, f"{done.returncode}: {words(done.stderr)}"
         return json.loads(done.stdout)[0] if expect == 0 else done.stderr
+
+    def rebuild(self, layer: str, *arguments: str) -> Any:
+        command = self.command(layer, layer, *arguments)
+        command[2] = "k2.spark.jobs.rebuild"
+        done = subprocess.run(command, env=self.variables, capture_output=True, text=True, timeout=200, check=False)
+        assert done.returncode == 0, words(done.stderr)
+        return json.loads(done.stdout)[0]
 
     def begin(self, layer: str, *arguments: str) -> Process:
         log = self.folder / f"{layer}-{uuid.uuid4().hex[:4]}.log"
@@ -203,6 +211,35 @@ def test_turns_of_k2_and_both_engines(jobs: Jobs, oracle: Oracle, lake: Lake, tm
         driver.stdin.close()
         driver.kill()
         driver.wait(timeout=20)
+
+
+def test_silver_and_gold_again(jobs: Jobs, oracle: Oracle, lake: Lake) -> None:
+    """`rebuild` on the cluster, with rows that Gold has yet to read; then the layers go on, by k2 and by DataFrames."""
+    send(oracle, 1500)
+    lake.run_kafka()
+    send(oracle, 500)
+    lake.run_kafka("--layer", "bronze")
+    lake.run_kafka("--layer", "silver")
+    before = {name: lake.total(name) for name in (SILVER[0], SILVER[1], REJECTED)}
+    report = jobs.rebuild("silver")
+    assert report["rows_in"] == sum(before.values())
+    assert report["commits"] == 3
+    assert {name: lake.total(name) for name in before} == before
+    for name in before:
+        snapshot = lake.table(name).current_snapshot()
+        assert snapshot is not None
+        assert snapshot.summary is not None
+        assert snapshot.summary.operation == Operation.OVERWRITE
+        assert snapshot.summary["k2.rebuilt"] == "1"
+    send(oracle, 500)
+    for layer in ("bronze", "silver"):
+        lake.run_kafka("--layer", layer)
+    assert jobs.run("gold", "--engine", "spark")["duplicates"] < 100, "what was rebuilt was read again"
+    report = jobs.rebuild("gold", "--from", "2000-01-01")
+    assert report["rows_out"] == lake.total(GOLD)
+    send(oracle, 500)
+    lake.run_kafka()
+    oracle.check(lake)
 
 
 @pytest.mark.long

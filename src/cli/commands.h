@@ -31,6 +31,7 @@ void AddMaintain(Program& program);
 void AddPlan(Program& program);
 void AddTask(Program& program);
 void AddCommit(Program& program);
+void AddRebuild(Program& program);
 void AddQuery(Program& program);
 void AddOhlcv(Program& program);
 void AddDoctor(Program& program);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/time.h"
 #include "cli/kafka_settings.h"
 
 namespace k2 {
@@ -72,6 +73,18 @@ std::function<bool(std::string_view topic, int32_t partition)> OwnedBy(const Kaf
                                                                                           int32_t partition) {
     return partition >= first && partition <= last && Matches(topics, topic);
   };
+}
+
+Result<DayRange> DaysOf(const std::string& from, const std::string& to) {
+  DayRange days;
+  if (!from.empty()) {
+    K2_ASSIGN(days.first, ParseDate(from));
+  }
+  if (!to.empty()) {
+    K2_ASSIGN(days.last, ParseDate(to));
+  }
+  if (days.first <= days.last) return days;
+  return Fail(ErrorKind::kInvalidArgument, "--from {} is after --to {}", from, to);
 }
 
 }  // namespace k2

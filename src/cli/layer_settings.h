@@ -1,9 +1,11 @@
 // What a layer works on, for the commands that plan: --topics, --partitions, --start, --dedup-memory.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "cli/commands.h"
+#include "medallion/gold_layer.h"
 #include "medallion/layer.h"
 #include "medallion/source_set.h"
 
@@ -15,5 +17,8 @@ void AddLayerSettings(Program& program);
 Result<KafkaFeed> KafkaFeedOf(const Settings& settings);
 // Whether a partition is among those of a feed.
 std::function<bool(std::string_view topic, int32_t partition)> OwnedBy(const KafkaFeed& feed);
+
+// exchange_date from and to, YYYY-MM-DD, both included; empty: without end.
+Result<DayRange> DaysOf(const std::string& from, const std::string& to);
 
 }  // namespace k2

@@ -98,6 +98,7 @@ int Main(int argc, char** argv) {
   AddPlan(program);
   AddTask(program);
   AddCommit(program);
+  AddRebuild(program);
   AddQuery(program);
   AddOhlcv(program);
   AddDoctor(program);

@@ -11,46 +11,33 @@
 #include "cli/commands.h"
 #include "cli/kafka_settings.h"
 #include "cli/layer_settings.h"
+#include "cli/opened_tables.h"
 #include "cli/stop_on_signal.h"
 #include "medallion/bronze_plan.h"
 #include "medallion/gold_layer.h"
+#include "medallion/rebuild.h"
 #include "medallion/silver_layer.h"
 
 namespace k2 {
 namespace {
 
-// Tables of a lakehouse, each opened once.
-class OpenedTables {
- public:
-  explicit OpenedTables(const Lakehouse& lakehouse) : lakehouse_(lakehouse) {}
-
-  Result<Table*> Find(std::string_view name) {
-    auto found = tables_.find(std::string(name));
-    if (found == tables_.end()) {
-      K2_ASSIGN(Table table, lakehouse_.Open(name));
-      found = tables_.emplace(name, std::move(table)).first;
-    }
-    return &found->second;
-  }
-  TableByName by_name() {
-    return [this](std::string_view name) { return Find(name); };
-  }
-
- private:
-  const Lakehouse& lakehouse_;
-  std::map<std::string, Table> tables_;
-};
-
 struct PlanFlags {
   std::string layer;
   int64_t tasks = 0;
   int64_t rows = 4'194'304;
+  bool rebuild = false;
+  std::string from;
+  std::string to;
 };
 
 Result<StepPlan> MakePlan(const Settings& settings, const PlanFlags& flags, const Lakehouse& lakehouse,
                           const LayerOptions& options) {
   const auto tasks = static_cast<int32_t>(flags.tasks > 0 ? std::min<int64_t>(flags.tasks, 1 << 20)
                                                           : std::max(1U, std::thread::hardware_concurrency()));
+  if (flags.rebuild) {
+    K2_ASSIGN(const DayRange days, DaysOf(flags.from, flags.to));
+    return PlanRebuild(lakehouse, options, flags.layer, days, tasks);
+  }
   if (flags.layer == "bronze") {
     K2_ASSIGN(const KafkaFeed feed, KafkaFeedOf(settings));
     if (feed.options.brokers.empty()) {
@@ -71,6 +58,9 @@ Result<StepPlan> MakePlan(const Settings& settings, const PlanFlags& flags, cons
 Result<int> RunPlan(const Settings& settings, const PlanFlags& flags) {
   if (flags.layer != "bronze" && flags.layer != "silver" && flags.layer != "gold") {
     return Fail(ErrorKind::kInvalidArgument, "--layer {}: bronze, silver or gold", flags.layer);
+  }
+  if (!flags.rebuild && !(flags.from.empty() && flags.to.empty())) {
+    return Fail(ErrorKind::kInvalidArgument, "--from, --to: they are of a --rebuild");
   }
   if (flags.rows < 1) return Fail(ErrorKind::kInvalidArgument, "--rows {}: at least 1", flags.rows);
   LayerOptions options;
@@ -122,6 +112,11 @@ Result<int> RunCommit(const Settings& settings, const std::string& path) {
   OpenedTables tables(*lakehouse);
   K2_ASSIGN(StepPlan plan, StepPlanFromJson(text, tables.by_name()));
   K2_TRY(Complete(results, plan));
+  if (plan.rebuild) {
+    K2_ASSIGN(const std::shared_ptr<SchemaSource> schemas, SchemasOf(settings));
+    K2_ASSIGN(const int64_t memory_bytes, settings.Bytes("dedup-memory"));
+    K2_TRY(CheckNothingVanishes(plan, tables.by_name(), schemas, memory_bytes));
+  }
   KafkaOptions kafka;
   SourcePositions read;
   if (plan.layer == "bronze" && !plan.commits.empty()) {
@@ -162,6 +157,9 @@ void AddPlan(Program& program) {
   command->add_option("--tasks", flags->tasks, "tasks at most; 0: one a core of this machine")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--rows", flags->rows, "rows of the step at most, about")->capture_default_str();
+  command->add_flag("--rebuild", flags->rebuild, "all rows of the layer again, as `k2 rebuild` makes them");
+  command->add_option("--from", flags->from, "rebuild: first exchange_date (Gold)");
+  command->add_option("--to", flags->to, "rebuild: last exchange_date (Gold)");
   command->footer(
       "A plan without tasks and commits: there is nothing to do. Example:\n"
       "  k2 plan --layer silver --tasks 8 > plan.json\n"

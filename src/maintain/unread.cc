@@ -21,7 +21,7 @@ T BoundOr(const std::map<int32_t, std::string>& bounds, const iceberg::NestedFie
 }
 
 bool AddsRows(const iceberg::Snapshot& snapshot) {
-  if (snapshot.operation == "replace" || snapshot.operation == "delete") return false;
+  if (!MayAddRows(snapshot)) return false;
   const auto added = snapshot.summary.find("added-data-files");
   return snapshot.operation != "append" || (added != snapshot.summary.end() && added->second != "0");
 }

@@ -5,7 +5,6 @@
 #include "base/time.h"
 #include "base/uuid.h"
 #include "iceberg/literal.h"
-#include "medallion/gold_shares.h"
 #include "task/market_tables.h"
 
 namespace k2 {
@@ -226,8 +225,8 @@ Result<StepPlan> GoldLayer::PlanStep(int32_t tasks, bool whole_snapshots) {
   return plan;
 }
 
-Result<std::vector<GoldTask>> GoldLayer::MakeTasks(const FilesByUpstream& inputs, int32_t tasks) {
-  GoldTask whole;
+// The files as inputs of one task, and the hours that each may have rows of.
+std::vector<GoldSlice> GoldLayer::Slices(const FilesByUpstream& inputs, GoldTask& whole) const {
   std::vector<GoldSlice> slices;
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (inputs[i].empty()) continue;
@@ -244,9 +243,15 @@ Result<std::vector<GoldTask>> GoldLayer::MakeTasks(const FilesByUpstream& inputs
     }
     whole.inputs.push_back(std::move(input));
   }
-  K2_ASSIGN(whole.existing, ExistingFiles(inputs));
   whole.output = OutputOf(gold_);
   whole.memory_bytes = options_.gold_index_bytes;
+  return slices;
+}
+
+Result<std::vector<GoldTask>> GoldLayer::MakeTasks(const FilesByUpstream& inputs, int32_t tasks) {
+  GoldTask whole;
+  const std::vector<GoldSlice> slices = Slices(inputs, whole);
+  K2_ASSIGN(whole.existing, ExistingFiles(inputs));
   std::vector<GoldTask> made = ShareOut(std::move(whole), slices, tasks);
   for (GoldTask& task : made) task.attempt_id = RandomHex64();
   return made;

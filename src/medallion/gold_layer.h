@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "medallion/gold_shares.h"
 #include "medallion/layer.h"
 #include "medallion/layer_metrics.h"
 #include "medallion/step_plan.h"
@@ -15,6 +16,13 @@
 #include "task/gold_index.h"
 
 namespace k2 {
+
+// Values of exchange_date, as days since 1970, both included.
+struct DayRange {
+  int32_t first = INT32_MIN;
+  int32_t last = INT32_MAX;
+  [[nodiscard]] bool all() const { return first == INT32_MIN && last == INT32_MAX; }
+};
 
 class GoldLayer {
  public:
@@ -26,6 +34,8 @@ class GoldLayer {
   // The same in parts, for tasks that run elsewhere: what Step would do, as about `tasks` tasks that share the hours
   // out; an empty plan where nothing is new.
   Result<StepPlan> Plan(int32_t tasks);
+  // All of Gold's rows of these days again, out of what Silver holds now of the rows that Gold has read (rebuild.h).
+  Result<StepPlan> PlanRebuild(const DayRange& days, int32_t tasks);
   // What Settle would commit; an empty plan where there is nothing.
   Result<StepPlan> PlanSettling();
   // Brings Gold to the offsets of Silver, when it stands behind for lack of rows.
@@ -70,7 +80,10 @@ class GoldLayer {
   Result<std::vector<GoldFile>> ExistingFiles(const FilesByUpstream& inputs);
   Status ListGoldFiles(int32_t first_day, int32_t last_day);
   [[nodiscard]] std::pair<int32_t, int32_t> HoursOf(const iceberg::DataFile& file, const iceberg::Schema& schema) const;
+  [[nodiscard]] std::vector<GoldSlice> Slices(const FilesByUpstream& inputs, GoldTask& whole) const;
   Result<std::vector<GoldTask>> MakeTasks(const FilesByUpstream& inputs, int32_t tasks);
+  Result<std::vector<GoldTask>> MakeTasksAnew(const FilesByUpstream& inputs, const DayRange& days, int32_t tasks);
+  static Result<std::vector<ScanFile>> FilesToReadAgain(const Upstream& upstream, const DayRange& days);
   Result<PlannedCommit> PlanCommit(const std::vector<std::optional<ReadTo>>& read_to,
                                    const std::optional<MessageTimes>& times) const;
   Status Commit(StepPlan plan);

@@ -26,6 +26,8 @@ class SilverLayer {
   // The same in parts, for tasks that run elsewhere: what Step would do, as at most `tasks` tasks; an empty plan where
   // nothing is new.
   Result<StepPlan> Plan(int32_t tasks);
+  // All rows of Silver and rejected_trades again, out of Bronze's up to the offsets where Silver stands (rebuild.h).
+  Result<StepPlan> PlanRebuild(int32_t tasks);
   // What Settle would commit; an empty plan where there is nothing.
   Result<StepPlan> PlanSettling();
   // Brings rejected_trades to the offsets of the others, when it stands behind for lack of rows.

@@ -90,6 +90,13 @@ Status CompleteSilver(const std::vector<TaskResult>& results, StepPlan& plan) {
       if (!range.counted_at_end) range.end.messages = counted;
       if (counted >= 0 && range.end.messages >= 0) expected = range.end.messages - range.begin.messages;
     }
+    if (expected >= 0 && rows != expected && plan.rebuild) {
+      return Fail(
+          ErrorKind::kInvalidData,
+          "Silver is not rebuilt: Bronze holds {} rows of {} up to offset {}, and Silver was made of {}. Nothing "
+          "was changed",
+          rows, range.key.ToString(), range.end.next_offset, expected);
+    }
     if (expected >= 0 && rows != expected) {
       return Fail(
           ErrorKind::kOffsetMismatch,

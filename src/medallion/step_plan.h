@@ -38,6 +38,7 @@ struct StepPlan {
   std::vector<Task> tasks;
   std::vector<PlannedRange> ranges;    // Silver
   std::vector<PlannedCommit> commits;  // in the order in which they are made
+  bool rebuild = false;                // CheckNothingVanishes is asked before the commits (rebuild.h)
   int64_t behind = 0;                  // messages above the layer that were not in it when this was planned
   [[nodiscard]] bool empty() const { return tasks.empty() && commits.empty(); }
 };

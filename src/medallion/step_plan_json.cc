@@ -3,6 +3,7 @@
 #include "base/uuid.h"
 #include "medallion/step_plan.h"
 #include "table/progress_json.h"
+#include "task/data_file_json.h"
 
 namespace k2 {
 namespace {
@@ -32,7 +33,10 @@ json CommitJson(const PlannedCommit& planned, const Table& table) {
                  {"base", ProgressJson(commit.base, uuid)},
                  {"next", ProgressJson(commit.next, uuid)},
                  {"summary", commit.summary},
+                 {"operation", commit.operation},
+                 {"removed", json::array()},
                  {"fence_upstream", commit.fence_upstream}};
+  for (const iceberg::DataFile& file : commit.removed) object["removed"].push_back(DataFileToJson(file));
   if (commit.base_snapshot_id) object["base_snapshot_id"] = *commit.base_snapshot_id;
   return object;
 }
@@ -46,6 +50,8 @@ Result<PlannedCommit> ReadCommit(const json& value, const TableByName& table_by_
   K2_ASSIGN(commit.base, ReadProgressJson(value.at("base"), *table));
   K2_ASSIGN(commit.next, ReadProgressJson(value.at("next"), *table));
   value.at("summary").get_to(commit.summary);
+  value.at("operation").get_to(commit.operation);
+  for (const json& file : value.at("removed")) commit.removed.push_back(DataFileFromJson(file));
   value.at("fence_upstream").get_to(commit.fence_upstream);
   if (value.contains("base_snapshot_id")) commit.base_snapshot_id = value.at("base_snapshot_id").get<int64_t>();
   return planned;
@@ -76,6 +82,7 @@ Result<StepPlan> Read(const json& object, const TableByName& table) {
   }
   StepPlan plan{.layer = object.at("layer"), .tasks = {}, .ranges = {}, .commits = {}};
   object.at("behind").get_to(plan.behind);
+  object.at("rebuild").get_to(plan.rebuild);
   for (const json& value : object.at("tasks")) {
     K2_ASSIGN(Task task, TaskFromJson(value.dump()));
     plan.tasks.push_back(std::move(task));
@@ -103,7 +110,7 @@ Result<std::string> StepPlanToJson(const StepPlan& plan, const TableByName& tabl
     K2_ASSIGN(const Table* const of, table(planned.table));
     commits.push_back(CommitJson(planned, *of));
   }
-  const json object = {{"version", kVersion}, {"layer", plan.layer}, {"behind", plan.behind},
+  const json object = {{"version", kVersion}, {"layer", plan.layer}, {"behind", plan.behind}, {"rebuild", plan.rebuild},
                        {"tasks", tasks},      {"ranges", ranges},    {"commits", commits}};
   return object.dump();
 }

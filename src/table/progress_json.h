@@ -19,6 +19,8 @@ namespace k2 {
 
 inline constexpr std::string_view kOffsetsKey = "k2.offsets";  // of a snapshot's summary
 inline constexpr std::string_view kOffsetsTag = "k2-offsets";  // names the snapshot that holds the latest one
+// In the summary of a snapshot that holds rows of before anew (medallion/rebuild.h): it adds none for the layer below.
+inline constexpr std::string_view kRebuiltKey = "k2.rebuilt";
 inline constexpr int64_t kProgressVersion = 1;
 
 std::string ProgressToJson(const LayerProgress& progress, std::string_view table_uuid);

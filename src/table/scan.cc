@@ -8,6 +8,7 @@
 #include "iceberg/manifest.h"
 #include "iceberg/snapshot_producer.h"
 #include "table/manifest_cache.h"
+#include "table/progress_json.h"
 
 namespace k2 {
 namespace {
@@ -162,6 +163,11 @@ Result<int64_t> SnapshotAsOf(const TableMetadata& metadata, int64_t timestamp_ms
               FormatTimestamp(timestamp_ms * 1000), oldest->snapshot_id, FormatTimestamp(oldest->timestamp_ms * 1000));
 }
 
+bool MayAddRows(const Snapshot& snapshot) {
+  return snapshot.operation != "replace" && snapshot.operation != "delete" &&
+         !snapshot.summary.contains(std::string(kRebuiltKey));
+}
+
 Result<Increment> PlanIncrement(FileIo& io, const TableMetadata& metadata, std::optional<int64_t> from_snapshot,
                                 int64_t to_snapshot) {
   K2_ASSIGN(const Snapshot* to, SnapshotOf(metadata, to_snapshot));
@@ -172,7 +178,7 @@ Result<Increment> PlanIncrement(FileIo& io, const TableMetadata& metadata, std::
     return increment;
   }
   for (const Snapshot* snapshot : std::views::reverse(*chain)) {
-    if (snapshot->operation == "replace" || snapshot->operation == "delete") continue;
+    if (!MayAddRows(*snapshot)) continue;
     if (snapshot->operation != "append" && !HasOurKey(*snapshot)) {
       return Fail(
           ErrorKind::kOffsetMismatch,

@@ -29,14 +29,17 @@ Result<std::vector<ScanFile>> PlanScan(FileIo& io, const iceberg::TableMetadata&
 // Snapshot that was current on main at a time (snapshot log), for time travel. kNotFound names the oldest one there is.
 Result<int64_t> SnapshotAsOf(const iceberg::TableMetadata& metadata, int64_t timestamp_ms);
 
+// Whether a snapshot may hold rows that its parent has not: `replace` and `delete` have none, nor has what K2 rebuilt.
+bool MayAddRows(const iceberg::Snapshot& snapshot);
+
 // What was added to `main` after `from_snapshot` (exclusive; nullopt: from the beginning) up to `to_snapshot`.
 struct Increment {
   std::vector<ScanFile> files;  // in commit order
   bool complete = true;  // false: from_snapshot is not an ancestor any more (expired, rolled back): read the current
                          // snapshot and cut by offsets instead; `files` is empty then
 };
-// `append` adds its files; `replace` and `delete` add none; an `overwrite` without our key "k2.commit-id" is
-// kOffsetMismatch: the layer stops (docs/source-offsets.md).
+// `append` adds its files; snapshots of which MayAddRows is false add none; an `overwrite` without our key
+// "k2.commit-id" is kOffsetMismatch: the layer stops (docs/source-offsets.md).
 Result<Increment> PlanIncrement(FileIo& io, const iceberg::TableMetadata& metadata,
                                 std::optional<int64_t> from_snapshot, int64_t to_snapshot);
 

@@ -19,6 +19,7 @@ from pyspark.sql import functions as f
 
 from k2.spark.dataframe.progress import (
     COMMIT_ID_KEY,
+    REBUILT_KEY,
     FoundProgress,
     Metadata,
     Move,
@@ -134,7 +135,7 @@ class _Step:
         """What the snapshots of the chain, oldest first, have added."""
         appended = []
         for snapshot in chain:
-            if snapshot.operation in ("replace", "delete"):
+            if snapshot.operation in ("replace", "delete") or REBUILT_KEY in snapshot.summary:
                 continue
             if snapshot.operation != "append" and COMMIT_ID_KEY not in snapshot.summary:
                 raise OffsetsError(

@@ -15,6 +15,7 @@ from k2.spark.utils.errors import DataError
 OFFSETS_KEY = "k2.offsets"
 OFFSETS_TAG = "k2-offsets"
 COMMIT_ID_KEY = "k2.commit-id"
+REBUILT_KEY = "k2.rebuilt"  # of a snapshot that holds rows of before anew, and adds none
 OLDEST_KEY = "k2.message-time.min-us"
 NEWEST_KEY = "k2.message-time.max-us"
 DROPPED_UNREAD_KEY = "k2.dropped-unread"

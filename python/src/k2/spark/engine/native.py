@@ -90,14 +90,22 @@ class NativeEngine:
     def step(self, layer: str) -> StepReport | None:
         """Plans, runs and commits one step; None where there was nothing to do."""
         plan = self.plan(layer)
-        if plan.empty:
-            return None
+        return None if plan.empty else self._do(plan)
+
+    def rebuild(self, layer: str, first_date: str | None = None, last_date: str | None = None) -> StepReport:
+        """All rows of Silver again out of Bronze, or of Gold out of Silver, in one commit a table; of Gold also some
+        days alone (exchange_date, YYYY-MM-DD, both included). Raises DataError where a trade would vanish, or where
+        Gold has moved on meanwhile: nothing was changed then."""
+        days = [("--from", first_date), ("--to", last_date)]
+        return self._do(self._plan(layer, "--rebuild", *(word for name, day in days if day for word in (name, day))))
+
+    def _do(self, plan: Plan) -> StepReport:
         begin = time.monotonic()
         results = self.run(plan)
         ran = time.monotonic()
         done = self.commit(plan, results)
         return StepReport(
-            layer=layer,
+            layer=plan.layer,
             tasks=len(plan.tasks),
             rows_in=done["rows_in"],
             rows_out=done["rows_out"],
@@ -115,8 +123,11 @@ class NativeEngine:
         """Reads the tables' offsets and cuts what is new into tasks. Writes nothing, but for Bronze's first start."""
         if layer not in LAYERS:
             raise ConfigurationError(f"there is no layer {layer!r}: {', '.join(LAYERS)}")
+        return self._plan(layer)
+
+    def _plan(self, layer: str, *more: str) -> Plan:
         begin = time.monotonic()
-        text = self._k2("plan", "--layer", layer, "--tasks", str(self._tasks), "--rows", str(self._rows))
+        text = self._k2("plan", "--layer", layer, "--tasks", str(self._tasks), "--rows", str(self._rows), *more)
         document = json.loads(text)
         tasks = [json.dumps(task) for task in document["tasks"]]
         return Plan(

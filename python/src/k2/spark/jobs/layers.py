@@ -17,7 +17,7 @@ from k2.spark.engine.metrics import JobMetrics
 from k2.spark.engine.step import StepReport
 from k2.spark.utils import command_line
 from k2.spark.utils.command_line import duration_us, say
-from k2.spark.utils.errors import ConfigurationError, DataError, UnavailableError, UnknownOutcomeError
+from k2.spark.utils.errors import DataError, UnavailableError, UnknownOutcomeError
 from k2.spark.utils.explain import explain
 from k2.spark.utils.settings import catalog_name
 
@@ -38,13 +38,7 @@ def parser(program: str, what: str) -> argparse.ArgumentParser:
         default="native",
         help="native: the C++ engine on the executors (see --archive); spark: DataFrames alone",
     )
-    made.add_argument(
-        "--archive",
-        metavar="FILE",
-        help="the C++ engine for executors, of `make dist` (K2_ARCHIVE); spark-submit --archives FILE#k2 does the same",
-    )
-    made.add_argument("--rows", type=int, metavar="N", help="of a step at most, about")
-    made.add_argument("--tasks", type=int, metavar="N", help="native: of a step; unless set two for each core")
+    engine_options(made)
     made.add_argument(
         "--continuous", action="store_true", help="go on until SIGTERM, else end when nothing is left to do"
     )
@@ -57,8 +51,27 @@ def parser(program: str, what: str) -> argparse.ArgumentParser:
     )
     made.add_argument("--kafka", metavar="BROKERS", help="host:port with commas (K2_KAFKA)")
     made.add_argument("--topics", metavar="NAMES", help="names, or patterns that begin with ^ (K2_TOPICS)")
-    made.add_argument("--registry", metavar="URL", help="schema registry (K2_REGISTRY)")
     return made
+
+
+def engine_options(made: argparse.ArgumentParser) -> None:
+    """Those of everything that the C++ engine does."""
+    made.add_argument(
+        "--archive",
+        metavar="FILE",
+        help="the C++ engine for executors, of `make dist` (K2_ARCHIVE); spark-submit --archives FILE#k2 does the same",
+    )
+    made.add_argument("--rows", type=_at_least_one, metavar="N", help="of a step at most, about")
+    made.add_argument(
+        "--tasks", type=_at_least_one, metavar="N", help="native: of a step; two for each core unless set"
+    )
+    made.add_argument("--registry", metavar="URL", help="schema registry (K2_REGISTRY)")
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: a number, at least 1")
+    return int(text)
 
 
 @dataclass
@@ -131,7 +144,7 @@ def move(step: Step, totals: Totals, options: argparse.Namespace, stop: Stop, me
         races, pause_s = 0, 0.1
         if done is not None:
             totals.add(done)
-            say(_line(done))
+            say(line(done))
         if metrics is not None:
             metrics.took(totals.layer, done)
         if done is None and not options.continuous:
@@ -144,7 +157,7 @@ def _may_be_a_race(error: Exception) -> bool:
     return isinstance(error, DataError) and "another writer" in str(error)
 
 
-def _line(step: StepReport) -> str:
+def line(step: StepReport) -> str:
     seconds = step.plan_seconds + step.run_seconds + step.commit_seconds
     return (
         f"{step.layer}: {step.rows_in:,} rows in, {step.rows_out:,} out, {step.tasks} tasks, "
@@ -156,8 +169,8 @@ def _line(step: StepReport) -> str:
 def engine_settings(options: argparse.Namespace) -> dict[str, str]:
     """Flags of the k2 program that the job was given by its own."""
     named = {
-        "kafka": options.kafka,
-        "topics": options.topics,
+        "kafka": getattr(options, "kafka", None),  # of the layers' jobs
+        "topics": getattr(options, "topics", None),
         "registry": options.registry,
         "catalog": options.catalog,
         "catalog-warehouse": options.catalog_warehouse,
@@ -210,9 +223,6 @@ def main(
     program: str, what: str, layer: str, by_dataframe: DataFrameStep, arguments: Sequence[str] | None = None
 ) -> int:
     options = parser(program, what).parse_args(arguments)
-    for name in ("rows", "tasks"):
-        if (value := getattr(options, name)) is not None and value < 1:
-            raise ConfigurationError(f"--{name} {value}: at least 1")
     stop = Stop()
     spark = command_line.session(f"k2 {layer}", options)
     totals = Totals(layer, options.engine)

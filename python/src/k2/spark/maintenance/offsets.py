@@ -24,7 +24,7 @@ class Snapshot:
 
     @property
     def adds_rows(self) -> bool:
-        if self.operation in ("replace", "delete"):
+        if self.operation in ("replace", "delete") or "k2.rebuilt" in self.summary:
             return False
         return self.operation != "append" or self.summary.get("added-data-files", "0") != "0"
 

@@ -1,0 +1,366 @@
+#include "medallion/rebuild.h"
+
+#include <arrow/array.h>
+#include <arrow/c/bridge.h>
+#include <arrow/record_batch.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <string>
+
+#include "base/uuid.h"
+#include "medallion/gold_shares.h"
+#include "medallion/silver_layer.h"
+#include "table/arrow_adapt.h"
+#include "table/data_file_io.h"
+#include "table/progress_json.h"
+#include "task/gold_index.h"
+#include "task/market_tables.h"
+#include "task/partitioned_write.h"
+#include "task/text_view.h"
+#include "trade/decoder.h"
+#include "trade/trade_columns.h"
+
+namespace k2 {
+namespace {
+
+constexpr std::string_view kRecordingPrefix = "recording/";
+constexpr int64_t kBytesAnId = 40;  // of a set at its emptiest
+
+constexpr int32_t kHoursMax = 24 * 366;
+
+// More where one would take more rows than a step.
+int32_t TasksFor(int64_t rows, int64_t rows_per_step, int32_t tasks) {
+  return static_cast<int32_t>(std::max<int64_t>(tasks, std::min<int64_t>(rows / rows_per_step + 1, 1 << 20)));
+}
+
+std::vector<iceberg::ColumnPredicate> ConjunctsOf(const DayRange& days, const iceberg::Schema& schema) {
+  const int32_t id = schema.Find("exchange_date")->id;
+  std::vector<iceberg::ColumnPredicate> conjuncts;
+  if (days.first != INT32_MIN) {
+    conjuncts.push_back({.field_id = id, .op = iceberg::CompareOp::kGe, .values = {days.first}});
+  }
+  if (days.last != INT32_MAX) {
+    conjuncts.push_back({.field_id = id, .op = iceberg::CompareOp::kLe, .values = {days.last}});
+  }
+  return conjuncts;
+}
+
+// What a commit needs to know of a file that it removes.
+std::vector<iceberg::DataFile> Bare(const std::vector<ScanFile>& files) {
+  std::vector<iceberg::DataFile> bare;
+  bare.reserve(files.size());
+  for (const ScanFile& file : files) {
+    iceberg::DataFile one;
+    one.file_path = file.file.file_path;
+    one.spec_id = file.file.spec_id;
+    one.partition = file.file.partition;
+    one.record_count = file.file.record_count;
+    one.file_size_in_bytes = file.file.file_size_in_bytes;
+    bare.push_back(std::move(one));
+  }
+  return bare;
+}
+
+Result<PlannedCommit> Replacement(const Table& table, std::string layer,
+                                  const std::vector<iceberg::ColumnPredicate>& scope) {
+  PlannedCommit planned{.table = table.name().name, .layer = std::move(layer), .commit = {}, .needs_rows = false};
+  planned.commit.operation = "overwrite";
+  planned.commit.summary[std::string(kRebuiltKey)] = "1";
+  K2_ASSIGN(const std::vector<ScanFile> live,
+            PlanScan(table.io(), table.metadata(), table.metadata().current_snapshot_id.value_or(0), scope));
+  planned.commit.removed = Bare(live);
+  planned.needs_rows = live.empty();
+  return planned;
+}
+
+int64_t RowsOf(const std::vector<iceberg::DataFile>& files) {
+  int64_t rows = 0;
+  for (const iceberg::DataFile& file : files) rows += file.record_count;
+  return rows;
+}
+
+Status EachText(const Table& table, const iceberg::DataFile& file, std::string_view column,
+                const std::function<void(std::string_view)>& use) {
+  ReadOptions options;
+  const iceberg::Schema& schema = table.metadata().CurrentSchema();
+  options.field_ids.push_back(schema.Find(column)->id);
+  return ReadDataFile(table.io(), file.file_path, schema, options,
+                      [&](const std::shared_ptr<arrow::RecordBatch>& batch) -> Status {
+                        const TextView texts(batch->column(0));
+                        for (int64_t row = 0; row < batch->num_rows(); ++row) use(texts[row]);
+                        return {};
+                      });
+}
+
+// The ids of rows that are rejected now, as far as their messages can be decoded.
+class RejectedIds {
+ public:
+  explicit RejectedIds(std::shared_ptr<SchemaSource> schemas) : topics_(std::move(schemas)) {}
+
+  Status Read(const Table& rejected, const std::vector<iceberg::DataFile>& files) {
+    const iceberg::Schema& schema = rejected.metadata().CurrentSchema();
+    ReadOptions options;
+    for (const char* name : {"topic", "payload"}) options.field_ids.push_back(schema.Find(name)->id);
+    const auto take = [&](const std::shared_ptr<arrow::RecordBatch>& batch) -> Status {
+      const TextView topics(batch->GetColumnByName("topic"));
+      const auto& payloads = static_cast<const arrow::BinaryArray&>(*batch->GetColumnByName("payload"));
+      for (int64_t row = 0; row < batch->num_rows(); ++row) {
+        if (payloads.IsValid(row)) K2_TRY(Add(topics[row], payloads.GetView(row)));
+      }
+      return Flush();
+    };
+    for (const iceberg::DataFile& file : files) {
+      K2_TRY(ReadDataFile(rejected.io(), file.file_path, schema, options, take));
+    }
+    return {};
+  }
+  [[nodiscard]] bool Contains(const Uuid& id) const { return ids_.contains(id); }
+
+ private:
+  struct Reader {
+    explicit Reader(std::shared_ptr<SchemaSource> source) : schemas(std::move(source)) {}
+    std::shared_ptr<SchemaSource> schemas;
+    MessageDecoder decoder{MessageDecoder::Mode::kDecodeOnly};
+  };
+
+  Status Add(std::string_view topic, std::string_view payload) {
+    const ExchangeInfo* exchange = ExchangeOfTopic(topic);
+    const std::optional<int32_t> schema_id = MessageDecoder::SchemaIdOf(payload);
+    if (exchange == nullptr || !schema_id) return {};
+    Reader& reader = topic.starts_with(kRecordingPrefix) ? recordings_ : topics_;
+    if (!reader.decoder.HasSchema(*schema_id)) {
+      const Result<std::string> schema = reader.schemas->SchemaJson(*schema_id);
+      if (schema) {
+        (void)reader.decoder.AddSchema(*schema_id, *schema);
+      } else if (schema.error().kind == ErrorKind::kUnavailable) {
+        return std::unexpected(schema.error());
+      }
+    }
+    (void)reader.decoder.Decode(payload, exchange->message_name, decoded_);
+    return decoded_.Full() ? Flush() : Status{};
+  }
+
+  Status Flush() {
+    ArrowArray array;
+    ArrowSchema schema;
+    decoded_.Export(&array, &schema);
+    K2_ARROW_ASSIGN(const auto batch, arrow::ImportRecordBatch(&array, &schema), "taking over decoded rows");
+    const TextView ids(batch->GetColumnByName("message_id"));
+    for (int64_t row = 0; row < batch->num_rows(); ++row) ids_.insert(IdOfText(ids[row]));
+    return {};
+  }
+
+  Reader topics_;
+  Reader recordings_{std::make_shared<FileSchemaSource>()};
+  TradeColumns decoded_;
+  IdSet ids_;
+};
+
+// Ids of one commit's table that would be gone after it.
+struct Vanishing {
+  std::vector<Uuid> ids;
+  std::string example;
+};
+
+Result<Vanishing> FindVanishing(const Table& table, const LayerCommit& commit, int64_t memory_bytes) {
+  const int64_t bytes = RowsOf(commit.added) * kBytesAnId;
+  const auto shares = static_cast<uint64_t>(bytes / std::max<int64_t>(memory_bytes, 1) + 1);
+  Vanishing vanishing;
+  for (uint64_t share = 0; share < shares; ++share) {
+    const auto in_share = [&](const Uuid& id) { return (UuidHash{}(id) >> 32) % shares == share; };
+    IdSet written;
+    for (const iceberg::DataFile& file : commit.added) {
+      K2_TRY(EachText(table, file, "message_id", [&](std::string_view text) {
+        if (const Uuid id = IdOfText(text); in_share(id)) written.insert(id);
+      }));
+    }
+    for (const iceberg::DataFile& file : commit.removed) {
+      K2_TRY(EachText(table, file, "message_id", [&](std::string_view text) {
+        const Uuid id = IdOfText(text);
+        if (!in_share(id) || !written.insert(id).second) return;  // each is told once
+        if (vanishing.ids.empty()) vanishing.example = text;
+        vanishing.ids.push_back(id);
+      }));
+    }
+  }
+  return vanishing;
+}
+
+}  // namespace
+
+Result<StepPlan> PlanRebuild(const Lakehouse& lakehouse, const LayerOptions& options, std::string_view layer,
+                             const DayRange& days, int32_t tasks) {
+  if (layer == "silver" && days.all()) {
+    K2_ASSIGN(const auto silver, SilverLayer::Open(lakehouse, options, nullptr, nullptr));
+    return silver->PlanRebuild(tasks);
+  }
+  if (layer == "gold") {
+    K2_ASSIGN(const auto gold, GoldLayer::Open(lakehouse, options, nullptr));
+    return gold->PlanRebuild(days, tasks);
+  }
+  if (layer == "silver") {
+    return Fail(ErrorKind::kInvalidArgument, "--from, --to: Silver is rebuilt as a whole; days are for Gold");
+  }
+  return Fail(ErrorKind::kInvalidArgument, "--layer {}: silver and gold can be rebuilt", layer);
+}
+
+Status CheckNothingVanishes(const StepPlan& plan, const TableByName& table,
+                            const std::shared_ptr<SchemaSource>& schemas, int64_t memory_bytes) {
+  std::optional<RejectedIds> rejected;
+  for (const PlannedCommit& planned : plan.commits) {
+    K2_ASSIGN(const Table* const of, table(planned.table));
+    if (of->metadata().CurrentSchema().Find("message_id") == nullptr) continue;
+    K2_ASSIGN(Vanishing vanishing, FindVanishing(*of, planned.commit, memory_bytes));
+    if (!vanishing.ids.empty() && !rejected) {
+      rejected.emplace(schemas);
+      for (const PlannedCommit& other : plan.commits) {
+        if (other.table != kRejectedTable) continue;
+        K2_ASSIGN(const Table* const dead_letters, table(other.table));
+        K2_TRY(rejected->Read(*dead_letters, other.commit.added));
+      }
+    }
+    std::erase_if(vanishing.ids, [&](const Uuid& id) { return rejected->Contains(id); });
+    if (vanishing.ids.empty()) continue;
+    return Fail(
+        ErrorKind::kInvalidData,
+        "{} is not rebuilt: {} of its trades are not in the layer above any more, message_id {} for one. Nothing "
+        "was changed",
+        planned.table, vanishing.ids.size(), vanishing.example);
+  }
+  return {};
+}
+
+Status RunRebuild(StepPlan plan, const TableByName& table, const TaskContext& context, const LayerOptions& options,
+                  LayerStats& stats) {
+  K2_ASSIGN(const std::vector<TaskResult> results,
+            RunTasks(plan.tasks, std::vector<TaskContext>(plan.tasks.size(), context), options.threads));
+  Status status = Complete(results, plan);
+  if (status) status = CheckNothingVanishes(plan, table, context.schemas, options.gold_index_bytes);
+  if (!status) {
+    for (const TaskResult& result : results) DeleteUnsent(result.outputs, *context.io);
+    return status;
+  }
+  K2_TRY(CommitCompleted(std::move(plan), table, options.commit, stats));
+  for (const TaskResult& result : results) AddResult(result, stats);
+  return {};
+}
+
+Result<StepPlan> SilverLayer::PlanRebuild(int32_t tasks) {
+  own_tables_known_ = false;
+  K2_TRY(Refresh());
+  StepPlan plan{.layer = "silver", .tasks = {}, .ranges = {}, .commits = {}, .rebuild = true};
+  std::vector<Range> ranges;
+  for (size_t i = 0; i < silver_.size(); ++i) {
+    for (const auto& [key, position] : silver_progress_[i].positions) {
+      const auto judged = rejected_progress_.positions.find(key);
+      if (judged != rejected_progress_.positions.end() && judged->second.next_offset > position.next_offset) {
+        return Fail(ErrorKind::kOffsetMismatch,
+                    "{} stands behind {} in {}: run Silver until nothing is left to do, then rebuild",
+                    silver_[i].name().ToString(), kRejectedTable, key.ToString());
+      }
+      if (key.cluster != kRecordingCluster && position.messages < 0) {
+        return Fail(ErrorKind::kOffsetMismatch,
+                    "{} cannot be rebuilt: it is not known how many messages of {} it has taken, so what Bronze may "
+                    "lack would not be noticed",
+                    silver_[i].name().ToString(), key.ToString());
+      }
+      plan.ranges.push_back(
+          {.key = key, .begin = {.next_offset = 0, .messages = 0}, .end = position, .counted_at_end = true});
+      ranges.push_back({.key = key, .begin = {}, .rejected_begin = {}, .end = position, .bronze_end = {}, .table = i});
+    }
+  }
+  if (ranges.empty()) return plan;
+  K2_ASSIGN(const std::vector<ScanFile> bronze,
+            PlanScan(bronze_.io(), bronze_.metadata(), bronze_.metadata().current_snapshot_id.value_or(0), {}));
+  std::vector<BronzeFile> files;
+  int64_t rows = 0;
+  for (const ScanFile& file : bronze) {
+    files.push_back({.path = file.file.file_path, .rows = file.file.record_count, .parts = {}, .times = {}});
+    rows += file.file.record_count;
+  }
+  K2_ASSIGN(plan.tasks, MakeTasks(ranges, files, TasksFor(rows, options_.rows_per_step, tasks)));
+  K2_ASSIGN(PlannedCommit rejected, Replacement(rejected_, "rejected", {}));
+  plan.commits.push_back(std::move(rejected));
+  for (const Table& table : silver_) {
+    K2_ASSIGN(PlannedCommit planned, Replacement(table, "silver", {}));
+    plan.commits.push_back(std::move(planned));
+  }
+  for (PlannedCommit& planned : plan.commits) planned.commit.next.rules_version = kRulesVersion;
+  return plan;
+}
+
+// What Silver holds now, but for what was appended since Gold has read it. Where its history does not reach back so
+// far, that is read too: the next step then finds those trades in Gold.
+Result<std::vector<ScanFile>> GoldLayer::FilesToReadAgain(const Upstream& upstream, const DayRange& days) {
+  const iceberg::TableMetadata& metadata = upstream.table.metadata();
+  if (!upstream.committed || upstream.committed->table_uuid != metadata.table_uuid || !metadata.current_snapshot_id) {
+    return std::vector<ScanFile>{};
+  }
+  const int64_t current = *metadata.current_snapshot_id;
+  K2_ASSIGN(std::vector<ScanFile> files,
+            PlanScan(upstream.table.io(), metadata, current, ConjunctsOf(days, metadata.CurrentSchema())));
+  K2_ASSIGN(const Increment unread,
+            PlanIncrement(upstream.table.io(), metadata, upstream.committed->snapshot_id, current));
+  std::set<std::string_view> unread_paths;
+  for (const ScanFile& file : unread.files) unread_paths.insert(file.file.file_path);
+  std::erase_if(files, [&](const ScanFile& file) { return unread_paths.contains(file.file.file_path); });
+  std::ranges::stable_sort(files, {}, &ScanFile::file_sequence_number);  // first come, first kept
+  return files;
+}
+
+Result<std::vector<GoldTask>> GoldLayer::MakeTasksAnew(const FilesByUpstream& inputs, const DayRange& days,
+                                                       int32_t tasks) {
+  GoldTask whole;
+  std::vector<GoldSlice> slices = Slices(inputs, whole);
+  if (slices.empty()) return std::vector<GoldTask>{};
+  int64_t rows = 0;
+  int32_t first = INT32_MAX;
+  int32_t last = INT32_MIN;
+  for (GoldSlice& slice : slices) {
+    const int64_t first_hour = std::max(int64_t{slice.first_hour}, int64_t{days.first} * 24);
+    const int64_t last_hour = std::min(int64_t{slice.last_hour}, int64_t{days.last} * 24 + 23);
+    slice.first_hour = static_cast<int32_t>(first_hour);
+    slice.last_hour = static_cast<int32_t>(std::max(last_hour, first_hour));
+    first = std::min(first, slice.first_hour);
+    last = std::max(last, slice.last_hour);
+    rows += slice.rows;
+  }
+  std::vector<GoldTask> made = ShareOut(std::move(whole), slices, TasksFor(rows, options_.rows_per_step, tasks));
+  for (GoldTask& task : made) {
+    task.attempt_id = RandomHex64();
+    if (days.all() || !task.hours.empty()) continue;
+    if (last - first > kHoursMax) {
+      return Fail(ErrorKind::kInvalidArgument,
+                  "the days to rebuild span more than {} hours, and Silver's files do not tell theirs: give --from and "
+                  "--to",
+                  kHoursMax);
+    }
+    for (int32_t hour = first; hour <= last; ++hour) task.hours.push_back(hour);
+  }
+  return made;
+}
+
+Result<StepPlan> GoldLayer::PlanRebuild(const DayRange& days, int32_t tasks) {
+  Recover();
+  K2_TRY(gold_.Refresh());
+  K2_ASSIGN(progress_, FindProgress(gold_.metadata()));
+  StepPlan plan{.layer = "gold", .tasks = {}, .ranges = {}, .commits = {}, .rebuild = true};
+  FilesByUpstream inputs;
+  for (Upstream& upstream : upstreams_) {
+    K2_TRY(upstream.table.Refresh());
+    const auto hint = progress_.progress.upstream.find(upstream.table.name().ToString());
+    if (hint != progress_.progress.upstream.end()) upstream.committed = hint->second;
+    K2_ASSIGN(auto files, FilesToReadAgain(upstream, days));
+    inputs.push_back(std::move(files));
+  }
+  K2_ASSIGN(std::vector<GoldTask> made, MakeTasksAnew(inputs, days, tasks));
+  for (GoldTask& task : made) plan.tasks.emplace_back(std::move(task));
+  K2_ASSIGN(PlannedCommit planned, Replacement(gold_, "gold", ConjunctsOf(days, gold_.metadata().CurrentSchema())));
+  planned.commit.base_snapshot_id = progress_.snapshot_id;  // a row that a step adds meanwhile may be among them
+  plan.commits.push_back(std::move(planned));
+  return plan;
+}
+
+}  // namespace k2
