@@ -340,6 +340,28 @@ def test_every_form_of_arrow_gives_the_same_messages(seed: int) -> None:
     assert pa.table(native.decode(payloads.combine_chunks().slice(3)).trades).to_pylist() == back.slice(3).to_pylist()
 
 
+def test_a_part_of_a_struct_array_is_that_part() -> None:
+    """pyarrow hands out the children of a sliced struct whole, and a null struct with children that are not."""
+    rows = trades_table([trade(trade_id=f"BINANCE-{number}") for number in range(10)])
+    messages = pa.table(native.encode(rows)).combine_chunks()
+    back = pa.table(native.decode(messages).trades).to_pylist()
+    sliced = messages.to_struct_array().combine_chunks().slice(2, 3)
+    assert pa.table(native.decode(sliced).trades).to_pylist() == back[2:5]
+    trades_part = rows.to_struct_array().combine_chunks().slice(2, 3)
+    assert pa.table(native.encode(trades_part)).to_pylist() == messages.to_pylist()[2:5]
+    nested = pa.StructArray.from_arrays(
+        [pa.array(range(10)), messages["avro_payload"].combine_chunks()], ["n", "value"]
+    )
+    some = pa.StructArray.from_buffers(nested.type, 10, [pa.py_buffer(b"\xf7\x03")], children=nested.flatten())
+    decoded = native.decode(some)
+    assert pa.table(decoded.trades).to_pylist() == back[:3] + back[4:]
+    assert pa.table(decoded.rejects)["reason"].to_pylist() == ["null_value"]
+    frames = pa.StructArray.from_arrays(
+        [pa.array(["{}", "[", "{}", "]"]), pa.array([1, 2, 3, 4])], ["frame", "received"]
+    )
+    assert pa.table(native.normalise("binance", frames.slice(1, 2)).rejects)["row"].to_pylist() == [0]
+
+
 def test_the_identity_is_derived_where_it_is_missing() -> None:
     table = trades_table([trade()])
     assert native.encode(table.drop_columns(["message_id", "trade_conditions", "vendor_data"])) is not None

@@ -22,11 +22,11 @@ Int128 PowerOf10(int32_t exponent) {
 }  // namespace
 
 Column::Column(const ArrowSchema& schema, const ArrowArray& array, std::string name)
-    : schema_(&schema), array_(&array), name_(std::move(name)), offset_(array.offset) {
+    : schema_(&schema), array_(&array), name_(std::move(name)), offset_(array.offset), length_(array.length) {
   if (schema.format == nullptr || array.length < 0 || array.offset < 0) Fail("is no valid Arrow array");
   buffers_ = array.buffers;
-  if (array.null_count != 0 && array.n_buffers > 0 && buffers_ != nullptr) {
-    validity_ = static_cast<const uint8_t*>(buffers_[0]);
+  if (array.null_count != 0 && array.n_buffers > 0 && buffers_ != nullptr && buffers_[0] != nullptr) {
+    validity_.push_back({static_cast<const uint8_t*>(buffers_[0]), offset_});
   }
 }
 
@@ -36,9 +36,11 @@ void Column::FailAt(int64_t row, const std::string& what) const {
 }
 
 bool Column::IsNull(int64_t row) const {
-  if (validity_ == nullptr) return format() == "n";
-  const int64_t bit = offset_ + row;
-  return (validity_[bit / 8] >> (bit % 8) & 1) == 0;
+  for (const Bits& level : validity_) {
+    const int64_t bit = level.offset + row;
+    if ((level.bits[bit / 8] >> (bit % 8) & 1) == 0) return true;
+  }
+  return format() == "n";
 }
 
 void Column::NeedBuffer(int64_t i) const {
@@ -55,8 +57,13 @@ std::vector<Column> Column::Children() const {
     const ArrowArray* array = array_->children[i];
     if (schema == nullptr || array == nullptr) Fail("a child is missing");
     children.emplace_back(*schema, *array, schema->name == nullptr ? "" : schema->name);
-    if (IsStruct() && array->length < array_->offset + array_->length) Fail("a child is too short");
-    if (IsStruct()) children.back().offset_ += array_->offset;
+    if (!IsStruct()) continue;
+    Column& child = children.back();
+    if (child.length_ < offset_ + length_) Fail("a child is too short");
+    child.offset_ += offset_;
+    child.length_ = length_;
+    for (Bits& level : child.validity_) level.offset = child.offset_;
+    child.validity_.insert(child.validity_.end(), validity_.begin(), validity_.end());
   }
   return children;
 }

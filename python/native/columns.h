@@ -23,12 +23,13 @@ class Column {
  public:
   Column(const ArrowSchema& schema, const ArrowArray& array, std::string name);
 
-  [[nodiscard]] int64_t length() const { return array_->length; }
+  // Of a struct's child: the struct's, which may show a part of it only.
+  [[nodiscard]] int64_t length() const { return length_; }
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] std::string_view format() const { return schema_->format; }
   [[nodiscard]] bool IsStruct() const { return format() == "+s"; }
   [[nodiscard]] bool IsNull(int64_t row) const;
-  // A child of a struct by name; nothing where there is none.
+  // A child of a struct by name; nothing where there is none. Where the struct is null the child is.
   [[nodiscard]] std::optional<Column> Child(std::string_view name) const;
   [[nodiscard]] std::vector<Column> Children() const;
 
@@ -46,7 +47,12 @@ class Column {
   const ArrowArray* array_;
   std::string name_;
   int64_t offset_;
-  const uint8_t* validity_ = nullptr;
+  int64_t length_;
+  struct Bits {
+    const uint8_t* bits;
+    int64_t offset;
+  };
+  std::vector<Bits> validity_;  // the column's own and its parents'
   const void* const* buffers_ = nullptr;
 };
 
@@ -64,7 +70,6 @@ class BytesColumn : public Column {
   [[nodiscard]] std::string_view ViewAt(int64_t row) const;
   Layout layout_ = Layout::kSmall;
   std::vector<BytesColumn> dictionary_;  // one, or none
-  std::vector<Column> indexes_;
 };
 
 // Signed and unsigned integers, and times as microseconds.

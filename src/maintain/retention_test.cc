@@ -110,6 +110,22 @@ TEST_F(Retention, WhatIsReadDuringTheHoldIsDroppedWithoutLoss) {
   ASSERT_TRUE(StepSilver());
 }
 
+// Offsets without a message (of a transaction's end, or compacted away) lie between Silver and the gap.
+TEST_F(Retention, SilverIsStoppedByAGapThatItStandsBeforeWithNothingInBetween) {
+  Bronze(0, 9, now_us_ + kDay);
+  ReadByAll();
+  Bronze(12, 19, now_us_ - 20 * kDay);
+  Bronze(20, 29, now_us_ + kDay);
+  Apply(kBronzeTable, now_us_ + 8 * kDay + kHour);
+  const Status stopped = StepSilver();
+  ASSERT_FALSE(stopped);
+  EXPECT_NE(stopped.error().message.find("--next 20 --accept-loss"), std::string::npos) << stopped.error().message;
+  AcceptLossInSilver(20);
+  const Status on = StepSilver();
+  ASSERT_TRUE(on) << on.error().message;
+  EXPECT_EQ(LiveRows(*lakehouse_, kSilver), 20);
+}
+
 TEST_F(Retention, SilverReadsUpToTheGapAndTheGapsAddUp) {
   Bronze(0, 9, now_us_ + kDay);  // stays
   Bronze(10, 19, now_us_ - 20 * kDay);

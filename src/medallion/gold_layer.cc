@@ -158,8 +158,10 @@ std::pair<int32_t, int32_t> GoldLayer::HoursOf(const iceberg::DataFile& file, co
   const iceberg::NestedField& timestamp = *schema.Find("timestamp");
   const int64_t first = BoundOr(file.lower_bounds, timestamp, INT64_MIN);
   const int64_t last = BoundOr(file.upper_bounds, timestamp, INT64_MAX);
-  return {HourOfMicros(std::max(first, -kMicrosPerDay * 800'000)),
-          HourOfMicros(std::min(last, kMicrosPerDay * 2'900'000))};
+  // Hours are numbers of 32 bits: of times beyond, which nobody forbids a message, any may be meant.
+  constexpr int64_t kLimit = int64_t{INT32_MAX} * kMicrosPerHour;
+  if (first < -kLimit || last > kLimit) return {INT32_MIN, INT32_MAX};
+  return {HourOfMicros(first), HourOfMicros(last)};
 }
 
 // Brings the list of Gold's files up to date for some days, those included.

@@ -172,6 +172,18 @@ bool Overlaps(const BronzePart& part, const Range& range) {
 
 }  // namespace
 
+// Offsets before a gap that no row has (transaction markers, compacted ones) do not keep the layer from it.
+Status SilverLayer::CheckGaps(const std::vector<Range>& ranges) const {
+  for (const Range& range : ranges) {
+    if (!range.gap) continue;
+    const bool rows = std::ranges::any_of(pending_, [&](const BronzeFile& file) {
+      return std::ranges::any_of(file.parts, [&](const BronzePart& part) { return Overlaps(part, range); });
+    });
+    if (!rows) return std::unexpected(GapError(range, *range.gap));
+  }
+  return {};
+}
+
 // Shortens the ranges to about rows_per_step rows, and gives the files to read for them. Files are taken as they were
 // committed; no range goes beyond the first row of its source in a file that was not taken.
 std::vector<SilverLayer::BronzeFile> SilverLayer::Cut(std::vector<Range>& ranges) const {

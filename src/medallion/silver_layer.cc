@@ -98,15 +98,21 @@ Status SilverLayer::StopAtGap(const DroppedUnread& dropped, Range& range) {
   if (range.begin.next_offset < gap.first) {
     range.end = {.next_offset = gap.first, .leader_epoch = range.end.leader_epoch};
     range.whole = false;
+    range.gap = gap;
     return {};
   }
+  return std::unexpected(GapError(range, gap));
+}
+
+Error SilverLayer::GapError(const Range& range, const OffsetGap& gap) {
   const std::string_view table = Exchanges()[range.table].silver_table;
-  return Fail(ErrorKind::kOffsetMismatch,
+  return {ErrorKind::kOffsetMismatch,
+          fmt::format(
               "Bronze's retention has dropped rows that {} had not read: it stands at offset {} of {}, partition {}, "
               "and offsets up to {} are gone ({} rows at most). To go on without them: `k2 offsets set --table {} "
               "--topic {} --partition {} --next {} --accept-loss`",
               table, range.begin.next_offset, range.key.topic, range.key.partition, gap.last, gap.rows, table,
-              range.key.topic, range.key.partition, gap.last + 1);
+              range.key.topic, range.key.partition, gap.last + 1)};
 }
 
 UpstreamHint SilverLayer::Hint() const {
@@ -170,6 +176,7 @@ Result<StepPlan> SilverLayer::Plan(int32_t tasks) {
   K2_ASSIGN(std::vector<Range> ranges, PlanRanges());
   if (ranges.empty()) return plan;
   K2_TRY(PlanFiles());
+  K2_TRY(CheckGaps(ranges));
   const std::vector<BronzeFile> files = Cut(ranges);
   K2_ASSIGN(plan.tasks, MakeTasks(ranges, files, tasks));
   std::optional<MessageTimes> times;

@@ -49,9 +49,10 @@ class SilverLayer {
     SourcePosition bronze_end;  // how far Bronze has it
     size_t table = 0;           // index in silver_
     bool already_judged = false;
-    bool in_silver = false;    // Silver has committed this key before
-    bool in_rejected = false;  // rejected_trades has
-    bool whole = false;        // `end` is where Bronze stands
+    bool in_silver = false;        // Silver has committed this key before
+    bool in_rejected = false;      // rejected_trades has
+    bool whole = false;            // `end` is where Bronze stands
+    std::optional<OffsetGap> gap;  // `end` is where retention has dropped rows that were not read
   };
   // A Bronze file and those of its rows that are not judged yet.
   struct BronzeFile {
@@ -74,6 +75,8 @@ class SilverLayer {
   Status Refresh();
   Result<std::vector<Range>> PlanRanges();
   static Status StopAtGap(const DroppedUnread& dropped, Range& range);
+  static Error GapError(const Range& range, const OffsetGap& gap);
+  [[nodiscard]] Status CheckGaps(const std::vector<Range>& ranges) const;
   Status PlanFiles();
   Status AddPending(const std::vector<ScanFile>& files, std::vector<BronzeFile> known);
   Result<BronzeFile> Describe(const iceberg::DataFile& file) const;

@@ -20,7 +20,7 @@ const std::string kKraken = "market.crypto.trades.kraken";
 constexpr int64_t kTime = 1'704'153'600'000'000;
 
 std::string Message(int64_t number, const std::string& exchange = "BINANCE", int32_t schema_id = kTradeV2SchemaId,
-                    int64_t price = 100, int64_t timestamp_us = kTime) {
+                    int64_t price = 100, int64_t timestamp_us = kTime, int64_t ingestion_us = kTime) {
   const std::string trade_id = fmt::format("{}-{}", exchange, number);
   const Trade trade{.message_id = TradeMessageId(exchange, "BTCUSDT", trade_id),
                     .trade_id = trade_id,
@@ -31,7 +31,7 @@ std::string Message(int64_t number, const std::string& exchange = "BINANCE", int
                     .quantity_e8 = 1,
                     .currency = "USDT",
                     .side = TradeSide::kBuy,
-                    .ingestion_timestamp_us = kTime};
+                    .ingestion_timestamp_us = ingestion_us};
   std::string payload;
   EncodeTrade(trade, schema_id, payload);
   return payload;
@@ -344,6 +344,28 @@ TEST_F(SilverLayerTest, RefusesTablesJudgedByLaterRules) {
   const auto refused = OpenLayer(*lakehouse_)->Step();
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().kind, ErrorKind::kUnsupported);
+}
+
+// A clock that is far off makes times that no calendar has; each trade is in Gold once all the same.
+TEST_F(SilverLayerTest, TimesFarOffAreInGoldOnce) {
+  MakeTables();
+  const Lakehouse lakehouse = OpenLakehouse();
+  constexpr int64_t kYear = int64_t{365} * 24 * 3600 * 1'000'000;
+  int64_t offset = 0;
+  for (const int64_t years : {10'030, 250'000, 292'000, -3'000, -200'000, -292'000}) {
+    const int64_t time_us = years * kYear;
+    const std::string payload = Message(years, "BINANCE", kTradeV2SchemaId, 100, time_us, time_us);
+    for (int delivery = 0; delivery < 2; ++delivery) {
+      CommitBronze(lakehouse, {{.topic = kBinance, .partition = 0, .offset = offset++, .payload = payload}});
+      const auto silver = SilverLayer::Open(lakehouse, layer_, nullptr, nullptr);
+      ASSERT_TRUE((*silver)->Step());
+      const auto gold = GoldLayer::Open(lakehouse, layer_, nullptr);  // knows nothing of what was
+      const auto moved = (*gold)->Step();
+      ASSERT_TRUE(moved) << moved.error().message;
+    }
+  }
+  EXPECT_EQ(LiveRows(lakehouse, "silver_binance_trades"), 12);
+  EXPECT_EQ(LiveRows(lakehouse, kGoldTable), 6);
 }
 
 }  // namespace
