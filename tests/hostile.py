@@ -1,0 +1,165 @@
+"""Messages that no honest producer sends, and honest ones of schemas that have changed."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import struct
+import uuid
+from collections.abc import Mapping
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import fastavro
+from confluent_kafka import Producer
+from kafka_oracle import Oracle, documented_schema
+from test_registry_outage import register
+
+from k2.spark.dataframe.judge import FRAME_REASONS
+from k2.spark.schemas import REJECTED_FRAME_SCHEMA_JSON
+
+CHANGED = ("same", "swapped", "more", "nested", "fewer", "ints", "nullable", "sides", "millis", "scale")
+
+
+def varint(value: int) -> bytes:
+    bits = (value << 1) ^ (value >> 63)
+    out = bytearray()
+    while bits >= 0x80:
+        out.append(bits & 0x7F | 0x80)
+        bits >>= 7
+    return bytes([*out, bits])
+
+
+class Hostile:
+    """Messages that no honest producer sends, and honest ones of schemas that have changed."""
+
+    def __init__(self, oracle: Oracle, registry: str, seed: int) -> None:
+        self.oracle = oracle
+        self.draw = random.Random(seed)
+        first = documented_schema()
+        fields = {field["name"]: field for field in first["fields"]}
+        self.ids: dict[int, Any] = {}
+        swapped = list(fields.values())
+        self.draw.shuffle(swapped)
+        more = [
+            {"name": "fee", "type": ["null", "string"], "default": None},
+            {"name": "legs", "type": {"type": "array", "items": {"type": "map", "values": "double"}}, "default": []},
+            {"name": "flags", "type": {"type": "fixed", "name": "Flags", "size": 3}},
+        ]
+        venue = {"type": "record", "name": "Venue", "fields": [{"name": "tier", "type": ["null", "int", "string"]}]}
+        nested = {"name": "venue", "type": venue}
+        price = {"name": "price", "type": {"type": "bytes", "logicalType": "decimal", "precision": 18, "scale": 4}}
+        millis = {"name": "timestamp", "type": {"type": "long", "logicalType": "timestamp-millis"}}
+        symbols = ["SELL", "BUY", "SHORT_EXEMPT", "UNKNOWN"]
+        side = fields["side"] | {"type": fields["side"]["type"] | {"symbols": symbols}}
+        defaults = [name for name, field in fields.items() if "default" in field]
+        changed = {
+            "same": [*fields.values()],
+            "swapped": [*swapped, *more[:1]],
+            "more": [*fields.values(), *more],
+            "nested": [nested, *fields.values()],
+            "fewer": [field for name, field in fields.items() if name not in defaults],
+            "ints": self._with(fields, source_sequence={"name": "source_sequence", "type": ["null", "int"]}),
+            "nullable": self._with(fields, currency={"name": "currency", "type": ["null", "string"]}),
+            "sides": self._with(fields, side=side),
+            "millis": self._with(fields, timestamp=millis),
+            "scale": self._with(fields, price=price),
+        }
+        stem = uuid.uuid4().hex[:8]
+        self.schemas = {name: first | {"fields": made} for name, made in changed.items()}
+        self.ids_of = {name: register(registry, f"{stem}.{name}", made) for name, made in self.schemas.items()}
+        frame = json.loads(REJECTED_FRAME_SCHEMA_JSON)
+        self.ids_of["frame"] = register(registry, f"{stem}.frame", frame)
+        self.schemas["frame"] = frame
+        self.parsed = {name: fastavro.parse_schema(made) for name, made in self.schemas.items()}
+
+    def _with(self, fields: Mapping[str, Any], **changes: Any) -> list[Any]:
+        return [changes.get(name, field) for name, field in fields.items()]
+
+    def framed(self, name: str, row: Mapping[str, Any]) -> bytes:
+        body = io.BytesIO()
+        fastavro.schemaless_writer(body, self.parsed[name], row)
+        return b"\0" + struct.pack(">i", self.ids_of[name]) + body.getvalue()
+
+    def honest(self, exchange: str) -> bytes:
+        name = self.draw.choice(CHANGED)
+        row = self.oracle.maker.trade(exchange)
+        row |= {"fee": self.draw.choice([None, "0.1", "é" * 70]), "legs": [{"a": 1.5}], "flags": b"abc"}
+        row |= {"venue": {"tier": self.draw.choice([None, 3, "one"])}}
+        if name == "sides":
+            row["side"] = self.draw.choice(self.schemas["sides"]["fields"][9]["type"]["symbols"])
+        if name == "nullable" and self.draw.random() < 0.5:
+            row["currency"] = None
+        if name == "scale":
+            row["price"] = Decimal("1.25")
+        if self.draw.random() < 0.3:
+            row["vendor_data"] = {f"k{i}": "v" * self.draw.randrange(90) for i in range(self.draw.randrange(15))}
+            row["trade_conditions"] = ["c" * self.draw.randrange(70)] * self.draw.randrange(20)
+        if self.draw.random() < 0.2:
+            row[self.draw.choice(["message_id", "trade_id", "symbol", "currency"])] = self.draw.choice(
+                ["é" * 9, "x" * 200]
+            )
+        return self.framed(name, row)
+
+    def frame(self, exchange: str) -> bytes:
+        reason = self.draw.choice([*sorted(FRAME_REASONS), "truncated", "new_reason", "grün"])
+        detail = self.draw.choice(["", "field x", "ü" * 700])
+        row = {
+            "exchange": exchange.upper(),
+            "reason": reason,
+            "detail": detail,
+            "frame": b"{" * 50,
+            "receive_timestamp": 1,
+        }
+        return self.framed("frame", row)
+
+    def message(self, exchange: str) -> bytes | None:
+        luck = self.draw.random()
+        if luck < 0.02:
+            return self.draw.choice([None, b"", b"\0", b"\1abcdefgh", b"\0\0\0\0", b"\0" * 5])
+        whole = self.frame(exchange) if luck < 0.1 else self.honest(exchange)
+        return whole if luck < 0.5 else self.broken(whole)
+
+    def broken(self, whole: bytes) -> bytes:
+        data = bytearray(whole)
+        how = self.draw.randrange(8)
+        at = self.draw.randrange(5, len(data))
+        if how == 0:
+            return bytes(data[:at])
+        if how == 1:
+            return bytes(data) + self.draw.randbytes(self.draw.randrange(1, 12))
+        if how == 2:  # a length of gigabytes: nobody may ask for that much memory
+            return (
+                bytes(data[:at])
+                + varint(self.draw.choice([2**30, 2**31 - 1, 2**40, 2**62, -1, -(2**63)]))
+                + bytes(data[at:])
+            )
+        if how == 3:
+            return bytes(data[:at]) + b"\xff" * self.draw.randrange(1, 14) + bytes(data[at:])
+        if how == 4:
+            return bytes(data[:5]) + self.draw.randbytes(self.draw.randrange(120))
+        if how == 5:
+            data[self.draw.randrange(1, 5)] ^= 1 << self.draw.randrange(8)
+            return bytes(data)
+        for _ in range(self.draw.randrange(1, 4)):
+            data[self.draw.randrange(5, len(data))] = self.draw.randrange(256)
+        return bytes(data)
+
+
+def send_hostile(oracle: Oracle, topics: list[str], registry: str, seed: int, count: int) -> None:
+    hostile = Hostile(oracle, registry, seed)
+    producer = Producer({"bootstrap.servers": oracle.brokers, "log_level": 0, "message.max.bytes": 5_000_000})
+    for topic in topics:
+        for i in range(count):
+            producer.produce(topic, hostile.message(topic.rsplit(".", 1)[1]), partition=i % 2)
+        exchange = topic.rsplit(".", 1)[1]
+        huge = hostile.framed("same", oracle.maker.trade(exchange) | {"vendor_data": {"x": "y" * 900_000}})
+        producer.produce(topic, huge, partition=0)
+        # One id for another trade, and for a trade of the next hour.
+        trade, hour = oracle.maker.trade(exchange), timedelta(hours=1)
+        later = {name: trade[name] + hour for name in ("timestamp", "ingestion_timestamp")}
+        for change in ({}, {"price": trade["price"] + 1}, {}, later):
+            producer.produce(topic, hostile.framed("same", trade | change), partition=0)
+    assert producer.flush(60) == 0
