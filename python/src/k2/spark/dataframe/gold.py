@@ -53,7 +53,7 @@ class GoldOptions(LakeOptions):
 
 
 @dataclass
-class _File:
+class File:
     """A data file of Silver that Gold has yet to read."""
 
     path: str
@@ -64,11 +64,11 @@ class _File:
 
 
 @dataclass
-class _Upstream:
+class Upstream:
     table: Table
     metadata: Metadata
     committed: UpstreamHint | None  # as it stands in Gold
-    pending: list[_File] = field(default_factory=list)  # in the order of the snapshots that added them
+    pending: list[File] = field(default_factory=list)  # in the order of the snapshots that added them
     read_to: UpstreamHint | None = None  # what Gold has read wholly after this step, where that is news
 
     @property
@@ -102,20 +102,20 @@ class _Step:
 
     # Plan.
 
-    def _plan(self) -> list[_Upstream]:
+    def _plan(self) -> list[Upstream]:
         self.metadata = self.gold.metadata_with_head()
         self.found: FoundProgress = find_progress(self.metadata)
         upstreams = []
         for exchange in EXCHANGES:
             table = self.options.table(self.spark, exchange.silver_table)
-            upstream = _Upstream(table, table.metadata_with_head(), self.found.progress.upstream.get(table.key))
+            upstream = Upstream(table, table.metadata_with_head(), self.found.progress.upstream.get(table.key))
             if upstream.moved:
                 upstream.pending = self._pending(upstream)
             upstreams.append(upstream)
         self._tell_lag(upstreams)
         return upstreams
 
-    def _pending(self, upstream: _Upstream) -> list[_File]:
+    def _pending(self, upstream: Upstream) -> list[File]:
         metadata, committed = upstream.metadata, upstream.committed
         same = committed is not None and committed.table_uuid == metadata.uuid
         since = committed.snapshot_id if same and committed is not None else None
@@ -129,9 +129,13 @@ class _Step:
         head = metadata.head_id
         assert head is not None
         files = self._files(upstream, upstream.table.java.newScan().useSnapshot(head))
-        return [file for file in files if file.sequence_number > read]
+        unread = [file for file in files if file.sequence_number > read]
+        ids = upstream.table.snapshot_ids(read) if unread else {}
+        for file in unread:
+            file.snapshot_id = ids.get(file.sequence_number, 0)
+        return unread
 
-    def _added(self, upstream: _Upstream, chain: Sequence[Snapshot]) -> list[_File]:
+    def _added(self, upstream: Upstream, chain: Sequence[Snapshot]) -> list[File]:
         """What the snapshots of the chain, oldest first, have added."""
         appended = []
         for snapshot in chain:
@@ -166,8 +170,8 @@ class _Step:
             there[path].snapshot_id, there[path].sequence_number = snapshot.snapshot_id, snapshot.sequence_number
         return [there[path] for path in ordered]
 
-    def _files_gone(self, upstream: _Upstream, gone: dict[str, Snapshot]) -> dict[str, _File]:
-        found: dict[str, _File] = {}
+    def _files_gone(self, upstream: Upstream, gone: dict[str, Snapshot]) -> dict[str, File]:
+        found: dict[str, File] = {}
         for snapshot in {one.snapshot_id: one for one in gone.values()}.values():
             paths = {path for path, one in gone.items() if one.snapshot_id == snapshot.snapshot_id}
             scan = upstream.table.java.newScan().useSnapshot(snapshot.snapshot_id)
@@ -177,7 +181,7 @@ class _Step:
             raise DataError(f"{upstream.table.key}: the file {min(missing)} is in no snapshot that added it")
         return found
 
-    def _files(self, upstream: _Upstream, scan: Any, paths: set[str] | None = None) -> list[_File]:
+    def _files(self, upstream: Upstream, scan: Any, paths: set[str] | None = None) -> list[File]:
         """The files of a scan, as they were committed; of `paths` alone where given."""
         files = []
         planned = scan.planFiles()
@@ -190,12 +194,12 @@ class _Step:
                 if paths is not None and path not in paths:
                     continue
                 sequence = file.fileSequenceNumber() or file.dataSequenceNumber() or 0
-                files.append(_File(path, int(file.recordCount()), 0, int(sequence), task))
+                files.append(File(path, int(file.recordCount()), 0, int(sequence), task))
         finally:
             planned.close()
         return sorted(files, key=lambda file: file.sequence_number)
 
-    def _check_nothing_lost(self, upstream: _Upstream) -> None:
+    def _check_nothing_lost(self, upstream: Upstream) -> None:
         dropped, committed = dropped_unread(upstream.metadata), upstream.committed
         if dropped is None:
             return
@@ -207,7 +211,7 @@ class _Step:
             f"{dropped.at}. To go on without them: `k2 offsets set --table {GOLD} --accept-loss`"
         )
 
-    def _tell_lag(self, upstreams: Iterable[_Upstream]) -> None:
+    def _tell_lag(self, upstreams: Iterable[Upstream]) -> None:
         for upstream in upstreams:
             silver = find_progress(upstream.metadata).progress
             for key, position in silver.positions.items():
@@ -216,30 +220,12 @@ class _Step:
                 self.result.behind_by_source[key] = behind
         self.result.behind = sum(file.rows for upstream in upstreams for file in upstream.pending)
 
-    def _take(self, upstream: _Upstream) -> list[_File]:
-        """Files of about rows_per_step rows."""
-        taken: list[_File] = []
-        rows = 0
-        for file in upstream.pending:
-            if rows > 0 and rows + file.rows > self.options.rows_per_step:
-                break
-            rows += file.rows
-            taken.append(file)
-        left = upstream.pending[len(taken) :]
-        if not left:
-            upstream.read_to = upstream.planned if upstream.moved else None
-        elif taken and taken[-1].snapshot_id and left[0].snapshot_id != taken[-1].snapshot_id:
-            last = taken[-1]
-            upstream.read_to = UpstreamHint(upstream.metadata.uuid, last.snapshot_id, last.sequence_number)
-        upstream.pending = left
-        return taken
-
     # Run.
 
     def run(self) -> StepResult:
         began = time.monotonic()
         upstreams = self._plan()
-        taken = [self._take(upstream) for upstream in upstreams]
+        taken = [take(upstream, self.options.rows_per_step) for upstream in upstreams]
         self.result.plan_s = time.monotonic() - began
         if not any(taken):
             return self.result
@@ -264,7 +250,7 @@ class _Step:
         return self.result
 
     def _read(
-        self, upstreams: Sequence[_Upstream], taken: Sequence[Sequence[_File]], staged: list[tuple[Table, str]]
+        self, upstreams: Sequence[Upstream], taken: Sequence[Sequence[File]], staged: list[tuple[Table, str]]
     ) -> DataFrame:
         """The rows of the files, with `came`, which orders them as they came."""
         parts: list[DataFrame] = []
@@ -291,10 +277,7 @@ class _Step:
         result = parts[0]
         for part in parts[1:]:
             result = result.unionByName(part, allowMissingColumns=True)
-        result = result.withColumn("_us", f.expr("unix_micros(timestamp)"))
-        return result.withColumn("hour", f.expr(f"cast((_us - pmod(_us, {_HOUR_US})) div {_HOUR_US} as int)")).drop(
-            "_us"
-        )
+        return result.withColumn("hour", hour_of("timestamp"))
 
     def _suspects(self, rows: DataFrame) -> DataFrame:
         """Of rows that share message_id and hour with others, or the id alone with a row of another hour: `came` (null:
@@ -341,13 +324,13 @@ class _Step:
             chosen = f.col("exchange_date") == f.expr(f"date_from_unix_date({day})")
             conditions.append(chosen & f.col("exchange_hour").isin(of_day) if len(of_day) < 24 else chosen)
         rows = self.gold.rows(self.metadata.head_id).where(any_of(conditions))
-        of_row = f.expr("unix_date(exchange_date) * 24 + exchange_hour").alias("hour")
+        of_row = f.expr("cast(unix_date(exchange_date) as bigint) * 24 + exchange_hour").alias("hour")
         content = f.xxhash64(*_CONTENT).alias("content")
         return rows.select(of_row, "message_id", content, f.lit(None).cast("bigint").alias("came"))
 
     # Commit.
 
-    def _commit(self, upstreams: Sequence[_Upstream], taken: Sequence[Sequence[_File]], kept: DataFrame | None) -> None:
+    def _commit(self, upstreams: Sequence[Upstream], taken: Sequence[Sequence[File]], kept: DataFrame | None) -> None:
         base, after = Progress(), Progress()
         for upstream in upstreams:
             key = upstream.table.key
@@ -400,6 +383,32 @@ class _Step:
         if behind:
             self._commit(upstreams, [[] for _ in upstreams], None)
         return self.result
+
+
+def hour_of(timestamp: str) -> Column:
+    """Hours since 1970, as a bigint: those of a timestamp's last years are no int."""
+    micros = f"unix_micros({timestamp})"
+    return f.expr(f"({micros} - pmod({micros}, {_HOUR_US})) div {_HOUR_US}")
+
+
+def take(upstream: Upstream, rows_max: int) -> list[File]:
+    """Files of about so many rows, and of what one commit of Silver has added all: the next step knows no place within
+    a commit."""
+    taken: list[File] = []
+    rows = 0
+    for file in upstream.pending:
+        may_end = rows > 0 and file.sequence_number != taken[-1].sequence_number
+        if may_end and rows + file.rows > rows_max:
+            break
+        rows += file.rows
+        taken.append(file)
+    upstream.pending = upstream.pending[len(taken) :]
+    if not upstream.pending:
+        upstream.read_to = upstream.planned if upstream.moved else None
+    elif taken:
+        last = taken[-1]
+        upstream.read_to = UpstreamHint(upstream.metadata.uuid, last.snapshot_id, last.sequence_number)
+    return taken
 
 
 def _chain(metadata: Metadata, since: int | None) -> list[Snapshot] | None:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as f
 
 from k2.spark.dataframe.progress import Metadata, Snapshot
 from k2.spark.utils.errors import ConfigurationError, UnavailableError, one_line
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import Column, SparkSession
 
 BRONZE = "bronze_trades"
 REJECTED = "rejected_trades"
@@ -185,6 +186,14 @@ class Table:
         """The data files that a snapshot added, in their manifests' order."""
         java = self.java.snapshot(snapshot.snapshot_id)
         return list(java.addedDataFiles(self.java.io()))
+
+    def snapshot_ids(self, after: int) -> dict[int, int]:
+        """Of the commits that added the files which the table has, expired ones included: by sequence number, of those
+        above `after`."""
+        util, kinds = self.jvm.org.apache.iceberg.spark.SparkTableUtil, self.jvm.org.apache.iceberg.MetadataTableType
+        entries = DataFrame(util.loadMetadataTable(self.spark._jsparkSession, self.java, kinds.ENTRIES), self.spark)
+        added = entries.where(f"status < 2 AND data_file.content = 0 AND file_sequence_number > {after}")
+        return dict(added.select("file_sequence_number", "snapshot_id").distinct().collect())
 
 
 def file_count(rows: int, parallelism: int, rows_per_file: int = 250_000) -> int:

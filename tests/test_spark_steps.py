@@ -1,0 +1,99 @@
+"""What a step of the DataFrame path takes: what it leaves, where it stops, and that it always gets on."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, cast
+
+import pyarrow as pa
+import pytest
+from engines import Spark
+from kafka_oracle import Maker
+from pyspark.sql import functions as f
+from service_warehouse import Lake
+from spark_frames import Frames, bare_lake, metadata_of, session_of
+from warehouse import SILVER
+
+from k2.spark.dataframe import gold_step
+from k2.spark.dataframe.gold import File, Upstream, hour_of, take
+from k2.spark.dataframe.progress import UpstreamHint
+from stack.services import Services
+
+pytestmark = pytest.mark.timeout(900)  # a machine that does much else besides
+
+
+# Gold.
+
+
+def upstream_of(files: list[tuple[int, int, int]], head: int) -> Upstream:
+    """Files as (rows, snapshot id, sequence number)."""
+    made = Upstream(cast(Any, None), metadata_of([(head, None, None)]), None)
+    made.pending = [File(str(i), rows, snapshot, number, None) for i, (rows, snapshot, number) in enumerate(files)]
+    return made
+
+
+@pytest.mark.parametrize("ids", [(101, 102), (0, 0)], ids=["known", "expired, and nowhere told"])
+def test_a_step_of_gold_ends_where_a_commit_of_silver_does(ids: tuple[int, int]) -> None:
+    """In the middle of one there is no place that Gold could keep: the next step would begin at the same again."""
+    files = [(60, ids[0], 1), (60, ids[0], 1), (60, ids[1], 2), (60, ids[1], 2), (30, 7, 7)]
+    upstream = upstream_of(files, 7)
+    assert [file.rows for file in take(upstream, 100)] == [60, 60]
+    assert upstream.read_to == UpstreamHint("u", ids[0], 1)
+    assert [file.rows for file in take(upstream, 149)] == [60, 60]
+    assert upstream.read_to == UpstreamHint("u", ids[1], 2)
+    assert [file.rows for file in take(upstream, 1)] == [30]
+    assert upstream.read_to == upstream.planned
+    upstream = upstream_of(files, 7)
+    assert len(take(upstream, 240)) == 4
+    assert upstream.read_to == UpstreamHint("u", ids[1], 2)
+
+
+def append_to_silver(lake: Lake, maker: Maker, count: int) -> None:
+    """One commit of two files: of two days."""
+    table = lake.table(SILVER[0])
+    rows = []
+    for i in range(2 * count):
+        row = maker.trade("binance")
+        row["timestamp"] += timedelta(days=i % 2)
+        rows.append(row | {"exchange_date": row["timestamp"].date()})
+    for row in rows:
+        row["vendor_data"] = list((row["vendor_data"] or {}).items())
+    table.append(pa.Table.from_pylist(rows, schema=table.schema().as_arrow()))
+
+
+@pytest.mark.parametrize("history", ["expired", pytest.param("kept", marks=pytest.mark.long)])
+def test_gold_gets_through_commits_of_more_rows_than_a_step(
+    spark: Spark, k2: Path, services: Services, tmp_path: Path, seed: int, history: str
+) -> None:
+    lake = bare_lake(k2, tmp_path / "lake", services)
+    maker = Maker(seed)
+    for _ in range(2):
+        append_to_silver(lake, maker, 10)
+    frames = Frames(session_of(spark, lake), lake, [], rows_per_step=15)
+    silver = frames.table(SILVER[0])
+    if history == "expired":
+        now_ms = int(datetime.now(timezone.utc).timestamp() * 1000) + 10_000
+        silver.java.expireSnapshots().expireOlderThan(now_ms).retainLast(1).commit()
+        assert len(silver.refresh().snapshots) == 2, "the head, and what the tag names"
+    numbers = []
+    for left in (20, 0):
+        result = gold_step(frames.spark, frames.of_gold)
+        assert (result.rows_in, result.duplicates, result.behind) == (20, 0, left)
+        hint = frames.hint(SILVER[0])
+        assert left == 0 or hint.snapshot_id not in (0, silver.refresh().head_id), "of the commit that was read"
+        numbers.append(hint.sequence_number)
+    assert numbers == sorted(set(numbers))
+    assert len(lake.gold()) == 40
+
+
+def test_hours_of_the_last_years_there_are(spark: Spark) -> None:
+    """9223372036854775807 microseconds are 2,562,047,788 hours, which is no int."""
+    session = spark.session.newSession()
+    session.conf.set("spark.sql.ansi.enabled", "true")
+    times = [0, -1, 3_600_000_000, 9_223_372_036_854_775_807]
+    rows = session.createDataFrame([(time,) for time in times], "us bigint").select(
+        f.expr("timestamp_micros(us)").alias("time")
+    )
+    hours = [row[0] for row in rows.select(hour_of("time")).collect()]
+    assert hours == [0, -1, 1, 2_562_047_788]
