@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, cast
@@ -13,11 +14,12 @@ from kafka_oracle import Maker
 from pyspark.sql import functions as f
 from service_warehouse import Lake
 from spark_frames import Frames, bare_lake, metadata_of, session_of
-from warehouse import SILVER
+from warehouse import BRONZE, SILVER
 
-from k2.spark.dataframe import gold_step
+from k2.spark.dataframe import OffsetsError, gold_step, silver_step
 from k2.spark.dataframe.gold import File, Upstream, hour_of, take
-from k2.spark.dataframe.progress import UpstreamHint
+from k2.spark.dataframe.progress import Move, Position, Progress, SourceKey, UpstreamHint
+from k2.spark.dataframe.publish import publish
 from stack.services import Services
 
 pytestmark = pytest.mark.timeout(900)  # a machine that does much else besides
@@ -97,3 +99,21 @@ def test_hours_of_the_last_years_there_are(spark: Spark) -> None:
     )
     hours = [row[0] for row in rows.select(hour_of("time")).collect()]
     assert hours == [0, -1, 1, 2_562_047_788]
+
+
+# Silver.
+
+
+def test_silver_stops_at_rows_that_were_dropped_though_none_lie_before_them(
+    spark: Spark, k2: Path, services: Services, tmp_path: Path
+) -> None:
+    """Offsets before them that no row has (transaction markers, compacted ones) do not keep Silver from the error."""
+    lake = bare_lake(k2, tmp_path / "lake", services)
+    frames = Frames(session_of(spark, lake), lake, [], rows_per_step=2)
+    key, bronze = SourceKey("c", "t.binance", "id", 0), frames.table(BRONZE)
+    publish(bronze, Move(Progress(), Progress({key: Position(20)})))
+    gap = ["c", "t.binance", "id", 0, 5, 9, 5]
+    dropped = {"version": 1, "rows": 5, "sequence": 1, "at": "2026-01-01", "sources": [gap]}
+    bronze.java.updateProperties().set("k2.dropped-unread", json.dumps(dropped)).commit()
+    with pytest.raises(OffsetsError, match=r"stands at offset 0 of t\.binance, .* --next 10 --accept-loss"):
+        silver_step(frames.spark, frames.of_silver)

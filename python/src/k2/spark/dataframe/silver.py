@@ -17,6 +17,7 @@ from k2.spark.dataframe.progress import (
     DroppedUnread,
     Metadata,
     Move,
+    OffsetGap,
     OffsetsError,
     Position,
     Progress,
@@ -33,6 +34,7 @@ from k2.spark.dataframe.tables import (
     BRONZE,
     EXCHANGES,
     REJECTED,
+    Exchange,
     Table,
     any_of,
     exchange_of_topic,
@@ -113,15 +115,11 @@ class _Step:
         gap = dropped.gaps.get(key) if dropped else None
         if gap is not None and begin.next_offset <= gap.last and end.next_offset > gap.first:
             if begin.next_offset >= gap.first:
-                raise OffsetsError(
-                    f"Bronze's retention has dropped rows that {exchange.silver_table} had not read: it stands at "
-                    f"offset {begin.next_offset} of {key.topic}, partition {key.partition}, and offsets up to "
-                    f"{gap.last} are gone ({gap.rows} rows at most). To go on without them: `k2 offsets set --table "
-                    f"{exchange.silver_table} --topic {key.topic} --partition {key.partition} --next {gap.last + 1} "
-                    "--accept-loss`"
-                )
+                raise gap_error(key, exchange, begin, gap)
             # Rows that were dropped unread are no part of any range: what lies before them is judged, then it stops.
             end, whole = Position(gap.first, end.leader_epoch), False
+        else:
+            gap = None
         return Range(
             key,
             exchange,
@@ -132,6 +130,7 @@ class _Step:
             key in silver.positions,
             key in rejected.positions,
             whole,
+            gap,
         )
 
     def _cut(self, ranges: Sequence[Range], rows_max: int) -> list[Range]:
@@ -142,7 +141,7 @@ class _Step:
                 cut.append(one)
             else:
                 end = Position(one.begin.next_offset + taken[one.key], one.end.leader_epoch)
-                cut.append(replace(one, end=end, whole=False))
+                cut.append(replace(one, end=end, whole=False, gap=None))
         return cut
 
     # Run.
@@ -177,7 +176,7 @@ class _Step:
             if judged:
                 work.leave_out(self._rejected_places(ranges))
             counts = work.count()
-            ranges = self._without_gaps(ranges, counts)
+            ranges = with_rows(ranges, counts)
             if not ranges:
                 return False
             ranges = self._check_counts(ranges, counts)
@@ -195,11 +194,6 @@ class _Step:
         assert head is not None
         places = self.rejected.rows(head).where(any_of(one.holds() for one in ranges))
         return places.select("topic", "partition", "offset")
-
-    def _without_gaps(self, ranges: list[Range], counts: Mapping[tuple[str, int], Counts]) -> list[Range]:
-        """A range that was cut moves only over rows that are read: what lies before the cut may be a gap or a loss,
-        which the count of a whole range tells apart."""
-        return [one for one in ranges if one.whole or counts[one.key.topic, one.key.partition].rows > 0]
 
     def _check_counts(self, ranges: list[Range], counts: Mapping[tuple[str, int], Counts]) -> list[Range]:
         """Stops when some of Bronze's rows are missing: nothing is skipped in silence. A recording numbers its messages
@@ -278,3 +272,25 @@ class _Step:
         if after.positions:
             self.result.took(publish(self.rejected, Move(base, after), policy=self.options.policy))
         return self.result
+
+
+def with_rows(ranges: Sequence[Range], counts: Mapping[tuple[str, int], Counts]) -> list[Range]:
+    """A range that was cut moves only over rows that are read: what lies before the cut may be a gap or a loss, which
+    the count of a whole range tells apart. One without rows that ends where rows were dropped unread raises."""
+    moving = []
+    for one in ranges:
+        if one.whole or counts[one.key.topic, one.key.partition].rows > 0:
+            moving.append(one)
+        elif one.gap is not None:
+            raise gap_error(one.key, one.exchange, one.begin, one.gap)
+    return moving
+
+
+def gap_error(key: SourceKey, exchange: Exchange, begin: Position, gap: OffsetGap) -> OffsetsError:
+    table = exchange.silver_table
+    return OffsetsError(
+        f"Bronze's retention has dropped rows that {table} had not read: it stands at offset {begin.next_offset} of "
+        f"{key.topic}, partition {key.partition}, and offsets up to {gap.last} are gone ({gap.rows} rows at most). To "
+        f"go on without them: `k2 offsets set --table {table} --topic {key.topic} --partition {key.partition} --next "
+        f"{gap.last + 1} --accept-loss`"
+    )

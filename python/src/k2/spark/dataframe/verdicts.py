@@ -15,10 +15,7 @@ from pyspark.sql import types as t
 
 from k2.spark.dataframe import avro_plan, avro_read, avro_schema, judge
 from k2.spark.dataframe.judge import TRADE_AGE_US_MAX, TRADE_AHEAD_US_MAX, Judge
-from k2.spark.dataframe.progress import (
-    Position,
-    SourceKey,
-)
+from k2.spark.dataframe.progress import OffsetGap, Position, SourceKey
 from k2.spark.dataframe.registry import Schemas
 from k2.spark.dataframe.shape import TRADE_FIELDS, FastSchema, fast_schema
 from k2.spark.dataframe.tables import (
@@ -77,6 +74,7 @@ class Range:
     in_silver: bool
     in_rejected: bool
     whole: bool  # `end` is where Bronze stands
+    gap: OffsetGap | None = None  # of rows that were dropped unread, where `end` is its first one
 
     @property
     def pending(self) -> int:
