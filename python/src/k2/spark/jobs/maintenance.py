@@ -157,6 +157,10 @@ def check(options: argparse.Namespace) -> None:
     for name in options.table or ():
         if name not in schemas.TABLES:
             raise ConfigurationError(f"{name!r} is not one of K2's tables: {', '.join(schemas.TABLES)}")
+    for table in ("bronze", "silver", "rejected", "gold"):
+        kept_us = getattr(options, f"retain_{table}")
+        if kept_us is not None and kept_us < 1:
+            raise ConfigurationError(f"--retain-{table} is 0, which keeps nothing: a time such as 7d, or forever")
     if options.expire_older_than is not None and options.expire_older_than < procedures.EXPIRE_FLOOR_US:
         raise ConfigurationError("--expire-older-than is below 10m: readers and commits on their way need the newest")
     if options.orphans_older_than is None or options.orphans_older_than < procedures.ORPHAN_FLOOR_US:
