@@ -167,7 +167,7 @@ for line in sys.stdin:
         jobs[turn["layer"]].by_dataframe(spark, options))
     totals = layers.Totals(turn["layer"], turn["engine"])
     layers.move(step, totals, options, layers.Stop(), None)
-    print(totals.rows_in, flush=True)
+    print(totals.done.rows_in, flush=True)
 spark.stop()
 """
 

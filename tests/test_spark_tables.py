@@ -29,7 +29,7 @@ from k2.spark.jobs import create_bronze_table, create_gold_table, create_silver_
 from k2.spark.jobs.tables import create_tables
 from k2.spark.maintenance import retention
 from k2.spark.maintenance.offsets import progress_of
-from k2.spark.utils.errors import DataError, K2Error, UnavailableError, UnknownOutcomeError
+from k2.spark.utils.errors import DataError, K2Error, RaceError, UnavailableError, UnknownOutcomeError
 from k2.spark.utils.explain import explain
 from k2.spark.utils.iceberg import IcebergCatalog
 from stack.services import Services
@@ -347,6 +347,7 @@ def job(name: str, *words: str, env: dict[str, str] | None = None) -> subprocess
         ("maintenance", ["rewite"], 2, "no step 'rewite'"),
         ("maintenance", ["--table", "gold"], 2, "not one of K2's tables"),
         ("maintenance", ["--retain-gold", "soon"], 2, "not a time"),
+        ("maintenance", ["--retain-gold", "0s"], 2, "--retain-gold is 0"),
         ("maintenance", ["--orphans-older-than", "1h"], 2, "below 24h"),
         ("maintenance", ["--expire-older-than", "0s"], 2, "below 10m"),
         ("create_gold_table", ["--conf", "spark.x"], 2, "KEY=VALUE"),
@@ -380,7 +381,7 @@ def test_a_job_by_its_command_line(lake: Lake) -> None:
     ("java", "kind"),
     [
         ("org.apache.iceberg.exceptions.CommitStateUnknownException: 503", UnknownOutcomeError),
-        ("org.apache.iceberg.exceptions.CommitFailedException: branch main has changed", DataError),
+        ("org.apache.iceberg.exceptions.CommitFailedException: branch main has changed", RaceError),
     ],
 )
 def test_outcomes_have_their_exit_codes(java: str, kind: type[K2Error]) -> None:

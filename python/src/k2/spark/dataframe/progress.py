@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from k2.spark.utils.errors import DataError
+from k2.spark.utils.errors import DataError, RaceError
 
 OFFSETS_KEY = "k2.offsets"
 OFFSETS_TAG = "k2-offsets"
@@ -29,7 +29,7 @@ class OffsetsError(DataError):
     """Source offsets are not where they must be: lost upstream data, a rolled back table, an unknown version."""
 
 
-class AnotherWriterError(OffsetsError):
+class AnotherWriterError(OffsetsError, RaceError):
     """Another writer has moved what this step starts from; nothing was committed. Plan again from the head."""
 
 

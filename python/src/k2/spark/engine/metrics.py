@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from k2.spark.engine.step import StepReport
+from k2.spark.utils.errors import ConfigurationError
 
 _HELP = {
     "k2_rows_total": ("counter", "Rows that a layer has read (in) and written (out)."),
@@ -41,7 +42,12 @@ class JobMetrics:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer((host, port), Handler)
+        try:
+            self._server = ThreadingHTTPServer((host, port), Handler)
+        except (OSError, OverflowError) as error:
+            raise ConfigurationError(
+                f"--metrics-port {port} of {host} cannot be listened on: {error}. Give another one, or 0 for a free one"
+            ) from None
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()

@@ -21,6 +21,7 @@ from k2.spark.utils.errors import (
     ConfigurationError,
     DataError,
     K2Error,
+    RaceError,
     UnavailableError,
     UnknownOutcomeError,
     one_line,
@@ -159,7 +160,7 @@ class NativeEngine:
         return answers
 
     def commit(self, plan: Plan, results: Sequence[str]) -> dict[str, Any]:
-        """One commit a table, with the source offsets. Raises DataError where another writer has moved them: nothing
+        """One commit a table, with the source offsets. Raises RaceError where another writer has moved them: nothing
         was committed then, and a new plan goes on from there. To commit the same once more changes nothing."""
         with tempfile.TemporaryDirectory(prefix="k2-plan-") as folder:
             path = Path(folder) / "plan.json"
@@ -180,9 +181,25 @@ class NativeEngine:
         )
         if process.returncode == 0:
             return process.stdout
-        said = process.stderr.strip().splitlines()
-        text = said[-1].removeprefix("k2: ") if said else f"k2 {arguments[0]} ended with code {process.returncode}"
-        raise _ERRORS.get(process.returncode, DataError)(text)
+        raise failure(arguments[0], process.returncode, process.stderr)
+
+
+def failure(command: str, code: int, stderr: str) -> K2Error:
+    """What a k2 command that did not end well has told."""
+    said = stderr.strip().splitlines()
+    text = said[-1].removeprefix("k2: ") if said else ""
+    if code < 0:
+        text = f"k2 {command} was killed by signal {-code}{': ' if text else ''}{text}"
+        if command == "commit":
+            return UnknownOutcomeError(
+                f"{text}; whether it has committed is not known. Start again: nothing is doubled"
+            )
+        return UnavailableError(text)
+    text = text or f"k2 {command} ended with code {code}"
+    # k2's own words, of src/table/table.cc: the fence, and a budget of tries that others' commits have used up.
+    if command == "commit" and code == 1 and ("another writer has moved" in text or "gave up after" in text):
+        return RaceError(text)
+    return _ERRORS.get(code, DataError)(text)
 
 
 def _explain(error: Exception, layer: str) -> K2Error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -22,3 +24,20 @@ class StepReport:
     plan_seconds: float = 0.0
     run_seconds: float = 0.0
     commit_seconds: float = 0.0
+
+    def plus(self, later: StepReport) -> StepReport:
+        """Of both together; `behind` as the later one has it."""
+        told = ("layer", "rejected", "behind")
+        sums = {
+            one.name: getattr(self, one.name) + getattr(later, one.name) for one in fields(self) if one.name not in told
+        }
+        rejected = Counter(self.rejected)
+        rejected.update(later.rejected)
+        return replace(later, rejected=dict(rejected), **sums)
+
+    def row(self) -> dict[str, Any]:
+        """For people and scripts."""
+        return {
+            name: round(value, 3) if isinstance(value, float) else value
+            for name, value in asdict(replace(self, rejected=dict(self.rejected))).items()
+        }

@@ -8,16 +8,14 @@ import random
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from k2.spark.engine.metrics import JobMetrics
 from k2.spark.engine.step import StepReport
 from k2.spark.utils import command_line
 from k2.spark.utils.command_line import duration_us, say
-from k2.spark.utils.errors import DataError, UnavailableError, UnknownOutcomeError
+from k2.spark.utils.errors import K2Error, RaceError, SparkStoppedError, UnavailableError, UnknownOutcomeError
 from k2.spark.utils.explain import explain
 from k2.spark.utils.settings import catalog_name
 
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 Step = Callable[[], StepReport | None]
 
 RACES_MAX = 20
-OUTAGE_PAUSE_S_MAX = 5.0
+FIRST_PAUSE_S, OUTAGE_PAUSE_S_MAX = 0.1, 5.0
 
 
 def parser(program: str, what: str) -> argparse.ArgumentParser:
@@ -43,7 +41,7 @@ def parser(program: str, what: str) -> argparse.ArgumentParser:
         "--continuous", action="store_true", help="go on until SIGTERM, else end when nothing is left to do"
     )
     made.add_argument(
-        "--interval", type=duration_us, default="10s", metavar="TIME", help="continuous: from one look to the next"
+        "--interval", type=_interval, default="10s", metavar="TIME", help="continuous: from one look to the next"
     )
     made.add_argument("--metrics-port", type=int, metavar="PORT", help="serve lag, rows and times to Prometheus there")
     made.add_argument(
@@ -68,36 +66,36 @@ def engine_options(made: argparse.ArgumentParser) -> None:
     made.add_argument("--registry", metavar="URL", help="schema registry (K2_REGISTRY)")
 
 
+def _interval(text: str) -> int:
+    found = duration_us(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 10s, 5m")
+    return found
+
+
 def _at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text}: a number, at least 1")
     return int(text)
 
 
-@dataclass
 class Totals:
     """Of a run."""
 
-    layer: str
-    engine: str
-    steps: int = 0
-    rows_in: int = 0
-    rows_out: int = 0
-    rejected: Counter[str] = field(default_factory=Counter)
-    duplicates: int = 0
-    identity_conflicts: int = 0
-    commits: int = 0
-    plan_seconds: float = 0.0
-    run_seconds: float = 0.0
-    commit_seconds: float = 0.0
+    def __init__(self, layer: str, engine: str) -> None:
+        self.layer = layer
+        self.engine = engine
+        self.steps = 0
+        self.done = StepReport(layer)
 
     def add(self, step: StepReport) -> None:
         self.steps += 1
-        self.rejected.update(step.rejected)
-        for name in ("rows_in", "rows_out", "duplicates", "identity_conflicts", "commits"):
-            setattr(self, name, getattr(self, name) + getattr(step, name))
-        for name in ("plan_seconds", "run_seconds", "commit_seconds"):
-            setattr(self, name, round(getattr(self, name) + getattr(step, name), 3))
+        self.done = self.done.plus(step)
+
+    def row(self) -> dict[str, Any]:
+        told = self.done.row()
+        del told["behind"]
+        return {"layer": self.layer, "engine": self.engine, "steps": self.steps} | told
 
 
 class Stop:
@@ -106,7 +104,10 @@ class Stop:
     def __init__(self) -> None:
         self._event = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._event.set())
+            signal.signal(number, lambda *_: self.set())
+
+    def set(self) -> None:
+        self._event.set()
 
     def __bool__(self) -> bool:
         return self._event.is_set()
@@ -120,28 +121,28 @@ def move(step: Step, totals: Totals, options: argparse.Namespace, stop: Stop, me
 
     A step that meets another writer is planned again from what the tables hold, 20 times in a row at most. A continuous
     run waits out services that do not answer too, and plans again after a commit of unknown outcome, which is safe
-    whatever became of it.
+    whatever became of it. Raises K2Error.
     """
     races = 0
-    pause_s = 0.1
+    pause_s = FIRST_PAUSE_S
     while not stop:
         began = time.monotonic()
         try:
             done = step()
-        except (DataError, UnavailableError, UnknownOutcomeError) as error:
-            races += 1
-            passing = isinstance(error, UnavailableError)
-            waits = options.continuous and (passing or isinstance(error, UnknownOutcomeError))
-            again = waits or (_may_be_a_race(error) and races <= RACES_MAX)
-            if not again:
-                raise
+        except Exception as raised:
+            error = explain(raised, totals.layer)
+            races = races + 1 if isinstance(error, RaceError) else 0
+            if not (0 < races <= RACES_MAX or (options.continuous and _passes(error))):
+                if error is raised:
+                    raise
+                raise error from raised
             say(f"{totals.layer}: {error}; trying again")
             if metrics is not None:
                 metrics.failed(error)
             stop.wait(random.uniform(0, pause_s))
             pause_s = min(2 * pause_s, OUTAGE_PAUSE_S_MAX)
             continue
-        races, pause_s = 0, 0.1
+        races, pause_s = 0, FIRST_PAUSE_S
         if done is not None:
             totals.add(done)
             say(line(done))
@@ -153,8 +154,9 @@ def move(step: Step, totals: Totals, options: argparse.Namespace, stop: Stop, me
             stop.wait(max(0.0, options.interval / 1e6 - (time.monotonic() - began)))
 
 
-def _may_be_a_race(error: Exception) -> bool:
-    return isinstance(error, DataError) and "another writer" in str(error)
+def _passes(error: K2Error) -> bool:
+    """Is it worth waiting for? A session whose Spark has ended never works again."""
+    return isinstance(error, (UnavailableError, UnknownOutcomeError)) and not isinstance(error, SparkStoppedError)
 
 
 def line(step: StepReport) -> str:
@@ -223,11 +225,13 @@ def main(
     program: str, what: str, layer: str, by_dataframe: DataFrameStep, arguments: Sequence[str] | None = None
 ) -> int:
     options = parser(program, what).parse_args(arguments)
-    stop = Stop()
     spark = command_line.session(f"k2 {layer}", options)
+    stop = Stop()  # after the session, which takes SIGINT for itself
     totals = Totals(layer, options.engine)
-    metrics = JobMetrics(options.metrics_port, options.metrics_host) if options.metrics_port is not None else None
+    metrics: JobMetrics | None = None
     try:
+        if options.metrics_port is not None:
+            metrics = JobMetrics(options.metrics_port, options.metrics_host)
         step = native_step(spark, layer, options) if options.engine == "native" else by_dataframe(spark, options)
         move(step, totals, options, stop, metrics)
     except Exception as error:
@@ -236,8 +240,7 @@ def main(
         if metrics is not None:
             metrics.close()
         spark.stop()
-    shown = asdict(totals) | {"rejected": dict(totals.rejected)}
-    command_line.print_rows([shown], options.output)
+    command_line.print_rows([totals.row()], options.output)
     return 0
 
 

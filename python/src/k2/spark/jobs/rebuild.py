@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from k2.spark.jobs.layers import engine_options, engine_settings, line
@@ -39,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         spark.stop()
     say(line(report))
-    command_line.print_rows([asdict(report) | {"rejected": dict(report.rejected)}], options.output)
+    command_line.print_rows([report.row()], options.output)
     return 0
 
 

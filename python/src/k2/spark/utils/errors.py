@@ -18,6 +18,10 @@ class DataError(K2Error):
     exit_code = 1
 
 
+class RaceError(DataError):
+    """Another writer was faster, and nothing of this was applied: plan again from what the tables hold."""
+
+
 class ConfigurationError(K2Error):
     """The caller's words, or what is installed here, are wrong."""
 
@@ -28,6 +32,10 @@ class UnavailableError(K2Error):
     """A service does not answer, or does not let us in; nothing was done that must be undone."""
 
     exit_code = 3
+
+
+class SparkStoppedError(UnavailableError):
+    """This session's Spark has ended: waiting does not help, a new session does."""
 
 
 class UnknownOutcomeError(K2Error):

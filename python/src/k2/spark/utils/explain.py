@@ -8,6 +8,8 @@ from k2.spark.utils.errors import (
     ConfigurationError,
     DataError,
     K2Error,
+    RaceError,
+    SparkStoppedError,
     UnavailableError,
     UnknownOutcomeError,
     one_line,
@@ -15,6 +17,11 @@ from k2.spark.utils.errors import (
 
 # In this order: what is more special comes first. {} stands for what Java says.
 _KNOWN: tuple[tuple[str, type[K2Error], str], ...] = (
+    (
+        r"stopped SparkContext|SparkContext was shut down|All masters are unresponsive|Application has been killed",
+        SparkStoppedError,
+        "Spark has stopped: {}. Look at the master's page and log",
+    ),
     (
         r"CommitStateUnknownException",
         UnknownOutcomeError,
@@ -47,7 +54,7 @@ _KNOWN: tuple[tuple[str, type[K2Error], str], ...] = (
     (
         r"UnknownHostException|ConnectException|Connect(?:ion)? (?:to \S+ )?(?:refused|reset|timed out|failed)|"
         r"SocketTimeoutException|NoHttpResponse|ServiceUnavailableException|ServiceFailureException|"
-        r"Unable to execute HTTP request|UnresolvedAddressException",
+        r"Unable to execute HTTP request|UnresolvedAddressException|\bRESTException|Status Code: 5\d\d",
         UnavailableError,
         "a service does not answer: {}. Look at K2_CATALOG and K2_S3_ENDPOINT, and whether both are up",
     ),
@@ -58,14 +65,14 @@ _KNOWN: tuple[tuple[str, type[K2Error], str], ...] = (
         "create`",
     ),
     (
-        r"CommitFailedException|ValidationException",
-        DataError,
+        r"CommitFailedException",
+        RaceError,
         "other writers were faster, again and again: {}. Nothing of this was applied; run it again",
     ),
     (
-        r"stopped SparkContext|SparkContext was shut down|All masters are unresponsive|Application has been killed",
-        UnavailableError,
-        "Spark has stopped: {}. Look at the master's page and log",
+        r"ValidationException",
+        DataError,
+        "other writers were faster, again and again: {}. Nothing of this was applied; run it again",
     ),
 )
 
@@ -74,12 +81,23 @@ def explain(error: BaseException, doing: str) -> K2Error:
     """The error to raise instead of one that came out of Spark; `doing` says what was going on."""
     if isinstance(error, K2Error):
         return error
+    if _lost_connection(error):
+        return SparkStoppedError(f"{doing}: Spark's Java process has ended or cannot be reached: {one_line(error)}")
     text = _java_text(error)
     for pattern, kind, words in _KNOWN:
         if found := re.search(pattern, text):
             return kind(f"{doing}: {words.replace('{}', _line_with(text, found.start()))}")
     causes = [found.start() for found in re.finditer(r"^(?:Caused by: |: )", text, re.MULTILINE)]
     return DataError(f"{doing}: {_line_with(text, causes[-1] if causes else 0)}")
+
+
+def _lost_connection(error: BaseException) -> bool:
+    """Did Py4J lose the JVM? A call that Java itself refused has a text of Java's behind the colon."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if isinstance(error, ConnectionError) or "Py4JNetworkError" in kinds:
+        return True
+    called = re.fullmatch(r"An error occurred while calling \S+", str(error).strip())
+    return type(error).__name__ == "Py4JError" and called is not None
 
 
 def _java_text(error: BaseException) -> str:
