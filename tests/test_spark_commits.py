@@ -218,7 +218,7 @@ def test_replies_that_are_lost_and_branches_that_are_left(
     remove_left_over(table, table.refresh(), older_than_s=-10)
     head = table.refresh().head_id
     assert head is not None
-    young, old = (f"{STAGE_PREFIX}{int((time.time() - age) * 1000)}-crashed" for age in (60, 7200))
+    young, old = (f"{STAGE_PREFIX}{int((time.time() - age) * 1000)}-crashed" for age in (7200, 90_000))
     for name in (young, old):
         table.java.manageSnapshots().createBranch(name, head).commit()
     publish(table, move_of(table))

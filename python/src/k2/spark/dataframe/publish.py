@@ -35,10 +35,11 @@ from k2.spark.dataframe.progress import (
     find_progress,
 )
 from k2.spark.dataframe.tables import JAVA_ERRORS, Table, java_causes, said
-from k2.spark.utils.errors import DataError, UnavailableError, UnknownOutcomeError
+from k2.spark.utils.errors import DataError, K2Error, UnavailableError, UnknownOutcomeError
+from k2.spark.utils.explain import explain
 
 STAGE_PREFIX = "k2-stage-"
-LEFT_OVER_AFTER_S = 3600.0
+LEFT_OVER_AFTER_S = 24 * 3600.0  # by the clocks of two machines, of which neither need be right
 ATTEMPTS_MAX = 20
 DURATION_S_MAX = 60.0
 BACKOFF_S_MIN, BACKOFF_S_MAX = 0.002, 0.5
@@ -117,6 +118,8 @@ class Publisher:
         self.attempts = 0
         self.branches: set[str] = set()
         self.unknown: str | None = None  # what was said when an outcome could not be learnt
+        self.sent = False  # a request that may have been applied, or may be yet
+        self.unseen: str | None = None  # what was said at a refusal after which nobody could look at main
         self.began = time.monotonic()
         self.writing_s = 0.0  # does not count where patience ends
 
@@ -143,6 +146,11 @@ class Publisher:
         except UnknownOutcomeError:
             self.branches.clear()  # they keep what may still be published from being expired
             raise
+        except (Py4JError, ConnectionError) as error:
+            if not self.sent:
+                raise
+            self.branches.clear()
+            raise self._not_learnt(f"Spark's Java process has ended: {said(error)}") from error
         finally:
             self._remove_branches()
 
@@ -228,17 +236,18 @@ class Publisher:
             try:
                 manage = self.table.java.manageSnapshots()
                 return manage, self.table.current()
-            except (Py4JError, *JAVA_ERRORS) as error:
+            except JAVA_ERRORS as error:
                 self._check_patience(said(error))
                 self._back_off()
 
     def _try(self, staged: Staged) -> bool:
         """Whether the snapshot is on main now. False: main has moved, or the catalog could not say."""
         self.attempts += 1
-        self._check_patience("main moved all the time" if self.unknown is None else self.unknown)
+        self._check_patience("main moved all the time")
         manage, metadata = self._manage()
         if metadata.on_main(staged.snapshot_id):
             return True  # an earlier try whose reply was lost
+        self.unseen = None
         if metadata.head_id != staged.parent_id:
             return False
         self._tell("checked")
@@ -246,23 +255,30 @@ class Publisher:
             manage = manage.fastForwardBranch("main", staged.branch)
             tagged = OFFSETS_TAG in metadata.refs
             manage = (manage.replaceTag if tagged else manage.createTag)(OFFSETS_TAG, staged.snapshot_id)
-            manage.removeBranch(staged.branch).commit()
+            manage = manage.removeBranch(staged.branch)
+            self.sent = True
+            manage.commit()
         except JAVA_ERRORS as error:
             # A refusal may be the answer to a request that a gateway sent twice: the next look at main tells.
             causes = set(java_causes(error))
             if not causes & _REFUSED:
                 self.unknown = said(error)
-            elif causes & _HOPELESS and not self._is_on_main(staged):
+            there = self._is_on_main(staged)
+            self.unseen = said(error) if there is None else None
+            if causes & _HOPELESS and there is None:
+                raise self._not_learnt(said(error)) from error
+            if causes & _HOPELESS and not there:
                 raise _translated(error, f"{self.table.key}: the commit was refused") from error
-            return self._is_on_main(staged)
+            return bool(there)
         self.branches.discard(staged.branch)
         return True
 
-    def _is_on_main(self, staged: Staged) -> bool:
+    def _is_on_main(self, staged: Staged) -> bool | None:
+        """None: nobody can look."""
         try:
             return self.table.refresh().on_main(staged.snapshot_id)
         except UnavailableError:
-            return False
+            return None
 
     def _next(self, staged: Staged, uuid_before: str) -> Staged:
         """What to try next: the same again while main stands, else the same files on the new head."""
@@ -270,6 +286,7 @@ class Publisher:
             metadata = self.table.refresh()
         except UnavailableError:
             return staged
+        self.unseen = None
         if metadata.head_id == staged.parent_id or metadata.on_main(staged.snapshot_id):
             if metadata.ref(staged.branch) is None and not metadata.on_main(staged.snapshot_id):
                 raise DataError(
@@ -278,7 +295,7 @@ class Publisher:
                 )
             return staged
         # Main has gone on without the snapshot: a request that may still be under way asks for the old head in vain.
-        self.unknown = None
+        self.unknown, self.sent = None, False
         return self._stage(None, uuid_before, staged)
 
     def _result(self, staged: Staged) -> Published:
@@ -303,12 +320,16 @@ class Publisher:
         waited_s = time.monotonic() - self.began - self.writing_s
         if self.attempts <= self.policy.attempts_max and waited_s < self.policy.duration_s_max:
             return
-        if self.unknown is not None:
-            raise UnknownOutcomeError(
-                f"{self.table.key}: whether the commit was applied could not be learnt ({self.unknown}). Its files are "
-                "kept; start again to go on from what the table holds"
-            )
+        unknown = self.unknown or self.unseen
+        if unknown is not None:
+            raise self._not_learnt(unknown)
         raise UnavailableError(f"{self.table.key}: gave up after {self.attempts} tries: {why}; nothing was committed")
+
+    def _not_learnt(self, why: str) -> UnknownOutcomeError:
+        return UnknownOutcomeError(
+            f"{self.table.key}: whether the commit was applied could not be learnt ({why}). Its files are kept; start "
+            "again to go on from what the table holds"
+        )
 
     def _back_off(self) -> None:
         ceiling = min(BACKOFF_S_MAX, BACKOFF_S_MIN * 2 ** min(self.attempts, 10))
@@ -328,12 +349,10 @@ def _number(summary: Mapping[str, str], name: str) -> int:
     return int(summary.get(name, 0))
 
 
-def _translated(error: BaseException, what: str) -> Exception:
-    causes = set(java_causes(error))
-    text = f"{what}: {said(error)}"
-    if causes & {"ForbiddenException", "NotAuthorizedException", "RESTException", "ServiceUnavailableException"}:
-        return UnavailableError(text)
-    return DataError(text)
+def _translated(error: BaseException, what: str) -> K2Error:
+    told = explain(error, what)
+    # Of a branch: whatever became of it, main does not have it.
+    return UnavailableError(str(told)) if isinstance(told, UnknownOutcomeError) else told
 
 
 def remove_branch(table: Table, branch: str, tries: int = 5) -> bool:
@@ -346,7 +365,7 @@ def remove_branch(table: Table, branch: str, tries: int = 5) -> bool:
                 return True
             manage.removeBranch(branch).commit()
             return True
-        except (Py4JError, *JAVA_ERRORS):
+        except (Py4JError, ConnectionError, *JAVA_ERRORS):
             time.sleep(random.uniform(0, 0.05 * 2**attempt))
     return False
 
