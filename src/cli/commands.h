@@ -6,9 +6,11 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "cli/settings.h"
+#include "maintain/compaction.h"
 #include "maintain/retention.h"
 #include "medallion/lakehouse.h"
 
@@ -51,6 +53,16 @@ Result<std::shared_ptr<Lakehouse>> OpenLakehouse(const Settings& settings, bool 
 
 // `k2 tables definitions`: everything that another engine must know of tables and messages, as one JSON document.
 Result<int> PrintTableDefinitions();
+
+// How small files are joined, for `k2 maintain compact` and `k2 plan --compact`.
+struct CompactFlags {
+  std::vector<std::string> tables;
+  std::string target_file_size = "128MB";
+  int32_t min_files = 5;
+  std::string settled = "15m";
+};
+void AddCompactFlags(CLI::App& command, CompactFlags& flags);
+Result<CompactionPolicy> CompactionPolicyOf(const CompactFlags& flags);
 
 // Settings --retain-… and --retention-hold.
 Result<RetentionPolicy> RetentionOf(const Settings& settings);

@@ -1,9 +1,11 @@
 #include <algorithm>
 #include <cstdio>
+#include <thread>
 
 #include "base/time.h"
 #include "cli/commands.h"
 #include "cli/rows_output.h"
+#include "maintain/compaction.h"
 #include "maintain/expiry.h"
 #include "maintain/retention.h"
 #include "task/market_tables.h"
@@ -105,7 +107,53 @@ Result<int> RunExpire(const Settings& settings, const ExpireFlags& flags) {
   return 0;
 }
 
+Result<int> RunCompact(const Settings& settings, const CompactFlags& flags) {
+  K2_TRY(CheckOutput(settings));
+  K2_ASSIGN(const CompactionPolicy policy, CompactionPolicyOf(flags));
+  std::vector<std::string> names = flags.tables.empty() ? AllTables() : flags.tables;
+  K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, false));
+  QueryResult rows;
+  rows.columns = {{"table", "VARCHAR", CellKind::kText},         {"files_before", "BIGINT", CellKind::kNumber},
+                  {"files_after", "BIGINT", CellKind::kNumber},  {"rows", "BIGINT", CellKind::kNumber},
+                  {"bytes_before", "BIGINT", CellKind::kNumber}, {"bytes_after", "BIGINT", CellKind::kNumber}};
+  Status failed;
+  for (const std::string& name : names) {
+    const auto threads = static_cast<int32_t>(std::max(1U, std::thread::hardware_concurrency()));
+    const Result<CompactionReport> done = Compact(*lakehouse, name, policy, NowMicros(), threads);
+    if (!done) {
+      if (failed) failed = std::unexpected(done.error());
+      continue;
+    }
+    rows.rows.push_back({name, std::to_string(done->files_in), std::to_string(done->files_out),
+                         std::to_string(done->rows), std::to_string(done->bytes_in), std::to_string(done->bytes_out)});
+  }
+  rows.row_count = static_cast<int64_t>(rows.rows.size());
+  K2_TRY(PrintRows(rows, settings.Text("output")));
+  K2_TRY(failed);
+  return 0;
+}
+
 }  // namespace
+
+Result<CompactionPolicy> CompactionPolicyOf(const CompactFlags& flags) {
+  CompactionPolicy policy;
+  K2_ASSIGN(policy.target_bytes, ParseBytes("--target-file-size", flags.target_file_size));
+  K2_ASSIGN(policy.settled_us, ParseSpan("--settled", flags.settled));
+  if (policy.target_bytes < 1 || flags.min_files < 2) {
+    return Fail(ErrorKind::kInvalidArgument, "--target-file-size is at least 1 byte, --min-input-files at least 2");
+  }
+  policy.min_files = flags.min_files;
+  return policy;
+}
+
+void AddCompactFlags(CLI::App& command, CompactFlags& flags) {
+  command.add_option("--target-file-size", flags.target_file_size, "what small files are joined to")
+      ->capture_default_str();
+  command.add_option("--min-input-files", flags.min_files, "small files of a partition that are worth it")
+      ->capture_default_str();
+  command.add_option("--settled", flags.settled, "partitions that rows came into less long ago are left alone")
+      ->capture_default_str();
+}
 
 Result<RetentionPolicy> RetentionOf(const Settings& settings) {
   RetentionPolicy policy;
@@ -118,7 +166,8 @@ Result<RetentionPolicy> RetentionOf(const Settings& settings) {
 }
 
 void AddMaintain(Program& program) {
-  CLI::App* command = program.app.add_subcommand("maintain", "Drop what is past its time; expire old snapshots");
+  CLI::App* command =
+      program.app.add_subcommand("maintain", "Drop what is past its time, join small files, expire old snapshots");
   command->require_subcommand(1);
   Settings& settings = program.settings;
   // For `k2 run` too, so they belong to the program.
@@ -142,8 +191,15 @@ void AddMaintain(Program& program) {
   expire->add_flag("--dry-run", flags->dry_run, "say what would go");
   expire->callback(
       [&program, flags] { program.action = [&program, flags] { return RunExpire(program.settings, *flags); }; });
+  CLI::App* compact = command->add_subcommand("compact", "Join small files of a partition; no row changes");
+  auto joined = std::make_shared<CompactFlags>();
+  compact->add_option("--table", joined->tables, "only this one; repeatable");
+  AddCompactFlags(*compact, *joined);
+  compact->callback(
+      [&program, joined] { program.action = [&program, joined] { return RunCompact(program.settings, *joined); }; });
   command->footer(
-      "Examples:\n  k2 maintain retention --dry-run\n  k2 maintain retention --retain-bronze 14d\n"
+      "Examples:\n  k2 maintain compact --table gold_crypto_trades\n  k2 maintain retention --dry-run\n  k2 maintain "
+      "retention --retain-bronze 14d\n"
       "  k2 maintain expire --older-than 1h");
 }
 

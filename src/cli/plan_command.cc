@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "base/time.h"
 #include "cli/commands.h"
 #include "cli/kafka_settings.h"
 #include "cli/layer_settings.h"
@@ -28,12 +29,18 @@ struct PlanFlags {
   bool rebuild = false;
   std::string from;
   std::string to;
+  CompactFlags compact;
 };
 
 Result<StepPlan> MakePlan(const Settings& settings, const PlanFlags& flags, const Lakehouse& lakehouse,
                           const LayerOptions& options) {
   const auto tasks = static_cast<int32_t>(flags.tasks > 0 ? std::min<int64_t>(flags.tasks, 1 << 20)
                                                           : std::max(1U, std::thread::hardware_concurrency()));
+  if (flags.layer.empty()) {
+    K2_ASSIGN(const CompactionPolicy policy, CompactionPolicyOf(flags.compact));
+    K2_ASSIGN(const Table table, lakehouse.Open(flags.compact.tables.front()));
+    return PlanCompaction(table, policy, NowMicros());
+  }
   if (flags.rebuild) {
     K2_ASSIGN(const DayRange days, DaysOf(flags.from, flags.to));
     return PlanRebuild(lakehouse, options, flags.layer, days, tasks);
@@ -56,7 +63,10 @@ Result<StepPlan> MakePlan(const Settings& settings, const PlanFlags& flags, cons
 }
 
 Result<int> RunPlan(const Settings& settings, const PlanFlags& flags) {
-  if (flags.layer != "bronze" && flags.layer != "silver" && flags.layer != "gold") {
+  if (flags.layer.empty() == flags.compact.tables.empty()) {
+    return Fail(ErrorKind::kInvalidArgument, "either --layer LAYER or --compact TABLE");
+  }
+  if (!flags.layer.empty() && flags.layer != "bronze" && flags.layer != "silver" && flags.layer != "gold") {
     return Fail(ErrorKind::kInvalidArgument, "--layer {}: bronze, silver or gold", flags.layer);
   }
   if (!flags.rebuild && !(flags.from.empty() && flags.to.empty())) {
@@ -153,13 +163,16 @@ Result<int> RunCommit(const Settings& settings, const std::string& path) {
 void AddPlan(Program& program) {
   CLI::App* command = program.app.add_subcommand("plan", "Plan a layer's next step: tasks as JSON, to be run anywhere");
   auto flags = std::make_shared<PlanFlags>();
-  command->add_option("--layer", flags->layer, "bronze, silver or gold")->required();
+  command->add_option("--layer", flags->layer, "bronze, silver or gold");
   command->add_option("--tasks", flags->tasks, "tasks at most; 0: one a core of this machine")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--rows", flags->rows, "rows of the step at most, about")->capture_default_str();
   command->add_flag("--rebuild", flags->rebuild, "all rows of the layer again, as `k2 rebuild` makes them");
   command->add_option("--from", flags->from, "rebuild: first exchange_date (Gold)");
   command->add_option("--to", flags->to, "rebuild: last exchange_date (Gold)");
+  command->add_option("--compact", flags->compact.tables, "instead of a layer: a table whose small files to join")
+      ->expected(1);
+  AddCompactFlags(*command, flags->compact);
   command->footer(
       "A plan without tasks and commits: there is nothing to do. Example:\n"
       "  k2 plan --layer silver --tasks 8 > plan.json\n"

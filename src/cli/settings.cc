@@ -132,22 +132,34 @@ Result<int64_t> Settings::Number(std::string_view name, int64_t min) const {
   return value;
 }
 
+namespace {
+
+bool SizeOf(const std::string& text, int64_t& bytes) {
+  constexpr int64_t kKi = 1024;
+  return ParseWithUnit(text,
+                       {{"", 1},
+                        {"B", 1},
+                        {"KB", kKi},
+                        {"KiB", kKi},
+                        {"MB", kKi * kKi},
+                        {"MiB", kKi * kKi},
+                        {"GB", kKi * kKi * kKi},
+                        {"GiB", kKi * kKi * kKi}},
+                       bytes);
+}
+
+}  // namespace
+
+Result<int64_t> ParseBytes(std::string_view name, const std::string& text) {
+  int64_t bytes = 0;
+  if (SizeOf(text, bytes)) return bytes;
+  return Fail(ErrorKind::kInvalidArgument, "{} {}: expected a size such as 128MB or 1GiB", name, text);
+}
+
 Result<int64_t> Settings::Bytes(std::string_view name) const {
   const Setting& setting = Get(name);
   int64_t value = 0;
-  constexpr int64_t kKi = 1024;
-  if (!ParseWithUnit(setting.value,
-                     {{"", 1},
-                      {"B", 1},
-                      {"KB", kKi},
-                      {"KiB", kKi},
-                      {"MB", kKi * kKi},
-                      {"MiB", kKi * kKi},
-                      {"GB", kKi * kKi * kKi},
-                      {"GiB", kKi * kKi * kKi}},
-                     value)) {
-    return Bad(setting, "expected a size such as 128MB or 1GiB");
-  }
+  if (!SizeOf(setting.value, value)) return Bad(setting, "expected a size such as 128MB or 1GiB");
   return value;
 }
 

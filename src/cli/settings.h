@@ -25,6 +25,8 @@ std::string ShownValue(const Setting& setting);
 
 // A time span: 200ms, 5s, 1m, 2h, 7d. In microseconds. `name` says in errors where it was given.
 Result<int64_t> ParseSpan(std::string_view name, std::string_view text);
+// A size: 512KB, 128MB, 1GiB, or bytes. In bytes; a KB is 1024.
+Result<int64_t> ParseBytes(std::string_view name, const std::string& text);
 
 class Settings {
  public:

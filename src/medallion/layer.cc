@@ -16,8 +16,8 @@ namespace {
 constexpr size_t kStepsRemembered = 1 << 16;
 
 // By the alternatives of Task.
-constexpr std::string_view kLayerOfTask[] = {"bronze", "silver", "gold"};
-static_assert(std::is_same_v<Task, std::variant<BronzeTask, SilverTask, GoldTask>>);
+constexpr std::string_view kLayerOfTask[] = {"bronze", "silver", "gold", "compaction"};
+static_assert(std::is_same_v<Task, std::variant<BronzeTask, SilverTask, GoldTask, CompactionTask>>);
 
 Result<TaskResult> RunTimed(const Task& task, const TaskContext& context) {
   const int64_t started_us = MonotonicMicros();

@@ -47,22 +47,6 @@ std::vector<iceberg::ColumnPredicate> ConjunctsOf(const DayRange& days, const ic
   return conjuncts;
 }
 
-// What a commit needs to know of a file that it removes.
-std::vector<iceberg::DataFile> Bare(const std::vector<ScanFile>& files) {
-  std::vector<iceberg::DataFile> bare;
-  bare.reserve(files.size());
-  for (const ScanFile& file : files) {
-    iceberg::DataFile one;
-    one.file_path = file.file.file_path;
-    one.spec_id = file.file.spec_id;
-    one.partition = file.file.partition;
-    one.record_count = file.file.record_count;
-    one.file_size_in_bytes = file.file.file_size_in_bytes;
-    bare.push_back(std::move(one));
-  }
-  return bare;
-}
-
 Result<PlannedCommit> Replacement(const Table& table, std::string layer,
                                   const std::vector<iceberg::ColumnPredicate>& scope) {
   PlannedCommit planned{.table = table.name().name, .layer = std::move(layer), .commit = {}, .needs_rows = false};
@@ -70,7 +54,7 @@ Result<PlannedCommit> Replacement(const Table& table, std::string layer,
   planned.commit.summary[std::string(kRebuiltKey)] = "1";
   K2_ASSIGN(const std::vector<ScanFile> live,
             PlanScan(table.io(), table.metadata(), table.metadata().current_snapshot_id.value_or(0), scope));
-  planned.commit.removed = Bare(live);
+  for (const ScanFile& file : live) planned.commit.removed.push_back(Bare(file.file));
   planned.needs_rows = live.empty();
   return planned;
 }

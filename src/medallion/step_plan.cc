@@ -115,6 +115,16 @@ Status CompleteSilver(const std::vector<TaskResult>& results, StepPlan& plan) {
 
 }  // namespace
 
+iceberg::DataFile Bare(const iceberg::DataFile& file) {
+  iceberg::DataFile bare;
+  bare.file_path = file.file_path;
+  bare.spec_id = file.spec_id;
+  bare.partition = file.partition;
+  bare.record_count = file.record_count;
+  bare.file_size_in_bytes = file.file_size_in_bytes;
+  return bare;
+}
+
 Status Complete(const std::vector<TaskResult>& results, StepPlan& plan) {
   K2_TRY(CheckKinds(results, plan));
   if (!plan.tasks.empty() && plan.layer == "bronze") K2_TRY(CompleteBronze(results, plan));

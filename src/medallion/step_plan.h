@@ -33,6 +33,9 @@ struct PlannedCommit {
   bool needs_rows = false;  // left out when no task has written to the table
 };
 
+// What a planned commit needs to know of a file that it removes.
+iceberg::DataFile Bare(const iceberg::DataFile& file);
+
 struct StepPlan {
   std::string layer;  // bronze, silver or gold
   std::vector<Task> tasks;

@@ -89,13 +89,23 @@ std::map<int32_t, std::string> BoundsFromJson(const json& object) {
 
 }  // namespace
 
+json LiteralsToJson(const std::vector<Literal>& literals) {
+  json array = json::array();
+  for (const Literal& value : literals) array.push_back(std::visit(LiteralWriter{}, value));
+  return array;
+}
+
+std::vector<Literal> LiteralsFromJson(const json& array) {
+  std::vector<Literal> literals;
+  for (const json& value : array) literals.push_back(ReadLiteral(value));
+  return literals;
+}
+
 json DataFileToJson(const iceberg::DataFile& file) {
-  json partition = json::array();
-  for (const Literal& value : file.partition) partition.push_back(std::visit(LiteralWriter{}, value));
   json object = {{"file_path", file.file_path},
                  {"file_format", file.file_format},
                  {"spec_id", file.spec_id},
-                 {"partition", partition},
+                 {"partition", LiteralsToJson(file.partition)},
                  {"record_count", file.record_count},
                  {"file_size_in_bytes", file.file_size_in_bytes},
                  {"column_sizes", CountsToJson(file.column_sizes)},
@@ -114,7 +124,7 @@ iceberg::DataFile DataFileFromJson(const json& object) {
   object.at("file_path").get_to(file.file_path);
   object.at("file_format").get_to(file.file_format);
   object.at("spec_id").get_to(file.spec_id);
-  for (const json& value : object.at("partition")) file.partition.push_back(ReadLiteral(value));
+  file.partition = LiteralsFromJson(object.at("partition"));
   object.at("record_count").get_to(file.record_count);
   object.at("file_size_in_bytes").get_to(file.file_size_in_bytes);
   file.column_sizes = CountsFromJson(object.at("column_sizes"));

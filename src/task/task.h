@@ -103,7 +103,15 @@ struct GoldTask {
   int32_t shares = 1;
 };
 
-using Task = std::variant<BronzeTask, SilverTask, GoldTask>;
+// Files of one partition into one that holds the same rows: Gold's in Gold's order, those of others as they came.
+struct CompactionTask {
+  std::vector<InputFile> inputs;
+  std::vector<iceberg::Literal> partition;
+  OutputTable output;
+  std::string attempt_id;
+};
+
+using Task = std::variant<BronzeTask, SilverTask, GoldTask, CompactionTask>;
 
 [[nodiscard]] inline const std::string& AttemptOf(const Task& task) {
   return std::visit([](const auto& one) -> const std::string& { return one.attempt_id; }, task);
@@ -150,8 +158,9 @@ Result<TaskResult> RunTask(const Task& task, const TaskContext& context);
 Result<TaskResult> RunBronzeTask(const BronzeTask& task, const TaskContext& context);
 Result<TaskResult> RunSilverTask(const SilverTask& task, const TaskContext& context);
 Result<TaskResult> RunGoldTask(const GoldTask& task, const TaskContext& context);
+Result<TaskResult> RunCompactionTask(const CompactionTask& task, const TaskContext& context);
 
-// JSON both ways (docs/task.md): {"kind":"bronze|silver|gold", "version":1, …}.
+// JSON both ways (docs/task.md): {"kind":"bronze|silver|gold|compaction", "version":1, …}.
 std::string TaskToJson(const Task& task);
 Result<Task> TaskFromJson(std::string_view json);
 std::string TaskResultToJson(const TaskResult& result);

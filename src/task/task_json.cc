@@ -194,6 +194,20 @@ GoldTask ReadGold(const json& value) {
   return task;
 }
 
+json ToJson(const CompactionTask& task) {
+  return {{"kind", "compaction"},
+          {"inputs", ToJson(task.inputs)},
+          {"partition", LiteralsToJson(task.partition)},
+          {"output", ToJson(task.output)},
+          {"attempt_id", task.attempt_id}};
+}
+CompactionTask ReadCompaction(const json& value) {
+  return {.inputs = ReadInputs(value.at("inputs")),
+          .partition = LiteralsFromJson(value.at("partition")),
+          .output = ReadOutputTable(value.at("output")),
+          .attempt_id = value.at("attempt_id")};
+}
+
 }  // namespace
 
 std::string TaskToJson(const Task& task) {
@@ -213,7 +227,8 @@ Result<Task> TaskFromJson(std::string_view text) {
     if (kind == "bronze") return ReadBronze(object);
     if (kind == "silver") return ReadSilver(object);
     if (kind == "gold") return ReadGold(object);
-    return Fail(ErrorKind::kInvalidArgument, "a task of unknown kind '{}': bronze, silver or gold", kind);
+    if (kind == "compaction") return ReadCompaction(object);
+    return Fail(ErrorKind::kInvalidArgument, "a task of unknown kind '{}': bronze, silver, gold or compaction", kind);
   } catch (const std::exception& error) {
     return Fail(ErrorKind::kInvalidArgument, "not a task: {}", error.what());
   }
@@ -299,7 +314,8 @@ Result<TaskResult> RunTask(const Task& task, const TaskContext& context) {
   Result<TaskResult> result = [&] {
     if (const auto* bronze = std::get_if<BronzeTask>(&task)) return RunBronzeTask(*bronze, context);
     if (const auto* silver = std::get_if<SilverTask>(&task)) return RunSilverTask(*silver, context);
-    return RunGoldTask(std::get<GoldTask>(task), context);
+    if (const auto* gold = std::get_if<GoldTask>(&task)) return RunGoldTask(*gold, context);
+    return RunCompactionTask(std::get<CompactionTask>(task), context);
   }();
   if (result) result->attempt_id = AttemptOf(task);
   return result;

@@ -180,6 +180,14 @@ TEST(TaskJson, TasksRoundTrip) {
                 Same(gold_back.output, gold.output) && gold_back.attempt_id == gold.attempt_id &&
                 gold_back.memory_bytes == gold.memory_bytes && gold_back.hours == gold.hours &&
                 gold_back.share == gold.share && gold_back.shares == gold.shares);
+
+    const CompactionTask joins{
+        .inputs = inputs(), .partition = draw.File().partition, .output = draw.Table(), .attempt_id = draw.Text()};
+    const auto c = TaskFromJson(TaskToJson(joins));
+    ASSERT_TRUE(c) << c.error().message;
+    const auto& back = std::get<CompactionTask>(*c);
+    ASSERT_TRUE(Same(back.inputs, joins.inputs) && back.partition == joins.partition &&
+                Same(back.output, joins.output) && back.attempt_id == joins.attempt_id);
   }
 }
 

@@ -1,0 +1,126 @@
+#include "maintain/compaction.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "base/uuid.h"
+#include "table/scan.h"
+#include "task/market_tables.h"
+
+namespace k2 {
+namespace {
+
+using iceberg::DataFile;
+using iceberg::Literal;
+
+struct Partition {
+  std::vector<ScanFile> small;
+  bool settled = true;
+};
+
+// By spec id and values, which name a partition.
+using PartitionKey = std::pair<int32_t, std::vector<Literal>>;
+
+bool IsSmall(const DataFile& file, const CompactionPolicy& policy) {
+  return file.file_size_in_bytes < policy.target_bytes / 4 * 3 && file.record_count < policy.target_rows / 4 * 3;
+}
+
+// Neighbours in the order they were committed, as many as fill a file.
+std::vector<std::vector<ScanFile>> Groups(std::vector<ScanFile> files, const CompactionPolicy& policy) {
+  std::ranges::stable_sort(files, {}, &ScanFile::sequence_number);
+  std::vector<std::vector<ScanFile>> groups(1);
+  int64_t bytes = 0;
+  int64_t rows = 0;
+  for (ScanFile& file : files) {
+    bytes += file.file.file_size_in_bytes;
+    rows += file.file.record_count;
+    if (!groups.back().empty() && (bytes > policy.target_bytes || rows > policy.target_rows)) {
+      groups.emplace_back();
+      bytes = file.file.file_size_in_bytes;
+      rows = file.file.record_count;
+    }
+    groups.back().push_back(std::move(file));
+  }
+  std::erase_if(groups, [](const auto& group) { return group.size() < 2; });
+  return groups;
+}
+
+CompactionTask TaskOf(const std::vector<ScanFile>& group, const OutputTable& output) {
+  CompactionTask task{
+      .inputs = {}, .partition = group.front().file.partition, .output = output, .attempt_id = RandomHex64()};
+  for (const ScanFile& file : group) {
+    task.inputs.push_back({.path = file.file.file_path, .record_count = file.file.record_count});
+  }
+  return task;
+}
+
+}  // namespace
+
+Result<StepPlan> PlanCompaction(const Table& table, const CompactionPolicy& policy, int64_t now_us) {
+  const iceberg::TableMetadata& metadata = table.metadata();
+  StepPlan plan{.layer = "compaction", .tasks = {}, .ranges = {}, .commits = {}};
+  if (!metadata.current_snapshot_id) return plan;
+  K2_ASSIGN(std::vector<ScanFile> files, PlanScan(table.io(), metadata, *metadata.current_snapshot_id, {}));
+  std::map<PartitionKey, Partition> partitions;
+  for (ScanFile& file : files) {
+    if (file.file.spec_id != metadata.default_spec_id) continue;  // partitioned otherwise: it stays as it is
+    Partition& partition = partitions[{file.file.spec_id, file.file.partition}];
+    const iceberg::Snapshot* snapshot = metadata.FindSnapshot(file.snapshot_id);
+    if (snapshot != nullptr && MayAddRows(*snapshot) && snapshot->timestamp_ms * 1000 > now_us - policy.settled_us) {
+      partition.settled = false;
+    }
+    if (IsSmall(file.file, policy)) partition.small.push_back(std::move(file));
+  }
+  PlannedCommit planned{.table = table.name().name, .layer = "compaction", .commit = {}, .needs_rows = true};
+  planned.commit.operation = "replace";
+  const OutputTable output = OutputOf(table);
+  int64_t rows = 0;
+  for (auto& [key, partition] : partitions) {
+    if (!partition.settled || std::cmp_less(partition.small.size(), policy.min_files)) continue;
+    for (const std::vector<ScanFile>& group : Groups(std::move(partition.small), policy)) {
+      if (rows >= policy.rows_per_commit) break;
+      plan.tasks.emplace_back(TaskOf(group, output));
+      for (const ScanFile& file : group) {
+        planned.commit.removed.push_back(Bare(file.file));
+        rows += file.file.record_count;
+      }
+    }
+  }
+  if (!plan.tasks.empty()) plan.commits.push_back(std::move(planned));
+  return plan;
+}
+
+Result<CompactionReport> Compact(const Lakehouse& lakehouse, std::string_view name, const CompactionPolicy& policy,
+                                 int64_t now_us, int32_t threads, const CommitPolicy& commit) {
+  constexpr int kAttempts = 5;
+  CompactionReport report;
+  K2_ASSIGN(Table table, lakehouse.Open(name));
+  const auto find = [&](std::string_view) -> Result<Table*> { return &table; };
+  for (int failed = 0;;) {
+    K2_ASSIGN(StepPlan plan, PlanCompaction(table, policy, now_us));
+    if (plan.empty()) return report;
+    const TaskContext context{.io = table.io_ptr(), .schemas = nullptr};
+    K2_ASSIGN(const std::vector<TaskResult> results,
+              RunTasks(plan.tasks, std::vector<TaskContext>(plan.tasks.size(), context), threads));
+    K2_TRY(Complete(results, plan));
+    const LayerCommit planned = plan.commits.front().commit;
+    LayerStats stats;
+    const Status done = CommitCompleted(std::move(plan), find, commit, stats);
+    if (!done && (done.error().kind != ErrorKind::kConflict || ++failed == kAttempts)) {
+      return std::unexpected(done.error().With("compaction"));
+    }
+    K2_TRY(table.Refresh());
+    if (!done) continue;
+    ++report.commits;
+    report.files_in += static_cast<int64_t>(planned.removed.size());
+    report.files_out += static_cast<int64_t>(planned.added.size());
+    for (const DataFile& file : planned.removed) report.bytes_in += file.file_size_in_bytes;
+    for (const DataFile& file : planned.added) {
+      report.bytes_out += file.file_size_in_bytes;
+      report.rows += file.record_count;
+    }
+  }
+}
+
+}  // namespace k2

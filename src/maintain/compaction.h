@@ -1,0 +1,37 @@
+// Compaction: small files of a partition into larger ones, with the same rows (docs/compaction.md).
+#pragma once
+
+#include <cstdint>
+
+#include "medallion/step_plan.h"
+#include "table/table.h"
+
+namespace k2 {
+
+struct CompactionPolicy {
+  int64_t target_bytes = 128LL << 20;      // of a file; those of three quarters of it are left alone
+  int64_t target_rows = 1 << 20;           // and rows: a file's are held in memory to be put in order
+  int32_t min_files = 5;                   // of a partition that are worth a rewrite
+  int64_t settled_us = 900LL * 1'000'000;  // partitions that a snapshot younger than this has added to are left alone
+  int64_t rows_per_commit = 64LL << 20;    // about
+};
+
+// Which files to join now, as tasks and one commit (operation `replace`); an empty plan where there is nothing to do.
+// Source offsets stay, and readers of increments see no new rows. kUnsupported: the table has row-level deletes.
+Result<StepPlan> PlanCompaction(const Table& table, const CompactionPolicy& policy, int64_t now_us);
+
+struct CompactionReport {
+  int64_t commits = 0;
+  int64_t files_in = 0;
+  int64_t files_out = 0;
+  int64_t rows = 0;
+  int64_t bytes_in = 0;
+  int64_t bytes_out = 0;
+};
+
+// Does so until nothing is left to do, in `threads` threads. Plans again where another writer has removed one of the
+// files; kConflict when that happens again and again.
+Result<CompactionReport> Compact(const Lakehouse& lakehouse, std::string_view table, const CompactionPolicy& policy,
+                                 int64_t now_us, int32_t threads, const CommitPolicy& commit = {});
+
+}  // namespace k2

@@ -1,0 +1,114 @@
+#include "maintain/compaction.h"
+
+#include "iceberg/snapshot_producer.h"
+#include "maintain/maintain_fixture.h"
+#include "task/market_tables.h"
+
+namespace k2 {
+namespace {
+
+class Compaction : public MaintainTest {
+ protected:
+  // Many small files in all tables: ten commits, of which Gold has read all.
+  void Fill() {
+    for (int64_t batch = 0; batch < 10; ++batch) {
+      Bronze(batch * 10, batch * 10 + 9, midnight_us_ - kDay);
+      ReadByAll();
+    }
+  }
+  int64_t Files(std::string_view table) { return static_cast<int64_t>(LiveFiles(*lakehouse_, table).size()); }
+  CompactionReport Join(std::string_view table, const CompactionPolicy& policy) {
+    auto report = Compact(*lakehouse_, table, policy, now_us_ + kHour, 2);
+    EXPECT_TRUE(report) << report.error().message;
+    return report.value_or(CompactionReport{});
+  }
+  const CompactionPolicy settled_{.settled_us = 0};
+};
+
+TEST_F(Compaction, JoinsFilesAndLeavesRowsOffsetsAndReadersAlone) {
+  Fill();
+  const auto gold = GoldContents(*lakehouse_);
+  const auto bronze = ReadBronze(*lakehouse_).size();
+  std::map<std::string, LayerProgress> stood;
+  for (const std::string& name : AllTables()) stood[name] = *ReadProgress(Open(name).metadata());
+  for (const std::string_view table : {std::string_view(kBronzeTable), std::string_view(kSilver), kGoldTable}) {
+    const int64_t before = Files(table);
+    EXPECT_EQ(before, 10) << table;
+    const CompactionReport report = Join(table, settled_);
+    EXPECT_EQ(report.files_in, 10);
+    EXPECT_EQ(report.files_out, 1);
+    EXPECT_EQ(report.rows, 100);
+    EXPECT_EQ(report.commits, 1);
+    EXPECT_LT(report.bytes_out, report.bytes_in);
+    EXPECT_EQ(Files(table), 1);
+    EXPECT_EQ(Open(table).metadata().CurrentSnapshot()->operation, "replace");
+    EXPECT_EQ(Join(table, settled_).commits, 0) << "nothing is left to do";
+  }
+  EXPECT_EQ(GoldContents(*lakehouse_), gold);
+  EXPECT_EQ(ReadBronze(*lakehouse_).size(), bronze);
+  for (const auto& [name, progress] : stood) EXPECT_EQ(ReadProgress(Open(name).metadata()), progress) << name;
+  ReadByAll();  // finds nothing
+  EXPECT_EQ(LiveRows(*lakehouse_, kGoldTable), 100);
+  Bronze(100, 109, midnight_us_ - kDay);
+  ReadByAll();
+  EXPECT_EQ(LiveRows(*lakehouse_, kSilver), 110);
+  EXPECT_EQ(LiveRows(*lakehouse_, kGoldTable), 110);
+  ExpectNothingLiveMissing();
+}
+
+// What a layer below has not read is joined too: it reads the files as they were committed, or by offsets.
+TEST_F(Compaction, OfWhatIsNotReadYet) {
+  for (int64_t batch = 0; batch < 6; ++batch) Bronze(batch * 10, batch * 10 + 9, midnight_us_ - kDay);
+  EXPECT_EQ(Join(kBronzeTable, settled_).files_out, 1);
+  ASSERT_TRUE(StepSilver());
+  EXPECT_EQ(LiveRows(*lakehouse_, kSilver), 60);
+  for (int64_t batch = 6; batch < 12; ++batch) {
+    Bronze(batch * 10, batch * 10 + 9, midnight_us_ - kDay);
+    ASSERT_TRUE(StepSilver());
+  }
+  EXPECT_EQ(Join(kSilver, settled_).files_out, 1);
+  Expire(kSilver, now_us_ + kHour, now_us_ + kHour);
+  ASSERT_TRUE(StepGold());
+  EXPECT_EQ(LiveRows(*lakehouse_, kGoldTable), 120);
+}
+
+TEST_F(Compaction, LeavesWhatIsNotWorthIt) {
+  Fill();
+  EXPECT_EQ(Join(kGoldTable, {.min_files = 11, .settled_us = 0}).commits, 0);
+  EXPECT_EQ(Join(kGoldTable, {.settled_us = 2 * kHour}).commits, 0) << "rows may be coming in";
+  EXPECT_EQ(Join(kGoldTable, {.target_bytes = 1, .settled_us = 0}).commits, 0) << "the files are large";
+  // Rows bound a file, for they are held in memory.
+  const CompactionReport report = Join(kGoldTable, {.target_rows = 35, .settled_us = 0});
+  EXPECT_EQ(report.files_in, 9);  // three by three; one is left
+  EXPECT_EQ(report.files_out, 3);
+  EXPECT_EQ(Files(kGoldTable), 4);
+}
+
+TEST_F(Compaction, SeveralCommitsWhereThereIsMuch) {
+  Fill();
+  const CompactionReport report = Join(kGoldTable, {.target_rows = 20, .settled_us = 0, .rows_per_commit = 40});
+  EXPECT_EQ(report.commits, 2);
+  EXPECT_EQ(report.files_out, 4);
+  EXPECT_EQ(Files(kGoldTable), 6) << "two are not worth a third one";
+  EXPECT_EQ(LiveRows(*lakehouse_, kGoldTable), 100);
+}
+
+// Retention or another engine was faster: the files are planned anew, and none that is gone comes back.
+TEST_F(Compaction, PlansAgainWhereAFileIsGone) {
+  Fill();
+  const std::vector<iceberg::DataFile> files = LiveFiles(*lakehouse_, kGoldTable);
+  bool once = false;
+  CommitPolicy commit;
+  commit.memory_us_max = 0;
+  commit.on_step = [&](std::string_view step) {
+    if (step != "manifests" || std::exchange(once, true)) return;
+    ForeignSnapshot(*lakehouse_, kGoldTable, "delete", {}, {files.front()});
+  };
+  const auto report = Compact(*lakehouse_, kGoldTable, settled_, now_us_ + kHour, 2, commit);
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_EQ(report->files_in, 9);
+  EXPECT_EQ(LiveRows(*lakehouse_, kGoldTable), 100 - files.front().record_count);
+}
+
+}  // namespace
+}  // namespace k2
