@@ -16,16 +16,21 @@ if TYPE_CHECKING:
 
 def by_dataframe(spark: SparkSession, options: argparse.Namespace) -> layers.Step:
     from k2.spark.dataframe import BronzeOptions, bronze_step
+    from k2.spark.dataframe.feed import java_settings, partitions_of
 
-    brokers = options.kafka or os.environ.get("K2_KAFKA")
+    brokers = layers.brokers_of(options)
     if not brokers:
         raise ConfigurationError("there are no Kafka brokers: give --kafka, or set K2_KAFKA")
+    first, last = partitions_of(os.environ.get("K2_PARTITIONS") or "")
     wanted = BronzeOptions(
         **layers.lake_options(options),
         brokers=brokers,
         topics=layers.topics_of(options),
         start=os.environ.get("K2_START") or "earliest",
         group=os.environ.get("K2_KAFKA_GROUP") or "k2",
+        kafka_settings=java_settings(os.environ.get("K2_KAFKA_SET") or ""),
+        first_partition=first,
+        last_partition=last,
     )
     return lambda: layers.reported(bronze_step(spark, wanted))
 

@@ -15,7 +15,14 @@ from k2.spark.engine.metrics import JobMetrics
 from k2.spark.engine.step import StepReport
 from k2.spark.utils import command_line
 from k2.spark.utils.command_line import duration_us, say
-from k2.spark.utils.errors import K2Error, RaceError, SparkStoppedError, UnavailableError, UnknownOutcomeError
+from k2.spark.utils.errors import (
+    ConfigurationError,
+    K2Error,
+    RaceError,
+    SparkStoppedError,
+    UnavailableError,
+    UnknownOutcomeError,
+)
 from k2.spark.utils.explain import explain
 from k2.spark.utils.settings import catalog_name
 
@@ -244,6 +251,13 @@ def main(
     return 0
 
 
+def brokers_of(options: argparse.Namespace) -> str:
+    return options.kafka or os.environ.get("K2_KAFKA") or ""
+
+
 def topics_of(options: argparse.Namespace) -> list[str]:
     named = options.topics or os.environ.get("K2_TOPICS")
-    return (named or "market.crypto.trades.binance,market.crypto.trades.kraken").split(",")
+    topics = (named or "market.crypto.trades.binance,market.crypto.trades.kraken").split(",")
+    if not any(topics):
+        raise ConfigurationError("--topics (K2_TOPICS) names no topic")
+    return [topic for topic in topics if topic]

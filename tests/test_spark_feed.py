@@ -1,0 +1,103 @@
+"""The k2 program's settings of Kafka in the jobs of the DataFrame path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from k2.spark import dataframe
+from k2.spark.dataframe.feed import PARTITION_MAX, java_settings, owned_by, partitions_of
+from k2.spark.jobs import bronze_ingestion, layers, silver_transformation
+from k2.spark.utils.errors import ConfigurationError
+
+PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
+SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
+
+
+def test_partitions() -> None:
+    assert partitions_of("") == (0, PARTITION_MAX)
+    assert partitions_of("3") == (3, 3)
+    assert partitions_of("0-5") == (0, 5)
+
+
+@pytest.mark.parametrize("text", ["-1", "5-0", "0-", "a", "1,2", "0-5 ", "99999999999", "\u0663"])
+def test_partitions_that_are_none(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="K2_PARTITIONS"):
+        partitions_of(text)
+
+
+def test_whose_work_a_source_is() -> None:
+    owns = owned_by(["trades.binance", "^x\\d"], (2, 3))
+    assert [partition for partition in range(6) if owns("trades.binance", partition)] == [2, 3]
+    assert owns("x1.kraken", 2)
+    assert not owns("tradesxbinance", 2)
+    assert not owns("my.trades.binance", 2)
+    assert not owns("trades.binance.x", 2)
+    with pytest.raises(ConfigurationError, match="topic pattern"):
+        owned_by(["^("], (0, 1))
+
+
+def test_settings_of_librdkafka_as_java_has_them(tmp_path: Path) -> None:
+    assert java_settings("") == {}
+    (tmp_path / "ca.pem").write_text("CA")
+    (tmp_path / "me.pem").write_text("ME")
+    found = java_settings(
+        f"security.protocol=sasl_ssl,ssl.ca.location={tmp_path}/ca.pem,sasl.mechanism=SCRAM-SHA-512,sasl.username=k2,"
+        'sasl.password=a="b\\,ssl.endpoint.identification.algorithm=none,client.rack=r1'
+    )
+    assert found == {
+        "security.protocol": "SASL_SSL",
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.certificates": "CA",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.jaas.config": f'{SCRAM} required username="k2" password="a=\\"b\\\\";',
+        "ssl.endpoint.identification.algorithm": "",
+        "client.rack": "r1",
+    }
+    found = java_settings(f"ssl.certificate.location={tmp_path}/me.pem,ssl.key.pem=KEY,ssl.key.password=x")
+    assert found["ssl.keystore.type"] == "PEM"
+    assert (found["ssl.keystore.certificate.chain"], found["ssl.keystore.key"]) == ("ME", "KEY")
+    assert java_settings("sasl.mechanisms=PLAIN,sasl.username=u,sasl.password=p")["sasl.jaas.config"] == (
+        f'{PLAIN} required username="u" password="p";'
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("security.protocol", "not name=value"),
+        ("=x", "not name=value"),
+        ("enable.ssl.certificate.verification=false", "--engine native"),
+        ("sasl.mechanism=OAUTHBEARER", "OAUTHBEARER"),
+        ("sasl.mechanism=PLAIN,sasl.username=u", "needs sasl.password"),
+        ("ssl.ca.location=/nowhere/ca.pem", "cannot be read as PEM"),
+        ("ssl.cipher.suites=X", "ssl.cipher.suites"),
+    ],
+)
+def test_settings_that_java_has_not(text: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        java_settings(text)
+
+
+def test_the_jobs_hand_them_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: dict[str, Any] = {}
+
+    def step(_: object, options: Any) -> Any:
+        taken[type(options).__name__] = options
+        return dataframe.StepResult("x")
+
+    for name in ("bronze_step", "silver_step", "silver_settle"):
+        monkeypatch.setattr(dataframe, name, step)
+    settings = {"K2_KAFKA": "b:1", "K2_TOPICS": "t.kraken", "K2_PARTITIONS": "1-2", "K2_KAFKA_SET": "client.rack=r"}
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    options = layers.parser("x", "").parse_args(["--engine", "spark"])
+    for job in (bronze_ingestion, silver_transformation):
+        assert job.by_dataframe(cast(Any, None), options)() is None
+    bronze, silver = taken["BronzeOptions"], taken["SilverOptions"]
+    assert (bronze.first_partition, bronze.last_partition) == (1, 2)
+    assert bronze.kafka_settings == {"client.rack": "r"}
+    assert [silver.owns("t.kraken", partition) for partition in range(4)] == [False, True, True, False]
+    assert not silver.owns("t.binance", 1)
