@@ -6,11 +6,17 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from engines import Spark
+from test_kafka_security import Certificates, SecureKafka, add_scram_user, by_password, kafka_set
 
 from k2.spark import dataframe
 from k2.spark.dataframe.feed import PARTITION_MAX, java_settings, owned_by, partitions_of
+from k2.spark.dataframe.kafka import KafkaAdmin
 from k2.spark.jobs import bronze_ingestion, layers, silver_transformation
-from k2.spark.utils.errors import ConfigurationError
+from k2.spark.utils.errors import ConfigurationError, UnavailableError
 
 PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
@@ -79,6 +85,38 @@ def test_settings_of_librdkafka_as_java_has_them(tmp_path: Path) -> None:
 def test_settings_that_java_has_not(text: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         java_settings(text)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
+def test_a_login_over_tls(spark: Spark, tmp_path: Path, mechanism: str) -> None:
+    """Of the driver, which asks for topics and offsets, and of the tasks that read."""
+    certificates = Certificates(tmp_path)
+    broker = SecureKafka(tmp_path / "kafka", certificates)
+    broker.start()
+    try:
+        add_scram_user(broker.brokers)
+        producer = Producer({"bootstrap.servers": broker.brokers, "log_level": 0})
+        client = AdminClient({"bootstrap.servers": broker.brokers, "log_level": 0})
+        client.create_topics([NewTopic("t.kraken", 2, 1)])["t.kraken"].result(20)
+        for i in range(30):
+            producer.produce("t.kraken", str(i))
+        assert producer.flush(30) == 0
+        settings = java_settings(kafka_set(by_password(certificates, mechanism))["K2_KAFKA_SET"])
+        with KafkaAdmin(spark.session, broker.secure_brokers, settings) as admin:
+            assert [(topic.name, topic.partitions) for topic in admin.topics(["t.kraken"])[0]] == [("t.kraken", 2)]
+        reader = spark.session.read.format("kafka").option("subscribe", "t.kraken")
+        for name, value in (settings | {"bootstrap.servers": broker.secure_brokers}).items():
+            reader = reader.option(f"kafka.{name}", value)
+        assert reader.load().count() == 30
+        wrong = java_settings(kafka_set(by_password(certificates, mechanism, "wrong"))["K2_KAFKA_SET"])
+        with (
+            KafkaAdmin(spark.session, broker.secure_brokers, wrong) as admin,
+            pytest.raises(UnavailableError, match="uthentication failed"),
+        ):
+            admin.cluster_id()
+    finally:
+        broker.kill()
 
 
 def test_the_jobs_hand_them_on(monkeypatch: pytest.MonkeyPatch) -> None:
