@@ -31,7 +31,6 @@ from k2.spark.dataframe import (
     silver_step,
 )
 from k2.spark.dataframe.progress import (
-    OFFSETS_KEY,
     Metadata,
     Move,
     Position,
@@ -42,6 +41,7 @@ from k2.spark.dataframe.progress import (
     parse_progress,
 )
 from k2.spark.dataframe.tables import Table
+from k2.spark.schemas import OFFSETS_KEY
 from stack.services import Services
 
 SILVER_COLUMNS = [

@@ -20,6 +20,7 @@ from service_warehouse import Lake
 from spark_frames import Frames, Slip, at, bare_lake, metadata_of, move_of, new_lake, new_topics, session_of
 from warehouse import BRONZE, GOLD, REJECTED, SILVER
 
+from k2.spark import schemas
 from k2.spark.dataframe import (
     AnotherWriterError,
     LakeOptions,
@@ -27,6 +28,7 @@ from k2.spark.dataframe import (
     Policy,
     bronze_step,
     gold_step,
+    judge,
     silver_settle,
     silver_step,
 )
@@ -34,10 +36,11 @@ from k2.spark.dataframe.avro_plan import Plan
 from k2.spark.dataframe.avro_schema import parse_schema
 from k2.spark.dataframe.judge import Judge
 from k2.spark.dataframe.kafka import parse_start
-from k2.spark.dataframe.progress import OFFSETS_KEY, Progress, find_progress, parse_progress
+from k2.spark.dataframe.progress import Metadata, Progress, UpstreamHint, find_progress, parse_progress
 from k2.spark.dataframe.publish import STAGE_PREFIX, publish, remove_left_over
-from k2.spark.dataframe.shape import fast_schema
-from k2.spark.schemas import REJECTED_FRAME_SCHEMA_JSON, TRADE_SCHEMA_JSON
+from k2.spark.dataframe.shape import TRADE_FIELDS, fast_schema
+from k2.spark.maintenance.offsets import read_sequence
+from k2.spark.schemas import OFFSETS_KEY, REJECTED_FRAME_SCHEMA_JSON, TRADE_SCHEMA_JSON
 from k2.spark.utils.errors import ConfigurationError, DataError, UnknownOutcomeError
 from stack.services import Services
 
@@ -278,6 +281,36 @@ def test_progress_is_found_as_k2_finds_it() -> None:
         find_progress(metadata_of([(1, 3, None), (2, 1, None), (3, 2, None)]))
 
 
+def test_what_a_reader_has_read() -> None:
+    """Snapshots behind the one it read that add no rows count as read; those that do not say what they add, add."""
+
+    def summary(**entries: str) -> dict[str, str]:
+        return {"operation": "append", **{name.replace("_", "-"): value for name, value in entries.items()}}
+
+    chain = [
+        (1, None, summary(added_data_files="1")),
+        (2, 1, summary(added_data_files="0")),
+        (3, 2, {"operation": "replace"}),
+        (4, 3, {"operation": "overwrite", "k2.rebuilt": "1"}),
+        (5, 4, summary()),
+        (6, 5, summary(added_data_files="0")),
+    ]
+    made = [
+        {"snapshot-id": number, "parent-snapshot-id": parent, "sequence-number": 10 * number, "summary": entries}
+        for number, parent, entries in chain
+    ]
+
+    def read(snapshot: int, known: int = 0, oldest: int = 0, uuid: str = "u") -> int:
+        document = {"table-uuid": "u", "location": "l", "snapshots": made[oldest:], "current-snapshot-id": 6}
+        return read_sequence(Metadata(document), UpstreamHint(uuid, snapshot, known))
+
+    assert [read(number) for number in range(1, 7)] == [40, 40, 40, 49, 60, 60], "49: there is nothing between 4 and 5"
+    assert read(1, known=10, oldest=1) == 40, "itself expired, but what came behind it is all there"
+    assert read(1, known=10, oldest=2) == 10
+    assert read(99, known=7) == 7
+    assert read(1, known=10, uuid="another") == 0
+
+
 BAD_DOCUMENTS = (
     "",
     "null",
@@ -315,6 +348,16 @@ def test_the_schemas_are_the_documented_ones() -> None:
     assert fast_schema(TRADE_SCHEMA_JSON) is not None
     assert fast_schema(REJECTED_FRAME_SCHEMA_JSON) is None
     assert len(Plan(parse_schema(json.dumps(documented)), parse_schema(TRADE_SCHEMA_JSON)).slot_names) == 17
+
+
+def test_constants_of_the_judge_are_its_own_values() -> None:
+    """It is shipped to workers that have no other module of K2; and its row is in the order of the table's columns."""
+    values = (judge.RULES_VERSION, judge.MESSAGE_BYTES_MAX, judge.FRAME_MESSAGE_BYTES_MAX)
+    assert values == (schemas.RULES["version"], 1 << 20, 17 << 20)
+    assert (judge.ASSET_CLASSES[1], judge.SIDES[:2]) == ("crypto", ("BUY", "SELL"))
+    assert "frame_other" in judge.FRAME_REASONS < set(schemas.REASONS)
+    assert [column.name for column in schemas.table(SILVER[0]).columns] == [*TRADE_FIELDS, "exchange_date"]
+    assert len(TRADE_FIELDS) == judge._CONDITION
 
 
 def test_the_judge_counts_bytes_as_k2_does() -> None:

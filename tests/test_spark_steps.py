@@ -20,6 +20,7 @@ from k2.spark.dataframe import OffsetsError, gold_step, silver_step
 from k2.spark.dataframe.gold import File, Upstream, hour_of, take
 from k2.spark.dataframe.progress import Move, Position, Progress, SourceKey, UpstreamHint
 from k2.spark.dataframe.publish import publish
+from k2.spark.dataframe.tables import any_of
 from stack.services import Services
 
 pytestmark = pytest.mark.timeout(900)  # a machine that does much else besides
@@ -99,6 +100,18 @@ def test_hours_of_the_last_years_there_are(spark: Spark) -> None:
     )
     hours = [row[0] for row in rows.select(hour_of("time")).collect()]
     assert hours == [0, -1, 1, 2_562_047_788]
+
+
+def test_many_conditions_are_no_deep_ones(spark: Spark) -> None:
+    """Spark walks through them by recursion: a chain of thousands overflows its stack."""
+    depth = deepest = 0
+    for character in str(any_of(f.col("id") == n for n in range(1000))):
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        deepest = max(deepest, depth)
+    assert 10 <= deepest <= 13
+    rows = spark.session.range(10)
+    assert rows.where(any_of(f.col("id") == n for n in range(3, 10))).count() == 7
+    assert rows.where(any_of([])).count() == 0
 
 
 # Silver.

@@ -25,10 +25,11 @@ from service_warehouse import Lake, files_named
 from warehouse import BRONZE, GOLD, NAMESPACE, REJECTED, SILVER, TABLES, k2_environment
 
 from k2.spark import schemas
+from k2.spark.dataframe.progress import find_progress
+from k2.spark.dataframe.tables import metadata_of
 from k2.spark.jobs import create_bronze_table, create_gold_table, create_silver_tables, maintenance
 from k2.spark.jobs.tables import create_tables
 from k2.spark.maintenance import retention
-from k2.spark.maintenance.offsets import progress_of
 from k2.spark.utils.errors import DataError, K2Error, RaceError, UnavailableError, UnknownOutcomeError
 from k2.spark.utils.explain import explain
 from k2.spark.utils.iceberg import IcebergCatalog
@@ -322,7 +323,7 @@ def test_offsets_that_iceberg_would_expire_stop_maintenance(
     assert "max-ref-age" in str(error)
     assert "error" not in of(rows, "expire", GOLD), "the other tables are looked after"
     assert "k2-offsets" in lake.table(BRONZE).metadata.refs
-    assert progress_of(procedures_table(session, BRONZE)).positions
+    assert find_progress(metadata_of(procedures_table(session, BRONZE))).progress.positions
 
 
 # The command lines.

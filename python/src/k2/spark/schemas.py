@@ -39,6 +39,9 @@ REJECTED_FRAME_LOCAL_ID: int = DOCUMENT["messages"]["RejectedFrame"]["local-id"]
 
 RULES: dict[str, Any] = DOCUMENT["rules"]
 REASONS: tuple[str, ...] = tuple(RULES["reasons"])
+FRAME_REASONS: tuple[str, ...] = tuple(reason for reason in REASONS if reason.startswith("frame_"))
+
+RECORDING_PREFIX = "recording/"  # of a recording's topic
 
 OFFSETS_KEY: str = DOCUMENT["offsets"]["summary-key"]
 OFFSETS_TAG: str = DOCUMENT["offsets"]["tag"]
@@ -168,7 +171,7 @@ def table(name: str) -> TableDefinition:
 
 def exchange_of_topic(topic: str) -> Exchange | None:
     """`recording/<exchange>/<hash>`, or a topic whose name ends in `.<exchange>`."""
-    word = topic.split("/")[1] if topic.startswith("recording/") else topic.rsplit(".", 1)[-1]
+    word = topic.split("/")[1] if topic.startswith(RECORDING_PREFIX) else topic.rsplit(".", 1)[-1]
     return next((exchange for exchange in EXCHANGES if exchange.topic == word), None)
 
 

@@ -24,7 +24,8 @@ from k2.spark.dataframe.progress import (
 )
 from k2.spark.dataframe.publish import publish
 from k2.spark.dataframe.step import LakeOptions, StepResult, shares
-from k2.spark.dataframe.tables import BRONZE, JAVA_ERRORS, file_count, said
+from k2.spark.dataframe.tables import JAVA_ERRORS, file_count, said
+from k2.spark.schemas import BRONZE
 from k2.spark.utils.errors import ConfigurationError, K2Error, UnavailableError, one_line
 
 if TYPE_CHECKING:

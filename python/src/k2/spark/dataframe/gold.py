@@ -19,7 +19,6 @@ from pyspark.sql import functions as f
 
 from k2.spark.dataframe.progress import (
     COMMIT_ID_KEY,
-    REBUILT_KEY,
     FoundProgress,
     Metadata,
     Move,
@@ -34,7 +33,8 @@ from k2.spark.dataframe.progress import (
 )
 from k2.spark.dataframe.publish import publish
 from k2.spark.dataframe.step import LakeOptions, StepResult
-from k2.spark.dataframe.tables import EXCHANGES, GOLD, Table, any_of
+from k2.spark.dataframe.tables import Table, any_of
+from k2.spark.schemas import EXCHANGES, GOLD
 from k2.spark.utils.errors import DataError
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class _Step:
         self.found: FoundProgress = find_progress(self.metadata)
         upstreams = []
         for exchange in EXCHANGES:
-            table = self.options.table(self.spark, exchange.silver_table)
+            table = self.options.table(self.spark, exchange.silver)
             upstream = Upstream(table, table.metadata_with_head(), self.found.progress.upstream.get(table.key))
             if upstream.moved:
                 upstream.pending = self._pending(upstream)
@@ -139,7 +139,7 @@ class _Step:
         """What the snapshots of the chain, oldest first, have added."""
         appended = []
         for snapshot in chain:
-            if snapshot.operation in ("replace", "delete") or REBUILT_KEY in snapshot.summary:
+            if not snapshot.may_add_rows:
                 continue
             if snapshot.operation != "append" and COMMIT_ID_KEY not in snapshot.summary:
                 raise OffsetsError(
@@ -147,7 +147,7 @@ class _Step:
                     f'"{snapshot.operation}") changed rows and was not made by k2: a layer that reads the table cannot '
                     "tell which rows are new"
                 )
-            if int(snapshot.summary.get("added-data-files", 1)) > 0:
+            if snapshot.adds_rows:
                 appended.append(snapshot)
         if not appended:
             return []

@@ -8,38 +8,27 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from k2.spark import schemas
 from k2.spark.dataframe.avro_plan import Plan
 from k2.spark.dataframe.avro_read import Sink, StoppedError
 from k2.spark.dataframe.avro_schema import SchemaError, parse_schema
-from k2.spark.schemas import REJECTED_FRAME_SCHEMA_JSON, TRADE_SCHEMA_JSON
+from k2.spark.schemas import REJECTED_FRAME_SCHEMA_JSON, RULES, TRADE_SCHEMA_JSON
 
-RULES_VERSION = 1
-MESSAGE_BYTES_MAX = 1 << 20
-FRAME_MESSAGE_BYTES_MAX = 17 << 20
-TRADE_AGE_US_MAX = 365 * 24 * 3600 * 1_000_000
-TRADE_AHEAD_US_MAX = 60 * 1_000_000
+# Values of this module's own: what is shipped by value takes no other module along.
+RULES_VERSION: int = RULES["version"]
+MESSAGE_BYTES_MAX: int = RULES["message-bytes-max"]
+FRAME_MESSAGE_BYTES_MAX: int = RULES["frame-message-bytes-max"]
+TRADE_AGE_US_MAX: int = RULES["age-us-max"]
+TRADE_AHEAD_US_MAX: int = RULES["ahead-us-max"]
 DECIMAL_LIMIT = 10**18
 DAY_US = 86_400_000_000
 DETAIL_BYTES_MAX = 1000
 HEADER_BYTES = 5
 
-FRAME_REASONS = frozenset(
-    {
-        "frame_not_json",
-        "frame_bad_number",
-        "frame_number_out_of_range",
-        "frame_missing_field",
-        "frame_bad_type",
-        "frame_bad_side",
-        "frame_bad_symbol",
-        "frame_bad_time",
-        "frame_oversized",
-        "frame_invalid_utf8",
-        "frame_other",
-    }
-)
-ASSET_CLASSES = ("equities", "crypto", "futures", "options")
-SIDES = ("BUY", "SELL", "SELL_SHORT", "UNKNOWN")
+FRAME_REASONS = frozenset(schemas.FRAME_REASONS)
+_FIELDS = {field["name"]: field for field in schemas.TRADE_SCHEMA["fields"]}
+ASSET_CLASSES: tuple[str, ...] = tuple(_FIELDS["asset_class"]["type"]["symbols"])
+SIDES: tuple[str, ...] = tuple(_FIELDS["side"]["type"]["symbols"])
 
 # Slots of the V2 schema: its fields in order, then what is inside the list and the map.
 (

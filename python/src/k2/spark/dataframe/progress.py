@@ -10,16 +10,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from k2.spark.schemas import OFFSETS_KEY, OFFSETS_TAG, OFFSETS_VERSION
 from k2.spark.utils.errors import DataError, RaceError
 
-OFFSETS_KEY = "k2.offsets"
-OFFSETS_TAG = "k2-offsets"
 COMMIT_ID_KEY = "k2.commit-id"
 REBUILT_KEY = "k2.rebuilt"  # of a snapshot that holds rows of before anew, and adds none
 OLDEST_KEY = "k2.message-time.min-us"
 NEWEST_KEY = "k2.message-time.max-us"
 DROPPED_UNREAD_KEY = "k2.dropped-unread"
-VERSION = 1
 RECORDING_CLUSTER = "recording"
 _LONG_MAX = (1 << 63) - 1
 _INT_MAX = (1 << 31) - 1
@@ -71,6 +69,10 @@ class UpstreamHint:
 Positions = dict[SourceKey, Position]
 
 
+def offset_of(positions: Mapping[SourceKey, Position], key: SourceKey) -> int:
+    return positions[key].next_offset if key in positions else 0
+
+
 @dataclass
 class Progress:
     positions: Positions = field(default_factory=dict)
@@ -78,7 +80,7 @@ class Progress:
     rules: int = 0
 
     def to_json(self, table_uuid: str) -> str:
-        document: dict[str, Any] = {"version": VERSION, "table": table_uuid}
+        document: dict[str, Any] = {"version": OFFSETS_VERSION, "table": table_uuid}
         if self.rules:
             document["rules"] = self.rules
         if self.positions:
@@ -134,10 +136,10 @@ def _parse(text: str, table_uuid: str) -> Progress | None:
     _check(isinstance(table, str), "it has no table")
     if table != table_uuid:
         return None
-    if version != VERSION:
+    if version != OFFSETS_VERSION:
         raise OffsetsError(
-            f'the summary entry "{OFFSETS_KEY}" is of version {version}, and this K2 knows version {VERSION} alone: '
-            "run the K2 that wrote it, or a later one"
+            f'the summary entry "{OFFSETS_KEY}" is of version {version}, and this K2 knows version {OFFSETS_VERSION} '
+            "alone: run the K2 that wrote it, or a later one"
         )
     rules, sources, upstream = document.get("rules"), document.get("sources"), document.get("upstream")
     _check(rules is None or _whole(rules, -_INT_MAX - 1, _INT_MAX), '"rules" is no number')
@@ -197,6 +199,15 @@ class Snapshot:
     timestamp_ms: int
     operation: str
     summary: Mapping[str, str]
+
+    @property
+    def may_add_rows(self) -> bool:
+        return self.operation not in ("replace", "delete") and REBUILT_KEY not in self.summary
+
+    @property
+    def adds_rows(self) -> bool:
+        """True where it does not say."""
+        return self.may_add_rows and (self.operation != "append" or self.summary.get("added-data-files", "1") != "0")
 
     @property
     def times(self) -> tuple[int, int] | None:

@@ -27,14 +27,13 @@ from py4j.protocol import Py4JError
 
 from k2.spark.dataframe.progress import (
     COMMIT_ID_KEY,
-    OFFSETS_KEY,
-    OFFSETS_TAG,
     Metadata,
     Move,
     check_fence,
     find_progress,
 )
 from k2.spark.dataframe.tables import JAVA_ERRORS, Table, java_causes, said
+from k2.spark.schemas import OFFSETS_KEY, OFFSETS_TAG
 from k2.spark.utils.errors import DataError, K2Error, UnavailableError, UnknownOutcomeError
 from k2.spark.utils.explain import explain
 

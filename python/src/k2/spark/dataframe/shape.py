@@ -13,7 +13,7 @@ import json
 from typing import Any
 
 from k2.spark.dataframe.avro_schema import Node, SchemaError, parse_schema
-from k2.spark.schemas import TRADE_SCHEMA_JSON
+from k2.spark.schemas import TRADE_SCHEMA, TRADE_SCHEMA_JSON
 
 # What is usual for trades: an expression grows with it, and all of Spark's planning with the expression.
 TEXT_SIZE_MAX = 63  # of a text in a record
@@ -25,24 +25,7 @@ _ASCII = "[\0-\x7f]"  # the characters themselves: shorter
 _ANY = "[\0-\xff]"
 _GROUP = 8
 
-# In the order of V2's fields.
-TRADE_FIELDS = (
-    "message_id",
-    "trade_id",
-    "symbol",
-    "exchange",
-    "asset_class",
-    "timestamp",
-    "price",
-    "quantity",
-    "currency",
-    "side",
-    "trade_conditions",
-    "source_sequence",
-    "ingestion_timestamp",
-    "platform_sequence",
-    "vendor_data",
-)
+TRADE_FIELDS: tuple[str, ...] = tuple(field["name"] for field in TRADE_SCHEMA["fields"])
 
 
 def _byte(value: int) -> str:

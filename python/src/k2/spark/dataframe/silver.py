@@ -25,21 +25,15 @@ from k2.spark.dataframe.progress import (
     UpstreamHint,
     dropped_unread,
     find_progress,
+    offset_of,
     times_summary,
 )
 from k2.spark.dataframe.publish import publish
 from k2.spark.dataframe.registry import Schemas
-from k2.spark.dataframe.step import LakeOptions, StepResult, offset_of, shares
-from k2.spark.dataframe.tables import (
-    BRONZE,
-    EXCHANGES,
-    REJECTED,
-    Exchange,
-    Table,
-    any_of,
-    exchange_of_topic,
-)
+from k2.spark.dataframe.step import LakeOptions, StepResult, shares
+from k2.spark.dataframe.tables import Table, any_of, exchange_of_topic
 from k2.spark.dataframe.verdicts import Counts, Range, Work
+from k2.spark.schemas import BRONZE, EXCHANGES, REJECTED, Exchange
 from k2.spark.utils.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -71,7 +65,7 @@ class _Step:
         self.result = StepResult("silver")
         self.bronze = options.table(spark, BRONZE)
         self.rejected = options.table(spark, REJECTED)
-        self.silver = {one.silver_table: options.table(spark, one.silver_table) for one in EXCHANGES}
+        self.silver = {one.silver: options.table(spark, one.silver) for one in EXCHANGES}
 
     # Plan.
 
@@ -101,10 +95,10 @@ class _Step:
 
     def _range(self, key: SourceKey, bronze_end: Position, dropped: DroppedUnread | None) -> Range:
         exchange = exchange_of_topic(key.topic)
-        silver, rejected = self.silver_progress[exchange.silver_table], self.rejected_progress
+        silver, rejected = self.silver_progress[exchange.silver], self.rejected_progress
         if max(silver.rules, rejected.rules) > RULES_VERSION:
             raise ConfigurationError(
-                f"{exchange.silver_table} was judged by rules of version {max(silver.rules, rejected.rules)}, this k2 "
+                f"{exchange.silver} was judged by rules of version {max(silver.rules, rejected.rules)}, this k2 "
                 f"has version {RULES_VERSION}; use a newer k2"
             )
         begin = silver.positions.get(key, Position())
@@ -246,8 +240,8 @@ class _Step:
                 if one.in_silver:
                     base.positions[one.key] = one.begin
                 after.positions[one.key] = one.end
-            table = self.silver[exchange.silver_table]
-            count = work.accepted[exchange.silver_table]
+            table = self.silver[exchange.silver]
+            count = work.accepted[exchange.silver]
             rows = work.silver_rows(table, exchange) if count else None
             self._publish(table, Move(base, after), rows, count, work.times)
             self.result.rows_out += count
@@ -287,7 +281,7 @@ def with_rows(ranges: Sequence[Range], counts: Mapping[tuple[str, int], Counts])
 
 
 def gap_error(key: SourceKey, exchange: Exchange, begin: Position, gap: OffsetGap) -> OffsetsError:
-    table = exchange.silver_table
+    table = exchange.silver
     return OffsetsError(
         f"Bronze's retention has dropped rows that {table} had not read: it stands at offset {begin.next_offset} of "
         f"{key.topic}, partition {key.partition}, and offsets up to {gap.last} are gone ({gap.rows} rows at most). To "

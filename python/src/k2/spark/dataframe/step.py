@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from k2.spark.dataframe.progress import Position, SourceKey
+from k2.spark.dataframe.progress import SourceKey
 from k2.spark.dataframe.publish import Policy, Published
 from k2.spark.dataframe.tables import Table
+from k2.spark.schemas import NAMESPACE
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -22,7 +23,7 @@ class LakeOptions:
     """Where the tables are, and how much a step takes at most."""
 
     catalog: str = "iceberg"
-    namespace: str = "market_data"
+    namespace: str = NAMESPACE
     rows_per_step: int = ROWS_PER_STEP
     policy: Policy = field(default_factory=Policy)
 
@@ -68,7 +69,3 @@ def shares(pending: Mapping[SourceKey, int], rows_max: int) -> dict[SourceKey, i
     if total <= rows_max:
         return dict(pending)
     return {key: min(count, max(1, count * rows_max // total)) for key, count in pending.items()}
-
-
-def offset_of(positions: Mapping[SourceKey, Position], key: SourceKey) -> int:
-    return positions[key].next_offset if key in positions else 0

@@ -4,49 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from py4j.protocol import Py4JJavaError
+from pyspark import SparkContext
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as f
 
+from k2.spark import schemas
 from k2.spark.dataframe.progress import Metadata, Snapshot
+from k2.spark.schemas import EXCHANGES, Exchange
 from k2.spark.utils.errors import ConfigurationError, UnavailableError, one_line
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, SparkSession
 
-BRONZE = "bronze_trades"
-REJECTED = "rejected_trades"
-GOLD = "gold_crypto_trades"
-
-
-@dataclass(frozen=True)
-class Exchange:
-    topic_name: str  # how topics of it end
-    message_name: str
-    silver_table: str
-
-
-EXCHANGES = (
-    Exchange("binance", "BINANCE", "silver_binance_trades"),
-    Exchange("kraken", "KRAKEN", "silver_kraken_trades"),
-)
-RECORDING_PREFIX = "recording/"
-
 
 def exchange_of_topic(topic: str) -> Exchange:
     """By `recording/<exchange>/<hash>`, or a name that ends in `.<exchange>`."""
-    if topic.startswith(RECORDING_PREFIX):
-        name = topic.removeprefix(RECORDING_PREFIX).split("/", 1)[0]
-    else:
-        name = topic.rpartition(".")[2]
-    for exchange in EXCHANGES:
-        if exchange.topic_name == name:
-            return exchange
-    raise ConfigurationError(f"topic {topic} belongs to no exchange K2 knows; its name must end in .binance or .kraken")
+    found = schemas.exchange_of_topic(topic)
+    if found is None:
+        names = " or ".join(f".{exchange.topic}" for exchange in EXCHANGES)
+        raise ConfigurationError(f"topic {topic} belongs to no exchange K2 knows; its name must end in {names}")
+    return found
+
+
+def metadata_of(table: Any) -> Metadata:
+    """Of a Java table, as it was loaded last."""
+    jvm: Any = SparkContext._jvm
+    return Metadata.of_json(jvm.org.apache.iceberg.TableMetadataParser.toJson(table.operations().current()))
 
 
 # PySpark gives some of Java's exceptions a class of its own.
@@ -121,8 +108,7 @@ class Table:
 
     def current(self) -> Metadata:
         """The metadata as it was loaded last."""
-        parser = self.jvm.org.apache.iceberg.TableMetadataParser
-        return Metadata.of_json(parser.toJson(self.java.operations().current()))
+        return metadata_of(self.java)
 
     def refresh(self) -> Metadata:
         java = self.java
@@ -202,7 +188,11 @@ def file_count(rows: int, parallelism: int, rows_per_file: int = 250_000) -> int
 
 
 def any_of(conditions: Iterable[Column]) -> Column:
-    result: Column | None = None
-    for condition in conditions:
-        result = condition if result is None else result | condition
-    return f.lit(False) if result is None else result
+    """As a tree of even depth: Spark walks through conditions by recursion."""
+    level = list(conditions)
+    if not level:
+        return f.lit(False)
+    while len(level) > 1:
+        pairs = [level[i] | level[i + 1] for i in range(0, len(level) - 1, 2)]
+        level = pairs + level[2 * len(pairs) :]
+    return level[0]

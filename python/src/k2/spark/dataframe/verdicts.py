@@ -18,13 +18,8 @@ from k2.spark.dataframe.judge import TRADE_AGE_US_MAX, TRADE_AHEAD_US_MAX, Judge
 from k2.spark.dataframe.progress import OffsetGap, Position, SourceKey
 from k2.spark.dataframe.registry import Schemas
 from k2.spark.dataframe.shape import TRADE_FIELDS, FastSchema, fast_schema
-from k2.spark.dataframe.tables import (
-    RECORDING_PREFIX,
-    Exchange,
-    Table,
-    any_of,
-    file_count,
-)
+from k2.spark.dataframe.tables import Table, any_of, file_count
+from k2.spark.schemas import RECORDING_PREFIX, Exchange
 from k2.spark.utils.errors import DataError
 
 if TYPE_CHECKING:
@@ -136,7 +131,7 @@ class Work:
             f.count("*"), f.count("trade"), f.min(micros), f.max(micros), f.min(day), f.max(day)
         )
         counts = {(one.key.topic, one.key.partition): Counts() for one in self.ranges}
-        table_of = {one.key.topic: one.exchange.silver_table for one in self.ranges}
+        table_of = {one.key.topic: one.exchange.silver for one in self.ranges}
         slow = 0
         for topic, partition, rows, good, oldest, newest, first_day, last_day in found.collect():
             counts[topic, partition] = Counts(rows, good)
@@ -193,7 +188,7 @@ class Work:
     def _exchange(self) -> Column:
         names: dict[str, list[str]] = {}
         for one in self.ranges:
-            names.setdefault(one.exchange.message_name, []).append(one.key.topic)
+            names.setdefault(one.exchange.name, []).append(one.key.topic)
         chosen: Column | None = None
         for name, topics in names.items():
             fits = f.col("topic").isin(sorted(set(topics)))
@@ -275,7 +270,7 @@ class Work:
 
     def silver_rows(self, table: Table, exchange: Exchange) -> DataFrame:
         assert self.decided is not None
-        own = f.col("exchange") == exchange.message_name
+        own = f.col("exchange") == exchange.name
         order = [f.col(name).alias(f"_{name}") for name in ("topic", "partition", "offset")]
         day = f.expr(f"cast(trade.timestamp div {_DAY_US} as int)")
         good = self.decided.where(own & f.col("trade").isNotNull())
@@ -288,7 +283,7 @@ class Work:
                 unscaled = f.col(f"verdict.{name}").cast("decimal(18,0)")
                 raw[at] = (unscaled * f.lit(_UNIT)).cast("decimal(18,8)").alias(name)
             rows = rows.unionByName(others.select(*order, *raw))
-        count = self.accepted[exchange.silver_table]
+        count = self.accepted[exchange.silver]
         rows = rows.coalesce(file_count(count, self.spark.sparkContext.defaultParallelism))
         if self.days is not None and self.days[0] != self.days[1]:
             rows = rows.sortWithinPartitions("day", "_topic", "_partition", "_offset")

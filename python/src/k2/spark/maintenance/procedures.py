@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from k2.spark import schemas
-from k2.spark.maintenance.offsets import history_of, snapshots_of
+from k2.spark.dataframe.tables import metadata_of
 from k2.spark.utils.errors import ConfigurationError, DataError
 
 if TYPE_CHECKING:
@@ -87,7 +87,8 @@ def expiry_of(table: Any, now_ms: int, older_than_us: int | None = None) -> tupl
 
     cut = now_ms - number("history.expire.max-snapshot-age-ms", 432_000_000)
     keep = number("history.expire.min-snapshots-to-keep", 1)
-    newest = [snapshot.timestamp_ms for snapshot in history_of(table, snapshots_of(table))]
+    metadata = metadata_of(table)
+    newest = [snapshot.timestamp_ms for snapshot in metadata.ancestors(metadata.head_id)]
     most = number("k2.history.max-snapshots", 0)
     if 0 < most < len(newest):
         cut = max(cut, newest[most - 1])

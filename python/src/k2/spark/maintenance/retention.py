@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import bisect
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from k2.spark import schemas
+from k2.spark.dataframe.progress import Positions, Progress, find_progress, offset_of
+from k2.spark.dataframe.tables import metadata_of
 from k2.spark.maintenance import procedures
-from k2.spark.maintenance.offsets import progress_of, read_sequence, snapshots_of
+from k2.spark.maintenance.offsets import read_sequence
 from k2.spark.utils.errors import DataError
 from k2.spark.utils.iceberg import IcebergCatalog
 
@@ -48,7 +50,7 @@ class CommitTimes:
     """When a table had reached which sequence number: by its snapshots, and by what retention has noted before."""
 
     def __init__(self, table: Any) -> None:
-        self.snapshots = snapshots_of(table)
+        self.snapshots = metadata_of(table).snapshots
         self.property = str(table.properties().get(COMMIT_TIMES_KEY) or "")
         self.reached: dict[int, int] = {}
         self.newest_noted_ms = 0
@@ -143,36 +145,36 @@ def _partitions(spark: SparkSession, iceberg: IcebergCatalog, table: Any, name: 
 
 def _hold_unread(spark: SparkSession, iceberg: IcebergCatalog, table: Any, name: str, due: Sequence[Partition]) -> None:
     if name in schemas.SILVER:
-        gold = progress_of(iceberg.load(schemas.NAMESPACE, schemas.GOLD))
-        hint = gold.upstream.get(f"{schemas.NAMESPACE}.{name}")
-        read = read_sequence(table, hint) if hint else 0
+        hint = _progress_of(iceberg, schemas.GOLD).upstream.get(f"{schemas.NAMESPACE}.{name}")
+        read = read_sequence(metadata_of(table), hint) if hint else 0
         for partition in due:
             if partition.newest_sequence > read:
                 _hold(partition, "Gold has yet to read it")
     elif name in (schemas.BRONZE, schemas.REJECTED):
-        own = progress_of(table).positions
-        silver: dict[Any, int] = {}
+        own = find_progress(metadata_of(table)).progress.positions
+        silver: Positions = {}
         for exchange in schemas.EXCHANGES:
-            progress = progress_of(iceberg.load(schemas.NAMESPACE, exchange.silver))
-            silver |= {
-                source: at
-                for source, at in progress.positions.items()
-                if schemas.exchange_of_topic(source[1]) == exchange
-            }
+            for source, at in _progress_of(iceberg, exchange.silver).positions.items():
+                if schemas.exchange_of_topic(source.topic) == exchange:
+                    silver[source] = at
         if name == schemas.REJECTED:
-            if any(silver.get(source, 0) < at for source, at in own.items()):
+            if any(offset_of(silver, source) < at.next_offset for source, at in own.items()):
                 for partition in due:
                     _hold(partition, "Silver stands behind rejected_trades and needs these rows to catch up")
             return
         _hold_unread_bronze(spark, iceberg, due, own, silver)
 
 
+def _progress_of(iceberg: IcebergCatalog, name: str) -> Progress:
+    return find_progress(metadata_of(iceberg.load(schemas.NAMESPACE, name))).progress
+
+
 def _hold_unread_bronze(
     spark: SparkSession,
     iceberg: IcebergCatalog,
     due: Sequence[Partition],
-    own: Mapping[Any, int],
-    silver: Mapping[Any, int],
+    own: Positions,
+    silver: Positions,
 ) -> None:
     by_day = {partition.day: partition for partition in due}
     days = ", ".join(f"DATE'{day}'" for day in by_day)
@@ -181,9 +183,10 @@ def _hold_unread_bronze(
         f"FROM {iceberg.name}.{schemas.NAMESPACE}.{schemas.BRONZE} WHERE ingestion_date IN ({days}) GROUP BY 1, 2, 3"
     ).collect()
     for row in rows:
-        sources = [source for source in own if source[1] == row["topic"] and source[3] == row["partition"]]
-        read = [silver.get(source, 0) > row["last"] or silver.get(source, 0) >= own[source] for source in sources]
-        if not sources or not all(read):
+        sources = [one for one in own if one.topic == row["topic"] and one.partition == row["partition"]]
+        if not sources or not all(
+            offset_of(silver, one) > row["last"] or offset_of(silver, one) >= own[one].next_offset for one in sources
+        ):
             _hold(by_day[str(row["day"])], f"Silver has yet to read {row['topic']}/{row['partition']}")
 
 

@@ -83,7 +83,3 @@ class IcebergCatalog:
     def schema_json(self, table: Any) -> dict[str, Any]:
         schema: dict[str, Any] = json.loads(self._iceberg.SchemaParser.toJson(table.schema()))
         return schema
-
-    def partition_json(self, table: Any) -> dict[str, Any]:
-        spec: dict[str, Any] = json.loads(self._iceberg.PartitionSpecParser.toJson(table.spec()))
-        return spec
