@@ -13,8 +13,8 @@ from pyspark.errors import PySparkException
 from k2.spark.dataframe import AnotherWriterError, Policy
 from k2.spark.dataframe.progress import Metadata, Move, Position, Progress, SourceKey, find_progress
 from k2.spark.dataframe.publish import STAGE_PREFIX, Published, Write, left_over_branches, publish
-from k2.spark.dataframe.tables import Table
-from k2.spark.utils.errors import K2Error, UnavailableError, UnknownOutcomeError
+from k2.spark.dataframe.tables import Table, unavailable
+from k2.spark.utils.errors import K2Error, SparkStoppedError, UnavailableError, UnknownOutcomeError
 
 KEY = SourceKey("c", "t.binance", "id", 0)
 
@@ -248,6 +248,25 @@ def test_services_that_are_away_while_rows_are_written(name: str, text: str, kin
         table.publish(write)
     assert type(told.value) is kind
     assert (table.place, table.branches) == (0, [])
+
+
+def test_spark_that_has_ended_is_no_service_that_is_away() -> None:
+    stopped = unavailable(JavaError("IllegalStateException", "Cannot call methods on a stopped SparkContext"), "Kafka")
+    away = unavailable(JavaError("TimeoutException", "no answer"), "Kafka")
+    assert [type(one) for one in (stopped, away)] == [SparkStoppedError, UnavailableError]
+    assert str(away) == "Kafka: org.apache.iceberg.exceptions.TimeoutException: no answer"
+
+
+def test_a_refusal_does_not_close_what_an_earlier_try_left_open() -> None:
+    table = MemoryTable()
+    told = [JavaError("CommitStateUnknownException"), JavaError("ForbiddenException")]
+
+    def one_after_the_other(_: Change) -> None:
+        raise told.pop(0)
+
+    table.on_publish = one_after_the_other
+    with pytest.raises(UnknownOutcomeError, match="CommitStateUnknown"):
+        table.publish()
 
 
 def test_branches_of_a_day_ago_are_left_over() -> None:

@@ -24,9 +24,9 @@ from k2.spark.dataframe.progress import (
 )
 from k2.spark.dataframe.publish import publish
 from k2.spark.dataframe.step import LakeOptions, StepResult, shares
-from k2.spark.dataframe.tables import JAVA_ERRORS, file_count, said
+from k2.spark.dataframe.tables import JAVA_ERRORS, file_count, said, unavailable
 from k2.spark.schemas import BRONZE
-from k2.spark.utils.errors import ConfigurationError, K2Error, UnavailableError, one_line
+from k2.spark.utils.errors import ConfigurationError, K2Error, one_line
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -250,7 +250,7 @@ class _Step:
                     f"Kafka at {self.options.brokers} does not have all messages any more that it had when the step "
                     f"was planned: {one_line(text)}. Nothing was skipped"
                 ) from None
-            raise UnavailableError(f"Kafka at {self.options.brokers} cannot be read: {one_line(text)}") from None
+            raise unavailable(error, f"Kafka at {self.options.brokers} cannot be read") from None
         return {(row[0], row[1]): tuple(row[2:]) for row in found}
 
     def _confirm(self) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from py4j.protocol import Py4JError
 
-from k2.spark.dataframe.tables import JAVA_ERRORS, java_causes, said
+from k2.spark.dataframe.tables import JAVA_ERRORS, java_causes, said, unavailable
 from k2.spark.utils.errors import ConfigurationError, UnavailableError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class KafkaAdmin:
         try:
             yield
         except JAVA_ERRORS as error:
-            raise UnavailableError(f"Kafka at {self.brokers}: {what}: {said(error)}") from None
+            raise unavailable(error, f"Kafka at {self.brokers}: {what}") from None
 
     def _get(self, future: Any) -> Any:
         return future.get(REQUEST_S, self.jvm.java.util.concurrent.TimeUnit.SECONDS)
@@ -133,7 +133,7 @@ class KafkaAdmin:
                 if "UnknownTopicOrPartitionException" in java_causes(error):
                     missing.append(name)
                     continue
-                raise UnavailableError(f"Kafka at {self.brokers}: topic {name}: {said(error)}") from None
+                raise unavailable(error, f"Kafka at {self.brokers}: topic {name}") from None
             found.append(Topic(name, self._topic_id(described.topicId()), int(described.partitions().size())))
         return found, missing
 

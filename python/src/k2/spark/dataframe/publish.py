@@ -264,8 +264,8 @@ class Publisher:
                 self.unknown = said(error)
             there = self._is_on_main(staged)
             self.unseen = said(error) if there is None else None
-            if causes & _HOPELESS and there is None:
-                raise self._not_learnt(said(error)) from error
+            if causes & _HOPELESS and (there is None or (self.unknown and not there)):
+                raise self._not_learnt(self.unknown or said(error)) from error
             if causes & _HOPELESS and not there:
                 raise _translated(error, f"{self.table.key}: the commit was refused") from error
             return bool(there)

@@ -15,7 +15,8 @@ from pyspark.sql import functions as f
 from k2.spark import schemas
 from k2.spark.dataframe.progress import Metadata, Snapshot
 from k2.spark.schemas import EXCHANGES, Exchange
-from k2.spark.utils.errors import ConfigurationError, UnavailableError, one_line
+from k2.spark.utils.errors import ConfigurationError, SparkStoppedError, UnavailableError, one_line
+from k2.spark.utils.explain import explain
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, SparkSession
@@ -67,6 +68,12 @@ def said(error: BaseException) -> str:
     return one_line(at.toString() if at is not None else error)
 
 
+def unavailable(error: BaseException, what: str) -> UnavailableError:
+    """A service is away; or Spark itself has ended, which no waiting mends."""
+    told = explain(error, what)
+    return told if isinstance(told, SparkStoppedError) else UnavailableError(f"{what}: {said(error)}")
+
+
 class Table:
     """One of K2's tables."""
 
@@ -103,7 +110,7 @@ class Table:
                         f"there is no table {self.identifier}: make K2's tables first (`k2 tables create`, or the jobs "
                         "create_bronze_table, create_silver_tables and create_gold_table)"
                     ) from None
-                raise UnavailableError(f"{self.identifier} cannot be loaded: {said(error)}") from None
+                raise unavailable(error, f"{self.identifier} cannot be loaded") from None
         return self._loaded
 
     def current(self) -> Metadata:
@@ -116,7 +123,7 @@ class Table:
             java.refresh()
             return self.current()
         except JAVA_ERRORS as error:
-            raise UnavailableError(f"{self.identifier} cannot be read: {said(error)}") from None
+            raise unavailable(error, f"{self.identifier} cannot be read") from None
 
     def metadata_with_head(self) -> Metadata:
         """As it stands now. A table of other makers has no snapshot at first; K2's commits need one to stand on."""
