@@ -317,7 +317,7 @@ def test_what_a_person_can_act_on(jobs: Jobs, lake: Lake) -> None:
     said = jobs.run("silver", *local, "--archive", "nowhere.tar.gz", expect=2)
     assert "there is no archive nowhere.tar.gz" in said
     said = jobs.run("silver", *local, "--rows", "0", expect=2)
-    assert "--rows 0" in said
+    assert "--rows: 0" in said
     assert lake.total(REJECTED) == 0
 
 
