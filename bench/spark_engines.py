@@ -4,7 +4,6 @@ its figures as a line of JSON out. Usage: spark_engines.py [options of the layer
 import json
 import sys
 import time
-from dataclasses import asdict
 
 from k2.spark.jobs import bronze_ingestion, gold_aggregation, layers, silver_transformation
 from k2.spark.utils import command_line
@@ -27,7 +26,7 @@ def main() -> None:
             step = JOBS[turn["layer"]].by_dataframe(spark, options)
         totals = layers.Totals(turn["layer"], turn["engine"])
         layers.move(step, totals, options, stop, None)
-        print(json.dumps(asdict(totals) | {"seconds": time.monotonic() - begin}), flush=True)
+        print(json.dumps(totals.row() | {"seconds": time.monotonic() - begin}), flush=True)
     spark.stop()
 
 

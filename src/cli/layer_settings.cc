@@ -4,6 +4,7 @@
 #include <charconv>
 #include <regex>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "base/time.h"
@@ -77,11 +78,12 @@ std::function<bool(std::string_view topic, int32_t partition)> OwnedBy(const Kaf
 
 Result<DayRange> DaysOf(const std::string& from, const std::string& to) {
   DayRange days;
-  if (!from.empty()) {
-    K2_ASSIGN(days.first, ParseDate(from));
-  }
-  if (!to.empty()) {
-    K2_ASSIGN(days.last, ParseDate(to));
+  for (const auto& [name, text, day] :
+       {std::tuple{"--from", &from, &days.first}, std::tuple{"--to", &to, &days.last}}) {
+    if (text->empty()) continue;
+    const Result<int32_t> parsed = ParseDate(*text);
+    if (!parsed) return Fail(ErrorKind::kInvalidArgument, "{}: {}", name, parsed.error().message);
+    *day = *parsed;
   }
   if (days.first <= days.last) return days;
   return Fail(ErrorKind::kInvalidArgument, "--from {} is after --to {}", from, to);

@@ -6,14 +6,11 @@
 #include <cstdlib>
 
 #include "base/log.h"
+#include "base/version.h"
 #include "cli/commands.h"
 #include "cli/kafka_settings.h"
 #include "cli/layer_settings.h"
 #include "cli/storage_settings.h"
-
-#ifndef K2_VERSION
-#define K2_VERSION "0.1.0"
-#endif
 
 namespace k2 {
 namespace {
@@ -70,7 +67,7 @@ int Main(int argc, char** argv) {
   Program program;
   CLI::App& app = program.app;
   app.require_subcommand(1);
-  app.set_version_flag("--version", "k2 " K2_VERSION);
+  app.set_version_flag("--version", fmt::format("k2 {}", kVersion));
   app.fallthrough();
   app.set_help_flag("-h,--help", "what this command does");
   app.add_option("--config", program.config, "settings file (default: ./k2.toml where there is one)");

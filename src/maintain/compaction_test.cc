@@ -93,6 +93,30 @@ TEST_F(Compaction, SeveralCommitsWhereThereIsMuch) {
   EXPECT_EQ(LiveRows(*lakehouse_, kGoldTable), 100);
 }
 
+// A step of Gold is planned and run while its files are joined: no row was added, so it is committed.
+TEST_F(Compaction, BesideAStepOfGold) {
+  Fill();
+  Bronze(100, 109, midnight_us_ - kDay);
+  Bronze(50, 59, midnight_us_ - kDay, 1);
+  ASSERT_TRUE(StepSilver());
+  const auto gold = GoldLayer::Open(*lakehouse_, layer_, nullptr);
+  auto plan = (*gold)->Plan(1);
+  ASSERT_TRUE(plan) << plan.error().message;
+  const auto results = RunTasks(plan->tasks, {{.io = lakehouse_->io()}}, 1);
+  ASSERT_TRUE(results) << results.error().message;
+  ASSERT_TRUE(Complete(*results, *plan));
+  EXPECT_EQ(Join(kGoldTable, settled_).files_out, 1);
+  Table table = Open(kGoldTable);
+  LayerStats stats;
+  const auto find = [&](std::string_view) -> Result<Table*> { return &table; };
+  const Status done = CommitCompleted(*plan, find, {}, stats);
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_EQ(LiveRows(*lakehouse_, kGoldTable), 120);
+  const Status again = CommitCompleted(*plan, find, {}, stats);  // rows were added since
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error().kind, ErrorKind::kOffsetMismatch);
+}
+
 // Retention or another engine was faster: the files are planned anew, and none that is gone comes back.
 TEST_F(Compaction, PlansAgainWhereAFileIsGone) {
   Fill();

@@ -10,7 +10,8 @@ namespace k2 {
 namespace {
 
 constexpr int64_t kRowsWorthATask = 65'536;
-constexpr int32_t kHoursMax = 24 * 366;  // of a file; beyond, its bounds tell nothing
+constexpr int64_t kFilesOfSharesMax = 1'000'000;  // of all shares of an hour together
+constexpr int32_t kHoursMax = 24 * 366;           // of a file; beyond, its bounds tell nothing
 
 // Rows by hour, those of a file spread evenly over its hours; empty where a file's hours are not known.
 std::map<int32_t, double> RowsByHour(const std::vector<GoldSlice>& slices) {
@@ -90,7 +91,12 @@ std::vector<GoldTask> ShareOut(GoldTask whole, const std::vector<GoldSlice>& sli
   }
   for (const Part& part : Divide(rows, static_cast<double>(total) / static_cast<double>(wanted))) {
     GoldTask task = Narrow(whole, slices, part);
-    for (int32_t share = 0; share < part.shares; ++share) {
+    // Each share names, and opens, all files of its hour: of very many files only a few shares are made.
+    int64_t files = static_cast<int64_t>(task.existing.size());
+    for (const GoldInput& input : task.inputs) files += static_cast<int64_t>(input.files.size());
+    task.shares = static_cast<int32_t>(
+        std::clamp<int64_t>(kFilesOfSharesMax / std::max<int64_t>(files, 1), 1, std::max(part.shares, 1)));
+    for (int32_t share = 0; share < task.shares; ++share) {
       task.share = share;
       made.push_back(task);
     }

@@ -69,6 +69,19 @@ TEST(GoldShares, OneLargeHourIsSharedOutByIds) {
   EXPECT_EQ(shares.size(), 4U);
 }
 
+// Each share opens all files of its hour.
+TEST(GoldShares, VeryManyFilesOfOneHourAreFewShares) {
+  constexpr size_t kFiles = 50'000;
+  std::vector<GoldSlice> slices;
+  for (size_t i = 0; i < kFiles; ++i) slices.push_back({.first_hour = 7, .last_hour = 7, .rows = 10'000, .file = i});
+  const auto tasks = ShareOut(TaskOf(kFiles), slices, 1000);
+  EXPECT_EQ(tasks.size(), 20U);
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    EXPECT_EQ(tasks[i].share, static_cast<int32_t>(i));
+    EXPECT_EQ(tasks[i].shares, 20);
+  }
+}
+
 TEST(GoldShares, EveryRowIsInOneTaskWithAllThatGoldHoldsOfItsHour) {
   const uint64_t seed = TestSeed();
   SCOPED_TRACE(seed);

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 
+#include "base/version.h"
 #include "io/arrow_error.h"
 #include "table/arrow_adapt.h"
 #include "table/arrow_schema.h"
@@ -65,7 +66,8 @@ Result<std::shared_ptr<parquet::WriterProperties>> MakeProperties(const std::vec
   builder.write_batch_size(options.write_batch_rows);
   builder.dictionary_pagesize_limit(options.dictionary_bytes);
   builder.max_row_group_length(options.row_group_rows * 2);
-  builder.created_by("k2");
+  // In the form that Parquet's Java readers parse: of a writer they cannot tell they do not use the bounds of strings.
+  builder.created_by(fmt::format("k2 version {}", k2::kVersion));
   builder.set_size_statistics_level(parquet::SizeStatisticsLevel::None);
   if (options.page_checksums) builder.enable_page_checksum();
   if (options.page_index) {

@@ -25,8 +25,22 @@ bool HasCommit(const TableMetadata& metadata, const std::string& commit_id) {
   });
 }
 
+// Whether K2's own snapshots from `base` (exclusive) to the head have only joined or dropped files: compaction,
+// retention.
+bool OnlyFilesChangedSince(const TableMetadata& metadata, int64_t base) {
+  const iceberg::Snapshot* at = metadata.CurrentSnapshot();
+  for (size_t steps = 0; at != nullptr && steps <= metadata.snapshots.size(); ++steps) {
+    if (at->snapshot_id == base) return true;
+    const bool ours = at->summary.contains(iceberg::kCommitIdKey);
+    if (ours && at->operation != "replace" && at->operation != "delete") return false;
+    at = at->parent_snapshot_id ? metadata.FindSnapshot(*at->parent_snapshot_id) : nullptr;
+  }
+  return false;
+}
+
 // The fence: every own key must stand at the head as the batch found it.
-Status CheckFence(const LayerCommit& commit, const FoundProgress& at_head, const TableName& table) {
+Status CheckFence(const LayerCommit& commit, const FoundProgress& at_head, const TableMetadata& metadata,
+                  const TableName& table) {
   const LayerProgress& head = at_head.progress;
   const auto moved = [&](const std::string& key, const std::string& expected, const std::string& found) {
     return Fail(ErrorKind::kOffsetMismatch,
@@ -34,7 +48,8 @@ Status CheckFence(const LayerCommit& commit, const FoundProgress& at_head, const
                 "committed",
                 table.ToString(), key, expected, found);
   };
-  if (commit.base_snapshot_id && *commit.base_snapshot_id != at_head.snapshot_id) {
+  if (commit.base_snapshot_id && *commit.base_snapshot_id != at_head.snapshot_id &&
+      !OnlyFilesChangedSince(metadata, *commit.base_snapshot_id)) {
     return moved("on", fmt::format("snapshot {}", *commit.base_snapshot_id),
                  fmt::format("snapshot {}", at_head.snapshot_id));
   }
@@ -159,7 +174,7 @@ class TableCommit {
     } else {
       K2_ASSIGN(found, FindProgress(metadata));
     }
-    if (const Status fence = CheckFence(commit_, found, table_.name()); !fence) {
+    if (const Status fence = CheckFence(commit_, found, metadata, table_.name()); !fence) {
       if (from_memory) return Fail(ErrorKind::kConflict, "{}", fence.error().message);
       return fence;
     }

@@ -68,8 +68,9 @@ struct LayerCommit {
   std::string commit_id;        // random, made when empty; summary key "k2.commit-id"
   bool accept_loss = false;     // go on from what main holds although the tag says it was rolled back
   bool fence_upstream = false;  // Gold: its own keys are the upstream snapshots, not the positions
-  // Where set: the snapshot that `base` was read from must still be the one that carries the progress. For a batch that
-  // was compared with the table's rows: any commit of K2 since, even one that moved no key, may hold the same rows.
+  // Where set: the snapshot that `base` was read from must still be the one that carries the progress, but for those
+  // that compaction and retention have made since. For a batch that was compared with the table's rows: any other
+  // commit of K2, even one that moved no key, may hold the same rows.
   std::optional<int64_t> base_snapshot_id;
 };
 
