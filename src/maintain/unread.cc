@@ -23,7 +23,8 @@ T BoundOr(const std::map<int32_t, std::string>& bounds, const iceberg::NestedFie
 bool AddsRows(const iceberg::Snapshot& snapshot) {
   if (!MayAddRows(snapshot)) return false;
   const auto added = snapshot.summary.find("added-data-files");
-  return snapshot.operation != "append" || (added != snapshot.summary.end() && added->second != "0");
+  // Other engines need not say how many there are.
+  return snapshot.operation != "append" || added == snapshot.summary.end() || added->second != "0";
 }
 
 // Sequence number up to which a reader that has read `hint` wholly has all rows: snapshots after it that add none do
