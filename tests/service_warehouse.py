@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -128,9 +129,10 @@ class Lake(Warehouse):
         """Waits until Bronze knows where to begin in so many partitions of the topic."""
 
         def known() -> bool:
-            if self.k2_run("tables", expect=None).returncode != 0:
+            shown = self.k2_run("offsets", "show", "--output", "json", expect=None)
+            if shown.returncode != 0:  # not all tables are made yet
                 return False
-            rows = self.json("offsets", "show")
+            rows = json.loads(shown.stdout)
             found = [row for row in rows if row["table"] == BRONZE and row["topic"] == topic]
             return len(found) >= partitions
 
