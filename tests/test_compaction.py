@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,50 @@ def test_as_tasks_that_run_anywhere(warehouse: Warehouse, simulate: Simulate, tm
         assert rows(warehouse, GOLD) == held
     again = json.loads(warehouse.k2_run("plan", "--compact", GOLD, "--settled", "0s").stdout)
     assert again["tasks"] == again["commits"] == []
+
+
+def test_a_service_joins_files_beside_its_layers(
+    warehouse: Warehouse, simulate: Simulate, k2: Path, tmp_path: Path
+) -> None:
+    recording = simulate("binance", 6000, 98, *HOUR, "--duplicates-ppm", "20000", suffix=".jsonl")
+    whole = Warehouse(k2, tmp_path / "whole")
+    whole.run([("binance", recording)])
+    lines = recording.read_bytes().splitlines(keepends=True)
+    growing = tmp_path / "growing.jsonl"
+    growing.write_bytes(b"")
+    steps = ("--rows-per-commit", "200", "--commit-interval", "20ms")
+    rounds = ("--retention-interval", "1s", "--compact-settled", "0s", "--retain-bronze", "forever")
+    with (tmp_path / "log").open("w+") as log:
+        service = subprocess.Popen(
+            warehouse.command(
+                "run", "--recording", f"binance={growing}", "--follow", "--log-level", "info", *steps, *rounds
+            ),
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+        )
+        try:
+            for begin in range(0, len(lines), 200):
+                with growing.open("ab") as file:
+                    file.write(b"".join(lines[begin : begin + 200]))
+                time.sleep(0.1)
+            deadline = time.monotonic() + 60
+            while warehouse.counts()[GOLD] < whole.counts()[GOLD] or len(files(warehouse, GOLD)) >= 5:
+                assert service.poll() is None, (tmp_path / "log").read_text()
+                assert time.monotonic() < deadline, (warehouse.counts(), (tmp_path / "log").read_text()[-2000:])
+                time.sleep(0.2)
+            service.terminate()
+            assert service.wait(timeout=60) == 0
+        finally:
+            service.kill()
+            service.wait()
+    said = (tmp_path / "log").read_text()
+    assert said.count("small files were joined") >= 2, said
+    assert "maintenance failed" not in said
+    assert len(files(warehouse, BRONZE)) > 5, "only Gold is joined unless others are named"
+    for name in (GOLD, REJECTED):
+        key = ("message_id",) if name == GOLD else ("offset",)
+        assert sorted(warehouse.rows(name, key), key=str) == sorted(whole.rows(name, key), key=str)
+    assert "no_such" in warehouse.k2_run("run", "--layer", "gold", "--compact", "no_such", expect=2).stderr
 
 
 def test_what_it_asks_for(warehouse: Warehouse, simulate: Simulate) -> None:

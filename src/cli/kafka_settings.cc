@@ -36,30 +36,15 @@ Result<KafkaOptions> KafkaOptionsOf(const Settings& settings) {
   options.brokers = settings.Text("kafka");
   options.group = settings.Text("kafka-group");
   K2_ASSIGN(options.queued_bytes, settings.Bytes("kafka-buffer"));
-  const std::string& text = settings.Text("kafka-set");
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t comma = std::min(text.find(',', begin), text.size());
-    const std::string one = text.substr(begin, comma - begin);
+  for (const std::string& one : settings.List("kafka-set")) {
     const size_t equals = one.find('=');
     if (equals == std::string::npos || equals == 0) {
       return Fail(ErrorKind::kInvalidArgument, "kafka-set: '{}' is not name=value", one);
     }
     options.settings[one.substr(0, equals)] = one.substr(equals + 1);
-    begin = comma + 1;
   }
   K2_TRY(CheckKafkaOptions(options));
   return options;
-}
-
-std::vector<std::string> TopicsOf(const Settings& settings) {
-  const std::string& text = settings.Text("topics");
-  std::vector<std::string> topics;
-  for (size_t begin = 0; begin <= text.size();) {
-    const size_t comma = std::min(text.find(',', begin), text.size());
-    if (comma > begin) topics.push_back(text.substr(begin, comma - begin));
-    begin = comma + 1;
-  }
-  return topics;
 }
 
 Result<std::shared_ptr<RegistryClient>> RegistryOf(const Settings& settings, int64_t timeout_ms) {

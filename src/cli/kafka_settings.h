@@ -16,8 +16,6 @@ namespace k2 {
 void AddKafkaSettings(Program& program);
 // Error kInvalidArgument: a setting that librdkafka does not know, or that K2 itself sets.
 Result<KafkaOptions> KafkaOptionsOf(const Settings& settings);
-// Names and patterns of the topics to read.
-std::vector<std::string> TopicsOf(const Settings& settings);
 // Nothing where no registry is named.
 Result<std::shared_ptr<RegistryClient>> RegistryOf(const Settings& settings, int64_t timeout_ms = 10'000);
 // The registry's schemas, else those of --schemas and the built-in ones.

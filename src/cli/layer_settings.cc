@@ -55,7 +55,7 @@ void AddLayerSettings(Program& program) {
 Result<KafkaFeed> KafkaFeedOf(const Settings& settings) {
   KafkaFeed feed;
   K2_ASSIGN(feed.options, KafkaOptionsOf(settings));
-  feed.topics = TopicsOf(settings);
+  feed.topics = settings.List("topics");
   if (feed.topics.empty()) return Fail(ErrorKind::kInvalidArgument, "--topics names no topic");
   for (const std::string& topic : feed.topics) {
     try {

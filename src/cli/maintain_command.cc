@@ -119,7 +119,7 @@ Result<int> RunCompact(const Settings& settings, const CompactFlags& flags) {
   Status failed;
   for (const std::string& name : names) {
     const auto threads = static_cast<int32_t>(std::max(1U, std::thread::hardware_concurrency()));
-    const Result<CompactionReport> done = Compact(*lakehouse, name, policy, NowMicros(), threads);
+    const Result<CompactionReport> done = Compact(*lakehouse, name, policy, NowMicros(), {.threads = threads});
     if (!done) {
       if (failed) failed = std::unexpected(done.error());
       continue;

@@ -111,6 +111,20 @@ Result<RunOptions> MakeOptions(const Settings& settings, const RunFlags& flags) 
   return options;
 }
 
+Status SetCompaction(const Settings& settings, MaintenanceOptions& upkeep) {
+  K2_ASSIGN(upkeep.compaction.settled_us, settings.Span("compact-settled"));
+  if (settings.Text("compact") == "none") return {};
+  const std::vector<std::string> tables = AllTables();
+  for (const std::string& name : settings.List("compact")) {
+    if (std::ranges::find(tables, name) == tables.end()) {
+      return Fail(ErrorKind::kInvalidArgument, "--compact {}: there is no such table: {}, or none", name,
+                  fmt::join(tables, ", "));
+    }
+    upkeep.compact.insert(name);
+  }
+  return {};
+}
+
 // A line on standard error that is drawn again and again, where that is a terminal.
 class ProgressBar {
  public:
@@ -206,17 +220,18 @@ Result<int> RunPipeline(const Settings& settings, const RunFlags& flags) {
   if (output != "table" && output != "json") {
     return Fail(ErrorKind::kInvalidArgument, "--output {}: a run reports as table or json", output);
   }
+  MaintenanceOptions upkeep;
+  K2_ASSIGN(upkeep.retention, RetentionOf(settings));
+  K2_ASSIGN(upkeep.interval_us, settings.Span("retention-interval"));
+  K2_TRY(SetCompaction(settings, upkeep));
   StopOnSignal signals;
   const auto stopping = [&signals] { return signals.StoppedFor(kTriesAfterStopUs); };
   options.layer.commit.stopping = stopping;
+  upkeep.commit.stopping = stopping;
   K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse,
             OpenLakehouse(settings, options.bronze || options.endless, kCatalogPatienceMs, stopping));
   K2_TRY(lakehouse->CreateTables());
   K2_ASSIGN(const auto status_page, StartStatusServer(settings));
-  MaintenanceOptions upkeep;
-  K2_ASSIGN(upkeep.retention, RetentionOf(settings));
-  K2_ASSIGN(upkeep.interval_us, settings.Span("retention-interval"));
-  upkeep.commit.stopping = stopping;
   std::optional<Maintenance> maintenance;
   if (options.endless && upkeep.interval_us > 0) maintenance.emplace(*lakehouse, upkeep).Start();
   RunProgress progress;
@@ -262,7 +277,11 @@ void AddRun(Program& program) {
   settings.Add(*command, "give-up-after", "2m", "with an end: how long a service that does not answer is waited for");
   settings.Add(*command, "poll-interval", "250ms", "with --layer: how often to look for new rows");
   settings.Add(*command, "retention-interval", "1h",
-               "without an end: how often partitions past their time are dropped and snapshots expired; 0s: never");
+               "without an end: how often partitions past their time are dropped, small files joined and snapshots "
+               "expired; 0s: never");
+  settings.Add(*command, "compact", std::string(kGoldTable),
+               "without an end: tables whose small files are joined, with commas; or none");
+  settings.Add(*command, "compact-settled", "15m", "partitions that rows came into less long ago are left alone");
   settings.Add(*command, "bytes-per-commit", "96MB", "payload bytes that bronze moves at once at most");
   AddServeSettings(*command, settings);
   settings.Add(*command, "threads", "0", "tasks at once; 0: one a core");

@@ -170,6 +170,17 @@ Result<int64_t> Settings::Span(std::string_view name) const {
   return value;
 }
 
+std::vector<std::string> Settings::List(std::string_view name) const {
+  const std::string& text = Text(name);
+  std::vector<std::string> names;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t comma = std::min(text.find(',', begin), text.size());
+    if (comma > begin) names.push_back(text.substr(begin, comma - begin));
+    begin = comma + 1;
+  }
+  return names;
+}
+
 Result<int64_t> ParseSpan(std::string_view name, std::string_view text) {
   int64_t value = 0;
   if (SpanOf(text, value)) return value;

@@ -44,6 +44,8 @@ class Settings {
   [[nodiscard]] Result<int64_t> Bytes(std::string_view name) const;
   // A time span: 200ms, 5s, 1m, 2h, 7d. In microseconds.
   [[nodiscard]] Result<int64_t> Span(std::string_view name) const;
+  // Names with commas between them; empty ones are left out.
+  [[nodiscard]] std::vector<std::string> List(std::string_view name) const;
 
   [[nodiscard]] const Setting& Get(std::string_view name) const;
   [[nodiscard]] const std::deque<Setting>& all() const { return settings_; }

@@ -92,21 +92,21 @@ Result<StepPlan> PlanCompaction(const Table& table, const CompactionPolicy& poli
 }
 
 Result<CompactionReport> Compact(const Lakehouse& lakehouse, std::string_view name, const CompactionPolicy& policy,
-                                 int64_t now_us, int32_t threads, const CommitPolicy& commit) {
+                                 int64_t now_us, const CompactionRun& run) {
   constexpr int kAttempts = 5;
   CompactionReport report;
   K2_ASSIGN(Table table, lakehouse.Open(name));
   const auto find = [&](std::string_view) -> Result<Table*> { return &table; };
-  for (int failed = 0;;) {
+  for (int failed = 0; !run.stop.stop_requested();) {
     K2_ASSIGN(StepPlan plan, PlanCompaction(table, policy, now_us));
     if (plan.empty()) return report;
     const TaskContext context{.io = table.io_ptr(), .schemas = nullptr};
     K2_ASSIGN(const std::vector<TaskResult> results,
-              RunTasks(plan.tasks, std::vector<TaskContext>(plan.tasks.size(), context), threads));
+              RunTasks(plan.tasks, std::vector<TaskContext>(plan.tasks.size(), context), run.threads));
     K2_TRY(Complete(results, plan));
     const LayerCommit planned = plan.commits.front().commit;
     LayerStats stats;
-    const Status done = CommitCompleted(std::move(plan), find, commit, stats);
+    const Status done = CommitCompleted(std::move(plan), find, run.commit, stats);
     if (!done && (done.error().kind != ErrorKind::kConflict || ++failed == kAttempts)) {
       return std::unexpected(done.error().With("compaction"));
     }
@@ -121,6 +121,7 @@ Result<CompactionReport> Compact(const Lakehouse& lakehouse, std::string_view na
       report.rows += file.record_count;
     }
   }
+  return report;
 }
 
 }  // namespace k2

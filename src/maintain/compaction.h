@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <stop_token>
+#include <string_view>
 
 #include "medallion/step_plan.h"
 #include "table/table.h"
@@ -29,9 +31,15 @@ struct CompactionReport {
   int64_t bytes_out = 0;
 };
 
-// Does so until nothing is left to do, in `threads` threads. Plans again where another writer has removed one of the
-// files; kConflict when that happens again and again.
+struct CompactionRun {
+  int32_t threads = 1;
+  CommitPolicy commit = {};
+  std::stop_token stop = {};  // looked at between two commits
+};
+
+// Does so until nothing is left to do. Plans again where another writer has removed one of the files; kConflict when
+// that happens again and again.
 Result<CompactionReport> Compact(const Lakehouse& lakehouse, std::string_view table, const CompactionPolicy& policy,
-                                 int64_t now_us, int32_t threads, const CommitPolicy& commit = {});
+                                 int64_t now_us, const CompactionRun& run);
 
 }  // namespace k2

@@ -2,6 +2,7 @@
 
 #include "iceberg/snapshot_producer.h"
 #include "maintain/maintain_fixture.h"
+#include "maintain/schedule.h"
 #include "task/market_tables.h"
 
 namespace k2 {
@@ -18,7 +19,7 @@ class Compaction : public MaintainTest {
   }
   int64_t Files(std::string_view table) { return static_cast<int64_t>(LiveFiles(*lakehouse_, table).size()); }
   CompactionReport Join(std::string_view table, const CompactionPolicy& policy) {
-    auto report = Compact(*lakehouse_, table, policy, now_us_ + kHour, 2);
+    auto report = Compact(*lakehouse_, table, policy, now_us_ + kHour, {.threads = 2});
     EXPECT_TRUE(report) << report.error().message;
     return report.value_or(CompactionReport{});
   }
@@ -128,10 +129,31 @@ TEST_F(Compaction, PlansAgainWhereAFileIsGone) {
     if (step != "manifests" || std::exchange(once, true)) return;
     ForeignSnapshot(*lakehouse_, kGoldTable, "delete", {}, {files.front()});
   };
-  const auto report = Compact(*lakehouse_, kGoldTable, settled_, now_us_ + kHour, 2, commit);
+  const auto report = Compact(*lakehouse_, kGoldTable, settled_, now_us_ + kHour, {.threads = 2, .commit = commit});
   ASSERT_TRUE(report) << report.error().message;
   EXPECT_EQ(report->files_in, 9);
   EXPECT_EQ(LiveRows(*lakehouse_, kGoldTable), 100 - files.front().record_count);
+}
+
+TEST_F(Compaction, OnASchedule) {
+  Fill();
+  MaintenanceOptions options{.interval_us = kHour, .compact = {std::string(kGoldTable)}};
+  options.retention = {.bronze_us = 0, .silver_us = 0, .rejected_us = 0, .gold_us = 0};
+  Maintenance maintenance(*lakehouse_, options);
+  maintenance.RunDue(now_us_);
+  std::stop_source stop;
+  stop.request_stop();
+  maintenance.RunDue(now_us_ + 61 * kMicrosPerSecond, stop.get_token());
+  EXPECT_EQ(Files(kGoldTable), 10) << "it was asked to stop";
+  maintenance.RunDue(now_us_ + 2 * kHour);
+  const MaintenanceStatus status = maintenance.status();
+  EXPECT_EQ(status.failures, 0) << status.last_error;
+  EXPECT_EQ(status.tables.at(std::string(kGoldTable)).files_joined, 10);
+  EXPECT_EQ(status.tables.at(std::string(kGoldTable)).files_joined_into, 1);
+  EXPECT_EQ(Files(kGoldTable), 1);
+  EXPECT_EQ(Files(kSilver), 10) << "it was not named";
+  EXPECT_EQ(LiveRows(*lakehouse_, kGoldTable), 100);
+  ExpectNothingLiveMissing();
 }
 
 }  // namespace

@@ -18,6 +18,8 @@ struct OfMetrics {
   Counter& unread_rows;
   Gauge& held_rows;
   Gauge& held_seconds;
+  Counter& joined_files;
+  Counter& joined_into;
 };
 
 OfMetrics MetricsOf(const std::string& table) {
@@ -26,13 +28,15 @@ OfMetrics MetricsOf(const std::string& table) {
           CounterOf("k2_retention_unread_rows_total", "Of them, rows that the layer below had not read.", labels),
           GaugeOf("k2_retention_held_rows",
                   "Rows past their time that are kept because the layer below has not read them.", labels),
-          GaugeOf("k2_retention_held_seconds", "How long the oldest of the held rows has been past its time.", labels)};
+          GaugeOf("k2_retention_held_seconds", "How long the oldest of the held rows has been past its time.", labels),
+          CounterOf("k2_compaction_input_files_total", "Small files that compaction has joined.", labels),
+          CounterOf("k2_compaction_output_files_total", "Files that it has joined them into.", labels)};
 }
 
 }  // namespace
 
 Maintenance::Maintenance(Lakehouse lakehouse, MaintenanceOptions options)
-    : lakehouse_(std::move(lakehouse)), options_(options) {
+    : lakehouse_(std::move(lakehouse)), options_(std::move(options)) {
   for (const std::string& name : AllTables()) (void)MetricsOf(name);  // seen before the first round
 }
 
@@ -66,6 +70,10 @@ void Maintenance::Round(int64_t now_us, const std::stop_token& stop) {
   for (const std::string& name : AllTables()) {
     if (stop.stop_requested()) return;
     if (const Status done = Retain(name, now_us); !done) Failed("retention", name, done.error());
+    // Before expiry, which deletes what was joined in earlier rounds.
+    if (options_.compact.contains(name)) {
+      if (const Status done = Join(name, now_us, stop); !done) Failed("compaction", name, done.error());
+    }
     if (!options_.expire) continue;
     if (const Status done = Expire(name, now_us); !done) Failed("expiry", name, done.error());
   }
@@ -95,6 +103,24 @@ Status Maintenance::Retain(const std::string& name, int64_t now_us) {
   if (files > 0) {
     log::Info("retention dropped partitions",
               {{"table", name}, {"files", files}, {"rows", done.RowsOf(PartitionFate::kDropped)}});
+  }
+  return {};
+}
+
+Status Maintenance::Join(const std::string& name, int64_t now_us, const std::stop_token& stop) {
+  K2_ASSIGN(const CompactionReport done,
+            Compact(lakehouse_, name, options_.compaction, now_us, {.commit = options_.commit, .stop = stop}));
+  {
+    const std::lock_guard lock(mutex_);
+    status_.tables[name].files_joined += done.files_in;
+    status_.tables[name].files_joined_into += done.files_out;
+  }
+  const OfMetrics& metrics = MetricsOf(name);
+  metrics.joined_files.Add(done.files_in);
+  metrics.joined_into.Add(done.files_out);
+  if (done.files_in > 0) {
+    log::Info("small files were joined",
+              {{"table", name}, {"files", done.files_in}, {"into", done.files_out}, {"rows", done.rows}});
   }
   return {};
 }

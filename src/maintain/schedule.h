@@ -1,13 +1,15 @@
-// Maintenance beside a running pipeline: retention and expiry, every so often.
+// Maintenance beside a running pipeline: retention, compaction and expiry, every so often.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <thread>
 
+#include "maintain/compaction.h"
 #include "maintain/retention.h"
 #include "medallion/lakehouse.h"
 
@@ -17,7 +19,10 @@ struct MaintenanceOptions {
   RetentionPolicy retention;
   int64_t interval_us = kMicrosPerHour;  // between two rounds; the first one comes after a minute, or sooner if shorter
   bool expire = true;
-  CommitPolicy commit = {};  // of retention
+  std::set<std::string> compact;  // tables whose small files are joined
+  // Smaller than what `k2 maintain compact` takes at once: the memory is the pipeline's, and a stop waits for a commit.
+  CompactionPolicy compaction = {.target_rows = 1 << 18, .rows_per_commit = 1 << 22};
+  CommitPolicy commit = {};  // of retention and compaction
 };
 
 // For a metrics page. Sums since the start, unless said otherwise.
@@ -29,6 +34,8 @@ struct MaintenanceStatus {
     int64_t unread_rows_dropped = 0;
     int64_t rows_held = 0;  // now: past their time, kept because the layer below has not read them
     int64_t held_us = 0;    // now: for how long they have been past it
+    int64_t files_joined = 0;
+    int64_t files_joined_into = 0;
     int64_t snapshots_expired = 0;
     int64_t files_deleted = 0;
   };
@@ -54,6 +61,7 @@ class Maintenance {
  private:
   void Round(int64_t now_us, const std::stop_token& stop);
   Status Retain(const std::string& name, int64_t now_us);
+  Status Join(const std::string& name, int64_t now_us, const std::stop_token& stop);
   Status Expire(const std::string& name, int64_t now_us);
   void Failed(std::string_view what, const std::string& table, const Error& error);
 
