@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
+from warehouse import GOLD, TABLES
+
 CRASH_POINTS = {
     "bronze": ("bronze.data-file", "bronze.manifests", "bronze.done"),
     "silver": (
@@ -107,7 +109,12 @@ def draw_schedule(
         at, lasts = draw.uniform(0.5, seconds * 0.8), draw.uniform(0.2, 3.0)
         faults.append(Fault(at, lasts, kind, target, draw.randrange(1 << 16)))
     faults.sort(key=lambda fault: fault.at)
-    return Schedule(seed, seconds, draw.choice((200, 600, 1500)), roles, tuple(faults), crashes)
+    rate = draw.choice((200, 600, 1500))
+    # Drawn last, so that older seeds keep their faults. All processes look after the tables, and often.
+    joined = draw.choice(("none", GOLD, ",".join(TABLES)))
+    upkeep = ("--retention-interval", "1s", "--compact", joined, "--compact-settled", "0s")
+    roles = tuple(Role(role.name, (*role.flags, *upkeep), role.layers) for role in roles)
+    return Schedule(seed, seconds, rate, roles, tuple(faults), crashes)
 
 
 def draw_crash(draw: random.Random, role: Role) -> str:
