@@ -54,8 +54,8 @@ def warehouse(k2: Path, tmp_path: Path) -> Warehouse:
 
 
 @pytest.fixture(scope="session")
-def spark() -> Iterator[Spark]:
-    yield from spark_session()
+def spark(k2: Path) -> Iterator[Spark]:
+    yield from spark_session(k2)
 
 
 @pytest.fixture(scope="session")

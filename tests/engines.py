@@ -13,6 +13,8 @@ import duckdb_extension_iceberg
 from pyspark.sql import SparkSession
 from warehouse import NAMESPACE
 
+ROOT = Path(__file__).resolve().parent.parent
+
 SPARK_PACKAGES = (
     "org.apache.iceberg:iceberg-spark-runtime-3.5_2.12:1.12.0,org.apache.iceberg:iceberg-aws-bundle:1.12.0,"
     "org.xerial:sqlite-jdbc:3.46.1.3,org.apache.spark:spark-sql-kafka-0-10_2.12:3.5.7,"
@@ -92,7 +94,7 @@ class Spark:
         return self.of(folder).sql(text.format(ns=f"iceberg.{NAMESPACE}")).collect()
 
 
-def spark_session() -> Iterator[Spark]:
+def spark_session(k2: Path) -> Iterator[Spark]:
     session = (
         SparkSession.builder.master("local[2]")
         .appName("k2-tests")
@@ -104,6 +106,8 @@ def spark_session() -> Iterator[Spark]:
         .config("spark.ui.enabled", "false")
         .config("spark.sql.shuffle.partitions", "1")
         .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.executorEnv.PYTHONPATH", str(ROOT / "python" / "src"))
+        .config("spark.executorEnv.K2_PROGRAM", str(k2))
         .getOrCreate()
     )
     session.sparkContext.setLogLevel("ERROR")

@@ -31,8 +31,12 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 LAYERS = ("bronze", "silver", "gold")
+COMPACTION_RACES_MAX = 5
 # Variables of the driver that are not the executors' business.
 _OWN = ("K2_PROGRAM", "K2_ARCHIVE", "K2_SCHEMA_CACHE")
+# k2's own words, of src/table/table.cc and src/iceberg/snapshot_producer.cc: the fence, a budget of tries that others'
+# commits have used up, files that others have removed.
+_RACES = ("another writer has moved", "gave up after", "are not in the table any more")
 _ERRORS: Mapping[int, type[K2Error]] = {
     1: DataError,
     2: ConfigurationError,
@@ -100,6 +104,31 @@ class NativeEngine:
         days = [("--from", first_date), ("--to", last_date)]
         return self._do(self._plan(layer, "--rebuild", *(word for name, day in days if day for word in (name, day))))
 
+    def compact(
+        self, table: str, target_file_bytes: int = 128 << 20, min_input_files: int = 5, settled_s: int = 900
+    ) -> dict[str, int]:
+        """Joins small files of partitions that no row came into for `settled_s`, each group of files a task, in commits
+        of about 64 million rows, until nothing is left to do. No row changes. Returns the numbers of `files` that were
+        joined and of those they were joined `into`, and their `bytes`. Raises RaceError where others have removed its
+        files again and again."""
+        words = ["--target-file-size", str(target_file_bytes), "--min-input-files", str(min_input_files)]
+        words += ["--settled", f"{settled_s}s"]
+        done = {"files": 0, "into": 0, "bytes": 0}
+        races = 0
+        while not (plan := self._planned("compaction", "--compact", table, *words)).empty:
+            removed = [file for commit in json.loads(plan.text)["commits"] for file in commit["removed"]]
+            try:
+                report = self.commit(plan, self.run(plan))
+            except RaceError:
+                races += 1
+                if races == COMPACTION_RACES_MAX:
+                    raise
+                continue
+            done["files"] += len(removed)
+            done["into"] += report["files"]
+            done["bytes"] += sum(file["file_size_in_bytes"] for file in removed)
+        return done
+
     def _do(self, plan: Plan) -> StepReport:
         begin = time.monotonic()
         results = self.run(plan)
@@ -127,8 +156,11 @@ class NativeEngine:
         return self._plan(layer)
 
     def _plan(self, layer: str, *more: str) -> Plan:
+        return self._planned(layer, "--layer", layer, "--tasks", str(self._tasks), "--rows", str(self._rows), *more)
+
+    def _planned(self, layer: str, *words: str) -> Plan:
         begin = time.monotonic()
-        text = self._k2("plan", "--layer", layer, "--tasks", str(self._tasks), "--rows", str(self._rows), *more)
+        text = self._k2("plan", *words)
         document = json.loads(text)
         tasks = [json.dumps(task) for task in document["tasks"]]
         return Plan(
@@ -196,8 +228,7 @@ def failure(command: str, code: int, stderr: str) -> K2Error:
             )
         return UnavailableError(text)
     text = text or f"k2 {command} ended with code {code}"
-    # k2's own words, of src/table/table.cc: the fence, and a budget of tries that others' commits have used up.
-    if command == "commit" and code == 1 and ("another writer has moved" in text or "gave up after" in text):
+    if command == "commit" and code == 1 and any(words in text for words in _RACES):
         return RaceError(text)
     return _ERRORS.get(code, DataError)(text)
 

@@ -59,13 +59,17 @@ def parser(program: str, what: str) -> argparse.ArgumentParser:
     return made
 
 
-def engine_options(made: argparse.ArgumentParser) -> None:
-    """Those of everything that the C++ engine does."""
+def archive_option(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--archive",
         metavar="FILE",
         help="the C++ engine for executors, of `make dist` (K2_ARCHIVE); spark-submit --archives FILE#k2 does the same",
     )
+
+
+def engine_options(made: argparse.ArgumentParser) -> None:
+    """Those of everything that the C++ engine makes out of messages."""
+    archive_option(made)
     made.add_argument("--rows", type=_at_least_one, metavar="N", help="of a step at most, about")
     made.add_argument(
         "--tasks", type=_at_least_one, metavar="N", help="native: of a step; two for each core unless set"
@@ -180,7 +184,7 @@ def engine_settings(options: argparse.Namespace) -> dict[str, str]:
     named = {
         "kafka": getattr(options, "kafka", None),  # of the layers' jobs
         "topics": getattr(options, "topics", None),
-        "registry": options.registry,
+        "registry": getattr(options, "registry", None),
         "catalog": options.catalog,
         "catalog-warehouse": options.catalog_warehouse,
         "s3-endpoint": options.s3_endpoint,

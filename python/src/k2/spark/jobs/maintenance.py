@@ -1,14 +1,15 @@
 """Looks after K2's tables with Iceberg's procedures, beside running layers: drops what is past its time, joins small
-files and manifests, expires snapshots, removes orphans. Options: --help."""
+files (with the C++ engine too) and manifests, expires snapshots, removes orphans. Options: --help."""
 
 from __future__ import annotations
 
 import argparse
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from k2.spark import schemas
+from k2.spark.jobs.layers import archive_option, engine_settings
 from k2.spark.maintenance import procedures, retention
 from k2.spark.maintenance.offsets import Guard
 from k2.spark.utils import command_line
@@ -17,6 +18,9 @@ from k2.spark.utils.errors import ConfigurationError, K2Error, run_main
 from k2.spark.utils.explain import explain
 from k2.spark.utils.iceberg import IcebergCatalog
 from k2.spark.utils.settings import catalog_name
+
+if TYPE_CHECKING:
+    from k2.spark.engine.native import NativeEngine
 
 # In this order: what is dropped need not be joined, and what was joined away is expired.
 STEPS = ("retention", "rewrite", "manifests", "expire", "orphans")
@@ -31,10 +35,26 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--retain-silver", type=duration_us, default="30d", metavar="TIME")
     made.add_argument("--retain-rejected", type=duration_us, default="30d", metavar="TIME")
     made.add_argument("--retain-gold", type=duration_us, default="forever", metavar="TIME")
+    made.add_argument(
+        "--engine",
+        choices=("native", "spark"),
+        default="spark",
+        help="of rewrite; spark: Iceberg's procedure; native: the C++ engine on the executors",
+    )
+    archive_option(made)
     made.add_argument("--target-file-size", type=byte_size, default="128MB", metavar="SIZE")
     made.add_argument("--min-input-files", type=int, default=5, metavar="N", help="of a partition worth a rewrite")
-    made.add_argument("--days-left", type=int, default=1, metavar="N", help="newest days whose files are left alone")
-    made.add_argument("--concurrency", type=int, default=2, metavar="N", help="file groups rewritten at a time")
+    made.add_argument(
+        "--settled",
+        type=duration_us,
+        default="15m",
+        metavar="TIME",
+        help="native: partitions that rows came into less long ago are left alone",
+    )
+    made.add_argument(
+        "--days-left", type=int, default=1, metavar="N", help="spark: newest days whose files are left alone"
+    )
+    made.add_argument("--concurrency", type=int, default=2, metavar="N", help="spark: file groups rewritten at a time")
     made.add_argument(
         "--expire-older-than",
         type=duration_us,
@@ -53,6 +73,7 @@ class Maintenance:
         self._options = options
         self._catalog = catalog_name({})
         self._iceberg = IcebergCatalog(spark, self._catalog)
+        self._engine: NativeEngine | None = None
         self._now_us = int(time.time() * 1_000_000) if now_us is None else now_us
         self._limits_us = {
             schemas.BRONZE: options.retain_bronze,
@@ -122,6 +143,11 @@ class Maintenance:
     def rewrite(self, table: Any, name: str) -> dict[str, Any]:
         if self._options.dry_run:
             return {"files": 0}
+        if self._options.engine == "native":
+            settled_s = self._options.settled // 1_000_000
+            return dict(
+                self._native().compact(name, self._options.target_file_size, self._options.min_input_files, settled_s)
+            )
         options = procedures.RewriteOptions(
             self._options.target_file_size,
             self._options.min_input_files,
@@ -129,6 +155,13 @@ class Maintenance:
             self._options.concurrency,
         )
         return procedures.rewrite(self._spark, self._catalog, name, options, self._now_us)
+
+    def _native(self) -> NativeEngine:
+        from k2.spark.engine.native import NativeEngine
+
+        if self._engine is None:
+            self._engine = NativeEngine(self._spark, engine_settings(self._options), archive=self._options.archive)
+        return self._engine
 
     def manifests(self, table: Any, name: str) -> dict[str, Any]:
         if self._options.dry_run:
@@ -165,6 +198,8 @@ def check(options: argparse.Namespace) -> None:
         raise ConfigurationError("--expire-older-than is below 10m: readers and commits on their way need the newest")
     if options.orphans_older_than is None or options.orphans_older_than < procedures.ORPHAN_FLOOR_US:
         raise ConfigurationError("--orphans-older-than is below 24h: younger files may belong to a commit on its way")
+    if options.settled is None:
+        raise ConfigurationError("--settled is forever, and no partition ever is: a time such as 15m")
     for flag, least in (("min_input_files", 2), ("concurrency", 1), ("days_left", 0)):
         if getattr(options, flag) < least:
             raise ConfigurationError(f"--{flag.replace('_', '-')} is below {least}")

@@ -18,6 +18,12 @@ from k2.spark.utils.errors import (
 # In this order: what is more special comes first. {} stands for what Java says.
 _KNOWN: tuple[tuple[str, type[K2Error], str], ...] = (
     (
+        r"ModuleNotFoundError: No module named",
+        ConfigurationError,
+        "Python on the executors lacks a package: {}. Install it there (k2: the wheel of python/), or give the folder "
+        "that holds it as spark.executorEnv.PYTHONPATH",
+    ),
+    (
         r"stopped SparkContext|SparkContext was shut down|All masters are unresponsive|Application has been killed",
         SparkStoppedError,
         "Spark has stopped: {}. Look at the master's page and log",
