@@ -16,7 +16,6 @@ from typing import Any
 
 import pyspark
 import pytest
-from service_warehouse import Lake
 from warehouse import k2_environment
 
 from k2.spark.utils import (
@@ -461,53 +460,3 @@ def test_a_master_that_takes_connections_and_says_nothing() -> None:
     assert done.returncode == 3, done.stderr[-2000:]
     assert "takes connections and does not answer" in done.stderr
     assert took < 90
-
-
-TABLES_SCRIPT = """
-import json, sys
-from k2.spark import schemas
-from k2.spark.jobs import maintenance
-from k2.spark.jobs.tables import create_tables
-from k2.spark.utils import check_catalog, create_spark_session
-options = json.loads(sys.argv[1])
-spark = create_spark_session("K2-Test", **options)
-out = {"version": spark.version, "conf": {key: spark.conf.get(key) for key in json.loads(sys.argv[2])}}
-check_catalog(spark)
-out["made"] = create_tables(spark, schemas.TABLES, sys.argv[3])
-table = f"iceberg.{schemas.NAMESPACE}.{schemas.REJECTED}"
-for offset in range(3):
-    spark.sql(f"INSERT INTO {table} VALUES ('t', 0, {offset}, TIMESTAMP '2024-01-01', 1, X'00', 'malformed', 'd', "
-              "DATE '2024-01-01', TIMESTAMP '2024-01-01')")
-steps = ("retention", "rewrite", "manifests", "expire")
-rows, error = maintenance.Maintenance(spark, maintenance.parser().parse_args(["--min-input-files", "2"])).run(
-    steps, [schemas.REJECTED])
-assert error is None, rows
-out["rows"] = spark.table(table).count()
-out["files"] = spark.sql(f"SELECT DISTINCT _file FROM {table}").count()
-spark.stop()
-print(json.dumps(out))
-"""
-
-
-@pytest.mark.long
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("version", ["3.5.0", "4.1.1"])
-def test_other_lines_of_spark(version: str, k2: Path, services: Services, tmp_path: Path) -> None:
-    """With a pyspark of that version from PyPI: settings, tables, a rewrite, and k2 goes on with them."""
-    venv = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", venv], check=True, timeout=120)
-    pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    subprocess.run([*pip, "setuptools", "wheel", f"pyspark=={version}"], check=True, timeout=900)
-    lake = Lake.rest(k2, tmp_path / "lake", services)
-    script = tmp_path / "tables.py"
-    script.write_text(TABLES_SCRIPT)
-    options = {"master": "local[1]", "config": QUIET, "log_level": "ERROR"}
-    words = [json.dumps(options), json.dumps(READ_BACK), lake.variables["K2_WAREHOUSE"]]
-    done = run([venv / "bin" / "python", script, *words], lake.variables, timeout_s=600)
-    assert done.returncode == 0, done.stderr[-4000:]
-    out = json.loads(done.stdout)
-    assert out["version"] == version
-    assert out["conf"][f"{CATALOG}.type"] == "rest"
-    assert set(out["made"].values()) == {"made"}
-    assert (out["rows"], out["files"]) == (3, 1)
-    assert lake.counts()["rejected_trades"] == 3
