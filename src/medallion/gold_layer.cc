@@ -1,7 +1,9 @@
 #include "medallion/gold_layer.h"
 
 #include <algorithm>
+#include <system_error>
 
+#include "base/log.h"
 #include "base/time.h"
 #include "base/uuid.h"
 #include "iceberg/literal.h"
@@ -263,6 +265,8 @@ Result<int64_t> GoldLayer::Step() {
   const int64_t started_us = MonotonicMicros();
   K2_ASSIGN(StepPlan plan, PlanStep(1, /*whole_snapshots=*/false));
   if (plan.empty()) return 0;
+  if (reading_.valid()) reading_.wait();
+  ReadAhead();
   const TaskContext context{.io = gold_.io_ptr(), .schemas = nullptr, .cache = cache_, .index = &index_};
   const int64_t run_us = MonotonicMicros();
   const Result<std::vector<TaskResult>> results = RunTasks(plan.tasks, {context}, 1);
@@ -279,6 +283,37 @@ Result<int64_t> GoldLayer::Step() {
   GaugeOf("k2_dedup_memory_bytes", "Memory of the trades that Gold holds to find duplicates.")
       .Set(static_cast<double>(index_.bytes()));
   return std::max<int64_t>(results->front().rows_in, 1);
+}
+
+// Rows of the files that the next step will begin with, while this one runs and commits. One that cannot be read is
+// the next step's to tell.
+void GoldLayer::ReadAhead() {
+  if (!options_.read_ahead || cache_ == nullptr) return;
+  std::vector<std::pair<iceberg::Schema, std::vector<std::string>>> wanted;
+  for (const Upstream& upstream : upstreams_) {
+    std::vector<std::string> paths;
+    int64_t rows = 0;
+    for (const ScanFile& next : upstream.pending) {
+      rows += next.file.record_count;
+      if (!paths.empty() && rows > options_.rows_per_step) break;
+      paths.push_back(next.file.file_path);
+    }
+    if (!paths.empty()) wanted.emplace_back(upstream.table.metadata().CurrentSchema(), std::move(paths));
+  }
+  if (wanted.empty()) return;
+  const auto read = [context = TaskContext{.io = gold_.io_ptr(), .schemas = nullptr, .cache = cache_},
+                     wanted = std::move(wanted)] {
+    for (const auto& [schema, paths] : wanted) {
+      for (const std::string& path : paths) {
+        if (!ReadIntoCache(context, path, schema)) return;
+      }
+    }
+  };
+  try {
+    reading_ = std::async(std::launch::async, read);
+  } catch (const std::system_error& error) {
+    log::Warn("no thread to read ahead in", {{"error", error.what()}});
+  }
 }
 
 Status GoldLayer::Settle() {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <deque>
+#include <future>
 #include <memory>
 #include <set>
 #include <string>
@@ -89,6 +90,7 @@ class GoldLayer {
   Status Commit(StepPlan plan);
   [[nodiscard]] std::optional<MessageTimes> TimesOfInputs(const FilesByUpstream& inputs) const;
   Result<int64_t> TellLag() const;
+  void ReadAhead();
 
   Table gold_;
   std::vector<Upstream> upstreams_;
@@ -102,6 +104,7 @@ class GoldLayer {
   std::map<int32_t, std::vector<GoldFile>> gold_files_;
   int64_t gold_files_snapshot_ = 0;
   std::set<int32_t> listed_days_;
+  std::future<void> reading_;  // last: it uses the others
 };
 
 }  // namespace k2

@@ -20,6 +20,7 @@ struct LayerOptions {
   int32_t threads = 2;                  // tasks of one step that run at once
   int64_t overlap_us_max = 5'000'000;   // how long Bronze goes on with a backlog before it looks for new sources
   int64_t gold_index_bytes = 128LL << 20;
+  bool read_ahead = false;  // Gold: reads the next step's files into its cache meanwhile, for no layer above fills it
   std::string schema_folder;
   CommitPolicy commit;
   // Source partitions that are this process's work, by topic and partition; without it all are. Bronze and Silver can

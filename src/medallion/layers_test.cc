@@ -126,17 +126,23 @@ TEST_F(Layers, RowsFromMemoryAndFromStorageJoinInOneStep) {
 TEST_F(Layers, OneAtATimeIsTheSameAsAllAtOnce) {
   Simulate(300);
   const auto expected = Fill([&](const Lakehouse& lakehouse) { ASSERT_TRUE(RunAll(lakehouse, Options())); });
-  const auto apart = Fill([&](const Lakehouse&) {
-    for (int layer = 0; layer < 3; ++layer) {
-      RunOptions options = Options();
-      options.bronze = layer == 0;
-      options.silver = layer == 1;
-      options.gold = layer == 2;
-      const auto report = RunAll(OpenLakehouse(), options);
-      ASSERT_TRUE(report) << report.error().message;
-    }
-  });
-  EXPECT_EQ(apart, expected);
+  const auto apart = [&](int64_t cache_bytes) {
+    return Fill([&](const Lakehouse&) {
+      for (int layer = 0; layer < 3; ++layer) {
+        RunOptions options = Options();
+        options.cache_bytes = cache_bytes;
+        options.bronze = layer == 0;
+        options.silver = layer == 1;
+        options.gold = layer == 2;
+        const auto report = RunAll(OpenLakehouse(), options);
+        ASSERT_TRUE(report) << report.error().message;
+        EXPECT_EQ(report->cache_hits > 0, options.gold && cache_bytes > 0) << "Gold reads ahead";
+      }
+    });
+  };
+  EXPECT_EQ(apart(192 << 20), expected);
+  EXPECT_EQ(apart(50'000), expected) << "what was read ahead is dropped again";
+  EXPECT_EQ(apart(0), expected);
 }
 
 TEST_F(Layers, AStoppedRunHasCommittedWhatItReadAndTheNextGoesOn) {

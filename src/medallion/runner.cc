@@ -222,10 +222,13 @@ Result<RunReport> Run(const Lakehouse& lakehouse, const RunOptions& options, con
     progress.bytes_total = bronze->stored_bytes();
   }
   if (options.silver) {
-    K2_ASSIGN(silver, SilverLayer::Open(lakehouse, options.layer, options.schemas, &cache));
+    BatchCache* const shared = options.bronze || options.gold ? &cache : nullptr;
+    K2_ASSIGN(silver, SilverLayer::Open(lakehouse, options.layer, options.schemas, shared));
   }
   if (options.gold) {
-    K2_ASSIGN(gold, GoldLayer::Open(lakehouse, options.layer, &cache));
+    LayerOptions layer = options.layer;
+    layer.read_ahead = !options.silver && layer.threads > 1;
+    K2_ASSIGN(gold, GoldLayer::Open(lakehouse, layer, &cache));
   }
   Floor floor(stop);
   if (bronze) ProcessHealth().Expect("bronze");

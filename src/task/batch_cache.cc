@@ -43,6 +43,11 @@ Batches BatchCache::Peek(const std::string& path) const {
   return found == by_path_.end() ? Batches{} : found->second->batches;
 }
 
+bool BatchCache::Holds(const std::string& path) const {
+  const std::lock_guard lock(mutex_);
+  return by_path_.contains(path);
+}
+
 int64_t BatchCache::bytes() const {
   const std::lock_guard lock(mutex_);
   return bytes_;

@@ -28,6 +28,7 @@ class BatchCache {
   // The rows of a file, and forgets them: each layer has one reader. Empty when they are not here.
   Batches Take(const std::string& path);
   // The rows of a file, without forgetting them.
+  [[nodiscard]] bool Holds(const std::string& path) const;
   [[nodiscard]] Batches Peek(const std::string& path) const;
   [[nodiscard]] int64_t bytes() const;
   [[nodiscard]] int64_t hits() const;

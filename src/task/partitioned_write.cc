@@ -195,4 +195,16 @@ Status ReadInput(const TaskContext& context, const std::string& path, const iceb
   return ReadDataFile(*context.io, path, schema, options, batch);
 }
 
+Status ReadIntoCache(const TaskContext& context, const std::string& path, const iceberg::Schema& schema) {
+  if (context.cache->Holds(path)) return {};
+  Batches batches;
+  const auto keep = [&](std::shared_ptr<arrow::RecordBatch> batch) {
+    batches.push_back(std::move(batch));
+    return Status{};
+  };
+  K2_TRY(ReadInput({.io = context.io, .schemas = nullptr}, path, schema, {}, keep));
+  context.cache->Put(path, std::move(batches));
+  return {};
+}
+
 }  // namespace k2

@@ -160,6 +160,9 @@ Result<TaskResult> RunSilverTask(const SilverTask& task, const TaskContext& cont
 Result<TaskResult> RunGoldTask(const GoldTask& task, const TaskContext& context);
 Result<TaskResult> RunCompactionTask(const CompactionTask& task, const TaskContext& context);
 
+// Reads a data file into the context's cache, for a task to come; nothing where it is there already.
+Status ReadIntoCache(const TaskContext& context, const std::string& path, const iceberg::Schema& schema);
+
 // JSON both ways (docs/task.md): {"kind":"bronze|silver|gold|compaction", "version":1, …}.
 std::string TaskToJson(const Task& task);
 Result<Task> TaskFromJson(std::string_view json);
