@@ -14,7 +14,6 @@ from kafka_oracle import Oracle
 from service_warehouse import Lake
 from warehouse import k2_environment
 
-from k2.spark.utils import coordinates
 from stack.pins import ROOT
 from stack.services import Services
 
@@ -110,8 +109,6 @@ def test_all_layers(line: Line, engine: str, k2: Path, services: Services, oracl
     lake.variables["K2_TOPICS"] = ",".join(oracle.partitions)
     lake.k2_run("tables", "create")
     variables = lake.variables | {"K2_PROGRAM": str(k2)}
-    if engine == "spark":  # a branch of Iceberg 1.4.1, the default with 3.5.0, has a path that Jetty 12 refuses
-        variables["K2_SPARK_PACKAGES"] = ",".join(coordinates(line.version, "1.12.0"))
     settings = [f"--conf={name}={value}" for name, value in QUIET.items()]
     for _ in range(2):
         for topic in oracle.partitions:

@@ -7,6 +7,8 @@ import org.apache.iceberg.rest.RESTCatalogAdapter;
 import org.apache.iceberg.rest.RESTCatalogServlet;
 import org.eclipse.jetty.ee10.servlet.ServletContextHandler;
 import org.eclipse.jetty.ee10.servlet.ServletHolder;
+import org.eclipse.jetty.http.UriCompliance;
+import org.eclipse.jetty.server.HttpConnectionFactory;
 import org.eclipse.jetty.server.Server;
 
 /**
@@ -27,7 +29,13 @@ public final class RestCatalog {
     var catalog = CatalogUtil.buildIcebergCatalog("rest", options, null);
     var context = new ServletContextHandler();
     context.addServlet(new ServletHolder(new RESTCatalogServlet(new RESTCatalogAdapter(catalog))), "/*");
+    // Iceberg's clients write the parts of a namespace with %1F between them, and older ones ask for branches so.
+    context.getServletHandler().setDecodeAmbiguousURIs(true);
     var server = new Server(new InetSocketAddress(args[0], Integer.parseInt(args[1])));
+    for (var connector : server.getConnectors()) {
+      var http = connector.getConnectionFactory(HttpConnectionFactory.class);
+      http.getHttpConfiguration().setUriCompliance(UriCompliance.UNSAFE);
+    }
     server.setHandler(context);
     server.start();
     server.join();
