@@ -14,6 +14,7 @@ from kafka_oracle import Oracle
 from service_warehouse import Lake
 from warehouse import k2_environment
 
+from k2.spark.utils import coordinates
 from stack.pins import ROOT
 from stack.services import Services
 
@@ -33,7 +34,7 @@ class Line:
         pip = [str(self.python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
         subprocess.run([*pip, "setuptools", "wheel", f"pyspark=={version}"], check=True, timeout=900)
 
-    def run(self, words: Sequence[str | Path], variables: Mapping[str, str]) -> str:
+    def run(self, words: Sequence[str | Path], variables: Mapping[str, str], expect: int = 0) -> str:
         sources = {"PYTHONPATH": str(ROOT / "python" / "src")}
         environment = {
             name: value
@@ -43,8 +44,8 @@ class Line:
         done = subprocess.run(
             [self.python, *words], capture_output=True, text=True, timeout=600, check=False, env=environment
         )
-        assert done.returncode == 0, done.stderr[-4000:]
-        return done.stdout
+        assert done.returncode == expect, done.stderr[-4000:]
+        return done.stdout if expect == 0 else done.stderr
 
 
 @pytest.fixture(scope="module", params=["3.5.0", "4.1.1"])
@@ -116,7 +117,12 @@ def test_all_layers(line: Line, engine: str, k2: Path, services: Services, oracl
         oracle.flush()
         for layer, job in JOBS.items():
             words = ["-m", f"k2.spark.jobs.{job}", "--master", "local[2]", "--engine", engine, "--output", "json"]
-            (report,) = json.loads(line.run([*words, *settings], variables))
+            needed = {}
+            if engine == "spark" and line.version == "3.5.0" and layer == "gold":  # whose own Iceberg is 1.4.1
+                said = line.run([*words, *settings], variables, expect=2)
+                assert "cannot use Iceberg 1.4.1: name the jars of 1.12.0" in said
+                needed = {"K2_SPARK_PACKAGES": ",".join(coordinates(line.version, "1.12.0"))}
+            (report,) = json.loads(line.run([*words, *settings], variables | needed))
             assert (report["layer"], report["engine"]) == (layer, engine)
             assert report["rows_in"] > 0
         oracle.check(lake)

@@ -7,6 +7,7 @@ that no other commit of K2 has come between.
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Iterable, Sequence
@@ -35,7 +36,8 @@ from k2.spark.dataframe.publish import publish
 from k2.spark.dataframe.step import LakeOptions, StepResult
 from k2.spark.dataframe.tables import Table, any_of
 from k2.spark.schemas import EXCHANGES, GOLD
-from k2.spark.utils.errors import DataError
+from k2.spark.utils.coordinates import ICEBERG_VERSION, coordinates
+from k2.spark.utils.errors import ConfigurationError, DataError
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -85,12 +87,23 @@ class Upstream:
 
 def gold_step(spark: SparkSession, options: GoldOptions) -> StepResult:
     """Moves at most about `rows_per_step` rows of Silver that Gold has not seen; a file of Silver is taken whole."""
+    _check_iceberg(spark)
     return _Step(spark, options).run()
 
 
 def gold_settle(spark: SparkSession, options: GoldOptions) -> StepResult:
     """Brings Gold to the offsets of Silver, when it stands behind for lack of rows."""
     return _Step(spark, options).settle()
+
+
+def _check_iceberg(spark: SparkSession) -> None:
+    """Iceberg 1.4 reads the files of a task set without `_file` and `_pos`, which tell the order in which rows came."""
+    version = str(spark._jvm.org.apache.iceberg.IcebergBuild.version())
+    if re.match(r"(0|1\.[0-4])\.", version):
+        raise ConfigurationError(
+            f"Gold by DataFrames cannot use Iceberg {version}: name the jars of {ICEBERG_VERSION} in K2_SPARK_PACKAGES "
+            f"({','.join(coordinates(spark.version, ICEBERG_VERSION))}), or use --engine native"
+        )
 
 
 class _Step:
