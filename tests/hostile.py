@@ -83,7 +83,7 @@ class Hostile:
         fastavro.schemaless_writer(body, self.parsed[name], row)
         return b"\0" + struct.pack(">i", self.ids_of[name]) + body.getvalue()
 
-    def honest(self, exchange: str) -> bytes:
+    def honest(self, exchange: str, partition: int) -> bytes:
         name = self.draw.choice(CHANGED)
         row = self.oracle.maker.trade(exchange)
         row |= {"fee": self.draw.choice([None, "0.1", "é" * 70]), "legs": [{"a": 1.5}], "flags": b"abc"}
@@ -98,8 +98,9 @@ class Hostile:
             row["vendor_data"] = {f"k{i}": "v" * self.draw.randrange(90) for i in range(self.draw.randrange(15))}
             row["trade_conditions"] = ["c" * self.draw.randrange(70)] * self.draw.randrange(20)
         if self.draw.random() < 0.2:
+            # An id that many trades have is of one partition: between two, the first one is whichever was read first.
             row[self.draw.choice(["message_id", "trade_id", "symbol", "currency"])] = self.draw.choice(
-                ["é" * 9, "x" * 200]
+                [f"{'é' * 9}{partition}", f"{'x' * 200}{partition}"]
             )
         return self.framed(name, row)
 
@@ -115,11 +116,11 @@ class Hostile:
         }
         return self.framed("frame", row)
 
-    def message(self, exchange: str) -> bytes | None:
+    def message(self, exchange: str, partition: int) -> bytes | None:
         luck = self.draw.random()
         if luck < 0.02:
             return self.draw.choice([None, b"", b"\0", b"\1abcdefgh", b"\0\0\0\0", b"\0" * 5])
-        whole = self.frame(exchange) if luck < 0.1 else self.honest(exchange)
+        whole = self.frame(exchange) if luck < 0.1 else self.honest(exchange, partition)
         return whole if luck < 0.5 else self.broken(whole)
 
     def broken(self, whole: bytes) -> bytes:
@@ -152,9 +153,9 @@ def send_hostile(oracle: Oracle, topics: list[str], registry: str, seed: int, co
     hostile = Hostile(oracle, registry, seed)
     producer = Producer({"bootstrap.servers": oracle.brokers, "log_level": 0, "message.max.bytes": 5_000_000})
     for topic in topics:
-        for i in range(count):
-            producer.produce(topic, hostile.message(topic.rsplit(".", 1)[1]), partition=i % 2)
         exchange = topic.rsplit(".", 1)[1]
+        for i in range(count):
+            producer.produce(topic, hostile.message(exchange, i % 2), partition=i % 2)
         huge = hostile.framed("same", oracle.maker.trade(exchange) | {"vendor_data": {"x": "y" * 900_000}})
         producer.produce(topic, huge, partition=0)
         # One id for another trade, and for a trade of the next hour.

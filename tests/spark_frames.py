@@ -159,7 +159,8 @@ def assert_same(frames: Lake, k2: Lake) -> None:
     assert of_frames == of_k2, f"{list(of_frames - of_k2)[:3]} instead of {list(of_k2 - of_frames)[:3]}"
     trade = [name for name in SILVER_COLUMNS if name not in ("ingestion_timestamp", "vendor_data")]
     once = [*trade, "exchange_hour"]
-    assert rows_of(frames, GOLD, once) == rows_of(k2, GOLD, once)
+    of_frames, of_k2 = rows_of(frames, GOLD, once), rows_of(k2, GOLD, once)
+    assert of_frames == of_k2, f"{list(of_frames - of_k2)[:2]} instead of {list(of_k2 - of_frames)[:2]}"
 
 
 def places(progress: Progress) -> dict[SourceKey, tuple[int, int]]:
