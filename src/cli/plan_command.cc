@@ -25,6 +25,7 @@ namespace {
 struct PlanFlags {
   std::string layer;
   int64_t tasks = 0;
+  int64_t cores = 0;
   int64_t rows = 4'194'304;
   bool rebuild = false;
   std::string from;
@@ -36,6 +37,7 @@ Result<StepPlan> MakePlan(const Settings& settings, const PlanFlags& flags, cons
                           const LayerOptions& options) {
   const auto tasks = static_cast<int32_t>(flags.tasks > 0 ? std::min<int64_t>(flags.tasks, 1 << 20)
                                                           : std::max(1U, std::thread::hardware_concurrency()));
+  const auto cores = static_cast<int32_t>(flags.cores > 0 ? std::min<int64_t>(flags.cores, tasks) : tasks);
   if (flags.layer.empty()) {
     K2_ASSIGN(const CompactionPolicy policy, CompactionPolicyOf(flags.compact));
     K2_ASSIGN(const Table table, lakehouse.Open(flags.compact.tables.front()));
@@ -58,7 +60,7 @@ Result<StepPlan> MakePlan(const Settings& settings, const PlanFlags& flags, cons
     return plan.empty() ? silver->PlanSettling() : std::move(plan);
   }
   K2_ASSIGN(const auto gold, GoldLayer::Open(lakehouse, options, nullptr));
-  K2_ASSIGN(StepPlan plan, gold->Plan(tasks));
+  K2_ASSIGN(StepPlan plan, gold->Plan({.tasks = tasks, .cores = cores}));
   return plan.empty() ? gold->PlanSettling() : std::move(plan);
 }
 
@@ -165,6 +167,12 @@ void AddPlan(Program& program) {
   auto flags = std::make_shared<PlanFlags>();
   command->add_option("--layer", flags->layer, "bronze, silver or gold");
   command->add_option("--tasks", flags->tasks, "tasks at most; 0: one a core of this machine")
+      ->check(CLI::NonNegativeNumber);
+  command
+      ->add_option(
+          "--cores", flags->cores,
+          "that the tasks run on; 0: as many as tasks. Each share of one hour of Gold reads all of it, so there "
+          "are not many more of them")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--rows", flags->rows, "rows of the step at most, about")->capture_default_str();
   command->add_flag("--rebuild", flags->rebuild, "all rows of the layer again, as `k2 rebuild` makes them");

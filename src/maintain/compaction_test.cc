@@ -101,7 +101,7 @@ TEST_F(Compaction, BesideAStepOfGold) {
   Bronze(50, 59, midnight_us_ - kDay, 1);
   ASSERT_TRUE(StepSilver());
   const auto gold = GoldLayer::Open(*lakehouse_, layer_, nullptr);
-  auto plan = (*gold)->Plan(1);
+  auto plan = (*gold)->Plan({});
   ASSERT_TRUE(plan) << plan.error().message;
   const auto results = RunTasks(plan->tasks, {{.io = lakehouse_->io()}}, 1);
   ASSERT_TRUE(results) << results.error().message;

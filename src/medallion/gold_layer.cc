@@ -212,9 +212,9 @@ Result<std::vector<GoldFile>> GoldLayer::ExistingFiles(const FilesByUpstream& in
   return existing;
 }
 
-Result<StepPlan> GoldLayer::Plan(int32_t tasks) { return PlanStep(tasks, /*whole_snapshots=*/true); }
+Result<StepPlan> GoldLayer::Plan(const GoldSpread& spread) { return PlanStep(spread, /*whole_snapshots=*/true); }
 
-Result<StepPlan> GoldLayer::PlanStep(int32_t tasks, bool whole_snapshots) {
+Result<StepPlan> GoldLayer::PlanStep(const GoldSpread& spread, bool whole_snapshots) {
   StepPlan plan{.layer = "gold", .tasks = {}, .ranges = {}, .commits = {}};
   K2_TRY(FindInputs());
   K2_ASSIGN(plan.behind, TellLag());
@@ -222,7 +222,7 @@ Result<StepPlan> GoldLayer::PlanStep(int32_t tasks, bool whole_snapshots) {
   const FilesByUpstream taken = TakeFiles(whole_snapshots, read_to);
   // Snapshots without rows for us (offsets alone, compaction) are noted with the next rows, for a commit is not free.
   if (std::ranges::all_of(taken, &std::vector<ScanFile>::empty)) return plan;
-  K2_ASSIGN(std::vector<GoldTask> made, MakeTasks(taken, tasks));
+  K2_ASSIGN(std::vector<GoldTask> made, MakeTasks(taken, spread));
   for (GoldTask& task : made) plan.tasks.emplace_back(std::move(task));
   K2_ASSIGN(PlannedCommit commit, PlanCommit(read_to, TimesOfInputs(taken)));
   plan.commits.push_back(std::move(commit));
@@ -252,18 +252,18 @@ std::vector<GoldSlice> GoldLayer::Slices(const FilesByUpstream& inputs, GoldTask
   return slices;
 }
 
-Result<std::vector<GoldTask>> GoldLayer::MakeTasks(const FilesByUpstream& inputs, int32_t tasks) {
+Result<std::vector<GoldTask>> GoldLayer::MakeTasks(const FilesByUpstream& inputs, const GoldSpread& spread) {
   GoldTask whole;
   const std::vector<GoldSlice> slices = Slices(inputs, whole);
   K2_ASSIGN(whole.existing, ExistingFiles(inputs));
-  std::vector<GoldTask> made = ShareOut(std::move(whole), slices, tasks);
+  std::vector<GoldTask> made = ShareOut(std::move(whole), slices, spread);
   for (GoldTask& task : made) task.attempt_id = RandomHex64();
   return made;
 }
 
 Result<int64_t> GoldLayer::Step() {
   const int64_t started_us = MonotonicMicros();
-  K2_ASSIGN(StepPlan plan, PlanStep(1, /*whole_snapshots=*/false));
+  K2_ASSIGN(StepPlan plan, PlanStep({}, /*whole_snapshots=*/false));
   if (plan.empty()) return 0;
   if (reading_.valid()) reading_.wait();
   ReadAhead();

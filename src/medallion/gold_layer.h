@@ -32,9 +32,9 @@ class GoldLayer {
 
   // Moves at most about rows_per_step rows of Silver that Gold has not seen. The number read; 0: nothing is new.
   Result<int64_t> Step();
-  // The same in parts, for tasks that run elsewhere: what Step would do, as about `tasks` tasks that share the hours
-  // out; an empty plan where nothing is new.
-  Result<StepPlan> Plan(int32_t tasks);
+  // The same in parts, for tasks that run elsewhere: what Step would do, as tasks that share the hours out; an empty plan
+  // where nothing is new.
+  Result<StepPlan> Plan(const GoldSpread& spread);
   // All of Gold's rows of these days again, out of what Silver holds now of the rows that Gold has read (rebuild.h).
   Result<StepPlan> PlanRebuild(const DayRange& days, int32_t tasks);
   // What Settle would commit; an empty plan where there is nothing.
@@ -76,13 +76,13 @@ class GoldLayer {
     int64_t sequence_number = 0;
   };
   using FilesByUpstream = std::vector<std::vector<ScanFile>>;
-  Result<StepPlan> PlanStep(int32_t tasks, bool whole_snapshots);
+  Result<StepPlan> PlanStep(const GoldSpread& spread, bool whole_snapshots);
   FilesByUpstream TakeFiles(bool whole_snapshots, std::vector<std::optional<ReadTo>>& read_to);
   Result<std::vector<GoldFile>> ExistingFiles(const FilesByUpstream& inputs);
   Status ListGoldFiles(int32_t first_day, int32_t last_day);
   [[nodiscard]] std::pair<int32_t, int32_t> HoursOf(const iceberg::DataFile& file, const iceberg::Schema& schema) const;
   [[nodiscard]] std::vector<GoldSlice> Slices(const FilesByUpstream& inputs, GoldTask& whole) const;
-  Result<std::vector<GoldTask>> MakeTasks(const FilesByUpstream& inputs, int32_t tasks);
+  Result<std::vector<GoldTask>> MakeTasks(const FilesByUpstream& inputs, const GoldSpread& spread);
   Result<std::vector<GoldTask>> MakeTasksAnew(const FilesByUpstream& inputs, const DayRange& days, int32_t tasks);
   static Result<std::vector<ScanFile>> FilesToReadAgain(const Upstream& upstream, const DayRange& days);
   Result<PlannedCommit> PlanCommit(const std::vector<std::optional<ReadTo>>& read_to,

@@ -10,6 +10,8 @@ namespace k2 {
 namespace {
 
 constexpr int64_t kRowsWorthATask = 65'536;
+constexpr double kRowsOfAShareMax = 1 << 20;      // where there are tasks enough: it holds them in memory
+constexpr double kShareTooLargeBy = 0.2;          // is still not worth another share
 constexpr int64_t kFilesOfSharesMax = 1'000'000;  // of all shares of an hour together
 constexpr int32_t kHoursMax = 24 * 366;           // of a file; beyond, its bounds tell nothing
 
@@ -33,12 +35,13 @@ struct Part {
 };
 
 // Neighbouring hours go together, for they are in the same files.
-std::vector<Part> Divide(const std::map<int32_t, double>& rows, double rows_per_task) {
+std::vector<Part> Divide(const std::map<int32_t, double>& rows, double rows_per_task, double rows_per_share) {
   std::vector<Part> parts;
   double load = 0;
   for (const auto& [hour, count] : rows) {
     if (count > 1.5 * rows_per_task) {
-      parts.push_back({.hours = {hour}, .shares = static_cast<int32_t>(std::lround(count / rows_per_task))});
+      const double shares = std::max(1.0, std::ceil(count / rows_per_share - kShareTooLargeBy));
+      parts.push_back({.hours = {hour}, .shares = static_cast<int32_t>(shares)});
       load = rows_per_task;  // the next hour begins a part
       continue;
     }
@@ -79,17 +82,20 @@ GoldTask Narrow(const GoldTask& whole, const std::vector<GoldSlice>& slices, con
 
 }  // namespace
 
-std::vector<GoldTask> ShareOut(GoldTask whole, const std::vector<GoldSlice>& slices, int32_t tasks) {
+std::vector<GoldTask> ShareOut(GoldTask whole, const std::vector<GoldSlice>& slices, const GoldSpread& spread) {
   const int64_t total = std::accumulate(slices.begin(), slices.end(), int64_t{0},
                                         [](int64_t sum, const GoldSlice& slice) { return sum + slice.rows; });
-  const int64_t wanted = std::clamp<int64_t>(total / kRowsWorthATask, 1, std::max(tasks, 1));
+  const int64_t wanted = std::clamp<int64_t>(total / kRowsWorthATask, 1, std::max(spread.tasks, 1));
   const std::map<int32_t, double> rows = wanted > 1 ? RowsByHour(slices) : std::map<int32_t, double>{};
   std::vector<GoldTask> made;
   if (rows.empty()) {
     made.push_back(std::move(whole));
     return made;
   }
-  for (const Part& part : Divide(rows, static_cast<double>(total) / static_cast<double>(wanted))) {
+  const double rows_per_task = static_cast<double>(total) / static_cast<double>(wanted);
+  const double rows_per_core = static_cast<double>(total) / std::max(spread.cores, 1);
+  const double rows_per_share = std::max(rows_per_task, std::min(rows_per_core, kRowsOfAShareMax));
+  for (const Part& part : Divide(rows, rows_per_task, rows_per_share)) {
     GoldTask task = Narrow(whole, slices, part);
     // Each share names, and opens, all files of its hour: of very many files only a few shares are made.
     int64_t files = static_cast<int64_t>(task.existing.size());

@@ -18,9 +18,17 @@ struct GoldSlice {
   size_t file = 0;   // index in its files
 };
 
-// About `tasks` tasks that together do what `whole` does, each trade in one of them; fewer where the rows are few. Each
-// has those files and existing files that its hours need. Without knowledge of the hours it is one task. The attempt
-// ids are the caller's.
-std::vector<GoldTask> ShareOut(GoldTask whole, const std::vector<GoldSlice>& slices, int32_t tasks);
+// How many tasks a step is cut into, and the cores that they run on. More tasks than cores let one that is done early
+// take another; but the shares of an hour are alike, and each reads all of it, so an hour has no more of them than it
+// takes for all cores, or for a share's memory.
+struct GoldSpread {
+  int32_t tasks = 1;
+  int32_t cores = 1;
+};
+
+// About `spread.tasks` tasks that together do what `whole` does, each trade in one of them; fewer where the rows are
+// few. Each has those files and existing files that its hours need. Without knowledge of the hours it is one task. The
+// attempt ids are the caller's.
+std::vector<GoldTask> ShareOut(GoldTask whole, const std::vector<GoldSlice>& slices, const GoldSpread& spread);
 
 }  // namespace k2

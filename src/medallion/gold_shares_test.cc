@@ -38,7 +38,7 @@ std::map<std::tuple<std::string, int32_t, int32_t>, int> Coverage(const std::vec
 }
 
 TEST(GoldShares, FewRowsAreOneTask) {
-  const auto tasks = ShareOut(TaskOf(1), {{.first_hour = 5, .last_hour = 9, .rows = 1000}}, 8);
+  const auto tasks = ShareOut(TaskOf(1), {{.first_hour = 5, .last_hour = 9, .rows = 1000}}, {.tasks = 8, .cores = 8});
   ASSERT_EQ(tasks.size(), 1U);
   EXPECT_TRUE(tasks[0].hours.empty());
   EXPECT_EQ(tasks[0].shares, 1);
@@ -49,14 +49,15 @@ TEST(GoldShares, UnknownHoursAreOneTask) {
       ShareOut(TaskOf(2),
                {{.first_hour = 5, .last_hour = 5, .rows = 4'000'000},
                 {.first_hour = -2'000'000'000, .last_hour = 2'000'000'000, .rows = 1, .input = 0, .file = 1}},
-               8);
+               {.tasks = 8, .cores = 8});
   ASSERT_EQ(tasks.size(), 1U);
   EXPECT_TRUE(tasks[0].hours.empty());
   EXPECT_EQ(tasks[0].inputs[0].files.size(), 2U);
 }
 
 TEST(GoldShares, OneLargeHourIsSharedOutByIds) {
-  const auto tasks = ShareOut(TaskOf(1, {7, 8}), {{.first_hour = 7, .last_hour = 7, .rows = 4'000'000}}, 4);
+  const auto tasks =
+      ShareOut(TaskOf(1, {7, 8}), {{.first_hour = 7, .last_hour = 7, .rows = 4'000'000}}, {.tasks = 4, .cores = 4});
   ASSERT_EQ(tasks.size(), 4U);
   std::set<int32_t> shares;
   for (const GoldTask& task : tasks) {
@@ -69,12 +70,28 @@ TEST(GoldShares, OneLargeHourIsSharedOutByIds) {
   EXPECT_EQ(shares.size(), 4U);
 }
 
+// All of them read the whole hour, and none is done early.
+TEST(GoldShares, OneHourHasAShareACore) {
+  const GoldSpread spread{.tasks = 8, .cores = 4};
+  const std::vector<GoldSlice> one = {{.first_hour = 7, .last_hour = 7, .rows = 2'000'000}};
+  EXPECT_EQ(ShareOut(TaskOf(1), one, spread).size(), 4U);
+  const std::vector<GoldSlice> two = {{.first_hour = 7, .last_hour = 7, .rows = 1'000'000},
+                                      {.first_hour = 8, .last_hour = 8, .rows = 1'000'000, .file = 1}};
+  EXPECT_EQ(ShareOut(TaskOf(2), two, spread).size(), 4U);
+}
+
+TEST(GoldShares, WhatIsTooMuchForMemoryHasMoreSharesThanCores) {
+  const std::vector<GoldSlice> one = {{.first_hour = 7, .last_hour = 7, .rows = 6 << 20}};
+  EXPECT_EQ(ShareOut(TaskOf(1), one, {.tasks = 8, .cores = 2}).size(), 6U);
+  EXPECT_EQ(ShareOut(TaskOf(1), one, {.tasks = 4, .cores = 2}).size(), 4U);
+}
+
 // Each share opens all files of its hour.
 TEST(GoldShares, VeryManyFilesOfOneHourAreFewShares) {
   constexpr size_t kFiles = 50'000;
   std::vector<GoldSlice> slices;
   for (size_t i = 0; i < kFiles; ++i) slices.push_back({.first_hour = 7, .last_hour = 7, .rows = 10'000, .file = i});
-  const auto tasks = ShareOut(TaskOf(kFiles), slices, 1000);
+  const auto tasks = ShareOut(TaskOf(kFiles), slices, {.tasks = 1000, .cores = 1000});
   EXPECT_EQ(tasks.size(), 20U);
   for (size_t i = 0; i < tasks.size(); ++i) {
     EXPECT_EQ(tasks[i].share, static_cast<int32_t>(i));
@@ -99,7 +116,9 @@ TEST(GoldShares, EveryRowIsInOneTaskWithAllThatGoldHoldsOfItsHour) {
                         .input = 0,
                         .file = static_cast<size_t>(i)});
     }
-    const auto tasks = ShareOut(TaskOf(files, existing), slices, static_cast<int32_t>(random() % 7 + 1));
+    const GoldSpread spread{.tasks = static_cast<int32_t>(random() % 7 + 1),
+                            .cores = static_cast<int32_t>(random() % 7 + 1)};
+    const auto tasks = ShareOut(TaskOf(files, existing), slices, spread);
     if (tasks.size() == 1 && tasks[0].hours.empty()) continue;
     const auto covered = Coverage(tasks);
     for (const auto& [place, times] : covered) ASSERT_EQ(times, 1);

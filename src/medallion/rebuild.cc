@@ -311,7 +311,8 @@ Result<std::vector<GoldTask>> GoldLayer::MakeTasksAnew(const FilesByUpstream& in
     last = std::max(last, slice.last_hour);
     rows += slice.rows;
   }
-  std::vector<GoldTask> made = ShareOut(std::move(whole), slices, TasksFor(rows, options_.rows_per_step, tasks));
+  const int32_t wanted = TasksFor(rows, options_.rows_per_step, tasks);
+  std::vector<GoldTask> made = ShareOut(std::move(whole), slices, {.tasks = wanted, .cores = wanted});
   for (GoldTask& task : made) {
     task.attempt_id = RandomHex64();
     if (days.all() || !task.hours.empty()) continue;

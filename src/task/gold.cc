@@ -80,8 +80,7 @@ class GoldRun {
       if (!task_.hours.empty() && !std::ranges::binary_search(task_.hours, HourOfMicros(view.timestamp_us(row)))) {
         continue;
       }
-      const uint64_t hash = task_.shares == 1 ? 0 : UuidHash{}(IdOfText(view.message_id(row))) >> 32;
-      if (hash % static_cast<uint64_t>(task_.shares) == static_cast<uint64_t>(task_.share)) own.push_back(row);
+      if (IsOwn(view, row)) own.push_back(row);
     }
     if (static_cast<int64_t>(own.size()) == view.size()) return batch;
     K2_TRY(EnsureArrowKernels());
@@ -90,6 +89,13 @@ class GoldRun {
                     arrow::compute::Take(batch, indices, arrow::compute::TakeOptions::NoBoundsCheck()),
                     "taking a share of Silver's rows");
     return taken.record_batch();
+  }
+
+  // Whether the row's id falls to this task's share of the hour.
+  [[nodiscard]] bool IsOwn(const GoldRows& view, int64_t row) const {
+    if (task_.shares == 1) return true;
+    const uint64_t hash = UuidHash{}(IdOfText(view.message_id(row))) >> 32;
+    return hash % static_cast<uint64_t>(task_.shares) == static_cast<uint64_t>(task_.share);
   }
 
   Status WriteHour(const std::shared_ptr<arrow::RecordBatch>& rows, const GoldRows& view, int32_t hour,
@@ -144,7 +150,9 @@ class GoldRun {
         ReadColumns(path, {"message_id", "trade_id", "symbol", "exchange"}, 0, 0, [&](const GoldRows& view) {
           std::vector<TradeKey> keys;
           keys.reserve(static_cast<size_t>(view.size()));
-          for (int64_t row = 0; row < view.size(); ++row) keys.push_back(view.Key(row, index_.names()));
+          for (int64_t row = 0; row < view.size(); ++row) {
+            if (IsOwn(view, row)) keys.push_back(view.Key(row, index_.names()));
+          }
           more = take(keys);
           // Stops the read; told apart from a real error by `more`.
           return more ? Status{} : Status(Fail(ErrorKind::kCancelled, "enough"));

@@ -160,11 +160,11 @@ TEST_F(GoldTest, SharesMakeTheWhole) {
     int32_t share = 0;
     int32_t shares = 1;
   };
-  const auto run = [&](const std::vector<Part>& parts) {
+  const auto add = [&](const std::vector<Part>& parts) {
     TaskResult sum;
-    existing_.clear();
+    const std::vector<GoldFile> existing = existing_;
     for (const Part& part : parts) {
-      GoldTask task{.inputs = {input}, .existing = {}, .output = Output(kGoldTable), .attempt_id = RandomHex64()};
+      GoldTask task{.inputs = {input}, .existing = existing, .output = Output(kGoldTable), .attempt_id = RandomHex64()};
       task.memory_bytes = 1 << 20;
       task.hours = part.hours;
       task.share = part.share;
@@ -182,6 +182,11 @@ TEST_F(GoldTest, SharesMakeTheWhole) {
     }
     EXPECT_EQ(sum.rows_in, 300);
     EXPECT_EQ(sum.rows_in, sum.rows_out + sum.duplicates);
+    return sum.rows_out;
+  };
+  const auto run = [&](const std::vector<Part>& parts) {
+    existing_.clear();
+    add(parts);
     return Gold();
   };
   const Contents whole = run({{}});
@@ -189,6 +194,9 @@ TEST_F(GoldTest, SharesMakeTheWhole) {
   EXPECT_EQ(run({{{hour}}, {{hour + 1, hour + 2}}, {{hour + 3}}}), whole);
   EXPECT_EQ(run({{{}, 0, 3}, {{}, 1, 3}, {{}, 2, 3}}), whole);
   EXPECT_EQ(run({{{hour, hour + 3}}, {{hour + 1, hour + 2}, 0, 2}, {{hour + 1, hour + 2}, 1, 2}}), whole);
+  // Other shares, later: whichever wrote a trade, the one that it falls to now finds it.
+  EXPECT_EQ(add({{{}, 0, 5}, {{}, 1, 5}, {{}, 2, 5}, {{}, 3, 5}, {{}, 4, 5}}), 0);
+  EXPECT_EQ(Gold(), whole);
 }
 
 TEST_F(GoldTest, KeepsTheFirstOfEachIdAndCountsOtherContent) {

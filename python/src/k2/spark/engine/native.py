@@ -79,7 +79,8 @@ class NativeEngine:
         archive: str | None = None,
     ) -> None:
         self._context = spark.sparkContext
-        self._tasks = tasks or 2 * max(1, self._context.defaultParallelism)
+        self._cores = max(1, self._context.defaultParallelism)
+        self._tasks = tasks or 2 * self._cores
         self._rows = rows
         variables = {name: value for name, value in os.environ.items() if name.startswith(("K2_", "AWS_"))}
         for name in _OWN:
@@ -156,7 +157,8 @@ class NativeEngine:
         return self._plan(layer)
 
     def _plan(self, layer: str, *more: str) -> Plan:
-        return self._planned(layer, "--layer", layer, "--tasks", str(self._tasks), "--rows", str(self._rows), *more)
+        cut = ["--tasks", str(self._tasks), "--cores", str(self._cores), "--rows", str(self._rows)]
+        return self._planned(layer, "--layer", layer, *cut, *more)
 
     def _planned(self, layer: str, *words: str) -> Plan:
         begin = time.monotonic()
