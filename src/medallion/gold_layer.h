@@ -32,8 +32,8 @@ class GoldLayer {
 
   // Moves at most about rows_per_step rows of Silver that Gold has not seen. The number read; 0: nothing is new.
   Result<int64_t> Step();
-  // The same in parts, for tasks that run elsewhere: what Step would do, as tasks that share the hours out; an empty plan
-  // where nothing is new.
+  // The same in parts, for tasks that run elsewhere: what Step would do, as tasks that share the hours out; an empty
+  // plan where nothing is new.
   Result<StepPlan> Plan(const GoldSpread& spread);
   // All of Gold's rows of these days again, out of what Silver holds now of the rows that Gold has read (rebuild.h).
   Result<StepPlan> PlanRebuild(const DayRange& days, int32_t tasks);
