@@ -91,8 +91,8 @@ class Maker:
             if self.draw.random() < 0.5:
                 return again
             later = again.verdict.row["ingestion_timestamp"] + timedelta(seconds=self.draw.randrange(1, 60))
-            return self._framed(again.verdict.row | {"ingestion_timestamp": later})
-        made = self._framed(self.trade(exchange))
+            return self.framed(again.verdict.row | {"ingestion_timestamp": later})
+        made = self.framed(self.trade(exchange))
         recent.append(made)
         if len(recent) > 500:
             recent.pop(self.draw.randrange(len(recent)))
@@ -128,10 +128,10 @@ class Maker:
     def broken(self, exchange: str, reason: str) -> Made:
         """A message that is refused for this reason."""
         how, row = BROKEN[reason], self.trade(exchange)
-        whole = self._framed(row if callable(how) else row | how)
+        whole = self.framed(row if callable(how) else row | how)
         return Made(whole.key, how(whole.value) if callable(how) else whole.value, Verdict(None, reason))
 
-    def _framed(self, row: Row) -> Made:
+    def framed(self, row: Row) -> Made:
         body = io.BytesIO()
         fastavro.schemaless_writer(body, self._schema, row)
         return Made(row["symbol"].encode(), self._header + body.getvalue(), Verdict(row, None))

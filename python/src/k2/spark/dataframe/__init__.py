@@ -6,8 +6,10 @@ offsets as the `k2` process does (docs/source-offsets.md), so that both may take
 
 from k2.spark.dataframe.bronze import BronzeOptions, bronze_step
 from k2.spark.dataframe.gold import GoldOptions, gold_settle, gold_step
+from k2.spark.dataframe.overwrite import Days
 from k2.spark.dataframe.progress import AnotherWriterError, OffsetsError
 from k2.spark.dataframe.publish import Policy, Published
+from k2.spark.dataframe.rebuild import gold_rebuild, silver_rebuild
 from k2.spark.dataframe.registry import Schemas
 from k2.spark.dataframe.silver import SilverOptions, silver_settle, silver_step
 from k2.spark.dataframe.step import LakeOptions, StepResult
@@ -15,6 +17,7 @@ from k2.spark.dataframe.step import LakeOptions, StepResult
 __all__ = [
     "AnotherWriterError",
     "BronzeOptions",
+    "Days",
     "GoldOptions",
     "LakeOptions",
     "OffsetsError",
@@ -24,8 +27,10 @@ __all__ = [
     "SilverOptions",
     "StepResult",
     "bronze_step",
+    "gold_rebuild",
     "gold_settle",
     "gold_step",
+    "silver_rebuild",
     "silver_settle",
     "silver_step",
 ]

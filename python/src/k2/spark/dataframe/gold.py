@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import time
-import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ from k2.spark.dataframe.progress import (
 )
 from k2.spark.dataframe.publish import publish
 from k2.spark.dataframe.step import LakeOptions, StepResult
-from k2.spark.dataframe.tables import Table, any_of
+from k2.spark.dataframe.tables import Table, TaskSets, any_of
 from k2.spark.schemas import EXCHANGES, GOLD
 from k2.spark.utils.coordinates import ICEBERG_VERSION, coordinates
 from k2.spark.utils.errors import ConfigurationError, DataError
@@ -87,18 +87,19 @@ class Upstream:
 
 def gold_step(spark: SparkSession, options: GoldOptions) -> StepResult:
     """Moves at most about `rows_per_step` rows of Silver that Gold has not seen; a file of Silver is taken whole."""
-    _check_iceberg(spark)
-    return _Step(spark, options).run()
+    check_iceberg(spark)
+    return GoldStep(spark, options).run()
 
 
 def gold_settle(spark: SparkSession, options: GoldOptions) -> StepResult:
     """Brings Gold to the offsets of Silver, when it stands behind for lack of rows."""
-    return _Step(spark, options).settle()
+    return GoldStep(spark, options).settle()
 
 
-def _check_iceberg(spark: SparkSession) -> None:
+def check_iceberg(spark: SparkSession) -> None:
     """Iceberg 1.4 reads the files of a task set without `_file` and `_pos`, which tell the order in which rows came."""
-    version = str(spark._jvm.org.apache.iceberg.IcebergBuild.version())
+    jvm: Any = spark.sparkContext._jvm
+    version = str(jvm.org.apache.iceberg.IcebergBuild.version())
     if re.match(r"(0|1\.[0-4])\.", version):
         raise ConfigurationError(
             f"Gold by DataFrames cannot use Iceberg {version}: name the jars of {ICEBERG_VERSION} in K2_SPARK_PACKAGES "
@@ -106,25 +107,31 @@ def _check_iceberg(spark: SparkSession) -> None:
         )
 
 
-class _Step:
-    def __init__(self, spark: SparkSession, options: GoldOptions) -> None:
+class GoldStep:
+    def __init__(self, spark: SparkSession, options: GoldOptions, hours: tuple[int, int] | None = None) -> None:
+        """`hours`: first and last of those that rows are taken of; all, without."""
         self.spark = spark
         self.options = options
+        self.hours = hours
         self.result = StepResult("gold")
         self.gold = options.table(spark, GOLD)
 
     # Plan.
 
-    def _plan(self) -> list[Upstream]:
+    def _load(self) -> list[Upstream]:
         self.metadata = self.gold.metadata_with_head()
         self.found: FoundProgress = find_progress(self.metadata)
         upstreams = []
         for exchange in EXCHANGES:
             table = self.options.table(self.spark, exchange.silver)
-            upstream = Upstream(table, table.metadata_with_head(), self.found.progress.upstream.get(table.key))
+            upstreams.append(Upstream(table, table.metadata_with_head(), self.found.progress.upstream.get(table.key)))
+        return upstreams
+
+    def _plan(self) -> list[Upstream]:
+        upstreams = self._load()
+        for upstream in upstreams:
             if upstream.moved:
                 upstream.pending = self._pending(upstream)
-            upstreams.append(upstream)
         self._tell_lag(upstreams)
         return upstreams
 
@@ -132,7 +139,7 @@ class _Step:
         metadata, committed = upstream.metadata, upstream.committed
         same = committed is not None and committed.table_uuid == metadata.uuid
         since = committed.snapshot_id if same and committed is not None else None
-        chain = _chain(metadata, since)
+        chain = chain_since(metadata, since)
         if chain is not None:
             return self._added(upstream, chain)
         # Silver's history no longer reaches back to where Gold stands. Files that were added after that are read; those
@@ -148,9 +155,9 @@ class _Step:
             file.snapshot_id = ids.get(file.sequence_number, 0)
         return unread
 
-    def _added(self, upstream: Upstream, chain: Sequence[Snapshot]) -> list[File]:
-        """What the snapshots of the chain, oldest first, have added."""
-        appended = []
+    def _appended(self, upstream: Upstream, chain: Sequence[Snapshot]) -> dict[str, Snapshot]:
+        """The files that the snapshots of the chain, oldest first, have added, in that order."""
+        wanted: dict[str, Snapshot] = {}
         for snapshot in chain:
             if not snapshot.may_add_rows:
                 continue
@@ -161,14 +168,14 @@ class _Step:
                     "tell which rows are new"
                 )
             if snapshot.adds_rows:
-                appended.append(snapshot)
-        if not appended:
+                wanted |= {str(file.path()): snapshot for file in upstream.table.added_files(snapshot)}
+        return wanted
+
+    def _added(self, upstream: Upstream, chain: Sequence[Snapshot]) -> list[File]:
+        wanted = self._appended(upstream, chain)
+        if not wanted:
             return []
         # The scan of the newest snapshot has each file with the deletes that apply to it.
-        wanted: dict[str, tuple[int, Snapshot]] = {}
-        for snapshot in appended:
-            for file in upstream.table.added_files(snapshot):
-                wanted[str(file.path())] = (len(wanted), snapshot)
         head = upstream.metadata.head_id
         assert head is not None
         scan = upstream.table.java.newScan().useSnapshot(head)
@@ -176,12 +183,10 @@ class _Step:
         gone = [path for path in wanted if path not in there]
         if gone:
             # Rewritten or dropped since: their rows are read from the snapshot that added them.
-            there |= self._files_gone(upstream, {path: wanted[path][1] for path in gone})
-        ordered = sorted(wanted, key=lambda path: wanted[path][0])
-        for path in ordered:
-            snapshot = wanted[path][1]
+            there |= self._files_gone(upstream, {path: wanted[path] for path in gone})
+        for path, snapshot in wanted.items():
             there[path].snapshot_id, there[path].sequence_number = snapshot.snapshot_id, snapshot.sequence_number
-        return [there[path] for path in ordered]
+        return [there[path] for path in wanted]
 
     def _files_gone(self, upstream: Upstream, gone: dict[str, Snapshot]) -> dict[str, File]:
         found: dict[str, File] = {}
@@ -195,22 +200,7 @@ class _Step:
         return found
 
     def _files(self, upstream: Upstream, scan: Any, paths: set[str] | None = None) -> list[File]:
-        """The files of a scan, as they were committed; of `paths` alone where given."""
-        files = []
-        planned = scan.planFiles()
-        try:
-            tasks = planned.iterator()
-            while tasks.hasNext():
-                task = tasks.next()
-                file = task.file()
-                path = str(file.path())
-                if paths is not None and path not in paths:
-                    continue
-                sequence = file.fileSequenceNumber() or file.dataSequenceNumber() or 0
-                files.append(File(path, int(file.recordCount()), 0, int(sequence), task))
-        finally:
-            planned.close()
-        return sorted(files, key=lambda file: file.sequence_number)
+        return files_of(upstream.table.scan_tasks(scan), paths)
 
     def _check_nothing_lost(self, upstream: Upstream) -> None:
         dropped, committed = dropped_unread(upstream.metadata), upstream.committed
@@ -242,43 +232,38 @@ class _Step:
         self.result.plan_s = time.monotonic() - began
         if not any(taken):
             return self.result
+        with self.each_once(upstreams, taken) as kept:
+            self._commit(upstreams, taken, kept)
+        self.result.behind -= self.result.rows_in
+        return self.result
+
+    @contextmanager
+    def each_once(self, upstreams: Sequence[Upstream], taken: Sequence[Sequence[File]]) -> Iterator[DataFrame]:
+        """The rows of the files, of each trade one, while the context lasts. Counts."""
         since = time.monotonic()
-        staged: list[tuple[Table, str]] = []
+        read = TaskSets()
         suspects: DataFrame | None = None
         try:
-            rows = self._read(upstreams, taken, staged)
+            rows = self._read(upstreams, taken, read)
             self.result.rows_in = sum(file.rows for files in taken for file in files)
-            if any(file.task.deletes().size() for files in taken for file in files):
+            if self.hours is not None or any(file.task.deletes().size() for files in taken for file in files):
                 self.result.rows_in = rows.count()  # row-level deletes of others have made fewer of them
             suspects = self._suspects(rows).persist(StorageLevel.MEMORY_AND_DISK)
             again = self._judge(suspects)
             self.result.run_s += time.monotonic() - since
-            self._commit(upstreams, taken, rows.join(again, "came", "left_anti") if self.result.duplicates else rows)
+            yield rows.join(again, "came", "left_anti") if self.result.duplicates else rows
         finally:
             if suspects is not None:
                 suspects.unpersist()
-            for table, name in staged:
-                table.jvm.org.apache.iceberg.spark.ScanTaskSetManager.get().removeTasks(table.java, name)
-        self.result.behind -= self.result.rows_in
-        return self.result
+            read.close()
 
-    def _read(
-        self, upstreams: Sequence[Upstream], taken: Sequence[Sequence[File]], staged: list[tuple[Table, str]]
-    ) -> DataFrame:
+    def _read(self, upstreams: Sequence[Upstream], taken: Sequence[Sequence[File]], read: TaskSets) -> DataFrame:
         """The rows of the files, with `came`, which orders them as they came."""
         parts: list[DataFrame] = []
         for number, (upstream, files) in enumerate(zip(upstreams, taken, strict=True)):
             if not files:
                 continue
-            table, name = upstream.table, f"k2-{uuid.uuid4().hex}"
-            tasks = table.jvm.java.util.ArrayList()
-            for file in files:
-                tasks.add(file.task)
-            table.jvm.org.apache.iceberg.spark.ScanTaskSetManager.get().stageTasks(table.java, name, tasks)
-            staged.append((table, name))
-            table.forget_cached()
-            reader = self.spark.read.format("iceberg").option("scan-task-set-id", name)
-            rows = reader.load(table.identifier)
+            rows = read.rows(upstream.table, [file.task for file in files])
             places = self.spark.createDataFrame(
                 [(file.path, ((number << 20) + i) << _ROW_BITS) for i, file in enumerate(files)],
                 "_path string, _file_number bigint",
@@ -290,14 +275,14 @@ class _Step:
         result = parts[0]
         for part in parts[1:]:
             result = result.unionByName(part, allowMissingColumns=True)
-        return result.withColumn("hour", hour_of("timestamp"))
+        result = result.withColumn("hour", hour_of("timestamp"))
+        return result if self.hours is None else result.where(f.col("hour").between(*self.hours))
 
     def _suspects(self, rows: DataFrame) -> DataFrame:
         """Of rows that share message_id and hour with others, or the id alone with a row of another hour: `came` (null:
         Gold's own row), `content`, `n` as they came, and whether the id was `elsewhere`. They are few, mostly."""
         rows = rows.select("hour", "message_id", f.xxhash64(*_CONTENT).alias("content"), "came")
-        hours = sorted(row[0] for row in rows.select("hour").distinct().collect())
-        everything = rows.unionByName(self._stored(hours))
+        everything = self._with_stored(rows)
         everything = everything.repartition(self._tasks(), "message_id")
         # Null comes first: Gold's own rows, then the batch's as they came. One order serves all three.
         same = Window.partitionBy("message_id", "hour")
@@ -325,6 +310,10 @@ class _Step:
 
     def _tasks(self) -> int:
         return max(1, min(self.spark.sparkContext.defaultParallelism, -(-self.result.rows_in // _ROWS_PER_TASK)))
+
+    def _with_stored(self, rows: DataFrame) -> DataFrame:
+        hours = sorted(row[0] for row in rows.select("hour").distinct().collect())
+        return rows.unionByName(self._stored(hours))
 
     def _stored(self, hours: Sequence[int]) -> DataFrame:
         """Gold's rows of some hours: id, hour, content."""
@@ -398,6 +387,19 @@ class _Step:
         return self.result
 
 
+def files_of(tasks: Iterable[Any], paths: set[str] | None = None) -> list[File]:
+    """The files of a scan, as they were committed; of `paths` alone where given."""
+    files = []
+    for task in tasks:
+        file = task.file()
+        path = str(file.path())
+        if paths is not None and path not in paths:
+            continue
+        sequence = file.fileSequenceNumber() or file.dataSequenceNumber() or 0
+        files.append(File(path, int(file.recordCount()), 0, int(sequence), task))
+    return sorted(files, key=lambda file: file.sequence_number)
+
+
 def hour_of(timestamp: str) -> Column:
     """Hours since 1970, as a bigint: those of a timestamp's last years are no int."""
     micros = f"unix_micros({timestamp})"
@@ -424,7 +426,7 @@ def take(upstream: Upstream, rows_max: int) -> list[File]:
     return taken
 
 
-def _chain(metadata: Metadata, since: int | None) -> list[Snapshot] | None:
+def chain_since(metadata: Metadata, since: int | None) -> list[Snapshot] | None:
     """Snapshots of main after `since`, oldest first; None where main's history does not reach it."""
     chain: list[Snapshot] = []
     for snapshot in metadata.ancestors(metadata.head_id):

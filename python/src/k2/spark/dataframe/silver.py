@@ -50,15 +50,15 @@ class SilverOptions(LakeOptions):
 
 def silver_step(spark: SparkSession, options: SilverOptions) -> StepResult:
     """Judges at most about `rows_per_step` rows of Bronze that were not yet, and commits rejected_trades first."""
-    return _Step(spark, options).run()
+    return SilverStep(spark, options).run()
 
 
 def silver_settle(spark: SparkSession, options: SilverOptions) -> StepResult:
     """Brings rejected_trades to the offsets of the others, when it stands behind for lack of rows."""
-    return _Step(spark, options).settle()
+    return SilverStep(spark, options).settle()
 
 
-class _Step:
+class SilverStep:
     def __init__(self, spark: SparkSession, options: SilverOptions) -> None:
         self.spark = spark
         self.options = options
@@ -71,10 +71,10 @@ class _Step:
 
     def _load(self) -> None:
         # Bronze last: what the others have read must be in it.
-        self.rejected_progress = find_progress(self.rejected.metadata_with_head()).progress
-        self.silver_progress = {
-            name: find_progress(table.metadata_with_head()).progress for name, table in self.silver.items()
-        }
+        own = (self.rejected, *self.silver.values())
+        self.metadata: dict[str, Metadata] = {table.name: table.metadata_with_head() for table in own}
+        self.rejected_progress = find_progress(self.metadata[REJECTED]).progress
+        self.silver_progress = {name: find_progress(self.metadata[name]).progress for name in self.silver}
         self.bronze_metadata: Metadata = self.bronze.metadata_with_head()
         self.bronze_progress = find_progress(self.bronze_metadata).progress
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from py4j.protocol import Py4JJavaError
@@ -149,6 +150,12 @@ class Table:
             reader = reader.option(name, value)
         return reader.load(self.identifier)
 
+    def added_rows(self, after: int, snapshot_id: int) -> DataFrame:
+        """Those that appends after one snapshot, up to another, have added."""
+        self.forget_cached()
+        reader = self.spark.read.format("iceberg").option("start-snapshot-id", str(after))
+        return reader.option("end-snapshot-id", str(snapshot_id)).load(self.identifier)
+
     def append(self, rows: DataFrame, branch: str, summary: Mapping[str, str]) -> None:
         """Writes the rows as they are laid out: a file for each of the table's partitions that a task holds, whose rows
         must come together."""
@@ -180,6 +187,16 @@ class Table:
         java = self.java.snapshot(snapshot.snapshot_id)
         return list(java.addedDataFiles(self.java.io()))
 
+    def scan_tasks(self, scan: Any) -> Iterator[Any]:
+        """The files of a scan with the deletes that apply to each."""
+        planned = scan.planFiles()
+        try:
+            tasks = planned.iterator()
+            while tasks.hasNext():
+                yield tasks.next()
+        finally:
+            planned.close()
+
     def snapshot_ids(self, after: int) -> dict[int, int]:
         """Of the commits that added the files which the table has, expired ones included: by sequence number, of those
         above `after`."""
@@ -187,6 +204,31 @@ class Table:
         entries = DataFrame(util.loadMetadataTable(self.spark._jsparkSession, self.java, kinds.ENTRIES), self.spark)
         added = entries.where(f"status < 2 AND data_file.content = 0 AND file_sequence_number > {after}")
         return dict(added.select("file_sequence_number", "snapshot_id").distinct().collect())
+
+
+class TaskSets:
+    """Tasks of scans, for Spark to read those files and no others, until closed."""
+
+    def __init__(self) -> None:
+        self._staged: list[tuple[Table, str]] = []
+
+    def rows(self, table: Table, tasks: Iterable[Any]) -> DataFrame:
+        name = f"k2-{uuid.uuid4().hex}"
+        listed = table.jvm.java.util.ArrayList()
+        for task in tasks:
+            listed.add(task)
+        self._manager(table).stageTasks(table.java, name, listed)
+        self._staged.append((table, name))
+        table.forget_cached()
+        return table.spark.read.format("iceberg").option("scan-task-set-id", name).load(table.identifier)
+
+    def close(self) -> None:
+        for table, name in self._staged:
+            self._manager(table).removeTasks(table.java, name)
+        self._staged.clear()
+
+    def _manager(self, table: Table) -> Any:
+        return table.jvm.org.apache.iceberg.spark.ScanTaskSetManager.get()
 
 
 def file_count(rows: int, parallelism: int, rows_per_file: int = 250_000) -> int:

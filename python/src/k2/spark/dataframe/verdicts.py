@@ -113,6 +113,7 @@ class Work:
         self.rejected_times: tuple[int, int] | None = None
         self.days: tuple[int, int] | None = None
         self.slow_accepted = 0
+        self.known: dict[bool, dict[int, str]] = {False: {}, True: {}}  # schemas by id, of recordings or not
 
     def close(self) -> None:
         for frame in (self.verdicts, self.decided):
@@ -214,16 +215,13 @@ class Work:
         assert self.decided is not None
         slow = self.decided.where("trade IS NULL")
         ids = _ids_in(slow)
-        known: dict[bool, dict[int, str]] = {False: {}, True: {}}
         for kind, schema_id in sorted(ids):
             found = self.schemas.of(kind, schema_id)
             if found is not None:
-                known[kind][schema_id] = found
+                self.known[kind][schema_id] = found
                 if len(self.schemas.seen) < 64:
                     self.schemas.seen.add((kind, schema_id))
-        verdict = _judge_udf(known[False], known[True], self.judged)
-        arguments = (f.col("avro_payload"), f.col("exchange"), f.col("topic").startswith(RECORDING_PREFIX))
-        self.verdicts = slow.withColumn("verdict", verdict(*arguments)).persist(StorageLevel.MEMORY_AND_DISK)
+        self.verdicts = slow.withColumn("verdict", self._verdict(self.judged)).persist(StorageLevel.MEMORY_AND_DISK)
         micros = f.expr("unix_micros(kafka_timestamp)")
         found_rows = self.verdicts.groupBy("topic", "verdict.reason").agg(
             f.count("*"),
@@ -246,6 +244,18 @@ class Work:
                 )
             self.rejected[reason] += count
             self.rejected_times = _span(self.rejected_times, oldest, newest)
+
+    def _verdict(self, judged: bool) -> Column:
+        decide = _judge_udf(self.known[False], self.known[True], judged)
+        found: Column = decide(f.col("avro_payload"), f.col("exchange"), f.col("topic").startswith(RECORDING_PREFIX))
+        return found
+
+    def rejected_ids(self) -> DataFrame | None:
+        """Each message_id once of what is rejected, as far as it can be decoded; None: nothing is rejected."""
+        if self.verdicts is None or not self.rejected:
+            return None
+        decoded = self.verdicts.where("verdict.reason IS NOT NULL").select(self._verdict(True).alias("decoded"))
+        return decoded.where("decoded.reason IS NULL").select("decoded.message_id").distinct()
 
     # Rows to write.
 

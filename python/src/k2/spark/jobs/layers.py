@@ -29,6 +29,9 @@ from k2.spark.utils.settings import catalog_name
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from k2.spark.dataframe import Schemas
+    from k2.spark.engine.native import NativeEngine
+
 Step = Callable[[], StepReport | None]
 
 RACES_MAX = 20
@@ -37,12 +40,7 @@ FIRST_PAUSE_S, OUTAGE_PAUSE_S_MAX = 0.1, 5.0
 
 def parser(program: str, what: str) -> argparse.ArgumentParser:
     made = command_line.parser(program, what)
-    made.add_argument(
-        "--engine",
-        choices=("native", "spark"),
-        default="native",
-        help="native: the C++ engine on the executors (see --archive); spark: DataFrames alone",
-    )
+    engine_choice(made)
     engine_options(made)
     made.add_argument(
         "--continuous", action="store_true", help="go on until SIGTERM, else end when nothing is left to do"
@@ -57,6 +55,15 @@ def parser(program: str, what: str) -> argparse.ArgumentParser:
     made.add_argument("--kafka", metavar="BROKERS", help="host:port with commas (K2_KAFKA)")
     made.add_argument("--topics", metavar="NAMES", help="names, or patterns that begin with ^ (K2_TOPICS)")
     return made
+
+
+def engine_choice(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--engine",
+        choices=("native", "spark"),
+        default="native",
+        help="native: the C++ engine on the executors (see --archive); spark: DataFrames alone",
+    )
 
 
 def archive_option(made: argparse.ArgumentParser) -> None:
@@ -193,13 +200,17 @@ def engine_settings(options: argparse.Namespace) -> dict[str, str]:
 
 
 def native_step(spark: SparkSession, layer: str, options: argparse.Namespace) -> Step:
+    engine = native_engine(spark, options)
+    return lambda: engine.step(layer)
+
+
+def native_engine(spark: SparkSession, options: argparse.Namespace) -> NativeEngine:
     from k2.spark.engine.native import NativeEngine
 
     wanted: dict[str, Any] = {"tasks": options.tasks, "archive": options.archive}
     if options.rows:
         wanted["rows"] = options.rows
-    engine = NativeEngine(spark, engine_settings(options), **wanted)
-    return lambda: engine.step(layer)
+    return NativeEngine(spark, engine_settings(options), **wanted)
 
 
 DataFrameStep = Callable[["SparkSession", argparse.Namespace], Step]
@@ -211,6 +222,18 @@ def lake_options(options: argparse.Namespace) -> dict[str, Any]:
     if options.rows:
         found["rows_per_step"] = options.rows
     return found
+
+
+def schemas_of(options: argparse.Namespace) -> Schemas:
+    """Of topics, and of recordings."""
+    from k2.spark.dataframe import Schemas
+
+    return Schemas(
+        url=options.registry or os.environ.get("K2_REGISTRY") or "",
+        credential=os.environ.get("K2_REGISTRY_CREDENTIAL") or "",
+        token=os.environ.get("K2_REGISTRY_TOKEN") or "",
+        folder=os.environ.get("K2_SCHEMAS") or "",
+    )
 
 
 def reported(result: Any) -> StepReport | None:

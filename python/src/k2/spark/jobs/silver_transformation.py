@@ -17,20 +17,14 @@ if TYPE_CHECKING:
 
 
 def by_dataframe(spark: SparkSession, options: argparse.Namespace) -> layers.Step:
-    from k2.spark.dataframe import Schemas, SilverOptions, silver_settle, silver_step
+    from k2.spark.dataframe import SilverOptions, silver_settle, silver_step
     from k2.spark.dataframe.feed import owned_by, partitions_of
 
-    schemas = Schemas(
-        url=options.registry or os.environ.get("K2_REGISTRY") or "",
-        credential=os.environ.get("K2_REGISTRY_CREDENTIAL") or "",
-        token=os.environ.get("K2_REGISTRY_TOKEN") or "",
-        folder=os.environ.get("K2_SCHEMAS") or "",
-    )
     owns = None
     if layers.brokers_of(options):  # else the sources may be recordings, which are of no topics that are named
         partitions = partitions_of(os.environ.get("K2_PARTITIONS") or "")
         owns = owned_by(layers.topics_of(options), partitions)
-    wanted = SilverOptions(**layers.lake_options(options), schemas=schemas, owns=owns)
+    wanted = SilverOptions(**layers.lake_options(options), schemas=layers.schemas_of(options), owns=owns)
 
     def step() -> StepReport | None:
         return layers.reported(silver_step(spark, wanted)) or layers.reported(silver_settle(spark, wanted))

@@ -1,0 +1,156 @@
+"""One commit that replaces files of a table by others with new rows: what a rebuild makes (docs/rebuild.md).
+
+The new rows go first to a branch that nobody reads, where they can be looked at. Then Iceberg's overwrite, on another
+branch at the head, removes the files that were planned to go and adds those of the first branch, and is published as
+any step is (publish.py). Where main has moved by others' commits, the same files are removed and added at the new head:
+what others have appended stays.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import functions as f
+
+from k2.spark.dataframe.progress import REBUILT_KEY, Metadata, Move
+from k2.spark.dataframe.publish import Policy, Published, Publisher, Staged, Write
+from k2.spark.dataframe.tables import Table, TaskSets
+from k2.spark.utils.errors import DataError, RaceError
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+
+@dataclass(frozen=True)
+class Days:
+    """By exchange_date, both included; None: without a limit."""
+
+    first: date | None = None
+    last: date | None = None
+
+
+def live_tasks(table: Table, metadata: Metadata, days: Days | None = None) -> list[Any]:
+    """The files of the head, those of some days alone, with the deletes that apply to each."""
+    if metadata.head_id is None:
+        return []
+    scan = table.java.newScan().useSnapshot(metadata.head_id)
+    expressions = table.jvm.org.apache.iceberg.expressions.Expressions
+    if days is not None and days.first is not None:
+        scan = scan.filter(expressions.greaterThanOrEqual("exchange_date", days.first.isoformat()))
+    if days is not None and days.last is not None:
+        scan = scan.filter(expressions.lessThanOrEqual("exchange_date", days.last.isoformat()))
+    return list(table.scan_tasks(scan))
+
+
+class Replacement(Publisher):
+    """One commit of one table, which takes the place of the files of `removed`, tasks of a scan."""
+
+    def __init__(
+        self, table: Table, metadata: Metadata, move: Move, removed: Sequence[Any], policy: Policy | None = None
+    ) -> None:
+        super().__init__(table, move, {REBUILT_KEY: "1"}, policy)
+        self.uuid = metadata.uuid
+        self.removed = removed
+        self.drafted: Staged | None = None
+
+    @property
+    def empty(self) -> bool:
+        """There is nothing to remove and nothing to add."""
+        return not self.removed and self.drafted is None
+
+    def draft(self, write: Write, rows: int) -> None:
+        """Puts so many rows on a branch of their own. close() drops it; publish() does so too."""
+        self.expected_rows = rows
+        staged = self._stage(write, self.uuid)
+        self._count(staged)
+        self.drafted = staged
+        self._tell("drafted")
+
+    def written(self) -> DataFrame | None:
+        """The rows of the draft, as they were written."""
+        if self.drafted is None:
+            return None
+        return self.table.added_rows(self.drafted.parent_id, self.drafted.snapshot_id)
+
+    @contextmanager
+    def vanishing(self) -> Iterator[DataFrame]:
+        """Each message_id once that the removed files have and the draft has not, while the context lasts."""
+        read = TaskSets()
+        try:
+            lost = read.rows(self.table, self.removed).select("message_id")
+            written = self.written()
+            if written is not None:
+                lost = lost.join(written.select("message_id"), "message_id", "left_anti")
+            yield lost.distinct()
+        finally:
+            read.close()
+
+    def publish(self, write: Write | None = None) -> Published:
+        """`write` is none: the rows are those of the draft."""
+        self.began, self.writing_s = time.monotonic(), 0.0  # patience is with the commit, not with the rows
+        return super().publish(write)
+
+    def close(self) -> None:
+        self._remove_branches()
+
+    # Staging.
+
+    def _stage(self, write: Write | None, uuid_before: str, source: Staged | None = None) -> Staged:
+        staged = super()._stage(write, self.uuid, source)
+        if write is None:
+            self._check_removed(staged)
+        return staged
+
+    def _append(self, branch: str, summary: Mapping[str, str], source: Staged | None) -> None:
+        """The same files go and come at each try."""
+        overwrite = self.table.java.newOverwrite().toBranch(branch)
+        for name, value in summary.items():
+            overwrite = overwrite.set(name, value)
+        if self.drafted is not None:
+            # Tells expiry by other engines that the files of that snapshot live on in this one.
+            overwrite = overwrite.set("source-snapshot-id", str(self.drafted.snapshot_id))
+            for file in self.table.added_files(self.table.current().snapshots[self.drafted.snapshot_id]):
+                overwrite = overwrite.addFile(file)
+        for task in self.removed:
+            overwrite = overwrite.deleteFile(task.file())
+        overwrite.commit()
+
+    def _check_removed(self, staged: Staged) -> None:
+        """Iceberg's overwrite says nothing of files to remove that are not there."""
+        summary = self.table.current().snapshots[staged.snapshot_id].summary
+        if int(summary.get("deleted-data-files", 0)) == len(self.removed):
+            return
+        scan = self.table.java.newScan().useSnapshot(staged.parent_id)
+        there = {str(task.file().path()) for task in self.table.scan_tasks(scan)}
+        gone = [path for path in (str(task.file().path()) for task in self.removed) if path not in there]
+        raise RaceError(
+            f"{self.table.key}: {len(gone)} of the {len(self.removed)} files to remove are not in the table any more, "
+            f"one is {min(gone, default='?')}; nothing was committed"
+        )
+
+
+def check_nothing_vanishes(replacements: Sequence[Replacement], rejected: DataFrame | None) -> None:
+    """Each message_id of the removed rows must be written again to the same table, or be one of `rejected`, the ids of
+    rows that are rejected now. Raises DataError."""
+    for one in replacements:
+        if not one.removed or all(field["name"] != "message_id" for field in one.table.current().fields):
+            continue
+        with one.vanishing() as lost:
+            count, example = _told(lost)
+            if count and rejected is not None:
+                count, example = _told(lost.join(rejected, "message_id", "left_anti"))
+        if count:
+            raise DataError(
+                f"{one.table.name} is not rebuilt: {count} of its trades are not in the layer above any more, "
+                f"message_id {example} for one. Nothing was changed"
+            )
+
+
+def _told(ids: DataFrame) -> tuple[int, str]:
+    row = ids.agg(f.count("*"), f.min("message_id")).collect()[0]
+    return int(row[0]), str(row[1])

@@ -1,0 +1,187 @@
+"""Silver again from Bronze, Gold again from Silver, after rules or code have changed (docs/rebuild.md).
+
+All rows are made and looked at before the first table changes; then each table is replaced in one commit, which the
+layer below passes over.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import date
+from functools import partial
+from typing import TYPE_CHECKING
+
+from k2.spark.dataframe.gold import File, GoldOptions, GoldStep, Upstream, chain_since, check_iceberg, files_of
+from k2.spark.dataframe.judge import RULES_VERSION
+from k2.spark.dataframe.overwrite import Days, Replacement, check_nothing_vanishes, live_tasks
+from k2.spark.dataframe.progress import (
+    RECORDING_CLUSTER,
+    Move,
+    OffsetsError,
+    Position,
+    Progress,
+    SourceKey,
+    offset_of,
+)
+from k2.spark.dataframe.silver import SilverOptions, SilverStep
+from k2.spark.dataframe.step import StepResult
+from k2.spark.dataframe.tables import Table, any_of
+from k2.spark.dataframe.verdicts import Range, Work
+from k2.spark.schemas import EXCHANGES, REJECTED, Exchange
+from k2.spark.utils.errors import DataError
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+# Of rows whose times are microseconds since 1970 in 64 bits.
+_HOUR_MAX = 1 << 32
+
+
+def silver_rebuild(spark: SparkSession, options: SilverOptions) -> StepResult:
+    """Judges all rows again that Silver was made of. Raises OffsetsError or DataError where it is refused; nothing was
+    changed then, but where another writer was faster in the middle of the tables: then rebuild once more."""
+    return _Silver(spark, options).rebuild()
+
+
+def gold_rebuild(spark: SparkSession, options: GoldOptions, days: Days | None = None) -> StepResult:
+    """All of Gold, or some days of it, out of what Silver holds now. Refused as silver_rebuild is, and where Gold has
+    moved on meanwhile (AnotherWriterError)."""
+    check_iceberg(spark)
+    return _Gold(spark, options, days or Days()).rebuild()
+
+
+class _Silver(SilverStep):
+    def rebuild(self) -> StepResult:
+        began = time.monotonic()
+        self._load()
+        ranges = self._whole_ranges()
+        self.result.plan_s = time.monotonic() - began
+        if ranges:
+            self._replace(ranges)
+        return self.result
+
+    def _whole_ranges(self) -> list[Range]:
+        """All that each Silver table has taken."""
+        ranges = []
+        for exchange in EXCHANGES:
+            for key, end in sorted(self.silver_progress[exchange.silver].positions.items()):
+                self._check_place(exchange, key, end)
+                begin = Position(messages=0)
+                known = key in self.rejected_progress.positions
+                ranges.append(Range(key, exchange, begin, begin, end, False, True, known, True))
+        return ranges
+
+    def _check_place(self, exchange: Exchange, key: SourceKey, end: Position) -> None:
+        table = self.silver[exchange.silver].key
+        if offset_of(self.rejected_progress.positions, key) > end.next_offset:
+            raise OffsetsError(
+                f"{table} stands behind {REJECTED} in {key}: run Silver until nothing is left to do, then rebuild"
+            )
+        if key.cluster != RECORDING_CLUSTER and end.messages < 0:
+            raise OffsetsError(
+                f"{table} cannot be rebuilt: it is not known how many messages of {key} it has taken, so what Bronze "
+                "may lack would not be noticed"
+            )
+
+    def _replace(self, ranges: Sequence[Range]) -> None:
+        since = time.monotonic()
+        planned = {table.name: self._planned(table) for table in (self.rejected, *self.silver.values())}
+        head = self.bronze_metadata.head_id
+        assert head is not None
+        rows = self.bronze.rows(head).where(any_of(one.holds() for one in ranges))
+        work = Work(self.spark, rows, ranges, self.options.schemas, judged=False)
+        try:
+            counts = work.count()
+            for one in ranges:
+                self._check_count(one, counts[one.key.topic, one.key.partition].rows)
+            self.result.rows_in, self.result.rejected = work.rows_in, work.rejected
+            self._draft(planned[REJECTED], work.rejected_rows, sum(work.rejected.values()))
+            for exchange in EXCHANGES:
+                count = work.accepted[exchange.silver]
+                self._draft(planned[exchange.silver], partial(work.silver_rows, exchange=exchange), count)
+                self.result.rows_out += count
+            check_nothing_vanishes(list(planned.values()), work.rejected_ids())
+            self.result.run_s = time.monotonic() - since
+            for replacement in planned.values():
+                if not replacement.empty:
+                    self.result.took(replacement.publish())
+        finally:
+            work.close()
+            for replacement in planned.values():
+                replacement.close()
+
+    def _planned(self, table: Table) -> Replacement:
+        """Of the files that held the rows which the offsets speak of: what comes in later stays."""
+        metadata = self.metadata[table.name]
+        move = Move(Progress(), Progress(rules=RULES_VERSION))
+        return Replacement(table, metadata, move, live_tasks(table, metadata), self.options.policy)
+
+    def _draft(self, replacement: Replacement, rows_of: Callable[[Table], DataFrame], count: int) -> None:
+        if count:
+            table = replacement.table
+            rows = rows_of(table)
+            replacement.draft(lambda branch, summary: table.append(rows, branch, summary), count)
+
+    def _check_count(self, of: Range, rows: int) -> None:
+        recording = of.key.cluster == RECORDING_CLUSTER
+        expected = of.end.next_offset if recording else of.end.messages
+        if rows != expected:
+            raise DataError(
+                f"Silver is not rebuilt: Bronze holds {rows} rows of {of.key} up to offset {of.end.next_offset}, and "
+                f"Silver was made of {expected}. Nothing was changed"
+            )
+
+
+class _Gold(GoldStep):
+    def __init__(self, spark: SparkSession, options: GoldOptions, days: Days) -> None:
+        first = -_HOUR_MAX if days.first is None else _hour_of(days.first)
+        last = _HOUR_MAX if days.last is None else _hour_of(days.last) + 23
+        super().__init__(spark, options, None if days == Days() else (first, last))
+        self.days = days
+
+    def rebuild(self) -> StepResult:
+        began = time.monotonic()
+        upstreams = self._load()
+        taken = [self._again(upstream) for upstream in upstreams]
+        # A row that a step adds meanwhile may be among those that are written here.
+        move = Move(Progress(), Progress(), base_snapshot_id=self.found.snapshot_id)
+        removed = live_tasks(self.gold, self.metadata, self.days)
+        replacement = Replacement(self.gold, self.metadata, move, removed, self.options.policy)
+        since = time.monotonic()
+        self.result.plan_s = since - began
+        try:
+            if any(taken):
+                with self.each_once(upstreams, taken) as kept:
+                    self._draft(replacement, kept)
+            check_nothing_vanishes([replacement], None)
+            self.result.run_s = time.monotonic() - since
+            if not replacement.empty:
+                self.result.took(replacement.publish())
+        finally:
+            replacement.close()
+        return self.result
+
+    def _draft(self, replacement: Replacement, kept: DataFrame) -> None:
+        if self.result.rows_out:
+            rows = self._laid_out(kept)
+            replacement.draft(lambda branch, summary: self.gold.append(rows, branch, summary), self.result.rows_out)
+
+    def _again(self, upstream: Upstream) -> list[File]:
+        """What Silver holds now, but for files appended since Gold has read it. Where its history does not reach back
+        so far, those too: the next step then finds their trades in Gold."""
+        metadata, committed = upstream.metadata, upstream.committed
+        if committed is None or committed.table_uuid != metadata.uuid or metadata.head_id is None:
+            return []
+        chain = chain_since(metadata, committed.snapshot_id)
+        unread = self._appended(upstream, chain or [])
+        files = files_of(live_tasks(upstream.table, metadata, self.days))
+        return [file for file in files if file.path not in unread]
+
+    def _with_stored(self, rows: DataFrame) -> DataFrame:
+        """What Gold holds is replaced."""
+        return rows
+
+
+def _hour_of(day: date) -> int:
+    return (day - date(1970, 1, 1)).days * 24

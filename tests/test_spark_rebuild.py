@@ -1,0 +1,356 @@
+"""`rebuild --engine spark`: the same rows again in one commit a table, beside layers that go on; refused where a trade
+would vanish."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from conftest import Simulate
+from engines import Spark, duckdb_on_rest
+from kafka_oracle import Made, Oracle, Verdict
+from pyiceberg.table.snapshots import Operation, Summary
+from service_warehouse import Lake
+from spark_frames import (
+    REJECTED_COLUMNS,
+    SILVER_COLUMNS,
+    Frames,
+    Slip,
+    bare_lake,
+    new_lake,
+    new_topics,
+    progress_of,
+    rows_of,
+    session_of,
+)
+from warehouse import BRONZE, GOLD, NAMESPACE, REJECTED, SILVER
+
+from k2.spark.dataframe import AnotherWriterError, Days, OffsetsError, gold_rebuild, silver_rebuild
+from k2.spark.jobs import rebuild
+from k2.spark.utils import command_line
+from k2.spark.utils.errors import ConfigurationError, DataError, RaceError
+from stack.services import Services
+
+pytestmark = pytest.mark.timeout(900)  # a machine that does much else besides
+
+REBUILT = (REJECTED, *SILVER, GOLD)
+MIDNIGHT = ("--start", "2024-03-01T23:50:00Z", "--trades-per-second", "1", "--malformed-ppm", "20000")
+SECOND = date(2024, 3, 2)
+
+
+@pytest.fixture
+def oracle(services: Services, seed: int) -> Oracle:
+    return Oracle(services.kafka.brokers, seed)
+
+
+@pytest.fixture
+def topics(oracle: Oracle) -> Iterator[list[str]]:
+    yield new_topics(oracle)
+    oracle.delete(set(oracle.partitions))
+
+
+@pytest.fixture
+def lake(k2: Path, tmp_path: Path, services: Services, topics: list[str]) -> Iterator[Lake]:
+    made = new_lake(k2, tmp_path / "lake", services, topics)
+    yield made
+    made.kill_all()
+
+
+@pytest.fixture
+def frames(spark: Spark, lake: Lake, topics: list[str]) -> Frames:
+    return Frames(session_of(spark, lake), lake, topics)
+
+
+def contents(lake: Lake) -> dict[str, Counter[tuple[Any, ...]]]:
+    """As PyIceberg reads them."""
+    columns = {REJECTED: REJECTED_COLUMNS, GOLD: [*SILVER_COLUMNS, "exchange_hour"]}
+    return {name: rows_of(lake, name, columns.get(name, SILVER_COLUMNS)) for name in REBUILT}
+
+
+def paths(lake: Lake, name: str) -> set[str]:
+    return {task.file.file_path for task in lake.table(name).scan().plan_files()}
+
+
+def summary_of(lake: Lake, name: str) -> Summary:
+    snapshot = lake.table(name).current_snapshot()
+    assert snapshot is not None
+    assert snapshot.summary is not None
+    return snapshot.summary
+
+
+def assert_nothing_is_left(frames: Frames) -> None:
+    """Neither engine reads what was rebuilt as new."""
+    heads = frames.lake.heads()
+    for layer in ("silver", "gold"):
+        assert frames.lake.run_kafka("--layer", layer, env={"K2_KAFKA": ""})[layer]["rows_in"] == 0
+    assert frames.silver() == []
+    assert frames.gold() == []
+    assert frames.lake.heads() == heads
+
+
+def send(oracle: Oracle, topics: list[str], count: int) -> None:
+    for topic in topics:
+        oracle.send(topic, count)
+    oracle.flush()
+
+
+# The same rows.
+
+
+def test_the_same_rows_in_one_commit(
+    spark: Spark, k2: Path, services: Services, tmp_path: Path, simulate: Simulate
+) -> None:
+    """Two exchanges, two days."""
+    lake = bare_lake(k2, tmp_path / "lake", services)
+    recordings = [(exchange, simulate(exchange, 1_000, 5, *MIDNIGHT)) for exchange in ("binance", "kraken")]
+    lake.run(recordings, env={"K2_KAFKA": ""})
+    frames = Frames(session_of(spark, lake), lake, [])
+    before, files = contents(lake), {name: paths(lake, name) for name in REBUILT}
+    stood = {name: progress_of(lake.table(name)) for name in REBUILT}
+    snapshots = {name: len(lake.table(name).history()) for name in REBUILT}
+    assert all(before.values())
+
+    gold_rebuild(frames.spark, frames.of_gold, Days(SECOND, SECOND))
+    new = paths(lake, GOLD) - files[GOLD]
+    assert new
+    assert all("exchange_date=2024-03-02" in path for path in new)
+    assert all("exchange_date=2024-03-01" in path for path in paths(lake, GOLD) & files[GOLD])
+    assert paths(lake, GOLD) & files[GOLD], "the first day is left as it was"
+    assert contents(lake)[GOLD] == before[GOLD]
+    assert_nothing_is_left(frames)
+    files[GOLD], snapshots[GOLD] = paths(lake, GOLD), snapshots[GOLD] + 1
+
+    silver = silver_rebuild(frames.spark, frames.of_silver)
+    gold = gold_rebuild(frames.spark, frames.of_gold)
+    counts = {name: rows.total() for name, rows in before.items()}
+    assert silver.rows_in == counts[REJECTED] + counts[SILVER[0]] + counts[SILVER[1]]
+    assert silver.rows_out == gold.rows_in == counts[SILVER[0]] + counts[SILVER[1]]
+    assert silver.rejected.total() == counts[REJECTED]
+    assert gold.rows_out == counts[GOLD]
+    assert [one.table for one in silver.commits + gold.commits] == [*REBUILT]
+    after = contents(lake)
+    duckdb = duckdb_on_rest(lake.variables)
+    for name in REBUILT:
+        assert after[name] == before[name], name
+        assert not paths(lake, name) & files[name]
+        assert len(lake.table(name).history()) == snapshots[name] + 1
+        assert summary_of(lake, name).operation == Operation.OVERWRITE
+        assert summary_of(lake, name)["k2.rebuilt"] == "1"
+        assert progress_of(lake.table(name)) == stood[name]
+        counted = duckdb.execute(f"SELECT count(*) FROM iceberg.{NAMESPACE}.{name}").fetchone()
+        assert counted == (counts[name],)
+    frames.assert_no_branches()
+    assert_nothing_is_left(frames)
+    lake.assert_files_exist()
+
+
+def test_rows_that_gold_has_yet_to_read(frames: Frames, lake: Lake, oracle: Oracle, topics: list[str]) -> None:
+    """The rebuild neither hides them from Gold nor shows them twice; the job as its main has it."""
+    send(oracle, topics, 200)
+    lake.run_kafka()
+    read = lake.total(GOLD)
+    send(oracle, topics, 100)
+    for layer in ("bronze", "silver"):
+        lake.run_kafka("--layer", layer)
+    job(frames, "silver")
+    report = job(frames, "gold")
+    assert report["rows_out"] == lake.total(GOLD) > read, "what was rebuilt is read whole"
+    assert (report["behind"], report["commits"]) == (0, 1)
+    steps = frames.gold()
+    assert sum(one.rows_in for one in steps) > 150, "of the snapshots that appended them"
+    assert sum(one.rows_out for one in steps) == 0
+    oracle.check(lake)
+    frames.assert_no_branches()
+
+
+def job(frames: Frames, *words: str) -> dict[str, Any]:
+    """In this process and session."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command_line, "session", lambda *_: frames.spark)
+        patch.setattr(frames.spark, "stop", lambda: None)
+        patch.setattr(command_line, "print_rows", lambda rows, output: printed.extend(json.loads(json.dumps(rows))))
+        printed: list[dict[str, Any]] = []
+        assert rebuild.main([*words, "--engine", "spark"]) == 0
+    assert printed[0]["layer"] == words[0]
+    return printed[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("silver", "--from", "2024-03-01"), "as a whole"),
+        (("gold", "--from", "2024-03-02", "--to", "2024-03-01"), "is after"),
+        (("gold", "--to", "2024-W09-5"), "not a date"),
+        (("gold", "--from", "yesterday"), "yesterday"),
+    ],
+)
+@pytest.mark.parametrize("engine", ["native", "spark"])
+def test_days_that_are_none(words: tuple[str, ...], why: str, engine: str) -> None:
+    with pytest.raises(ConfigurationError, match=why):
+        rebuild.main([*words, "--engine", engine])
+
+
+# Other rows, and refusals.
+
+
+def rewrite_bronze(lake: Lake, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:
+    """What somebody has made of Bronze's rows since, in the order of their offsets."""
+    table = lake.table(BRONZE)
+    held = table.scan().to_arrow()
+    rows = change(sorted(held.to_pylist(), key=lambda row: row["offset"]))
+    table.overwrite(pa.Table.from_pylist(rows, schema=held.schema))
+
+
+def payloads(*values: bytes | None) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
+    return lambda rows: [row | {"avro_payload": value} for row, value in zip(rows, values, strict=True)]
+
+
+def broken_of(oracle: Oracle, made: Made) -> Made:
+    """The same trade, without a price."""
+    assert made.verdict.row is not None
+    whole = oracle.maker.framed(made.verdict.row | {"price": Decimal(0)})
+    return Made(whole.key, whole.value, Verdict(None, "price_not_positive"))
+
+
+def test_what_is_judged_otherwise_now(frames: Frames, lake: Lake, oracle: Oracle, topics: list[str]) -> None:
+    topic = topics[0]
+    first, second, third = (oracle.maker.framed(oracle.maker.trade("binance")) for _ in range(3))
+    for made in (first, second, broken_of(oracle, third)):
+        oracle.send_one(topic, made, partition=0)
+    oracle.flush()
+    lake.run_kafka()
+    before = contents(lake)
+    heads = lake.heads()
+
+    def refused(step: Callable[[], object], why: str) -> None:
+        with pytest.raises(DataError, match=why) as said:
+            step()
+        assert not isinstance(said.value, RaceError)
+        assert said.value.exit_code == 1
+        assert {name: head for name, head in lake.heads().items() if name != BRONZE} == {
+            name: head for name, head in heads.items() if name != BRONZE
+        }
+        assert contents(lake) == before
+        frames.assert_no_branches()
+
+    def silver() -> object:
+        return silver_rebuild(frames.spark, frames.of_silver)
+
+    # Nobody can tell which trade this was.
+    rewrite_bronze(lake, payloads(first.value, b"no message", None))
+    assert second.verdict.row is not None
+    lost = second.verdict.row["message_id"]
+    refused(silver, f"silver_binance_trades is not rebuilt: 1 of its trades .* message_id {lost} for one. Nothing was")
+    rewrite_bronze(lake, lambda rows: rows[:2])
+    refused(silver, "Bronze holds 2 rows of .* up to offset 3, and Silver was made of 3. Nothing was changed")
+    extra = {"partition": 0, "offset": 2}
+    rewrite_bronze(lake, lambda rows: [*rows, rows[0] | extra, rows[0] | extra])
+    refused(silver, "holds 4 rows .* was made of 3")
+
+    # One that was good is refused now, and the other way round; with one that was sent since.
+    rewrite_bronze(lake, lambda rows: rows[:3])
+    rewrite_bronze(lake, payloads(first.value, broken_of(oracle, second).value, third.value))
+    result = silver_rebuild(frames.spark, frames.of_silver)
+    assert (result.rows_in, result.rows_out, result.rejected) == (3, 2, Counter(price_not_positive=1))
+    after = contents(lake)
+    assert {row[0] for row in after[SILVER[0]]} == {
+        made.verdict.row["message_id"] for made in (first, third) if made.verdict.row
+    }
+    assert [row[2] for row in after[REJECTED]] == [1]
+    # Gold holds a trade that no row of Silver stands for any more.
+    before, heads = after, lake.heads()
+    refused(
+        lambda: gold_rebuild(frames.spark, frames.of_gold), f"gold_crypto_trades is not rebuilt: 1 .* message_id {lost}"
+    )
+
+
+def test_silver_behind_rejected_trades(frames: Frames, lake: Lake, oracle: Oracle, topics: list[str]) -> None:
+    """A crash came between the two: what lies between is caught up first."""
+    oracle.send_one(topics[0], oracle.maker.broken("binance", "truncated"), partition=0)
+    oracle.flush()
+    lake.run_kafka("--layer", "bronze")
+    lake.run_kafka("--layer", "silver")
+    for made in (oracle.maker.broken("binance", "truncated"), oracle.maker.message("binance")):
+        oracle.send_one(topics[0], made, partition=0)
+    oracle.flush()
+    lake.run_kafka("--layer", "bronze")
+
+    def crash() -> None:
+        raise InterruptedError
+
+    frames.policy.on_step = Slip(SILVER[0], crash)
+    with pytest.raises(InterruptedError):
+        frames.silver()
+    frames.policy.on_step = None
+    with pytest.raises(OffsetsError, match=r"silver_binance_trades stands behind rejected_trades in .*: run Silver"):
+        silver_rebuild(frames.spark, frames.of_silver)
+    frames.silver()
+    silver_rebuild(frames.spark, frames.of_silver)
+    frames.gold()
+    oracle.check(lake)
+
+
+# Beside others.
+
+
+def test_silver_goes_on_meanwhile(frames: Frames, lake: Lake, oracle: Oracle, topics: list[str]) -> None:
+    """Its newer rows stay; of two rebuilds at once one is refused."""
+    send(oracle, topics, 150)
+    lake.run_kafka()
+
+    def more() -> None:
+        send(oracle, topics, 100)
+        for layer in ("bronze", "silver"):
+            lake.run_kafka("--layer", layer)
+
+    frames.policy.on_step = slip = Slip(SILVER[0], more)
+    result = silver_rebuild(frames.spark, frames.of_silver)
+    assert slip.done == 1
+    assert {one.table: one.attempts for one in result.commits} == {REJECTED: 1, SILVER[0]: 2, SILVER[1]: 1}
+    frames.gold()
+    oracle.check(lake)
+
+    files = paths(lake, SILVER[0])
+    frames.policy.on_step = slip = Slip(SILVER[0], lambda: lake.k2_run("rebuild", "--layer", "silver"))
+    with pytest.raises(
+        RaceError, match=r"silver_binance_trades: \d of the \d files to remove are not in the table any"
+    ):
+        silver_rebuild(frames.spark, frames.of_silver)
+    assert slip.done == 1
+    assert not paths(lake, SILVER[0]) & files, "k2 has done it"
+    frames.policy.on_step = None
+    silver_rebuild(frames.spark, frames.of_silver)
+    frames.assert_no_branches()
+    oracle.check(lake)
+    assert_nothing_is_left(frames)
+
+
+def test_gold_goes_on_meanwhile(frames: Frames, lake: Lake, oracle: Oracle, topics: list[str]) -> None:
+    """A row that it takes in may be one that the rebuild brings, too."""
+    send(oracle, topics, 100)
+    lake.run_kafka()
+
+    def more() -> None:
+        send(oracle, topics, 50)
+        lake.run_kafka()
+
+    for step in ("drafted", "checked"):
+        frames.policy.on_step = slip = Slip(GOLD, more, step)
+        with pytest.raises(AnotherWriterError, match=r"another writer has moved on: .* nothing was committed"):
+            gold_rebuild(frames.spark, frames.of_gold)
+        assert slip.done == 1
+        assert "k2.rebuilt" not in summary_of(lake, GOLD).additional_properties
+        frames.assert_no_branches()
+    oracle.check(lake)
+    # What is no commit of K2's does not matter.
+    frames.policy.on_step = slip = Slip(GOLD, lambda: lake.table(GOLD).append(lake.table(GOLD).scan().to_arrow()[:0]))
+    assert [one.attempts for one in gold_rebuild(frames.spark, frames.of_gold).commits] == [2]
+    assert slip.done == 1
+    oracle.check(lake)
