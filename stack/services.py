@@ -9,7 +9,7 @@ from typing import TypeVar
 from stack.faults import Toxiproxy
 from stack.messages import Kafka, Registry
 from stack.pins import StackError
-from stack.process import Server, free_port, is_running, port_is_free, saved_state
+from stack.process import HOST, Server, free_port, is_running, port_is_free, saved_state
 from stack.spark import WORKERS, SparkCluster, SparkMaster, SparkWorker
 from stack.tables import Postgres, RestCatalog, Rustberg, SeaweedFs
 from stack.tools import ACCESS_KEY, REGION, SECRET_KEY, WAREHOUSE
@@ -18,6 +18,8 @@ TOPICS = ("market.crypto.trades.binance", "market.crypto.trades.kraken")
 CORE = ("kafka", "registry", "postgres", "seaweedfs", "catalog")
 SPARK_WORKERS = tuple(f"spark-worker-{number}" for number in range(1, WORKERS + 1))
 SPARK = ("spark-master", *SPARK_WORKERS)
+# Of the workers: one host by two names, for Spark starts no second copy of a slow task on the host of the first.
+_NAMES_OF_LOOPBACK = (HOST, "localhost")
 
 # How long a process that runs and does not serve is given, before it is replaced.
 _PATIENCE_S = 5.0
@@ -219,8 +221,10 @@ class Services:
         if name == "spark-master":
             return SparkMaster(folder, self._ports(SparkMaster, folder), self._keep)
         if name in SPARK_WORKERS:
-            ports = self._ports(SparkWorker, folder, shift=SPARK_WORKERS.index(name))
-            return SparkWorker(folder, self._made("spark-master", SparkMaster), ports, self._keep, self.environment())
+            number = SPARK_WORKERS.index(name)
+            ports = self._ports(SparkWorker, folder, shift=number)
+            master, host = self._made("spark-master", SparkMaster), _NAMES_OF_LOOPBACK[number % 2]
+            return SparkWorker(folder, master, ports, self._keep, self.environment(), host)
         kinds: dict[str, type[Kafka] | type[Registry] | type[SeaweedFs] | type[Toxiproxy]] = {
             "kafka": Kafka,
             "registry": Registry,

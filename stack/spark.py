@@ -47,6 +47,7 @@ class SparkDaemon(Server):
 
     main_class = ""
     heap = ""
+    host = HOST
 
     def __init__(self, folder: Path, ports: Mapping[str, int] | None = None, keep: bool = False) -> None:
         super().__init__(folder, ports, keep)
@@ -60,7 +61,7 @@ class SparkDaemon(Server):
     def command(self) -> Sequence[str | Path]:
         port, page = self.ports["rpc"], self.ports["page"]
         spark_class = self._home / "bin" / "spark-class"
-        return [spark_class, self.main_class, "--host", HOST, "--port", str(port), "--webui-port", str(page)]
+        return [spark_class, self.main_class, "--host", self.host, "--port", str(port), "--webui-port", str(page)]
 
     def environment(self) -> dict[str, str]:
         return spark_variables(self._home) | {
@@ -123,10 +124,13 @@ class SparkWorker(SparkDaemon):
         ports: Mapping[str, int] | None = None,
         keep: bool = False,
         variables: Mapping[str, str] | None = None,
+        host: str = HOST,
     ) -> None:
-        """`variables`: what executors are told besides: where Kafka, the catalog and the store are."""
+        """`variables`: what executors are told besides: where Kafka, the catalog and the store are. `host`: a name of
+        loopback."""
         super().__init__(folder, ports, keep)
         self._master = master
+        self.host = host
         self.variables = dict(variables or {})
 
     def command(self) -> Sequence[str | Path]:

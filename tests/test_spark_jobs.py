@@ -242,6 +242,31 @@ def test_silver_and_gold_again(jobs: Jobs, oracle: Oracle, lake: Lake) -> None:
     oracle.check(lake)
 
 
+# A k2 that hangs in its first task, whichever executor starts it; the others are real.
+HANGS_ONCE = """#!/bin/sh
+if [ "$1" = task ] && mkdir '{mark}' 2>/dev/null; then
+    echo $$ > '{mark}/pid'
+    exec cat > /dev/null
+fi
+exec '{k2}' "$@"
+"""
+
+
+def test_a_task_that_hangs_is_run_by_another_worker(jobs: Jobs, oracle: Oracle, lake: Lake, k2: Path) -> None:
+    """Speculation, as docs/spark-cluster.md has it: the copy's files are committed, and the first k2 is gone."""
+    send(oracle, 1000)
+    mark, program = jobs.folder / "hung", jobs.folder / "k2-hangs-once"
+    program.write_text(HANGS_ONCE.format(mark=mark, k2=k2))
+    program.chmod(0o755)
+    speculation = {"spark.speculation": "true", "spark.speculation.task.duration.threshold": "2s"}
+    report = jobs.run("bronze", **speculation, **{"spark.executorEnv.K2_PROGRAM": str(program)})
+    assert report["rows_in"] == oracle.expected_counts()[BRONZE]
+    pid = int((mark / "pid").read_text())
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), 30, lambda: f"process {pid} hangs still")
+    lake.run_kafka()
+    oracle.check(lake)
+
+
 @pytest.mark.long
 def test_a_stream_that_loses_an_executor_and_a_worker(jobs: Jobs, oracle: Oracle, lake: Lake) -> None:
     """Continuous jobs, tasks of several steps at once; the worker comes back; SIGTERM ends them in order."""
