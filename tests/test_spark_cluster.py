@@ -138,7 +138,8 @@ def health_check(service: str, *, port: int | None = None) -> int:
 
 def test_the_cluster_is_healthy(cluster: SparkCluster) -> None:
     registered = re.findall(
-        r"Registering worker (?:127\.0\.0\.1|localhost):(\d+) with 2 cores, 3\.0 GiB RAM", cluster.master.log.read_text()
+        r"Registering worker (?:127\.0\.0\.1|localhost):(\d+) with 2 cores, 3\.0 GiB RAM",
+        cluster.master.log.read_text(),
     )
     assert {int(port) for port in registered} == {worker.ports["rpc"] for worker in cluster.workers}
     with urllib.request.urlopen(cluster.master.page, timeout=10) as reply:

@@ -267,6 +267,28 @@ def test_a_task_that_hangs_is_run_by_another_worker(jobs: Jobs, oracle: Oracle, 
     oracle.check(lake)
 
 
+@pytest.mark.parametrize("to", ["spark-submit", pytest.param("python", marks=pytest.mark.long)])
+def test_sigterm_ends_a_job_after_its_step(jobs: Jobs, oracle: Oracle, lake: Lake, k2: Path, to: str) -> None:
+    """spark-submit's own process is Java's. Here both have tasks that take three seconds."""
+    send(oracle, 500)
+    mark, program = jobs.folder / "begun", jobs.folder / "k2-takes-its-time"
+    program.write_text(f"#!/bin/sh\n[ $1 = task ] && touch {mark} && sleep 3\nexec {k2} $*\n")
+    program.chmod(0o755)
+    conf = jobs.conf | {"spark.executorEnv.K2_PROGRAM": str(program), "spark.jars.packages": ",".join(coordinates())}
+    words = ["--engine", "native", "--continuous", "--output", "json"]
+    if to == "spark-submit":
+        job = SOURCES / "k2" / "spark" / "jobs" / "bronze_ingestion.py"
+        command = jobs.cluster.submit_command(job, *words, conf=conf)
+    else:
+        command = jobs.command("bronze", *words, conf=conf)
+    process = Process(command, jobs.variables, jobs.folder / "job.log")
+    lake.processes.append(process)
+    wait_until(mark.exists, 120, process.said)
+    assert lake.total(BRONZE) == 0
+    process.stop(timeout_s=60)
+    assert lake.total(BRONZE) == oracle.expected_counts()[BRONZE]
+
+
 @pytest.mark.long
 def test_a_stream_that_loses_an_executor_and_a_worker(jobs: Jobs, oracle: Oracle, lake: Lake) -> None:
     """Continuous jobs, tasks of several steps at once; the worker comes back; SIGTERM ends them in order."""

@@ -127,11 +127,35 @@ class Stop:
     def set(self) -> None:
         self._event.set()
 
+    def heard_by_java(self, spark: SparkSession) -> None:
+        """Signals to the session's Java process count, too. Under spark-submit it is the one that is sent SIGTERM, and
+        by itself it would end at once, in the middle of a step."""
+        from pyspark.java_gateway import ensure_callback_server_started
+
+        gateway: Any = spark.sparkContext._gateway
+        ensure_callback_server_started(gateway)
+        signals = gateway.jvm.sun.misc.Signal
+        for name in ("TERM", "INT"):
+            signals.handle(signals(name), _JavaHandler(self))
+
     def __bool__(self) -> bool:
         return self._event.is_set()
 
     def wait(self, seconds: float) -> None:
         self._event.wait(seconds)
+
+
+class _JavaHandler:
+    """A sun.misc.SignalHandler."""
+
+    class Java:
+        implements = ("sun.misc.SignalHandler",)
+
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+
+    def handle(self, _: Any) -> None:
+        self._stop.set()
 
 
 def move(step: Step, totals: Totals, options: argparse.Namespace, stop: Stop, metrics: JobMetrics | None) -> None:
@@ -261,6 +285,7 @@ def main(
     options = parser(program, what).parse_args(arguments)
     spark = command_line.session(f"k2 {layer}", options)
     stop = Stop()  # after the session, which takes SIGINT for itself
+    stop.heard_by_java(spark)
     totals = Totals(layer, options.engine)
     metrics: JobMetrics | None = None
     try:
