@@ -51,8 +51,10 @@ def oracle(services: Services, seed: int) -> Iterator[Oracle]:
 
 
 @pytest.fixture
-def lake(k2: Path, tmp_path: Path, services: Services, oracle: Oracle) -> Iterator[Lake]:
-    made = Lake.rest(k2, tmp_path / "lake", services)
+def lake(
+    k2: Path, tmp_path: Path, services: Services, oracle: Oracle, request: pytest.FixtureRequest
+) -> Iterator[Lake]:
+    made = Lake.rest(k2, tmp_path / "lake", services, seaweed=getattr(request, "param", None) == "seaweedfs")
     made.variables["K2_TOPICS"] = ",".join(oracle.partitions)
     yield made
     made.kill_all()
@@ -172,6 +174,7 @@ spark.stop()
 """
 
 
+@pytest.mark.parametrize("lake", ["reference", pytest.param("seaweedfs", marks=pytest.mark.long)], indirect=True)
 def test_turns_of_k2_and_both_engines(jobs: Jobs, oracle: Oracle, lake: Lake, tmp_path: Path) -> None:
     """Every layer by another one, and by yet another after more messages: nothing is lost or doubled."""
     rounds = (
