@@ -4,9 +4,11 @@ would vanish."""
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -32,17 +34,17 @@ from spark_frames import (
 )
 from warehouse import BRONZE, GOLD, NAMESPACE, REJECTED, SILVER
 
-from k2.spark.dataframe import AnotherWriterError, Days, OffsetsError, gold_rebuild, silver_rebuild
+from k2.spark.dataframe import AnotherWriterError, OffsetsError, gold_rebuild, silver_rebuild
 from k2.spark.jobs import rebuild
 from k2.spark.utils import command_line
 from k2.spark.utils.errors import ConfigurationError, DataError, RaceError
+from stack.pins import ROOT
 from stack.services import Services
 
 pytestmark = pytest.mark.timeout(900)  # a machine that does much else besides
 
 REBUILT = (REJECTED, *SILVER, GOLD)
 MIDNIGHT = ("--start", "2024-03-01T23:50:00Z", "--trades-per-second", "1", "--malformed-ppm", "20000")
-SECOND = date(2024, 3, 2)
 
 
 @pytest.fixture
@@ -104,37 +106,52 @@ def send(oracle: Oracle, topics: list[str], count: int) -> None:
 # The same rows.
 
 
+def job(frames: Frames, *words: str) -> dict[str, Any]:
+    """The job's report, in this process and session."""
+    printed: list[dict[str, Any]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command_line, "session", lambda *_: frames.spark)
+        patch.setattr(frames.spark, "stop", lambda: None)
+        patch.setattr(command_line, "print_rows", lambda rows, _: printed.extend(json.loads(json.dumps(rows))))
+        assert rebuild.main([*words, "--engine", "spark"]) == 0
+    return printed[0]
+
+
 def test_the_same_rows_in_one_commit(
     spark: Spark, k2: Path, services: Services, tmp_path: Path, simulate: Simulate
 ) -> None:
-    """Two exchanges, two days."""
+    """Two exchanges, two days: a day of Gold, then all of Silver and Gold."""
     lake = bare_lake(k2, tmp_path / "lake", services)
     recordings = [(exchange, simulate(exchange, 1_000, 5, *MIDNIGHT)) for exchange in ("binance", "kraken")]
     lake.run(recordings, env={"K2_KAFKA": ""})
     frames = Frames(session_of(spark, lake), lake, [])
     before, files = contents(lake), {name: paths(lake, name) for name in REBUILT}
     stood = {name: progress_of(lake.table(name)) for name in REBUILT}
-    snapshots = {name: len(lake.table(name).history()) for name in REBUILT}
-    assert all(before.values())
+    counts = {name: rows.total() for name, rows in before.items()}
+    in_silver = counts[SILVER[0]] + counts[SILVER[1]]
 
-    gold_rebuild(frames.spark, frames.of_gold, Days(SECOND, SECOND))
+    day = job(frames, "gold", "--from", "2024-03-02", "--to", "2024-03-02")
+    assert 0 < day["rows_in"] < in_silver
     new = paths(lake, GOLD) - files[GOLD]
     assert new
     assert all("exchange_date=2024-03-02" in path for path in new)
-    assert all("exchange_date=2024-03-01" in path for path in paths(lake, GOLD) & files[GOLD])
-    assert paths(lake, GOLD) & files[GOLD], "the first day is left as it was"
+    kept = paths(lake, GOLD) & files[GOLD]
+    assert kept
+    assert all("exchange_date=2024-03-01" in path for path in kept)
     assert contents(lake)[GOLD] == before[GOLD]
-    assert_nothing_is_left(frames)
-    files[GOLD], snapshots[GOLD] = paths(lake, GOLD), snapshots[GOLD] + 1
+    files[GOLD] = paths(lake, GOLD)
+    snapshots = {name: len(lake.table(name).history()) for name in REBUILT}
 
-    silver = silver_rebuild(frames.spark, frames.of_silver)
-    gold = gold_rebuild(frames.spark, frames.of_gold)
-    counts = {name: rows.total() for name, rows in before.items()}
-    assert silver.rows_in == counts[REJECTED] + counts[SILVER[0]] + counts[SILVER[1]]
-    assert silver.rows_out == gold.rows_in == counts[SILVER[0]] + counts[SILVER[1]]
-    assert silver.rejected.total() == counts[REJECTED]
-    assert gold.rows_out == counts[GOLD]
-    assert [one.table for one in silver.commits + gold.commits] == [*REBUILT]
+    report = job(frames, "silver")
+    assert (report["layer"], report["rows_in"], report["rows_out"]) == (
+        "silver",
+        in_silver + counts[REJECTED],
+        in_silver,
+    )
+    assert (sum(report["rejected"].values()), report["commits"], report["behind"]) == (counts[REJECTED], 3, 0)
+    report = job(frames, "gold")
+    assert (report["rows_in"], report["rows_out"], report["commits"]) == (in_silver, counts[GOLD], 1)
+    assert report["duplicates"] == in_silver - counts[GOLD]
     after = contents(lake)
     duckdb = duckdb_on_rest(lake.variables)
     for name in REBUILT:
@@ -151,35 +168,24 @@ def test_the_same_rows_in_one_commit(
     lake.assert_files_exist()
 
 
+@pytest.mark.long
 def test_rows_that_gold_has_yet_to_read(frames: Frames, lake: Lake, oracle: Oracle, topics: list[str]) -> None:
-    """The rebuild neither hides them from Gold nor shows them twice; the job as its main has it."""
+    """The rebuild neither hides them from Gold nor shows them twice."""
     send(oracle, topics, 200)
     lake.run_kafka()
     read = lake.total(GOLD)
     send(oracle, topics, 100)
     for layer in ("bronze", "silver"):
         lake.run_kafka("--layer", layer)
-    job(frames, "silver")
-    report = job(frames, "gold")
-    assert report["rows_out"] == lake.total(GOLD) > read, "what was rebuilt is read whole"
-    assert (report["behind"], report["commits"]) == (0, 1)
+    assert gold_rebuild(frames.spark, frames.of_gold).rows_out == read == lake.total(GOLD)
+    silver_rebuild(frames.spark, frames.of_silver)
+    result = gold_rebuild(frames.spark, frames.of_gold)
+    assert result.rows_out == lake.total(GOLD) > read, "what was rebuilt is read whole"
     steps = frames.gold()
     assert sum(one.rows_in for one in steps) > 150, "of the snapshots that appended them"
     assert sum(one.rows_out for one in steps) == 0
     oracle.check(lake)
     frames.assert_no_branches()
-
-
-def job(frames: Frames, *words: str) -> dict[str, Any]:
-    """In this process and session."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command_line, "session", lambda *_: frames.spark)
-        patch.setattr(frames.spark, "stop", lambda: None)
-        patch.setattr(command_line, "print_rows", lambda rows, output: printed.extend(json.loads(json.dumps(rows))))
-        printed: list[dict[str, Any]] = []
-        assert rebuild.main([*words, "--engine", "spark"]) == 0
-    assert printed[0]["layer"] == words[0]
-    return printed[0]
 
 
 @pytest.mark.parametrize(
@@ -250,12 +256,9 @@ def test_what_is_judged_otherwise_now(frames: Frames, lake: Lake, oracle: Oracle
     refused(silver, f"silver_binance_trades is not rebuilt: 1 of its trades .* message_id {lost} for one. Nothing was")
     rewrite_bronze(lake, lambda rows: rows[:2])
     refused(silver, "Bronze holds 2 rows of .* up to offset 3, and Silver was made of 3. Nothing was changed")
-    extra = {"partition": 0, "offset": 2}
-    rewrite_bronze(lake, lambda rows: [*rows, rows[0] | extra, rows[0] | extra])
-    refused(silver, "holds 4 rows .* was made of 3")
 
-    # One that was good is refused now, and the other way round; with one that was sent since.
-    rewrite_bronze(lake, lambda rows: rows[:3])
+    # One that was good is refused now, and the other way round.
+    rewrite_bronze(lake, lambda rows: [*rows, rows[0] | {"offset": 2}])
     rewrite_bronze(lake, payloads(first.value, broken_of(oracle, second).value, third.value))
     result = silver_rebuild(frames.spark, frames.of_silver)
     assert (result.rows_in, result.rows_out, result.rejected) == (3, 2, Counter(price_not_positive=1))
@@ -271,6 +274,7 @@ def test_what_is_judged_otherwise_now(frames: Frames, lake: Lake, oracle: Oracle
     )
 
 
+@pytest.mark.long
 def test_silver_behind_rejected_trades(frames: Frames, lake: Lake, oracle: Oracle, topics: list[str]) -> None:
     """A crash came between the two: what lies between is caught up first."""
     oracle.send_one(topics[0], oracle.maker.broken("binance", "truncated"), partition=0)
@@ -300,23 +304,37 @@ def test_silver_behind_rejected_trades(frames: Frames, lake: Lake, oracle: Oracl
 # Beside others.
 
 
-def test_silver_goes_on_meanwhile(frames: Frames, lake: Lake, oracle: Oracle, topics: list[str]) -> None:
-    """Its newer rows stay; of two rebuilds at once one is refused."""
-    send(oracle, topics, 150)
+def test_the_layers_go_on_meanwhile(frames: Frames, lake: Lake, oracle: Oracle, topics: list[str]) -> None:
+    """Silver's newer rows stay. What Gold takes in may be what the rebuild brings, too: it is refused."""
+    send(oracle, topics, 100)
     lake.run_kafka()
 
-    def more() -> None:
-        send(oracle, topics, 100)
-        for layer in ("bronze", "silver"):
+    def more(*layers: str) -> None:
+        send(oracle, topics, 50)
+        for layer in layers:
             lake.run_kafka("--layer", layer)
 
-    frames.policy.on_step = slip = Slip(SILVER[0], more)
+    frames.policy.on_step = slip = Slip(SILVER[0], lambda: more("bronze", "silver"))
     result = silver_rebuild(frames.spark, frames.of_silver)
     assert slip.done == 1
     assert {one.table: one.attempts for one in result.commits} == {REJECTED: 1, SILVER[0]: 2, SILVER[1]: 1}
-    frames.gold()
+    frames.policy.on_step = slip = Slip(GOLD, lambda: more("bronze", "silver", "gold"))
+    with pytest.raises(AnotherWriterError, match=r"another writer has moved on: .* nothing was committed"):
+        gold_rebuild(frames.spark, frames.of_gold)
+    assert slip.done == 1
+    frames.policy.on_step = None
+    assert "k2.rebuilt" not in summary_of(lake, GOLD).additional_properties
+    frames.assert_no_branches()
+    assert_nothing_is_left(frames)
     oracle.check(lake)
 
+
+@pytest.mark.long
+def test_two_rebuilds_at_once(frames: Frames, lake: Lake, oracle: Oracle, topics: list[str]) -> None:
+    """Of Silver the one that comes later is refused, as files that it is to remove are gone. A commit to Gold that is
+    none of K2's does not matter."""
+    send(oracle, topics, 100)
+    lake.run_kafka()
     files = paths(lake, SILVER[0])
     frames.policy.on_step = slip = Slip(SILVER[0], lambda: lake.k2_run("rebuild", "--layer", "silver"))
     with pytest.raises(
@@ -327,30 +345,40 @@ def test_silver_goes_on_meanwhile(frames: Frames, lake: Lake, oracle: Oracle, to
     assert not paths(lake, SILVER[0]) & files, "k2 has done it"
     frames.policy.on_step = None
     silver_rebuild(frames.spark, frames.of_silver)
+    frames.policy.on_step = slip = Slip(GOLD, lambda: lake.k2_run("rebuild", "--layer", "gold"), "drafted")
+    with pytest.raises(AnotherWriterError):
+        gold_rebuild(frames.spark, frames.of_gold)
+    nothing = lake.table(GOLD).scan().to_arrow()[:0]
+    frames.policy.on_step = slip = Slip(GOLD, lambda: lake.table(GOLD).append(nothing))
+    assert [one.attempts for one in gold_rebuild(frames.spark, frames.of_gold).commits] == [2]
+    assert slip.done == 1
     frames.assert_no_branches()
     oracle.check(lake)
     assert_nothing_is_left(frames)
 
 
-def test_gold_goes_on_meanwhile(frames: Frames, lake: Lake, oracle: Oracle, topics: list[str]) -> None:
-    """A row that it takes in may be one that the rebuild brings, too."""
+@pytest.mark.long
+def test_the_job_in_a_process_of_its_own(lake: Lake, oracle: Oracle, topics: list[str]) -> None:
     send(oracle, topics, 100)
     lake.run_kafka()
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("K2_")} | lake.variables
+    variables["PYTHONPATH"] = str(ROOT / "python" / "src")
+    quiet = ("spark.ui.enabled=false", "spark.driver.host=127.0.0.1", "spark.driver.bindAddress=127.0.0.1")
 
-    def more() -> None:
-        send(oracle, topics, 50)
-        lake.run_kafka()
+    def run(layer: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "k2.spark.jobs.rebuild", layer, "--engine", "spark", "--master", "local[2]"]
+        command += ["--output", "json", *(f"--conf={one}" for one in quiet)]
+        return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300, check=False)
 
-    for step in ("drafted", "checked"):
-        frames.policy.on_step = slip = Slip(GOLD, more, step)
-        with pytest.raises(AnotherWriterError, match=r"another writer has moved on: .* nothing was committed"):
-            gold_rebuild(frames.spark, frames.of_gold)
-        assert slip.done == 1
-        assert "k2.rebuilt" not in summary_of(lake, GOLD).additional_properties
-        frames.assert_no_branches()
+    for layer in ("silver", "gold"):
+        done = run(layer)
+        assert done.returncode == 0, done.stderr[-3000:]
+        (report,) = json.loads(done.stdout)
+        assert (report["layer"], report["commits"]) == (layer, {"silver": 3, "gold": 1}[layer])
     oracle.check(lake)
-    # What is no commit of K2's does not matter.
-    frames.policy.on_step = slip = Slip(GOLD, lambda: lake.table(GOLD).append(lake.table(GOLD).scan().to_arrow()[:0]))
-    assert [one.attempts for one in gold_rebuild(frames.spark, frames.of_gold).commits] == [2]
-    assert slip.done == 1
-    oracle.check(lake)
+    heads = lake.heads()
+    rewrite_bronze(lake, lambda rows: rows[:-1])
+    done = run("silver")
+    assert done.returncode == 1
+    assert "error: Silver is not rebuilt: Bronze holds" in done.stderr.strip().splitlines()[-1]
+    assert lake.heads() == heads | {BRONZE: lake.heads()[BRONZE]}

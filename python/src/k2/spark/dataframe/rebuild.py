@@ -27,7 +27,7 @@ from k2.spark.dataframe.progress import (
 from k2.spark.dataframe.silver import SilverOptions, SilverStep
 from k2.spark.dataframe.step import StepResult
 from k2.spark.dataframe.tables import Table, any_of
-from k2.spark.dataframe.verdicts import Range, Work
+from k2.spark.dataframe.verdicts import SEEN_MAX, Range, Work, ids_in
 from k2.spark.schemas import EXCHANGES, REJECTED, Exchange
 from k2.spark.utils.errors import DataError
 
@@ -90,6 +90,7 @@ class _Silver(SilverStep):
         head = self.bronze_metadata.head_id
         assert head is not None
         rows = self.bronze.rows(head).where(any_of(one.holds() for one in ranges))
+        self.options.schemas.seen |= ids_in(rows, SEEN_MAX)  # a sample of so many rows may miss one that many have
         work = Work(self.spark, rows, ranges, self.options.schemas, judged=False)
         try:
             counts = work.count()

@@ -32,6 +32,7 @@ for _module in (avro_schema, avro_read, avro_plan, judge):
 _DAY_US = 86_400_000_000
 _FAST_YEARS_END_US = 4_102_444_800_000_000  # 2100: what is outside 1970 to 2100 is the exact judge's
 _SAMPLED = 1000
+SEEN_MAX = 64
 _UNIT = Decimal("0.00000001")
 
 _RAW_TYPES: dict[str, t.DataType] = {
@@ -200,7 +201,7 @@ class Work:
     def _fast_schemas(self) -> list[tuple[FastSchema, list[tuple[bool, int]]]]:
         """Those of ids that were met before, or stand in a sample of the rows; ids of one schema together."""
         if not self.schemas.seen:
-            self.schemas.seen |= _ids_in(self.rows.limit(_SAMPLED))
+            self.schemas.seen |= ids_in(self.rows.limit(_SAMPLED))
         by_json: dict[str, list[tuple[bool, int]]] = {}
         for kind, schema_id in sorted(self.schemas.seen):
             found = self.schemas.of(kind, schema_id)
@@ -214,12 +215,12 @@ class Work:
     def _judge(self, table_of: Mapping[str, str]) -> None:
         assert self.decided is not None
         slow = self.decided.where("trade IS NULL")
-        ids = _ids_in(slow)
+        ids = ids_in(slow)
         for kind, schema_id in sorted(ids):
             found = self.schemas.of(kind, schema_id)
             if found is not None:
                 self.known[kind][schema_id] = found
-                if len(self.schemas.seen) < 64:
+                if len(self.schemas.seen) < SEEN_MAX:
                     self.schemas.seen.add((kind, schema_id))
         self.verdicts = slow.withColumn("verdict", self._verdict(self.judged)).persist(StorageLevel.MEMORY_AND_DISK)
         micros = f.expr("unix_micros(kafka_timestamp)")
@@ -309,12 +310,13 @@ def _span(known: tuple[int, int] | None, low: int | None, high: int | None) -> t
     return (min(known[0], low), max(known[1], high)) if known else (low, high)
 
 
-def _ids_in(rows: DataFrame) -> set[tuple[bool, int]]:
-    """Schema ids of the rows' messages, and whether they are of recordings."""
+def ids_in(rows: DataFrame, most: int | None = None) -> set[tuple[bool, int]]:
+    """Schema ids of the rows' messages, and whether they are of recordings: all, or those that most messages have."""
     framed = rows.where("length(avro_payload) >= 5 AND substring(avro_payload, 1, 1) = X'00'")
     recording = f.col("topic").startswith(RECORDING_PREFIX)
-    found = framed.select(recording, f.expr("substring(avro_payload, 2, 4)")).distinct().collect()
-    return {(bool(kind), int.from_bytes(header, "big", signed=True)) for kind, header in found}
+    found = framed.groupBy(recording, f.expr("substring(avro_payload, 2, 4)")).count()
+    found = found if most is None else found.orderBy(f.desc("count")).limit(most)
+    return {(bool(kind), int.from_bytes(header, "big", signed=True)) for kind, header, _ in found.collect()}
 
 
 def _header_is(schema_id: int) -> str:
