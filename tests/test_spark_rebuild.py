@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 from conftest import Simulate
 from engines import Spark, duckdb_on_rest
+from hostile import send_hostile
 from kafka_oracle import Made, Oracle, Verdict
 from pyiceberg.table.snapshots import Operation, Summary
 from service_warehouse import Lake
@@ -186,6 +187,26 @@ def test_rows_that_gold_has_yet_to_read(frames: Frames, lake: Lake, oracle: Orac
     assert sum(one.rows_out for one in steps) == 0
     oracle.check(lake)
     frames.assert_no_branches()
+
+
+@pytest.mark.long
+def test_the_same_rows_of_hostile_messages(
+    frames: Frames, lake: Lake, oracle: Oracle, topics: list[str], services: Services, seed: int
+) -> None:
+    """What k2 has judged, with its reasons and details, of many schemas."""
+    services.start("registry")
+    lake.variables["K2_REGISTRY"] = frames.schemas.url = services.registry.url
+    send_hostile(oracle, topics, services.registry.url, seed, 400)
+    lake.run_kafka()
+    before = contents(lake)
+    assert before[REJECTED].total() > 200
+    silver_rebuild(frames.spark, frames.of_silver)
+    after = contents(lake)
+    for name in (REJECTED, *SILVER):
+        assert after[name] == before[name], f"{list(after[name] - before[name])[:2]}"
+    gold_rebuild(frames.spark, frames.of_gold)
+    assert {(row[0], row[5]) for row in contents(lake)[GOLD]} == {(row[0], row[5]) for row in before[GOLD]}
+    assert_nothing_is_left(frames)
 
 
 @pytest.mark.parametrize(

@@ -112,9 +112,15 @@ class Replacement(Publisher):
         for name, value in summary.items():
             overwrite = overwrite.set(name, value)
         if self.drafted is not None:
+            snapshot = self.table.current().snapshots.get(self.drafted.snapshot_id)
+            if snapshot is None:
+                raise DataError(
+                    f"{self.table.key}: the branch {self.drafted.branch}, which held the new rows, is gone; nothing "
+                    "was committed. Was it taken for one that a crashed run had left behind?"
+                )
             # Tells expiry by other engines that the files of that snapshot live on in this one.
             overwrite = overwrite.set("source-snapshot-id", str(self.drafted.snapshot_id))
-            for file in self.table.added_files(self.table.current().snapshots[self.drafted.snapshot_id]):
+            for file in self.table.added_files(snapshot):
                 overwrite = overwrite.addFile(file)
         for task in self.removed:
             overwrite = overwrite.deleteFile(task.file())
