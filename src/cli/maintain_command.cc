@@ -7,6 +7,7 @@
 #include "cli/rows_output.h"
 #include "maintain/compaction.h"
 #include "maintain/expiry.h"
+#include "maintain/orphans.h"
 #include "maintain/retention.h"
 #include "task/market_tables.h"
 
@@ -133,6 +134,70 @@ Result<int> RunCompact(const Settings& settings, const CompactFlags& flags) {
   return 0;
 }
 
+struct OrphanFlags {
+  std::vector<std::string> tables;
+  std::string older_than = "3d";
+  bool dry_run = false;
+  bool files = false;
+};
+
+Result<int> RunOrphans(const Settings& settings, const OrphanFlags& flags) {
+  K2_TRY(CheckOutput(settings));
+  OrphanOptions options{.dry_run = flags.dry_run};
+  K2_ASSIGN(options.older_than_us, ParseSpan("--older-than", flags.older_than));
+  K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, false));
+  QueryResult rows;
+  if (flags.files) {
+    rows.columns = {{"table", "VARCHAR", CellKind::kText},
+                    {"file", "VARCHAR", CellKind::kText},
+                    {"bytes", "BIGINT", CellKind::kNumber},
+                    {"modified", "VARCHAR", CellKind::kText}};
+  } else {
+    rows.columns = {{"table", "VARCHAR", CellKind::kText},
+                    {"files", "BIGINT", CellKind::kNumber},
+                    {"bytes", "BIGINT", CellKind::kNumber},
+                    {"not_deleted", "BIGINT", CellKind::kNumber}};
+  }
+  Status failed;
+  for (const std::string& name : flags.tables.empty() ? AllTables() : flags.tables) {
+    const Result<OrphanReport> done = [&]() -> Result<OrphanReport> {
+      K2_ASSIGN(Table table, lakehouse->Open(name));
+      return RemoveOrphans(table, NowMicros(), options);
+    }();
+    if (!done) {
+      if (failed) failed = std::unexpected(done.error());
+      continue;
+    }
+    if (!flags.files) {
+      rows.rows.push_back(
+          {name, std::to_string(done->files.size()), std::to_string(done->bytes), std::to_string(done->not_deleted)});
+      continue;
+    }
+    for (const FileInfo& file : done->files) {
+      rows.rows.push_back({name, file.location, std::to_string(file.size_bytes), FormatTimestamp(file.modified_us)});
+    }
+  }
+  rows.row_count = static_cast<int64_t>(rows.rows.size());
+  K2_TRY(PrintRows(rows, settings.Text("output")));
+  K2_TRY(failed);
+  return 0;
+}
+
+void AddOrphans(Program& program, CLI::App& command) {
+  CLI::App* orphans =
+      command.add_subcommand("orphans", "Remove files that nothing names: of attempts that were killed");
+  auto flags = std::make_shared<OrphanFlags>();
+  orphans->add_option("--table", flags->tables, "only this one; repeatable");
+  orphans
+      ->add_option("--older-than", flags->older_than,
+                   "24h at least: younger ones may belong to a commit that is on its way")
+      ->capture_default_str();
+  orphans->add_flag("--files", flags->files, "print each file");
+  orphans->add_flag("--dry-run", flags->dry_run, "say what would go");
+  orphans->callback(
+      [&program, flags] { program.action = [&program, flags] { return RunOrphans(program.settings, *flags); }; });
+}
+
 }  // namespace
 
 Result<CompactionPolicy> CompactionPolicyOf(const CompactFlags& flags) {
@@ -166,8 +231,8 @@ Result<RetentionPolicy> RetentionOf(const Settings& settings) {
 }
 
 void AddMaintain(Program& program) {
-  CLI::App* command =
-      program.app.add_subcommand("maintain", "Drop what is past its time, join small files, expire old snapshots");
+  CLI::App* command = program.app.add_subcommand(
+      "maintain", "Drop what is past its time, join small files, expire snapshots, remove orphans");
   command->require_subcommand(1);
   Settings& settings = program.settings;
   // For `k2 run` too, so they belong to the program.
@@ -197,10 +262,11 @@ void AddMaintain(Program& program) {
   AddCompactFlags(*compact, *joined);
   compact->callback(
       [&program, joined] { program.action = [&program, joined] { return RunCompact(program.settings, *joined); }; });
+  AddOrphans(program, *command);
   command->footer(
       "Examples:\n  k2 maintain compact --table gold_crypto_trades\n  k2 maintain retention --dry-run\n  k2 maintain "
       "retention --retain-bronze 14d\n"
-      "  k2 maintain expire --older-than 1h");
+      "  k2 maintain expire --older-than 1h\n  k2 maintain orphans --dry-run --files");
 }
 
 }  // namespace k2

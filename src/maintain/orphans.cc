@@ -1,0 +1,100 @@
+#include "maintain/orphans.h"
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string_view>
+
+#include "base/log.h"
+#include "iceberg/reachable_files.h"
+#include "table/metadata_store.h"
+
+namespace k2 {
+namespace {
+
+// Without the scheme, which may be spelt in several ways (file:///x, file:/x, /x), and slashes about it.
+std::string_view Bare(std::string_view location) {
+  if (const size_t colon = location.find(':'); colon != std::string_view::npos) location.remove_prefix(colon + 1);
+  location.remove_prefix(std::min(location.find_first_not_of('/'), location.size()));
+  while (location.ends_with('/')) location.remove_suffix(1);
+  return location;
+}
+
+std::string_view LastName(std::string_view path) { return path.substr(path.rfind('/') + 1); }
+
+// What is no file of a table is somebody's own.
+bool IsTablesKind(std::string_view below_location) {
+  static constexpr std::array<std::string_view, 3> kData = {".parquet", ".avro", ".orc"};
+  static constexpr std::array<std::string_view, 4> kMetadata = {".avro", ".metadata.json", ".stats", ".puffin"};
+  const auto ends = [&](std::string_view ending) { return below_location.ends_with(ending); };
+  return (below_location.starts_with("/data/") && std::ranges::any_of(kData, ends)) ||
+         (below_location.starts_with("/metadata/") && std::ranges::any_of(kMetadata, ends));
+}
+
+Status AddStatistics(const std::vector<iceberg::StatisticsEntry>& entries, std::set<std::string>& names) {
+  for (const iceberg::StatisticsEntry& entry : entries) {
+    const auto json = nlohmann::json::parse(entry.json, nullptr, /*allow_exceptions=*/false);
+    const auto path = json.is_object() ? json.find("statistics-path") : json.end();
+    if (!json.is_object() || path == json.end() || !path->is_string()) {
+      return Fail(ErrorKind::kInvalidData, "a statistics file of snapshot {} has no path: no orphan is looked for",
+                  entry.snapshot_id);
+    }
+    names.emplace(LastName(path->get_ref<const std::string&>()));
+  }
+  return {};
+}
+
+// Last names of all that the table names.
+Result<std::set<std::string>> NamesInUse(const Table& table) {
+  const iceberg::TableMetadata& metadata = table.metadata();
+  std::set<std::string> names{std::string(LastName(table.state().metadata_location))};
+  for (const iceberg::MetadataLogEntry& entry : metadata.metadata_log) names.emplace(LastName(entry.metadata_file));
+  K2_TRY(AddStatistics(metadata.statistics, names));
+  K2_TRY(AddStatistics(metadata.partition_statistics, names));
+  MetadataStore store(table.io(), metadata.location);
+  K2_TRY(iceberg::ForEachReachable(store, metadata, [&](iceberg::ReachableKind, const std::string& path) {
+    names.emplace(LastName(path));
+    return Status{};
+  }));
+  return names;
+}
+
+}  // namespace
+
+Result<OrphanReport> RemoveOrphans(Table& table, int64_t now_us, const OrphanOptions& options) {
+  if (options.older_than_us < kOrphanAgeMinUs) {
+    return Fail(ErrorKind::kInvalidArgument,
+                "orphans younger than 24 hours are not removed: they may be files of a commit that is on its way");
+  }
+  const std::string location = table.metadata().location;
+  // Listed before the table is read: what is committed in between is named then.
+  K2_ASSIGN(std::vector<FileInfo> files, table.io().List(location));
+  K2_TRY(table.Refresh());
+  if (table.metadata().location != location) {
+    return Fail(ErrorKind::kConflict, "{} was moved to {} meanwhile: start again", table.name().ToString(),
+                table.metadata().location);
+  }
+  K2_ASSIGN(const std::set<std::string> names, NamesInUse(table));
+  OrphanReport report;
+  const std::string_view root = Bare(location);
+  for (FileInfo& file : files) {
+    const std::string_view path = Bare(file.location);
+    if (!path.starts_with(root) || !IsTablesKind(path.substr(root.size()))) continue;
+    if (file.modified_us > now_us - options.older_than_us || names.contains(std::string(LastName(path)))) continue;
+    report.bytes += file.size_bytes;
+    report.files.push_back(std::move(file));
+  }
+  std::ranges::sort(report.files, {}, &FileInfo::location);
+  if (options.dry_run) return report;
+  for (const FileInfo& file : report.files) {
+    const Status deleted = table.io().Delete(file.location);
+    if (deleted) continue;
+    if (++report.not_deleted == 1) {
+      log::Warn("an orphan could not be removed", {{"file", file.location}, {"error", deleted.error().message}});
+    }
+  }
+  return report;
+}
+
+}  // namespace k2
