@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -166,7 +167,12 @@ def test_the_same_rows_in_one_commit(
         assert counted == (counts[name],)
     frames.assert_no_branches()
     assert_nothing_is_left(frames)
+    # Expiry takes the snapshots of branches, and leaves the files that they share with main's.
+    lake.k2_run("maintain", "expire", "--older-than", "0s")
+    assert {name: len(lake.table(name).metadata.snapshots) for name in REBUILT} == dict.fromkeys(REBUILT, 1)
     lake.assert_files_exist()
+    assert contents(lake) == before
+    assert_nothing_is_left(frames)
 
 
 @pytest.mark.long
@@ -376,6 +382,10 @@ def test_two_rebuilds_at_once(frames: Frames, lake: Lake, oracle: Oracle, topics
     frames.assert_no_branches()
     oracle.check(lake)
     assert_nothing_is_left(frames)
+    for name in REBUILT:
+        expire = frames.table(name).java.expireSnapshots()
+        expire.expireOlderThan(int(time.time() * 1000) + 10_000).retainLast(1).commit()
+    oracle.check(lake)  # with the files that the snapshots of branches share with main's
 
 
 @pytest.mark.long
