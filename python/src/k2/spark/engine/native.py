@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from k2.spark.engine.program import add_archive, find_program
+from k2.spark.engine.lake import lake_variables
+from k2.spark.engine.program import NO_SETTINGS_FILE, add_archive, find_program
 from k2.spark.engine.step import StepReport
 from k2.spark.engine.worker import run_task
 from k2.spark.utils.errors import (
@@ -26,6 +27,7 @@ from k2.spark.utils.errors import (
     UnknownOutcomeError,
     one_line,
 )
+from k2.spark.utils.settings import catalog_name
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -64,9 +66,12 @@ class Plan:
 class NativeEngine:
     """Steps of K2's layers on the cluster of a session.
 
-    `settings`: flags of the k2 program by name, such as {"kafka": "broker:9092"}, over its variables K2_* and AWS_*,
-    which are the driver's and go to the executors with the tasks. `tasks`: how many a step is cut into; by default two
-    for each core of the cluster, so that an executor which is done early takes more. `rows`: of a step at most, about.
+    The lake is that of the session's catalog (`catalog`, by default K2_SPARK_CATALOG_NAME or `iceberg`): its address,
+    credentials and store are k2's. `settings`: flags of the k2 program by name, such as {"kafka": "broker:9092"}, over
+    its variables K2_* and AWS_*, which are the driver's and go to the executors with the tasks; no k2.toml is read. A
+    session without such a catalog works on what they name, such as a folder that all machines share: {"warehouse": …}.
+    `tasks`: how many a step is cut into; by default two for each core of the cluster, so that an executor which is done
+    early takes more. `rows`: of a step at most, about.
     `archive`: the one of `make dist`, by default K2_ARCHIVE, where executors have no k2 program.
     """
 
@@ -77,17 +82,16 @@ class NativeEngine:
         tasks: int | None = None,
         rows: int = 4_194_304,
         archive: str | None = None,
+        catalog: str | None = None,
     ) -> None:
         self._context = spark.sparkContext
         self._cores = max(1, self._context.defaultParallelism)
         self._tasks = tasks or 2 * self._cores
         self._rows = rows
-        variables = {name: value for name, value in os.environ.items() if name.startswith(("K2_", "AWS_"))}
-        for name in _OWN:
-            variables.pop(name, None)
-        for name, value in (settings or {}).items():
-            variables[f"K2_{name.replace('-', '_').upper()}"] = value
-        self._variables = variables
+        variables = lake_variables(
+            catalog or catalog_name({}), lambda key: spark.conf.get(key, "") or "", settings or {}, os.environ
+        )
+        self._variables = {name: value for name, value in variables.items() if name not in _OWN}
         archive = archive or os.environ.get("K2_ARCHIVE")
         if archive:
             add_archive(self._context, archive)
@@ -205,7 +209,7 @@ class NativeEngine:
 
     def _k2(self, *arguments: str, given: str = "") -> str:
         process = subprocess.run(
-            [self._program, *arguments],
+            [self._program, *arguments, *NO_SETTINGS_FILE],
             input=given,
             capture_output=True,
             text=True,

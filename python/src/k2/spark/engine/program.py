@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Under this name the archive of `make dist` is unpacked on every executor.
 ARCHIVE_NAME = "k2"
+# k2 would read the k2.toml of the folder that it happens to run in.
+NO_SETTINGS_FILE = ("--config", os.devnull)
 
 
 def find_program() -> str:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import IO
 
-from k2.spark.engine.program import find_program
+from k2.spark.engine.program import NO_SETTINGS_FILE, find_program
 from k2.spark.utils.errors import UnavailableError
 
 LOG_LINES_KEPT = 20
@@ -30,7 +30,7 @@ class Worker:
         self.environment = dict(environment)
         self._log: deque[str] = deque(maxlen=LOG_LINES_KEPT)
         self._process = subprocess.Popen(
-            [program, "task", "--worker"],
+            [program, "task", "--worker", *NO_SETTINGS_FILE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

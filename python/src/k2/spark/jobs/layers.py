@@ -211,14 +211,11 @@ def line(step: StepReport) -> str:
 
 
 def engine_settings(options: argparse.Namespace) -> dict[str, str]:
-    """Flags of the k2 program that the job was given by its own."""
+    """Flags of the k2 program that the job was given by its own; those of the lake are in the session."""
     named = {
         "kafka": getattr(options, "kafka", None),  # of the layers' jobs
         "topics": getattr(options, "topics", None),
         "registry": getattr(options, "registry", None),
-        "catalog": options.catalog,
-        "catalog-warehouse": options.catalog_warehouse,
-        "s3-endpoint": options.s3_endpoint,
     }
     return {name: value for name, value in named.items() if value}
 

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 EPILOG = (
-    "Settings are taken from the command line, then from variables (K2_CATALOG, K2_CATALOG_CREDENTIAL, K2_WAREHOUSE, "
-    "K2_S3_ENDPOINT, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, K2_SPARK_MASTER), then from spark-submit, then "
-    "defaults. Exit codes: 0 done, 1 data or a check failed, 2 usage or configuration, 3 a service does not answer, 4 "
-    "the outcome of a commit is not known."
+    "Settings are taken from --conf, then from the other options, then from variables (K2_CATALOG, "
+    "K2_CATALOG_WAREHOUSE, K2_S3_ENDPOINT and those below), then from spark-submit and spark-defaults, then defaults; "
+    "but spark-submit's --master goes before K2_SPARK_MASTER. Both engines work on the catalog and the store that the "
+    "session then has; no k2.toml is read. Secrets have variables only: K2_CATALOG_CREDENTIAL (ID:SECRET) or "
+    "K2_CATALOG_TOKEN, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN. Exit codes: 0 done, 1 data or a "
+    "check failed, 2 usage or configuration, 3 a service does not answer, 4 the outcome of a commit is not known."
 )
 _UNITS_US = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
 

@@ -1,0 +1,203 @@
+"""The native engine without Spark: which lake its commands work on, how it cuts steps, how it asks the k2 program."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from pyspark.sql import SparkSession
+from warehouse import Warehouse
+
+from k2.spark.engine import NativeEngine
+from k2.spark.engine.lake import lake_variables
+from k2.spark.jobs import layers
+from k2.spark.utils.errors import ConfigurationError
+from k2.spark.utils.settings import resolve
+
+CATALOG = "spark.sql.catalog.iceberg"
+REST = {CATALOG: "org.apache.iceberg.spark.SparkCatalog", f"{CATALOG}.type": "rest", f"{CATALOG}.uri": "http://a:81/"}
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("K2_", "AWS_")):
+            monkeypatch.delenv(name)
+
+
+class Session:
+    """Of Spark as much as the engine asks for."""
+
+    def __init__(self, conf: Mapping[str, str], master: str = "local[3]") -> None:
+        self.conf = self
+        self.sparkContext = self
+        self.defaultParallelism = 3
+        self.master = master
+        self._conf = conf
+
+    def get(self, key: str, default: str | None = None) -> str | None:
+        return self._conf.get(key, default)
+
+
+def engine(conf: Mapping[str, str], settings: Mapping[str, str] | None = None, **options: Any) -> NativeEngine:
+    return NativeEngine(cast(SparkSession, Session(conf)), settings, **options)
+
+
+def variables(
+    conf: Mapping[str, str], settings: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    return lake_variables("iceberg", lambda key: conf.get(key, ""), settings or {}, environment or {})
+
+
+# Which lake.
+
+
+def test_the_lake_is_that_of_the_session() -> None:
+    """All that the factory knows of a catalog and its store comes to k2, whatever the variables say."""
+    made = resolve(
+        {
+            "catalog_uri": "http://catalog:1",
+            "catalog_warehouse": "w",
+            "catalog_credential": "id:secret",
+            "catalog_token": "token",
+            "catalog_scope": "scope",
+            "catalog_oauth2_uri": "http://tokens:2",
+            "s3_endpoint": "http://store:3",
+            "s3_region": "eu-west-9",
+            "s3_path_style": False,
+            "s3_access_key_id": "key",
+            "s3_secret_access_key": "keeps",
+            "s3_session_token": "for now",
+        },
+        {},
+    )
+    wanted = {
+        "K2_CATALOG": "http://catalog:1",
+        "K2_CATALOG_WAREHOUSE": "w",
+        "K2_CATALOG_CREDENTIAL": "id:secret",
+        "K2_CATALOG_TOKEN": "token",
+        "K2_CATALOG_SCOPE": "scope",
+        "K2_CATALOG_OAUTH2_URI": "http://tokens:2",
+        "K2_S3_ENDPOINT": "http://store:3",
+        "K2_S3_REGION": "eu-west-9",
+        "K2_S3_PATH_STYLE": "false",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "keeps",
+        "AWS_SESSION_TOKEN": "for now",
+    }
+    assert variables(made) == wanted
+    other = dict.fromkeys(wanted, "http://other:1")
+    assert variables(made, environment=other | {"K2_KAFKA": "b:1", "HOME": "/"}) == wanted | {"K2_KAFKA": "b:1"}
+
+
+def test_what_the_session_does_without_k2_does_without() -> None:
+    environment = {
+        "K2_CATALOG": "http://other:1",
+        "K2_CATALOG_CREDENTIAL": "id:secret",
+        "K2_CATALOG_WAREHOUSE": "w",
+        "K2_S3_ENDPOINT": "http://store:3",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SESSION_TOKEN": "for now",
+    }
+    found = variables(REST, environment=environment)
+    assert found["K2_CATALOG"] == "http://a:81/"
+    assert found["K2_CATALOG_CREDENTIAL"] == found["K2_CATALOG_WAREHOUSE"] == ""
+    assert found["K2_S3_ENDPOINT"] == "http://store:3", "as the session's client has it of AWS's variables"
+    assert (found["AWS_ACCESS_KEY_ID"], found["AWS_SESSION_TOKEN"]) == ("key", "for now")
+    keys = {f"{CATALOG}.s3.access-key-id": "mine", f"{CATALOG}.s3.secret-access-key": "too"}
+    found = variables(REST | keys, environment=environment)
+    assert (found["AWS_ACCESS_KEY_ID"], found["AWS_SECRET_ACCESS_KEY"]) == ("mine", "too")
+    assert found["AWS_SESSION_TOKEN"] == "", "it belongs to the other key"
+
+
+def test_settings_and_session_must_agree() -> None:
+    assert variables(REST, {"catalog": "http://a:81"})["K2_CATALOG"] == "http://a:81/"
+    with pytest.raises(ConfigurationError, match=r"catalog is 'http://b:1', and .*iceberg\.uri is 'http://a:81/'"):
+        variables(REST, {"catalog": "http://b:1"})
+    with pytest.raises(ConfigurationError, match=r"catalog-warehouse is 'w', and .*warehouse is not set"):
+        variables(REST, {"catalog-warehouse": "w"})
+    with pytest.raises(ConfigurationError, match="catalog-credential") as told:
+        variables(REST | {f"{CATALOG}.credential": "id:secret"}, {"catalog-credential": "di:terces"})
+    assert "secret" not in str(told.value)
+    assert "terces" not in str(told.value)
+
+
+def test_catalogs_that_k2_has_not() -> None:
+    with pytest.raises(ConfigurationError, match="is of type hadoop: use --engine spark"):
+        variables({CATALOG: "x", f"{CATALOG}.type": "hadoop", f"{CATALOG}.warehouse": "/w"})
+    with pytest.raises(ConfigurationError, match=r"is of type jdbc \(jdbc:postgresql:x\)"):
+        variables({CATALOG: "x", f"{CATALOG}.type": "jdbc", f"{CATALOG}.uri": "jdbc:postgresql:x"})
+    by_class = {CATALOG: "x", f"{CATALOG}.catalog-impl": "org.apache.iceberg.rest.RESTCatalog"}
+    assert variables(by_class | {f"{CATALOG}.uri": "http://c"})["K2_CATALOG"] == "http://c"
+
+
+def test_a_laptop_lake_in_a_session() -> None:
+    """README's session over a folder that k2 keeps, and a session without any catalog."""
+    session = {CATALOG: "x", f"{CATALOG}.type": "jdbc", f"{CATALOG}.uri": "jdbc:sqlite:/lake/catalog.db"}
+    found = variables(session, environment={"K2_CATALOG": "http://other:1", "K2_WAREHOUSE": "/other"})
+    assert (found["K2_CATALOG"], found["K2_WAREHOUSE"]) == ("", "/lake")
+    with pytest.raises(ConfigurationError, match="warehouse is '/other'"):
+        variables(session, {"warehouse": "/other"})
+    assert variables({}, {"warehouse": "lake"}) == {"K2_WAREHOUSE": str(Path("lake").absolute())}
+    assert variables({}, environment={"K2_CATALOG": "http://c"}) == {"K2_CATALOG": "http://c"}
+    with pytest.raises(ConfigurationError, match="this session has no catalog iceberg"):
+        variables({})
+
+
+def test_jobs_leave_the_lake_to_the_session() -> None:
+    words = ["--catalog", "http://a:1", "--s3-endpoint", "http://b:2", "--kafka", "c:3"]
+    assert layers.engine_settings(layers.parser("x", "").parse_args(words)) == {"kafka": "c:3"}
+
+
+# How the program is asked.
+
+ASKED = """#!{python}
+import json, os, sys
+json.dump([sys.argv[1:], dict(os.environ), os.getpgrp() == os.getpid()], open({told!r}, "w"))
+print(json.dumps({{"tasks": [], "commits": [], "behind": 0}}))
+"""
+
+
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a k2 program that plans nothing tells how it was asked."""
+    program, file = tmp_path / "k2", tmp_path / "told.json"
+    program.write_text(ASKED.format(python=sys.executable, told=str(file)))
+    program.chmod(0o755)
+    monkeypatch.setenv("K2_PROGRAM", str(program))
+    return file
+
+
+def test_k2_is_asked_with_the_session_s_lake(told: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("K2_CATALOG", "http://elsewhere:1")
+    assert engine(REST | {f"{CATALOG}.credential": "a:b"}, {"kafka": "k:9"}).plan("silver").empty
+    words, environment, _ = json.loads(told.read_text())
+    assert words[:3] == ["plan", "--layer", "silver"]
+    asked = {name: environment[name] for name in ("K2_CATALOG", "K2_CATALOG_CREDENTIAL", "K2_KAFKA")}
+    assert asked == {"K2_CATALOG": "http://a:81/", "K2_CATALOG_CREDENTIAL": "a:b", "K2_KAFKA": "k:9"}
+
+
+def test_a_session_of_another_catalog(told: Path) -> None:
+    lake = {key.replace("iceberg", "lake"): value for key, value in REST.items()}
+    assert engine(lake, catalog="lake").step("gold") is None
+    with pytest.raises(ConfigurationError, match="no catalog iceberg"):
+        engine(lake)
+
+
+def test_no_settings_file_is_read(k2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver's folder may be one in which somebody works with k2, too."""
+    lake = Warehouse(k2, tmp_path / "lake")
+    lake.k2_run("tables", "create")
+    (tmp_path / "k2.toml").write_text('warehouse = "another"\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("K2_PROGRAM", str(k2))
+    assert engine({}, {"warehouse": "lake"}).plan("silver").empty
+    monkeypatch.setenv("K2_WAREHOUSE", "lake")
+    assert engine({}).plan("gold").empty
+    (tmp_path / "k2.toml").write_text("is no toml\n")
+    assert engine({}).plan("gold").empty
