@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from pyspark import SparkContext
 from pyspark.sql import SparkSession
 from warehouse import Warehouse
 
-from k2.spark.engine import NativeEngine
+from k2.spark.engine import NativeEngine, cores
 from k2.spark.engine.lake import lake_variables
 from k2.spark.jobs import layers
 from k2.spark.utils.errors import ConfigurationError
@@ -30,18 +32,57 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-class Session:
-    """Of Spark as much as the engine asks for."""
+class Clock:
+    """Time that passes while somebody sleeps."""
 
-    def __init__(self, conf: Mapping[str, str], master: str = "local[3]") -> None:
-        self.conf = self
-        self.sparkContext = self
-        self.defaultParallelism = 3
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+_numbers = itertools.count()
+
+
+class Session:
+    """Of Spark as much as the engine asks for. `executors`: when each of them comes, which has two cores."""
+
+    def __init__(
+        self,
+        conf: Mapping[str, str],
+        master: str = "local[3]",
+        executors: Sequence[float] = (),
+        clock: Clock | None = None,
+    ) -> None:
+        self.conf = self.sparkContext = self._jsc = self
         self.master = master
+        self.applicationId = f"app-{next(_numbers)}"
+        self.executors = executors
+        self.clock = clock or Clock()
         self._conf = conf
 
     def get(self, key: str, default: str | None = None) -> str | None:
         return self._conf.get(key, default)
+
+    def __getattr__(self, name: str) -> Any:
+        """The words of Java and Spark that lead on: getConf(), _jsc.sc().getExecutorMemoryStatus()."""
+        if name in ("getConf", "sc", "getExecutorMemoryStatus"):
+            return lambda: self
+        raise AttributeError(name)
+
+    def _there(self) -> int:
+        return sum(at <= self.clock.now for at in self.executors)
+
+    def size(self) -> int:
+        return 1 + self._there()
+
+    @property
+    def defaultParallelism(self) -> int:  # noqa: N802
+        return 3 if self.master.startswith("local[") else max(2, 2 * self._there())
 
 
 def engine(conf: Mapping[str, str], settings: Mapping[str, str] | None = None, **options: Any) -> NativeEngine:
@@ -152,6 +193,54 @@ def test_a_laptop_lake_in_a_session() -> None:
 def test_jobs_leave_the_lake_to_the_session() -> None:
     words = ["--catalog", "http://a:1", "--s3-endpoint", "http://b:2", "--kafka", "c:3"]
     assert layers.engine_settings(layers.parser("x", "").parse_args(words)) == {"kafka": "c:3"}
+
+
+# How many cores.
+
+CLUSTER = "spark://m:7077"
+
+
+def waited(
+    monkeypatch: pytest.MonkeyPatch, executors: Sequence[float], master: str = CLUSTER, **conf: str
+) -> tuple[bool, float, int]:
+    """Whether there are any, how long it took, and the cores then."""
+    session = Session({f"spark.{key.replace('_', '.')}": value for key, value in conf.items()}, master, executors)
+    monkeypatch.setattr(cores, "time", session.clock)
+    came = cores.wait_for_executors(cast(SparkContext, session))
+    return came, round(session.clock.now), cores.cores_now(cast(SparkContext, session))
+
+
+def test_executors_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert waited(monkeypatch, [], "local[3]") == (True, 0, 3)
+    assert waited(monkeypatch, [3.0, 3.8, 4.5]) == (True, 6, 6), "a second after the last"
+    assert waited(monkeypatch, [3.0, 9.0]) == (True, 4, 2), "but not for ever"
+    assert waited(monkeypatch, [3.0, 3.8, 9.0], cores_max="4") == (True, 4, 4), "those that were asked for"
+    assert waited(monkeypatch, [3.0], cores_max="100") == (True, 4, 2), "the cluster has no more"
+    assert waited(monkeypatch, [70.0]) == (False, 30, 2), "another job holds the cluster"
+    assert waited(monkeypatch, [1.0, 2.5], "k8s://x", executor_instances="2", executor_cores="2") == (True, 2, 2)
+    assert waited(monkeypatch, [1.0, 1.5], "k8s://x", executor_instances="2", executor_cores="2") == (True, 2, 4)
+    assert waited(monkeypatch, [], "yarn", dynamicAllocation_enabled="true") == (True, 0, 2)
+
+
+def test_each_plan_asks_for_the_cores_of_its_time(
+    told: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first one may be made while another job holds the cluster, and executors come and go."""
+    session = Session(REST, CLUSTER, [40.0, 41.0])
+    monkeypatch.setattr(cores, "time", session.clock)
+    made = NativeEngine(cast(SparkSession, session))
+    cuts = []
+    for _ in range(2):
+        made.plan("gold")
+        assert session.clock.now in (pytest.approx(30, abs=0.2), 50.0), "waited for once"
+        words = json.loads(told.read_text())[0]
+        cuts.append({words[at].strip("-"): words[at + 1] for at in range(1, 7, 2)})
+        session.clock.now = 50.0
+    session.executors = [40.0]
+    made.plan("gold")
+    assert [(cut["tasks"], cut["cores"]) for cut in cuts] == [("4", "2"), ("8", "4")]
+    assert json.loads(told.read_text())[0][4] == "4"
+    assert "no executor yet" in capsys.readouterr().err
 
 
 # How the program is asked.

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from k2.spark.engine.cores import cores_now, wait_for_executors
 from k2.spark.engine.lake import lake_variables
 from k2.spark.engine.program import NO_SETTINGS_FILE, add_archive, find_program
 from k2.spark.engine.step import StepReport
 from k2.spark.engine.worker import run_task
+from k2.spark.utils.command_line import say
 from k2.spark.utils.errors import (
     ConfigurationError,
     DataError,
@@ -70,8 +72,8 @@ class NativeEngine:
     credentials and store are k2's. `settings`: flags of the k2 program by name, such as {"kafka": "broker:9092"}, over
     its variables K2_* and AWS_*, which are the driver's and go to the executors with the tasks; no k2.toml is read. A
     session without such a catalog works on what they name, such as a folder that all machines share: {"warehouse": …}.
-    `tasks`: how many a step is cut into; by default two for each core of the cluster, so that an executor which is done
-    early takes more. `rows`: of a step at most, about.
+    `tasks`: how many a step is cut into; by default two for each core that the executors have by then, so that one that
+    is done early takes more; a session's first step waits for them, 30 s at most. `rows`: of a step at most, about.
     `archive`: the one of `make dist`, by default K2_ARCHIVE, where executors have no k2 program.
     """
 
@@ -85,8 +87,7 @@ class NativeEngine:
         catalog: str | None = None,
     ) -> None:
         self._context = spark.sparkContext
-        self._cores = max(1, self._context.defaultParallelism)
-        self._tasks = tasks or 2 * self._cores
+        self._tasks = tasks
         self._rows = rows
         variables = lake_variables(
             catalog or catalog_name({}), lambda key: spark.conf.get(key, "") or "", settings or {}, os.environ
@@ -161,7 +162,10 @@ class NativeEngine:
         return self._plan(layer)
 
     def _plan(self, layer: str, *more: str) -> Plan:
-        cut = ["--tasks", str(self._tasks), "--cores", str(self._cores), "--rows", str(self._rows)]
+        if not wait_for_executors(self._context):
+            say(f"{layer}: no executor yet: the cluster is busy or has no worker; what is planned waits for them")
+        cores = cores_now(self._context)
+        cut = ["--tasks", str(self._tasks or 2 * cores), "--cores", str(cores), "--rows", str(self._rows)]
         return self._planned(layer, "--layer", layer, *cut, *more)
 
     def _planned(self, layer: str, *words: str) -> Plan:
