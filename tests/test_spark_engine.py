@@ -290,3 +290,9 @@ def test_no_settings_file_is_read(k2: Path, tmp_path: Path, monkeypatch: pytest.
     assert engine({}).plan("gold").empty
     (tmp_path / "k2.toml").write_text("is no toml\n")
     assert engine({}).plan("gold").empty
+
+
+def test_signals_of_the_terminal_do_not_reach_it(told: Path) -> None:
+    """Ctrl-C goes to the driver's process group; the driver ends after its step."""
+    engine(REST).plan("silver")
+    assert json.loads(told.read_text())[2], "a group of its own"

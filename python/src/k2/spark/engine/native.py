@@ -219,6 +219,7 @@ class NativeEngine:
             text=True,
             encoding="utf-8",
             env=os.environ | self._variables,
+            start_new_session=True,  # Ctrl-C is the driver's, which ends after its step
             check=False,
         )
         if process.returncode == 0:
