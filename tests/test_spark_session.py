@@ -28,7 +28,15 @@ from k2.spark.utils import (
     kafka_stream_options,
 )
 from k2.spark.utils import settings as names
-from k2.spark.utils.checks import check_java, check_master, check_python, java_version, masters_of
+from k2.spark.utils.checks import (
+    check_address,
+    check_java,
+    check_master,
+    check_python,
+    java_version,
+    masters_of,
+    place_of,
+)
 from k2.spark.utils.coordinates import jars, java_oldest, line_of
 from stack.services import Services
 
@@ -176,6 +184,7 @@ VALUES = {
     "batches_kept": "7",
     "rate_per_partition": "8",
     "stop_timeout_s": "9s",
+    "time_zone": "Asia/Tokyo",
 }
 
 
@@ -235,6 +244,14 @@ def test_what_was_set_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ({"master": "spark://nowhere"}, "not of the form spark://HOST:PORT"),
         ({"catalogue_uri": "http://x"}, "there is no option catalogue_uri"),
         ({"connect_timeout_s": "soon"}, "a number of seconds"),
+        ({"connect_timeout_s": "nan"}, "a number of seconds"),
+        ({"connect_timeout_s": "inf"}, "a number of seconds"),
+        ({"connect_timeout_s": -1}, "a number of seconds"),
+        ({"catalog_uri": "http://127.0.0.1:99999"}, "an address such as http://iceberg-rest:8181"),
+        ({"s3_endpoint": "http://store:s3"}, "an address such as"),
+        ({"master": "spark://127.0.0.1:99999"}, "not of the form spark://HOST:PORT"),
+        ({"time_zone": "Mars/Olympus"}, "a time zone such as"),
+        ({"time_zone": "+1:0:"}, "a time zone such as"),
     ],
 )
 @pytest.mark.usefixtures("_no_session")
@@ -242,6 +259,45 @@ def test_words_that_are_wrong(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said) as told:
         create_spark_session("K2-Test", **options)
     assert told.value.exit_code == 2
+
+
+@pytest.mark.parametrize("text", ["http://127.0.0.1:99999", "http://a:b", "http://[::1", "http://", "ftp://a", "a:1"])
+def test_addresses_that_are_none(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"the catalog: .* is no address. Set it") as told:
+        check_address("the catalog", text, lambda: "Set it")
+    assert told.value.exit_code == 2
+
+
+def test_addresses() -> None:
+    for text, place in {
+        "http://a": ("a", 80),
+        "https://a/x?y": ("a", 443),
+        "http://u:p@a:81/": ("a", 81),
+        "http://[::1]:8181": ("::1", 8181),
+    }.items():
+        assert place_of(text) == place
+
+
+def test_values_of_streams() -> None:
+    def of(**options: object) -> dict[str, str]:
+        return names.resolve(options, {}, streaming=True)
+
+    stop = "spark.sql.streaming.stopTimeout"
+    assert of(stop_timeout_s=1.5)[stop] == "1500ms"
+    assert of(stop_timeout_s="90s")[stop] == "90s"
+    for bad in ("1.2.3", "abc", "-1", "nan", "5 years", "."):
+        with pytest.raises(ConfigurationError, match=r"stop_timeout_s \(K2_SPARK_STOP_TIMEOUT_S\) is .*seconds"):
+            of(stop_timeout_s=bad)
+    for name, bad in {"batches_kept": "0", "rate_per_partition": "²"}.items():
+        with pytest.raises(ConfigurationError, match=f"{name} .*: a whole number, at least"):
+            of(**{name: bad})
+
+
+@pytest.mark.parametrize(
+    "zone", ["UTC", "Europe/Berlin", "Etc/GMT+3", "Z", "+01:00", "-7", "GMT+2", "America/New_York"]
+)
+def test_time_zones(zone: str) -> None:
+    assert names.resolve({"time_zone": zone}, {})["spark.sql.session.timeZone"] == zone
 
 
 def test_options_of_a_kafka_source(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,6 +309,12 @@ def test_options_of_a_kafka_source(monkeypatch: pytest.MonkeyPatch) -> None:
     assert options["kafka.bootstrap.servers"] == "broker:9092"
     assert options["maxOffsetsPerTrigger"] == "10"
     assert options["failOnDataLoss"] == "true"
+    assert kafka_stream_options("a")["maxOffsetsPerTrigger"] == "500000"
+    for bad in (0, -1, 1.5):
+        with pytest.raises(ConfigurationError, match=r"messages_per_batch .* a whole number, at least 1"):
+            kafka_stream_options("a", messages_per_batch=bad)  # type: ignore[arg-type]
+    monkeypatch.setenv("K2_SPARK_MESSAGES_PER_BATCH", "7")
+    assert kafka_stream_options("a")["maxOffsetsPerTrigger"] == "7"
 
 
 # Masters.

@@ -77,7 +77,7 @@ def masters_of(url: str) -> list[tuple[str, int]]:
     found = []
     for place in url.removeprefix("spark://").split(","):
         host, _, port = place.strip().rpartition(":")
-        if not host or not port.isdigit():
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
             raise ConfigurationError(f"the master {url!r} is not of the form spark://HOST:PORT[,HOST:PORT]")
         found.append((host.strip("[]"), int(port)))
     return found
@@ -118,12 +118,21 @@ def _first_that_answers(places: list[tuple[str, int]], timeout_s: float) -> list
         time.sleep(min(0.5, max(0.0, deadline - time.monotonic())))
 
 
+def place_of(url: str) -> tuple[str, int] | None:
+    """Host and port of an http(s) address; None where it is none."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port if parts.port is not None else 443 if parts.scheme == "https" else 80
+    except ValueError:  # a port that is no number, or none of TCP's
+        return None
+    return (parts.hostname, port) if parts.scheme in ("http", "https") and parts.hostname and port else None
+
+
 def check_address(what: str, url: str, advice: Callable[[], str], timeout_s: float = CONNECT_S) -> None:
     """Whether something listens at an http(s) address."""
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    if not parts.hostname:
+    place = place_of(url)
+    if place is None:
         raise ConfigurationError(f"{what}: {url!r} is no address. {advice()}")
-    reasons = _first_that_answers([(parts.hostname, port)], timeout_s)
+    reasons = _first_that_answers([place], timeout_s)
     if reasons is not None:
         raise UnavailableError(f"{what} does not answer at {url} ({'; '.join(reasons)}). {advice()}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
@@ -9,7 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
+from zoneinfo import ZoneInfo, available_timezones
 
+from k2.spark.utils.checks import place_of
 from k2.spark.utils.errors import ConfigurationError
 
 CATALOG = "spark.sql.catalog.{catalog}"
@@ -183,17 +186,39 @@ def _checked(setting: Setting, value: str) -> str:
         if value.lower() not in ("true", "false"):
             raise ConfigurationError(f"{where} is {value!r}: true or false")
         return value.lower()
-    if setting.name in ("catalog_uri", "s3_endpoint", "catalog_oauth2_uri"):
-        is_address = re.match(r"https?://[^/\s]+", value) or (setting.name == "catalog_uri" and "jdbc:" in value)
-        if not is_address:
-            raise ConfigurationError(f"{where} is {value!r}: an address such as {setting.default or 'http://host:80'}")
+    is_database = setting.name == "catalog_uri" and "jdbc:" in value
+    if setting.name in ("catalog_uri", "s3_endpoint", "catalog_oauth2_uri") and not (is_database or place_of(value)):
+        raise ConfigurationError(f"{where} is {value!r}: an address such as {setting.default or 'http://host:80'}")
     if setting.name == "catalog_credential" and ":" not in value:
         raise ConfigurationError(f"{where} is not of the form ID:SECRET")
-    if setting.name == "stop_timeout_s" and re.fullmatch(r"[\d.]+", value):
-        return f"{float(value):.0f}s"
-    if setting.name in ("batches_kept", "rate_per_partition") and not value.isdigit():
-        raise ConfigurationError(f"{where} is {value!r}: a whole number")
+    if setting.name == "time_zone" and not _is_time_zone(value):
+        raise ConfigurationError(f"{where} is {value!r}: a time zone such as UTC, Europe/Berlin, +01:00")
+    if setting.name == "stop_timeout_s":
+        if re.fullmatch(r"\d+(\.\d+)?", value, re.ASCII):
+            return f"{round(float(value) * 1000)}ms"
+        if not re.fullmatch(r"\d+(us|ms|s|m|min|h|d)", value, re.ASCII):
+            raise ConfigurationError(f"{where} is {value!r}: a number of seconds, or a time such as 90s, 2m")
+    if setting.name in ("batches_kept", "rate_per_partition"):
+        return str(whole_number(where, value, 1 if setting.name == "batches_kept" else 0))
     return value
+
+
+def whole_number(where: str, text: str, least: int) -> int:
+    if not re.fullmatch(r"\d{1,18}", text, re.ASCII) or int(text) < least:
+        raise ConfigurationError(f"{where} is {text!r}: a whole number, at least {least}")
+    return int(text)
+
+
+def _is_time_zone(text: str) -> bool:
+    """As Spark takes them. Where this machine has no names of zones, all that look like one may be right."""
+    if re.fullmatch(r"Z|(?:UTC|GMT|UT)|(?:UTC|GMT|UT)?[+-](?:\d{1,2}|\d{1,2}:\d{2}(?::\d{2})?)", text, re.ASCII):
+        return True
+    if not re.fullmatch(r"[A-Za-z][\w+/-]*", text, re.ASCII):
+        return False
+    try:
+        return bool(ZoneInfo(text))
+    except (KeyError, ValueError, OSError):
+        return not available_timezones()
 
 
 def catalog_name(options: Mapping[str, object]) -> str:
@@ -220,9 +245,12 @@ def master(options: Mapping[str, object], submitted: Mapping[str, str]) -> str:
 def seconds(name: str, variable: str, options: Mapping[str, object], default: float) -> float:
     text = given(name, (variable,), options)
     try:
-        return default if text is None else float(text)
+        value = default if text is None else float(text)
     except ValueError:
-        raise ConfigurationError(f"{name} ({variable}) is {text!r}: a number of seconds") from None
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise ConfigurationError(f"{name} ({variable}) is {text!r}: a number of seconds")
+    return value
 
 
 # What stands already before this program sets anything.

@@ -58,14 +58,14 @@ def kafka_stream_options(
     servers = brokers or os.environ.get("K2_KAFKA")
     if not servers:
         raise ConfigurationError("there are no Kafka brokers: give the argument brokers, or set K2_KAFKA")
-    count = str(messages_per_batch or os.environ.get("K2_SPARK_MESSAGES_PER_BATCH") or 500_000)
-    if not count.isdigit() or int(count) == 0:
-        raise ConfigurationError(f"messages_per_batch (K2_SPARK_MESSAGES_PER_BATCH) is {count!r}: a whole number")
+    variable = "K2_SPARK_MESSAGES_PER_BATCH"
+    told = names.given("messages_per_batch", (variable,), {"messages_per_batch": messages_per_batch}) or "500000"
+    count = names.whole_number(f"messages_per_batch ({variable})", told, 1)
     return {
         "kafka.bootstrap.servers": servers,
         "subscribe": topics if isinstance(topics, str) else ",".join(topics),
         "startingOffsets": "earliest",
-        "maxOffsetsPerTrigger": count,
+        "maxOffsetsPerTrigger": str(count),
         "failOnDataLoss": "true",
         # Only what a transaction has committed.
         "kafka.isolation.level": "read_committed",
