@@ -6,17 +6,22 @@ import itertools
 import json
 import os
 import sys
+import urllib.request
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
 from warehouse import Warehouse
 
-from k2.spark.engine import NativeEngine, cores
+from k2.spark.dataframe.step import StepResult
+from k2.spark.engine import NativeEngine, StepReport, cores
 from k2.spark.engine.lake import lake_variables
+from k2.spark.engine.metrics import JobMetrics
 from k2.spark.jobs import layers
 from k2.spark.utils.errors import ConfigurationError
 from k2.spark.utils.settings import resolve
@@ -247,17 +252,20 @@ def test_each_plan_asks_for_the_cores_of_its_time(
 
 ASKED = """#!{python}
 import json, os, sys
+from pathlib import Path
 json.dump([sys.argv[1:], dict(os.environ), os.getpgrp() == os.getpid()], open({told!r}, "w"))
-print(json.dumps({{"tasks": [], "commits": [], "behind": 0}}))
+print(Path({told!r}).with_name(sys.argv[1] + ".json").read_text())
 """
+NOTHING = {"tasks": [], "commits": [], "behind": 0, "left": 0}
 
 
 @pytest.fixture
 def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a k2 program that plans nothing tells how it was asked."""
+    """Where a k2 program tells how it was asked; it answers with plan.json beside it, which plans nothing."""
     program, file = tmp_path / "k2", tmp_path / "told.json"
     program.write_text(ASKED.format(python=sys.executable, told=str(file)))
     program.chmod(0o755)
+    (tmp_path / "plan.json").write_text(json.dumps(NOTHING))
     monkeypatch.setenv("K2_PROGRAM", str(program))
     return file
 
@@ -296,3 +304,55 @@ def test_signals_of_the_terminal_do_not_reach_it(told: Path) -> None:
     """Ctrl-C goes to the driver's process group; the driver ends after its step."""
     engine(REST).plan("silver")
     assert json.loads(told.read_text())[2], "a group of its own"
+
+
+# How far a layer is behind.
+
+COMMITTED = {
+    "rows_in": 100,
+    "rows_out": 90,
+    "rejected": {"truncated": 10},
+    "duplicates": 0,
+    "identity_conflicts": 0,
+    "commits": 2,
+}
+
+
+def test_behind_is_what_a_step_leaves(told: Path) -> None:
+    """Offsets are not rows: of 500 that the step takes 100 hold a message."""
+    plan = NOTHING | {"commits": [{}], "behind": 700, "left": 200}
+    told.with_name("plan.json").write_text(json.dumps(plan))
+    told.with_name("commit.json").write_text(json.dumps(COMMITTED))
+    made = engine(REST)
+    done = made.step("silver")
+    assert done is not None
+    assert (made.plan("silver").behind, done.rows_in, done.behind) == (700, 100, 200)
+    assert layers.line(done).endswith(" 200 behind")
+    assert (done.plus(replace(done, behind=0)).behind, done.plus(done).rows_in) == (0, 200)
+
+
+def test_a_step_of_dataframes_says_what_it_leaves() -> None:
+    done = layers.reported(StepResult("bronze", rows_in=100, behind=30))
+    assert done is not None
+    assert (done.rows_in, done.behind) == (100, 30)
+    assert layers.reported(StepResult("bronze", behind=30)) is None
+
+
+def test_metrics_are_prometheus_own_text() -> None:
+    metrics = JobMetrics(0)
+    try:
+        step = StepReport("silver", rows_in=70, rows_out=60, behind=30, rejected={"price_invalid": 4}, run_seconds=2.5)
+        metrics.took("silver", step)
+        metrics.took("silver", step)
+        metrics.failed(TimeoutError())
+        with urllib.request.urlopen(f"http://127.0.0.1:{metrics.port}/metrics", timeout=10) as reply:
+            families = list(text_string_to_metric_families(reply.read().decode()))
+    finally:
+        metrics.close()
+    samples = {(one.name, *sorted(one.labels.values())): one.value for family in families for one in family.samples}
+    assert samples["k2_rows_total", "in", "silver"] == 140
+    assert samples["k2_rejected_rows_total", "price_invalid"] == 8
+    assert samples["k2_lag_messages", "silver"] == 30
+    assert samples["k2_job_step_seconds_total", "run", "silver"] == 5
+    assert samples["k2_job_failures_total", "TimeoutError"] == 1
+    assert all(family.type in ("counter", "gauge") and family.documentation for family in families)

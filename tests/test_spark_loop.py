@@ -34,7 +34,7 @@ S3_AWAY = RuntimeError(
     "An error occurred while calling o1.collectToPython.\n: org.apache.spark.SparkException: Job aborted\n"
     "Caused by: software.amazon.awssdk.core.exception.SdkClientException: Unable to execute HTTP request: refused"
 )
-DONE = StepReport("gold", rows_in=5, behind=5)
+DONE = StepReport("gold", rows_in=5)
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +108,24 @@ def test_a_session_that_has_ended_is_not_waited_for(monkeypatch: pytest.MonkeyPa
         moved(monkeypatch, gone, words=("--continuous",))
     assert told.value.exit_code == 3
     assert type(explain(Py4JError("An error occurred while calling o1.x. Trace:\njava.lang.Error"), "")) is DataError
+
+
+def test_it_waits_where_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that leaves something is followed by the next at once, however many rows it had."""
+    waits: list[int] = []
+    steps: list[StepReport] = []
+    monkeypatch.setattr(layers.Stop, "wait", lambda *_: waits.append(len(steps)))
+    options, stop = layers.parser("gold", "").parse_args(["--continuous", "--interval", "1h"]), layers.Stop()
+
+    def step() -> StepReport | None:
+        if len(steps) == 3:
+            stop.set()
+            return None
+        steps.append(StepReport("gold", rows_in=1000, behind=2 - len(steps)))
+        return steps[-1]
+
+    layers.move(step, layers.Totals("gold", "spark"), options, stop, None)
+    assert waits == [3, 3], "after the last of them, and when there was nothing"
 
 
 def test_totals_are_the_sums_of_steps() -> None:

@@ -62,9 +62,7 @@ class JobMetrics:
 
     def took(self, layer: str, step: StepReport | None) -> None:
         with self._lock:
-            self._values["k2_lag_messages", (("layer", layer),)] = (
-                max(0, step.behind - step.rows_in) if step is not None else 0
-            )
+            self._values["k2_lag_messages", (("layer", layer),)] = step.behind if step is not None else 0
             self._values["k2_job_last_look_timestamp_seconds", (("layer", layer),)] = time.time()
             if step is None:
                 return

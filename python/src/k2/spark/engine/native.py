@@ -57,7 +57,8 @@ class Plan:
     text: str
     tasks: Sequence[str]
     commits: int
-    behind: int
+    behind: int  # messages above the layer
+    left: int  # of them, those that the step does not take
     seconds: float
 
     @property
@@ -149,7 +150,7 @@ class NativeEngine:
             duplicates=done["duplicates"],
             identity_conflicts=done["identity_conflicts"],
             commits=done["commits"],
-            behind=plan.behind,
+            behind=plan.left,
             plan_seconds=plan.seconds,
             run_seconds=ran - begin,
             commit_seconds=time.monotonic() - ran,
@@ -179,6 +180,7 @@ class NativeEngine:
             tasks=tasks,
             commits=len(document["commits"]),
             behind=document["behind"],
+            left=document.get("left", document["behind"]),
             seconds=time.monotonic() - begin,
         )
 

@@ -10,7 +10,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class StepReport:
-    """Rows, and where the time went. `behind`: messages that the layer had yet to take when the step was planned."""
+    """Rows, and where the time went. `behind`: messages that the layer has yet to take after it, as far
+    as was known when it was planned; by offsets, of Gold with DataFrames by rows."""
 
     layer: str
     tasks: int = 0

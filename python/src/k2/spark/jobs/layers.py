@@ -192,7 +192,7 @@ def move(step: Step, totals: Totals, options: argparse.Namespace, stop: Stop, me
             metrics.took(totals.layer, done)
         if done is None and not options.continuous:
             return
-        if options.continuous and (done is None or done.behind <= done.rows_in):
+        if options.continuous and (done is None or done.behind == 0):
             stop.wait(max(0.0, options.interval / 1e6 - (time.monotonic() - began)))
 
 
@@ -206,7 +206,7 @@ def line(step: StepReport) -> str:
     return (
         f"{step.layer}: {step.rows_in:,} rows in, {step.rows_out:,} out, {step.tasks} tasks, "
         f"{step.rows_in / max(seconds, 1e-6):,.0f} rows/s; plan {step.plan_seconds:.2f} s, run "
-        f"{step.run_seconds:.2f} s, commit {step.commit_seconds:.2f} s, {max(0, step.behind - step.rows_in):,} behind"
+        f"{step.run_seconds:.2f} s, commit {step.commit_seconds:.2f} s, {step.behind:,} behind"
     )
 
 
@@ -269,7 +269,7 @@ def reported(result: Any) -> StepReport | None:
         duplicates=result.duplicates,
         identity_conflicts=result.identity_conflicts,
         commits=len(result.commits),
-        behind=result.behind + result.rows_in,
+        behind=result.behind,
         plan_seconds=result.plan_s,
         run_seconds=result.run_s,
         commit_seconds=result.commit_s,
