@@ -18,11 +18,13 @@ from pyspark import SparkContext
 from pyspark.sql import SparkSession
 from warehouse import Warehouse
 
+from k2.spark import dataframe
+from k2.spark.dataframe import BronzeOptions
 from k2.spark.dataframe.step import StepResult
 from k2.spark.engine import NativeEngine, StepReport, cores
 from k2.spark.engine.lake import lake_variables
 from k2.spark.engine.metrics import JobMetrics
-from k2.spark.jobs import layers
+from k2.spark.jobs import bronze_ingestion, layers, rebuild
 from k2.spark.utils.errors import ConfigurationError
 from k2.spark.utils.settings import resolve
 
@@ -198,6 +200,81 @@ def test_a_laptop_lake_in_a_session() -> None:
 def test_jobs_leave_the_lake_to_the_session() -> None:
     words = ["--catalog", "http://a:1", "--s3-endpoint", "http://b:2", "--kafka", "c:3"]
     assert layers.engine_settings(layers.parser("x", "").parse_args(words)) == {"kafka": "c:3"}
+
+
+# Options.
+
+OPTIONS = {
+    "--kafka": "broker:9092",
+    "--topics": "t.binance",
+    "--partitions": "0-5",
+    "--start": "latest",
+    "--kafka-set": "client.id=me",
+    "--kafka-group": "mine",
+    "--registry": "http://registry:8080",
+    "--schemas": "/schemas",
+}
+OF_LAYER = {
+    "bronze": OPTIONS.keys() - {"--schemas"},
+    "silver": OPTIONS.keys() - {"--start", "--kafka-set", "--kafka-group"},
+    "gold": {"--kafka", "--topics", "--registry"},
+}
+
+
+@pytest.mark.parametrize("layer", OF_LAYER)
+def test_options_come_to_either_engine_and_go_before_variables(layer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = [word for name in OF_LAYER[layer] for word in (name, OPTIONS[name])]
+    parser = layers.parser("x", "", layer)
+    options = parser.parse_args(given)
+    wanted = {name.strip("-"): OPTIONS[name] for name in OF_LAYER[layer]}
+    assert layers.engine_settings(options) == wanted
+    for name in OF_LAYER[layer]:
+        monkeypatch.setenv(f"K2_{name.strip('-').replace('-', '_').upper()}", "of the variable")
+    for name, value in wanted.items():
+        assert layers.setting(options, name) == value
+        assert layers.setting(parser.parse_args([]), name) == "of the variable"
+    for name in OPTIONS.keys() - OF_LAYER[layer]:
+        with pytest.raises(SystemExit):
+            parser.parse_args([name, OPTIONS[name]])
+
+
+def test_help_names_the_secrets_variables() -> None:
+    said = " ".join(layers.parser("x", "", "bronze").format_help().split())
+    for name in (
+        "K2_CATALOG_CREDENTIAL",
+        "K2_CATALOG_TOKEN",
+        "AWS_SECRET_ACCESS_KEY",
+        "K2_KAFKA_SET",
+        "K2_REGISTRY_CREDENTIAL",
+    ):
+        assert name in said
+
+
+def test_bronze_of_dataframes_takes_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[BronzeOptions] = []
+
+    def step(_: object, options: BronzeOptions) -> StepResult:
+        taken.append(options)
+        return StepResult("bronze")
+
+    monkeypatch.setattr(dataframe, "bronze_step", step)
+    options = layers.parser("x", "", "bronze").parse_args(
+        [word for name in OF_LAYER["bronze"] for word in (name, OPTIONS[name])]
+    )
+    assert bronze_ingestion.by_dataframe(cast(SparkSession, None), options)() is None
+    made = taken[0]
+    assert (made.brokers, made.topics, made.start, made.group) == ("broker:9092", ["t.binance"], "latest", "mine")
+    assert (made.first_partition, made.last_partition, dict(made.kafka_settings)) == (0, 5, {"client.id": "me"})
+    options.kafka_set = "queued.max.messages.kbytes=1"
+    with pytest.raises(ConfigurationError, match="use --engine native"):
+        bronze_ingestion.by_dataframe(cast(SparkSession, None), options)
+
+
+@pytest.mark.parametrize("words", [("--tasks", "4"), ("--archive", "k2.tar.gz")])
+def test_dataframes_refuse_what_is_the_native_engine_s(words: tuple[str, str]) -> None:
+    for main in (bronze_ingestion.main, lambda given: rebuild.main(["gold", *given])):
+        with pytest.raises(ConfigurationError, match=f"{words[0]} is of --engine native"):
+            main(["--engine", "spark", *words])
 
 
 # How many cores.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,14 +20,14 @@ def by_dataframe(spark: SparkSession, options: argparse.Namespace) -> layers.Ste
     brokers = layers.brokers_of(options)
     if not brokers:
         raise ConfigurationError("there are no Kafka brokers: give --kafka, or set K2_KAFKA")
-    first, last = partitions_of(os.environ.get("K2_PARTITIONS") or "")
+    first, last = partitions_of(layers.setting(options, "partitions"))
     wanted = BronzeOptions(
         **layers.lake_options(options),
         brokers=brokers,
         topics=layers.topics_of(options),
-        start=os.environ.get("K2_START") or "earliest",
-        group=os.environ.get("K2_KAFKA_GROUP") or "k2",
-        kafka_settings=java_settings(os.environ.get("K2_KAFKA_SET") or ""),
+        start=layers.setting(options, "start") or "earliest",
+        group=layers.setting(options, "kafka-group") or "k2",
+        kafka_settings=java_settings(layers.setting(options, "kafka-set")),
         first_partition=first,
         last_partition=last,
     )

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from k2.spark.engine.lake import variable
 from k2.spark.engine.metrics import JobMetrics
 from k2.spark.engine.step import StepReport
 from k2.spark.utils import command_line
@@ -38,7 +39,12 @@ RACES_MAX = 20
 FIRST_PAUSE_S, OUTAGE_PAUSE_S_MAX = 0.1, 5.0
 
 
-def parser(program: str, what: str) -> argparse.ArgumentParser:
+# Options that are settings of the k2 program by the same name, each with a variable K2_*.
+SETTINGS = ("kafka", "topics", "partitions", "start", "kafka-set", "kafka-group", "registry", "schemas")
+
+
+def parser(program: str, what: str, layer: str | None = None) -> argparse.ArgumentParser:
+    """With the options of a layer, or of all of them."""
     made = command_line.parser(program, what)
     engine_choice(made)
     engine_options(made)
@@ -54,7 +60,44 @@ def parser(program: str, what: str) -> argparse.ArgumentParser:
     )
     made.add_argument("--kafka", metavar="BROKERS", help="host:port with commas (K2_KAFKA)")
     made.add_argument("--topics", metavar="NAMES", help="names, or patterns that begin with ^ (K2_TOPICS)")
+    if layer != "gold":
+        made.add_argument(
+            "--partitions", metavar="RANGE", help="of each topic only these: 3 or 0-5; all unless set (K2_PARTITIONS)"
+        )
+    if layer in ("bronze", None):
+        _bronze_options(made)
+    if layer in ("silver", None):
+        schemas_option(made)
     return made
+
+
+def _bronze_options(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--start",
+        metavar="PLACE",
+        help="where topics begin that Bronze does not know: earliest (unless set), latest, or a time such as "
+        "2024-01-02T03:00:00Z (K2_START)",
+    )
+    made.add_argument(
+        "--kafka-set",
+        metavar="SETTINGS",
+        help="of librdkafka, name=value with commas: security.protocol=SASL_SSL,sasl.mechanism=PLAIN (K2_KAFKA_SET). "
+        "With a password in it use the variable, for other users of the machine see the command line. --engine spark "
+        "gives them to Kafka's Java client, and refuses those that it has not",
+    )
+    made.add_argument(
+        "--kafka-group",
+        metavar="NAME",
+        help="under which lag tools find the offsets that were committed; k2 unless set (K2_KAFKA_GROUP)",
+    )
+
+
+def schemas_option(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--schemas",
+        metavar="FOLDER",
+        help="of writer schemas, <id>.avsc, on all machines: for messages without a registry (K2_SCHEMAS)",
+    )
 
 
 def engine_choice(made: argparse.ArgumentParser) -> None:
@@ -81,7 +124,21 @@ def engine_options(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--tasks", type=_at_least_one, metavar="N", help="native: of a step; two for each core unless set"
     )
-    made.add_argument("--registry", metavar="URL", help="schema registry (K2_REGISTRY)")
+    made.add_argument(
+        "--registry",
+        metavar="URL",
+        help="schema registry (K2_REGISTRY; K2_REGISTRY_CREDENTIAL, user:password, and K2_REGISTRY_TOKEN are variables "
+        "only)",
+    )
+
+
+def check(options: argparse.Namespace) -> None:
+    """Options that mean nothing to the engine."""
+    for name in ("tasks", "archive"):
+        if options.engine == "spark" and getattr(options, name):
+            raise ConfigurationError(
+                f"--{name} is of --engine native: --engine spark cuts no tasks and runs no program"
+            )
 
 
 def _interval(text: str) -> int:
@@ -212,12 +269,13 @@ def line(step: StepReport) -> str:
 
 def engine_settings(options: argparse.Namespace) -> dict[str, str]:
     """Flags of the k2 program that the job was given by its own; those of the lake are in the session."""
-    named = {
-        "kafka": getattr(options, "kafka", None),  # of the layers' jobs
-        "topics": getattr(options, "topics", None),
-        "registry": getattr(options, "registry", None),
-    }
+    named = {name: getattr(options, name.replace("-", "_"), None) for name in SETTINGS}
     return {name: value for name, value in named.items() if value}
+
+
+def setting(options: argparse.Namespace, name: str) -> str:
+    """Of SETTINGS: as the option says, else the variable."""
+    return engine_settings(options).get(name) or os.environ.get(variable(name)) or ""
 
 
 def native_step(spark: SparkSession, layer: str, options: argparse.Namespace) -> Step:
@@ -250,10 +308,10 @@ def schemas_of(options: argparse.Namespace) -> Schemas:
     from k2.spark.dataframe import Schemas
 
     return Schemas(
-        url=options.registry or os.environ.get("K2_REGISTRY") or "",
+        url=setting(options, "registry"),
         credential=os.environ.get("K2_REGISTRY_CREDENTIAL") or "",
         token=os.environ.get("K2_REGISTRY_TOKEN") or "",
-        folder=os.environ.get("K2_SCHEMAS") or "",
+        folder=setting(options, "schemas"),
     )
 
 
@@ -279,7 +337,8 @@ def reported(result: Any) -> StepReport | None:
 def main(
     program: str, what: str, layer: str, by_dataframe: DataFrameStep, arguments: Sequence[str] | None = None
 ) -> int:
-    options = parser(program, what).parse_args(arguments)
+    options = parser(program, what, layer).parse_args(arguments)
+    check(options)
     spark = command_line.session(f"k2 {layer}", options)
     stop = Stop()  # after the session, which takes SIGINT for itself
     stop.heard_by_java(spark)
@@ -301,11 +360,11 @@ def main(
 
 
 def brokers_of(options: argparse.Namespace) -> str:
-    return options.kafka or os.environ.get("K2_KAFKA") or ""
+    return setting(options, "kafka")
 
 
 def topics_of(options: argparse.Namespace) -> list[str]:
-    named = options.topics or os.environ.get("K2_TOPICS")
+    named = setting(options, "topics")
     topics = (named or "market.crypto.trades.binance,market.crypto.trades.kraken").split(",")
     if not any(topics):
         raise ConfigurationError("--topics (K2_TOPICS) names no topic")

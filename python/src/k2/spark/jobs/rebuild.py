@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--to", dest="last_date", metavar="DATE", help="gold: last exchange_date")
     layers.engine_choice(made)
     layers.engine_options(made)
+    layers.schemas_option(made)
     return made
 
 
@@ -72,6 +73,7 @@ def days_of(options: argparse.Namespace) -> Days:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
+    layers.check(options)
     days = days_of(options)
     spark = command_line.session(f"k2 rebuild {options.layer}", options)
     try:

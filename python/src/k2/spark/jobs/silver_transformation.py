@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ def by_dataframe(spark: SparkSession, options: argparse.Namespace) -> layers.Ste
 
     owns = None
     if layers.brokers_of(options):  # else the sources may be recordings, which are of no topics that are named
-        partitions = partitions_of(os.environ.get("K2_PARTITIONS") or "")
+        partitions = partitions_of(layers.setting(options, "partitions"))
         owns = owned_by(layers.topics_of(options), partitions)
     wanted = SilverOptions(**layers.lake_options(options), schemas=layers.schemas_of(options), owns=owns)
 
