@@ -553,3 +553,19 @@ def test_simulate_is_seeded_and_appends(k2: Path, simulate: Simulate, tmp_path: 
     assert warehouse.gold() == gold_of(("binance", path))
     warehouse.k2_run("simulate", "--exchange", "nasdaq", "--out", str(path), expect=2)
     warehouse.k2_run("simulate", "--exchange", "binance", expect=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("plan", "--compact", GOLD, "--rebuild"), "--rebuild excludes --compact"),
+        (("plan", "--compact", GOLD, "--layer", "gold"), "--layer excludes --compact"),
+        (("plan", "--layer", "gold", "--settled", "1s"), "--settled requires --compact"),
+        (("plan",), "either --layer LAYER or --compact TABLE"),
+        (("commit", "--plan", "/"), "--plan /: the file cannot be read"),
+        (("commit", "--plan", "nowhere.json"), "--plan nowhere.json: the file cannot be read"),
+    ],
+)
+def test_plans_that_are_none(warehouse: Warehouse, words: tuple[str, ...], said: str) -> None:
+    warehouse.k2_run("tables", "create")
+    assert said in warehouse.k2_run(*words, expect=2, stdin="").stderr

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -92,9 +93,14 @@ Result<int> RunPlan(const Settings& settings, const PlanFlags& flags) {
 }
 
 Result<std::string> ReadAll(const std::string& path) {
+  std::error_code error;
   std::ifstream file(path, std::ios::binary);
-  if (!file) return Fail(ErrorKind::kNotFound, "--plan {}: the file cannot be read", path);
-  return std::string{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  if (!file || std::filesystem::is_directory(path, error)) {
+    return Fail(ErrorKind::kNotFound, "--plan {}: the file cannot be read", path);
+  }
+  std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  if (file.bad()) return Fail(ErrorKind::kIo, "--plan {}: the file cannot be read to its end", path);
+  return text;
 }
 
 Result<std::vector<TaskResult>> ReadResults() {
@@ -181,6 +187,12 @@ void AddPlan(Program& program) {
   command->add_option("--compact", flags->compact.tables, "instead of a layer: a table whose small files to join")
       ->expected(1);
   AddCompactFlags(*command, flags->compact);
+  for (const char* name : {"--target-file-size", "--min-input-files", "--settled"}) {
+    command->get_option(name)->needs("--compact");
+  }
+  for (const char* name : {"--layer", "--rebuild", "--tasks", "--cores", "--rows"}) {
+    command->get_option(name)->excludes("--compact");
+  }
   command->footer(
       "A plan without tasks and commits: there is nothing to do. Example:\n"
       "  k2 plan --layer silver --tasks 8 > plan.json\n"

@@ -1,6 +1,7 @@
 #include <arrow/type.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/time.h"
 #include "source/kafka_ranges.h"
@@ -76,8 +77,37 @@ void CutAt(int64_t end, RawBatch& raw) {
   raw.end.next_offset = end;
 }
 
-// All messages of an input up to its end, as batches of Bronze's rows.
-Status ReadRange(const BronzeInput& input, SourceReader& reader, KafkaRanges& kafka, Batches& batches,
+// Rows on their way to data files.
+class BronzeRows {
+ public:
+  BronzeRows(const BronzeTask& task, const TaskContext& context)
+      : flush_bytes_(context.flush_bytes), writer_(task.output, task.attempt_id, context, "bronze.data-file") {}
+
+  Status Add(RawBatch raw) {
+    if (raw.size() == 0) return {};
+    bytes_ += static_cast<int64_t>(raw.bytes());
+    batches_.push_back(ToBronzeRows(std::move(raw)));
+    return bytes_ < flush_bytes_ ? Status{} : Flush();
+  }
+  Result<TableFiles> Finish() {
+    K2_TRY(Flush());
+    return writer_.Finish();
+  }
+
+ private:
+  Status Flush() {
+    bytes_ = 0;
+    return writer_.WriteByDay(std::exchange(batches_, {}), "ingestion_date");
+  }
+
+  int64_t flush_bytes_;
+  PartitionedWriter writer_;
+  Batches batches_;
+  int64_t bytes_ = 0;
+};
+
+// All messages of an input up to its end.
+Status ReadRange(const BronzeInput& input, SourceReader& reader, KafkaRanges& kafka, BronzeRows& into,
                  TaskResult& result) {
   constexpr int64_t kSilenceUsMax = 60'000'000;
   constexpr ReadLimits kLimits{.max_messages = 1 << 17, .max_bytes = 32 << 20, .max_wait_us = 500'000};
@@ -98,7 +128,7 @@ Status ReadRange(const BronzeInput& input, SourceReader& reader, KafkaRanges& ka
     heard_us = MonotonicMicros();
     at = raw.end;
     rows += static_cast<int64_t>(raw.size());
-    if (raw.size() > 0) batches.push_back(ToBronzeRows(std::move(raw)));
+    K2_TRY(into.Add(std::move(raw)));
   }
   at.messages = input.begin.messages < 0 ? -1 : input.begin.messages + rows;
   result.ends.push_back(at);
@@ -107,7 +137,7 @@ Status ReadRange(const BronzeInput& input, SourceReader& reader, KafkaRanges& ka
   return {};
 }
 
-Status ReadRanges(const BronzeTask& task, const TaskContext& context, Batches& batches, TaskResult& result) {
+Status ReadRanges(const BronzeTask& task, const TaskContext& context, BronzeRows& into, TaskResult& result) {
   if (context.kafka == nullptr) {
     return Fail(ErrorKind::kInvalidArgument,
                 "the task reads Kafka, and nothing here opens it: set --kafka or K2_KAFKA");
@@ -116,12 +146,12 @@ Status ReadRanges(const BronzeTask& task, const TaskContext& context, Batches& b
   for (const BronzeInput& input : task.inputs) places.emplace_back(input.source, input.begin);
   K2_ASSIGN(const auto readers, context.kafka->Open(places));
   for (size_t i = 0; i < task.inputs.size(); ++i) {
-    K2_TRY(ReadRange(task.inputs[i], *readers[i], *context.kafka, batches, result));
+    K2_TRY(ReadRange(task.inputs[i], *readers[i], *context.kafka, into, result));
   }
   return {};
 }
 
-Status ReadWhatIsThere(const BronzeTask& task, const TaskContext& context, Batches& batches, TaskResult& result) {
+Status ReadWhatIsThere(const BronzeTask& task, const TaskContext& context, BronzeRows& into, TaskResult& result) {
   int64_t messages_left = task.max_messages;
   int64_t bytes_left = task.max_bytes;
   for (size_t i = 0; i < task.inputs.size(); ++i) {
@@ -144,7 +174,7 @@ Status ReadWhatIsThere(const BronzeTask& task, const TaskContext& context, Batch
     result.rows_in += static_cast<int64_t>(raw.size());
     messages_left -= static_cast<int64_t>(raw.size());
     bytes_left -= static_cast<int64_t>(raw.bytes());
-    if (raw.size() > 0) batches.push_back(ToBronzeRows(std::move(raw)));
+    K2_TRY(into.Add(std::move(raw)));
   }
   return {};
 }
@@ -153,17 +183,16 @@ Status ReadWhatIsThere(const BronzeTask& task, const TaskContext& context, Batch
 
 Result<TaskResult> RunBronzeTask(const BronzeTask& task, const TaskContext& context) {
   TaskResult result;
-  Batches batches;
+  BronzeRows rows(task, context);
   const auto bounded = [](const BronzeInput& input) { return input.end_offset >= 0; };
   if (std::ranges::any_of(task.inputs, bounded)) {
-    K2_TRY(ReadRanges(task, context, batches, result));
+    K2_TRY(ReadRanges(task, context, rows, result));
   } else {
-    K2_TRY(ReadWhatIsThere(task, context, batches, result));
+    K2_TRY(ReadWhatIsThere(task, context, rows, result));
   }
   result.rows_out = result.rows_in;
-  PartitionedWriter writer(task.output, task.attempt_id, context, "bronze.data-file");
-  K2_TRY(writer.WriteByDay(batches, "ingestion_date"));
-  result.outputs.push_back(writer.Finish());
+  K2_ASSIGN(TableFiles files, rows.Finish());
+  result.outputs.push_back(std::move(files));
   return result;
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "base/time.h"
 #include "task/partitioned_write.h"
@@ -14,7 +15,6 @@ namespace k2 {
 namespace {
 
 constexpr std::string_view kRecordingPrefix = "recording/";
-constexpr size_t kFlushBytes = size_t{192} << 20;
 
 const std::vector<std::string>& BronzeColumns() {
   static const std::vector<std::string> columns = {"avro_payload", "topic",           "partition",
@@ -56,6 +56,7 @@ struct RejectedRows {
   ByteColumn detail;
   std::vector<int32_t> ingestion_date;
 
+  [[nodiscard]] size_t bytes() const { return payload.data.size() + detail.data.size() + offset.size() * 64; }
   std::shared_ptr<arrow::RecordBatch> Finish();
 };
 
@@ -176,7 +177,9 @@ class SilverRun {
       if (range == nullptr || rows.offset[row] < range->begin || rows.offset[row] >= range->end) continue;
       K2_TRY(JudgeRow(rows, row, *range, table));
       // A step's rows are bounded by its plan; where that could not cut, by this.
-      if (columns_[table].Full() || (row % 4096 == 0 && columns_[table].bytes() > kFlushBytes)) K2_TRY(Flush(table));
+      const auto flush_bytes = static_cast<size_t>(context_.flush_bytes);
+      if (columns_[table].Full() || (row % 256 == 0 && columns_[table].bytes() > flush_bytes)) K2_TRY(Flush(table));
+      if (rejected_.bytes() > flush_bytes) K2_TRY(FlushRejected());
     }
     return {};
   }
@@ -262,7 +265,7 @@ class SilverRun {
 
   Status FlushRejected() {
     if (rejected_.offset.empty()) return {};
-    return rejected_writer_.WriteByDay({rejected_.Finish()}, "ingestion_date");
+    return rejected_writer_.WriteByDay({std::exchange(rejected_, {}).Finish()}, "ingestion_date");
   }
 
   const SilverTask& task_;

@@ -152,6 +152,9 @@ struct TaskContext {
   GoldIndex* index = nullptr;               // Gold: ids of recent hours
   KafkaRanges* kafka = nullptr;             // Bronze: opens partitions that no open reader was handed in for
   int64_t wait_us = 0;                      // Bronze: how long to wait for a first message
+  // Bronze and Silver: of the rows that a task holds in memory; then they go to files. A plan counts messages, and
+  // knows nothing of their size.
+  int64_t flush_bytes = int64_t{192} << 20;
 };
 
 Result<TaskResult> RunTask(const Task& task, const TaskContext& context);
