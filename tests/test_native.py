@@ -293,6 +293,46 @@ def test_what_is_no_data_at_all() -> None:
     assert pa.table(native.decode([]).trades).num_rows == 0
 
 
+def test_times_that_are_not_those_of_the_frames() -> None:
+    """A time too many would be every later frame's but its own."""
+    for times in ([], [1], [1, 2, 3], [1, 2, 3, 4, 5]):
+        said = f"{'fewer' if len(times) < 4 else 'more'} times than frames: {len(times)} for 4"
+        for received in (pa.array(times, pa.int64()), pa.chunked_array([times[:2], times[2:]], pa.int64())):
+            with pytest.raises(ValueError, match=said):
+                native.normalise("binance", ["{}"] * 4, received)
+    chunks = pa.chunked_array([[1, 2], [], [3, None]], pa.int64())
+    with pytest.raises(ValueError, match=r"received, row 3: is null"):
+        native.normalise("binance", ["{}"] * 4, chunks)
+    frames = pa.chunked_array([["{}"], ["{}", "{}"], ["{}"]])
+    assert native.normalise("binance", frames, chunks.fill_null(4)).skipped == 4
+    for number in (2**63, -(2**70), 2**200):
+        with pytest.raises(ValueError, match="received: is beyond 64 bits"):
+            native.normalise("binance", [], number)
+    assert native.normalise("binance", [], 2**63 - 1).skipped == 0
+    for received in ([1, 2], "now", 1.5, b"now"):
+        with pytest.raises(TypeError, match="received: Arrow data is wanted"):
+            native.normalise("binance", ["{}"] * 2, received)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"side": "LONG"}, "column side, row 5: is none of"),
+        ({"price": None}, "column price, row 5: is null"),
+        ({"trade_conditions": ["a", None]}, "column trade_conditions, row 5: is null"),
+        ({"vendor_data": {"a": "b", "c": None}}, "column vendor_data.value, row 5: is null"),
+    ],
+)
+def test_rows_of_errors_are_those_of_the_table(fields: dict[str, Any], said: str) -> None:
+    rows = [trade(trade_conditions=["x", "y"], vendor_data={"k": "v"}) for _ in range(8)]
+    rows[5] |= fields
+    table = trades_table(rows)
+    for size in (1, 3, 4, 5, 8):
+        cut = pa.Table.from_batches(table.combine_chunks().to_batches(max_chunksize=size))
+        with pytest.raises(ValueError, match=said):
+            native.encode(cut)
+
+
 # Arrow in every form.
 
 

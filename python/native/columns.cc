@@ -21,6 +21,9 @@ Int128 PowerOf10(int32_t exponent) {
 
 }  // namespace
 
+BadRow::BadRow(std::string of, int64_t row, std::string what)
+    : BadInput(fmt::format("column {}, row {}: {}", of, row, what)), column(std::move(of)), problem(std::move(what)) {}
+
 Column::Column(const ArrowSchema& schema, const ArrowArray& array, std::string name)
     : schema_(&schema), array_(&array), name_(std::move(name)), offset_(array.offset), length_(array.length) {
   if (schema.format == nullptr || array.length < 0 || array.offset < 0) Fail("is no valid Arrow array");
@@ -31,8 +34,12 @@ Column::Column(const ArrowSchema& schema, const ArrowArray& array, std::string n
 }
 
 void Column::Fail(const std::string& what) const { throw BadInput(fmt::format("column {}: {}", name_, what)); }
-void Column::FailAt(int64_t row, const std::string& what) const {
-  throw BadInput(fmt::format("column {}, row {}: {}", name_, row, what));
+void Column::FailAt(int64_t row, const std::string& what) const { throw BadRow(name_, row, what); }
+
+Column Column::Named(std::string name) const {
+  Column named = *this;
+  named.name_ = std::move(name);
+  return named;
 }
 
 bool Column::IsNull(int64_t row) const {

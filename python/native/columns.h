@@ -18,6 +18,13 @@ struct BadInput : std::invalid_argument {
   using std::invalid_argument::invalid_argument;
 };
 
+// The same of one row, of the batch that the column is of.
+struct BadRow : BadInput {
+  BadRow(std::string column, int64_t row, std::string what);
+  std::string column;
+  std::string problem;
+};
+
 // A column of an array and of its type. Views: the array must outlive it.
 class Column {
  public:
@@ -26,6 +33,8 @@ class Column {
   // Of a struct's child: the struct's, which may show a part of it only.
   [[nodiscard]] int64_t length() const { return length_; }
   [[nodiscard]] const std::string& name() const { return name_; }
+  // The same column under the name that errors give it.
+  [[nodiscard]] Column Named(std::string name) const;
   [[nodiscard]] std::string_view format() const { return schema_->format; }
   [[nodiscard]] bool IsStruct() const { return format() == "+s"; }
   [[nodiscard]] bool IsNull(int64_t row) const;

@@ -43,6 +43,23 @@ BytesColumn BytesOf(const Batch& batch, const std::string& what, std::initialize
   return BytesColumn(children.front());
 }
 
+// Reads a row. Columns count the rows of their batch, and list items by themselves; whoever reads of an error knows the
+// table, so the row of that is put in.
+template <typename Read>
+decltype(auto) OfRow(int64_t row, const Read& read) {
+  try {
+    return read();
+  } catch (const BadRow& bad) {
+    throw BadRow(bad.column, row, bad.problem);
+  }
+}
+
+int64_t RowsOf(const Input& input) {
+  int64_t rows = 0;
+  for (const SharedBatch& batch : input.batches) rows += batch->array.length;
+  return rows;
+}
+
 class TradesOut {
  public:
   explicit TradesOut(bool dictionaries) : columns_(TradeColumnsOptions{.dictionaries = dictionaries}) {}
@@ -137,8 +154,12 @@ class Sink final : public FrameSink {
 // Receive times, batch by batch as the frames are, however the column is cut.
 class ReceiveTimes {
  public:
-  explicit ReceiveTimes(const Received& received) : us_(received.us) {
+  ReceiveTimes(const Received& received, int64_t frames) : us_(received.us), given_(us_ || received.column) {
     if (!received.column) return;
+    if (const int64_t times = RowsOf(*received.column); times != frames) {
+      throw BadInput(fmt::format("received: there are {} times than frames: {} for {}",
+                                 times < frames ? "fewer" : "more", times, frames));
+    }
     for (const SharedBatch& batch : received.column->batches) {
       const Column root(batch->schema, batch->array, "received");
       const std::vector<Column> children = root.IsStruct() ? root.Children() : std::vector<Column>{root};
@@ -147,7 +168,7 @@ class ReceiveTimes {
     }
   }
   void UseColumnOf(const Batch& batch) {
-    if (us_ || !columns_.empty()) return;
+    if (given_) return;
     own_.reset();
     const Column root(batch.schema, batch.array, "frames");
     if (!root.IsStruct()) return;
@@ -161,20 +182,22 @@ class ReceiveTimes {
   int64_t At(int64_t row_of_batch) {
     if (us_) return *us_;
     if (own_) return own_->Required(row_of_batch);
-    while (at_ < columns_.size() && next_ == columns_[at_].length()) {
+    if (!given_) {
+      throw BadInput(
+          "received: when the frames were received is not said: give a time, a column of times, or frames with a "
+          "column "
+          "received");
+    }
+    while (next_ == columns_.at(at_).length()) {
       ++at_;
       next_ = 0;
-    }
-    if (at_ == columns_.size()) {
-      throw BadInput(columns_.empty() ? "received: when the frames were received is not said: give a time, a column of "
-                                        "times, or frames with a column received"
-                                      : "received: there are fewer times than frames");
     }
     return columns_[at_].Required(next_++);
   }
 
  private:
   std::optional<int64_t> us_;
+  bool given_;  // apart from the frames
   std::vector<LongColumn> columns_;
   std::optional<LongColumn> own_;
   size_t at_ = 0;
@@ -188,16 +211,16 @@ Normalised Normalise(Exchange exchange, const Input& frames, const Received& rec
   TradesOut trades(dictionaries);
   RejectsOut rejects(false);
   Sink sink(trades, rejects);
-  ReceiveTimes times(received);
+  ReceiveTimes times(received, RowsOf(frames));
   int64_t row = 0;
   int64_t skipped = 0;
   for (const SharedBatch& batch : frames.batches) {
     const BytesColumn column = BytesOf(*batch, frames.name, {"frame", "frames"});
     times.UseColumnOf(*batch);
     for (int64_t i = 0; i < column.length(); ++i, ++row) {
-      const int64_t receive_us = times.At(i);
+      const int64_t receive_us = OfRow(row, [&] { return times.At(i); });
       sink.Begin(row);
-      const std::optional<std::string_view> frame = column.At(i);
+      const std::optional<std::string_view> frame = OfRow(row, [&] { return column.At(i); });
       if (!frame) {
         sink.OnReject(RejectReason::kFrameNotJson, "the frame is null");
         continue;
@@ -219,14 +242,15 @@ Table Encode(const Input& trades, int32_t schema_id) {
     builder.AddBytes("avro_payload", std::exchange(payloads.data, {}), std::exchange(payloads.ends, {}));
     out.push_back(builder.Finish(count));
   };
+  int64_t row_of_table = 0;
   for (const SharedBatch& batch : trades.batches) {
     TradesIn rows(*batch);
-    for (int64_t i = 0; i < rows.length(); ++i) {
-      const TradeRow& row = rows.At(i);
+    for (int64_t i = 0; i < rows.length(); ++i, ++row_of_table) {
+      const TradeRow& row = OfRow(row_of_table, [&]() -> const TradeRow& { return rows.At(i); });
       if (payloads.data.size() >= kBatchBytesMax) flush();
       EncodeTrade(row, schema_id, payloads.data);
       if (payloads.data.size() > size_t{std::numeric_limits<int32_t>::max()}) {
-        throw BadInput(fmt::format("trades, row {}: a message of more than 1 GiB", i));
+        throw BadInput(fmt::format("trades, row {}: a message of more than 1 GiB", row_of_table));
       }
       payloads.ends.push_back(static_cast<int32_t>(payloads.data.size()));
       keys.Add(row.symbol);
@@ -247,7 +271,8 @@ Decoded Decode(const Input& messages, const std::map<int32_t, std::string>& sche
   for (const SharedBatch& batch : messages.batches) {
     const BytesColumn column = BytesOf(*batch, messages.name, {"avro_payload", "value", "payload"});
     for (int64_t i = 0; i < column.length(); ++i, ++row) {
-      const Verdict verdict = decoder.Decode(column.At(i), exchange.value_or(""), trades.columns());
+      const auto message = OfRow(row, [&] { return column.At(i); });
+      const Verdict verdict = decoder.Decode(message, exchange.value_or(""), trades.columns());
       if (!verdict.accepted()) rejects.Add(row, verdict.schema_id, verdict.reason, decoder.detail());
     }
   }

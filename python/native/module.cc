@@ -113,13 +113,14 @@ std::vector<SharedBatch> ReadSequence(nb::handle source, const std::string& name
 
 Input Read(nb::handle source, const std::string& name) {
   Input input{.batches = {}, .name = name};
+  const bool lists = name == "frames" || name == "messages";
   if (nb::hasattr(source, "__arrow_c_stream__")) {
     input.batches = ReadStream(source);
   } else if (nb::hasattr(source, "__arrow_c_array__")) {
     input.batches = ReadArray(source);
-  } else if (PyBytes_Check(source.ptr()) || PyUnicode_Check(source.ptr())) {
+  } else if (lists && (PyBytes_Check(source.ptr()) || PyUnicode_Check(source.ptr()))) {
     throw nb::type_error((name + ": a list is wanted, not a single text").c_str());
-  } else if (nb::hasattr(source, "__iter__") && name != "trades") {
+  } else if (lists && nb::hasattr(source, "__iter__")) {
     input.batches = ReadSequence(source, name);
   } else {
     throw nb::type_error(
@@ -158,12 +159,21 @@ Exchange ExchangeOf(const std::string& name) {
   throw BadInput(fmt::format("exchange is '{}': binance or kraken", name));
 }
 
+int64_t Microseconds(nb::handle number) {
+  int overflow = 0;
+  const long long value =
+      PyLong_AsLongLongAndOverflow(number.ptr(), &overflow);  // NOLINT(google-runtime-int): CPython's
+  if (overflow != 0) throw BadInput("received: is beyond 64 bits of microseconds since 1970");
+  if (value == -1 && PyErr_Occurred() != nullptr) throw nb::python_error();
+  return value;
+}
+
 nb::tuple PyNormalise(const std::string& exchange, nb::object frames, nb::object received, bool dictionaries) {
   const Exchange known = ExchangeOf(exchange);
   const Input input = Read(frames, "frames");
   Received times;
   if (nb::isinstance<nb::int_>(received)) {
-    times.us = nb::cast<int64_t>(received);
+    times.us = Microseconds(received);
   } else if (!received.is_none()) {
     times.column = Read(received, "received");
   }

@@ -64,12 +64,14 @@ TradesIn::TradesIn(const Batch& batch)
       platform_sequence_(Maybe<LongColumn>(root_, "platform_sequence")),
       vendor_data_(Maybe<ListColumn>(root_, "vendor_data")) {
   // A list without any item may have items of no type.
-  if (conditions_ && conditions_->items().format() != "n") condition_.emplace(conditions_->items());
+  if (conditions_ && conditions_->items().format() != "n") {
+    condition_.emplace(conditions_->items().Named("trade_conditions"));
+  }
   if (!vendor_data_) return;
   const std::vector<Column> pair = vendor_data_->items().Children();
   if (pair.size() != 2) throw BadInput("column vendor_data: a map, or a list of key and value, is wanted");
-  vendor_key_.emplace(pair[0]);
-  vendor_value_.emplace(pair[1]);
+  vendor_key_.emplace(pair[0].Named("vendor_data.key"));
+  vendor_value_.emplace(pair[1].Named("vendor_data.value"));
 }
 
 const TradeRow& TradesIn::At(int64_t row) {

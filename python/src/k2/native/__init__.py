@@ -100,8 +100,8 @@ def normalise(
     """The trades of WebSocket frames of an exchange (binance, kraken).
 
     `frames`: texts or bytes; of a table the column `frame`. `received`: when they were received, which becomes
-    ingestion_timestamp: microseconds since 1970 or a datetime for all of them, or Arrow data with a time for each;
-    None takes the column `received` of the table. `dictionaries`: symbol, side and their like as dictionaries.
+    ingestion_timestamp: microseconds since 1970 or a datetime for all of them, or Arrow data with a time for each
+    frame; None takes the column `received` of the table. `dictionaries`: symbol, side and their like as dictionaries.
     """
     if isinstance(received, datetime):
         if received.tzinfo is None:
