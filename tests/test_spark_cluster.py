@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -161,12 +165,37 @@ def test_the_cluster_is_healthy(cluster: SparkCluster) -> None:
 def test_the_health_check_can_fail(services: Services, tmp_path: Path) -> None:
     silent = SparkMaster(tmp_path / "master").ports["page"]
     assert health_check("spark-master", port=silent) == 1
-    # Not found, not itself and not what called it.
+    # Neither itself, nor what called it, nor the container's first process is a worker.
+    name = f"NoSuchWorker{os.getpid()}"
     words = [
-        word.replace("Worker", "NoSuchWorker")
-        for word in composed_services()["spark-worker-1"]["healthcheck"]["test"][1:]
+        word.replace(".Worker", f".{name}") for word in composed_services()["spark-worker-1"]["healthcheck"]["test"][1:]
     ]
-    assert subprocess.run(words, capture_output=True, timeout=20, check=False).returncode == 1
+    assert any(name in word for word in words)
+
+    def healthy() -> bool:
+        """As Docker calls it, and from a shell."""
+        given = (words, ["sh", "-c", f"{shlex.join(words)} || exit 1"])
+        codes = {subprocess.run(one, capture_output=True, timeout=20, check=False).returncode for one in given}
+        assert len(codes) == 1
+        return codes == {0}
+
+    init = "/sbin/docker-init -- /opt/entrypoint.sh /opt/spark/bin/spark-class"
+    with called(f"{init} org.apache.spark.deploy.worker.{name} --host x"):
+        assert not healthy()
+        with called(f"/opt/java/openjdk/bin/java -cp /opt/k2/config/ org.apache.spark.deploy.worker.{name} --host x"):
+            assert healthy()
+        assert not healthy()
+
+
+@contextlib.contextmanager
+def called(command_line: str) -> Iterator[None]:
+    """A process of that command line."""
+    process = subprocess.Popen([command_line, "60"], executable=shutil.which("sleep"))
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait(timeout=20)
 
 
 def test_a_job_runs_on_both_workers(services: Services, cluster: SparkCluster, tmp_path: Path) -> None:
