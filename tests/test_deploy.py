@@ -7,8 +7,9 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +17,7 @@ from urllib.parse import quote
 import pytest
 import yaml
 from composing import composed_services
-from warehouse import Warehouse
+from warehouse import Warehouse, k2_environment
 
 from stack.pins import ROOT
 from stack.process import free_port
@@ -136,21 +137,50 @@ def test_grafana_finds_dashboards_and_prometheus() -> None:
     assert len(identities) == len(DASHBOARDS)
 
 
+def start_job(lake: Warehouse, port: int, log: Path) -> subprocess.Popen[str]:
+    """Silver's, on a lake that k2 keeps in a folder."""
+    catalog = "spark.sql.catalog.iceberg"
+    conf = {
+        f"{catalog}.type": "jdbc",
+        f"{catalog}.uri": f"jdbc:sqlite:{lake.folder}/catalog.db",
+        f"{catalog}.jdbc.schema-version": "V1",
+        f"{catalog}.warehouse": str(lake.folder),
+        "spark.jars.packages": "org.xerial:sqlite-jdbc:3.46.1.3",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.ui.enabled": "false",
+    }
+    words = ["--master", "local[1]", "--continuous", "--interval", "1s", "--metrics-port", str(port)]
+    with log.open("w") as said:
+        return subprocess.Popen(
+            [sys.executable, "-m", "k2.spark.jobs.silver_transformation", *words, *conf_words(conf)],
+            env=k2_environment({"PYTHONPATH": str(ROOT / "python" / "src"), "K2_PROGRAM": str(lake.k2)}),
+            stdout=said,
+            stderr=said,
+            text=True,
+        )
+
+
+def conf_words(conf: Mapping[str, str]) -> list[str]:
+    return [word for name, value in conf.items() for word in ("--conf", f"{name}={value}")]
+
+
 @pytest.fixture(scope="module")
 def scraped(
     services: Services, k2: Path, simulate: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prometheus]:
-    """Prometheus with deploy's configuration at a cluster, a job of it, and a k2 that runs."""
+    """Prometheus with deploy's configuration at a cluster, a program of it, a k2 that runs, and a job of a layer."""
     folder = tmp_path_factory.mktemp("scraped")
     cluster = services.spark
     (folder / "program.py").write_text(PROGRAM)
-    port, k2_port = free_port(), free_port()
+    port, k2_port, job_port = free_port(), free_port(), free_port()
     conf = {"spark.ui.port": str(port), "spark.executor.memory": "512m", "spark.executor.heartbeatInterval": "1s"}
     started: list[subprocess.Popen[str]] = []
     prometheus = Prometheus(
         folder / "prometheus",
         {
             "k2": [f"127.0.0.1:{k2_port}"],
+            "k2-jobs": [f"127.0.0.1:{job_port}"],
             "spark-master": [f"127.0.0.1:{cluster.master.ports['page']}"],
             "spark-worker": [f"127.0.0.1:{worker.ports['page']}" for worker in cluster.workers],
             "spark-driver": [f"127.0.0.1:{port}"],
@@ -173,6 +203,9 @@ def scraped(
                 "run", "--recording", f"binance={recording}", "--follow", "--http", f"127.0.0.1:{k2_port}"
             )
         )
+        lake = Warehouse(k2, folder / "of-the-job")
+        lake.k2_run("run", "--recording", f"binance={recording}", "--layer", "bronze")
+        started.append(start_job(lake, job_port, folder / "job.txt"))
         prometheus.start()
         assert started[0].stdout is not None
         said = started[0].stdout.readline()
@@ -198,7 +231,7 @@ def test_all_targets_are_up(scraped: Prometheus) -> None:
         assert time.monotonic() < end, [(t["scrapeUrl"], t["health"], t["lastError"]) for t in targets]
         time.sleep(0.3)
     assert sorted(target["labels"]["job"] for target in targets) == sorted(
-        ["k2", "spark-master", "spark-worker", "spark-worker", "spark-driver", "spark-executors"]
+        ["k2", "k2-jobs", "spark-master", "spark-worker", "spark-worker", "spark-driver", "spark-executors"]
     )
     groups = http(f"{scraped.url}/api/v1/rules")["data"]["groups"]
     assert {group["name"] for group in groups} == {"k2", "spark"}
@@ -218,6 +251,22 @@ def test_what_is_drawn_and_alerted_on_is_there(scraped: Prometheus) -> None:
         while (found := [sample["value"][1] for sample in query(scraped, of_two)]) != ["2"]:
             assert time.monotonic() < end, f"{of_two} is {found}"
             time.sleep(0.5)
+
+
+def test_rules_see_a_job_as_they_see_k2(scraped: Prometheus) -> None:
+    """What alerts and the dashboard ask for of every layer, with the labels that they ask by."""
+    wanted = {
+        'sum(k2_rows_total{layer="silver",kind="in",job="k2-jobs"}) >= bool 2000': "1",
+        'sum(k2_commits_total{layer="silver",table="silver_binance_trades",outcome="committed",job="k2-jobs"})': "1",
+        'max(k2_lag_messages{layer="silver",job="k2-jobs"})': "0",
+        'max(k2_lag_seconds{layer="silver",job="k2-jobs"})': "0",
+        'sum(k2_rejected_rows_total{job="k2-jobs"}) >= bool 0': "1",
+    }
+    end = time.monotonic() + 60
+    for expression, value in wanted.items():
+        while (found := [sample["value"][1] for sample in query(scraped, expression)]) != [value]:
+            assert time.monotonic() < end, f"{expression} is {found}"
+            time.sleep(0.3)
 
 
 def test_every_expression_is_one(scraped: Prometheus) -> None:

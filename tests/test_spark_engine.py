@@ -6,24 +6,21 @@ import itertools
 import json
 import os
 import sys
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
 from warehouse import Warehouse
 
-from k2.spark import dataframe
+from k2.spark import dataframe, schemas
 from k2.spark.dataframe import BronzeOptions
 from k2.spark.dataframe.step import StepResult
-from k2.spark.engine import NativeEngine, StepReport, cores
+from k2.spark.engine import NativeEngine, Plan, cores, native
 from k2.spark.engine.lake import lake_variables
-from k2.spark.engine.metrics import JobMetrics
 from k2.spark.jobs import bronze_ingestion, layers, rebuild
 from k2.spark.utils.errors import ConfigurationError
 from k2.spark.utils.settings import resolve
@@ -385,19 +382,21 @@ def test_signals_of_the_terminal_do_not_reach_it(told: Path) -> None:
 
 # How far a layer is behind.
 
+COMMIT = {"table": schemas.SILVER[0], "needs_rows": False, "summary": {}}
 COMMITTED = {
     "rows_in": 100,
     "rows_out": 90,
     "rejected": {"truncated": 10},
     "duplicates": 0,
     "identity_conflicts": 0,
+    "rows_by_table": {},
     "commits": 2,
 }
 
 
 def test_behind_is_what_a_step_leaves(told: Path) -> None:
     """Offsets are not rows: of 500 that the step takes 100 hold a message."""
-    plan = NOTHING | {"commits": [{}], "behind": 700, "left": 200}
+    plan = NOTHING | {"commits": [COMMIT], "behind": 700, "left": 200}
     told.with_name("plan.json").write_text(json.dumps(plan))
     told.with_name("commit.json").write_text(json.dumps(COMMITTED))
     made = engine(REST)
@@ -415,21 +414,21 @@ def test_a_step_of_dataframes_says_what_it_leaves() -> None:
     assert layers.reported(StepResult("bronze", behind=30)) is None
 
 
-def test_metrics_are_prometheus_own_text() -> None:
-    metrics = JobMetrics(0)
-    try:
-        step = StepReport("silver", rows_in=70, rows_out=60, behind=30, rejected={"price_invalid": 4}, run_seconds=2.5)
-        metrics.took("silver", step)
-        metrics.took("silver", step)
-        metrics.failed(TimeoutError())
-        with urllib.request.urlopen(f"http://127.0.0.1:{metrics.port}/metrics", timeout=10) as reply:
-            families = list(text_string_to_metric_families(reply.read().decode()))
-    finally:
-        metrics.close()
-    samples = {(one.name, *sorted(one.labels.values())): one.value for family in families for one in family.samples}
-    assert samples["k2_rows_total", "in", "silver"] == 140
-    assert samples["k2_rejected_rows_total", "price_invalid"] == 8
-    assert samples["k2_lag_messages", "silver"] == 30
-    assert samples["k2_job_step_seconds_total", "run", "silver"] == 5
-    assert samples["k2_job_failures_total", "TimeoutError"] == 1
-    assert all(family.type in ("counter", "gauge") and family.documentation for family in families)
+def test_what_a_step_has_committed(told: Path) -> None:
+    """Tables without rows of the step are left out; a message's time is in the plan, of Bronze in the results."""
+    commits = [
+        {"table": name, "needs_rows": name == schemas.REJECTED, "summary": {"k2.message-time.max-us": time_us}}
+        for name, time_us in ((schemas.REJECTED, "5"), (schemas.SILVER[0], "7"))
+    ]
+    told.with_name("plan.json").write_text(json.dumps(NOTHING | {"commits": commits}))
+    for rows, tables in (({}, schemas.SILVER[:1]), ({schemas.REJECTED: 1}, (schemas.REJECTED, schemas.SILVER[0]))):
+        told.with_name("commit.json").write_text(json.dumps(COMMITTED | {"rows_by_table": rows}))
+        done = engine(REST).step("silver")
+        assert done is not None
+        assert (tuple(done.tables), done.newest_us) == (tables, 7)
+        assert not {"tables", "newest_us"} & done.row().keys()
+    task = {"output": {"schema": {"fields": [{"id": 4, "name": "offset"}, {"id": 6, "name": "kafka_timestamp"}]}}}
+    files = [{"upper_bounds": {"4": "ff00000000000000", "6": f"{second:02x}01000000000000"}} for second in (3, 2)]
+    result = json.dumps({"outputs": [{"table": schemas.BRONZE, "files": files}]})
+    plan = Plan("bronze", "", [json.dumps(task)], 1, 0, 0, 0.0, {schemas.BRONZE: False}, 0)
+    assert native._newest_message(plan, [result]) == 0x103

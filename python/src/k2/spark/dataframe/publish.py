@@ -27,6 +27,7 @@ from py4j.protocol import Py4JError
 
 from k2.spark.dataframe.progress import (
     COMMIT_ID_KEY,
+    NEWEST_KEY,
     Metadata,
     Move,
     check_fence,
@@ -72,6 +73,7 @@ class Published:
     attempts: int
     write_s: float  # in which rows were written
     commit_s: float  # all else
+    newest_us: int = 0  # Kafka's timestamp of the newest message; 0: not known
 
 
 @dataclass
@@ -307,6 +309,7 @@ class Publisher:
             attempts=self.attempts,
             write_s=self.writing_s,
             commit_s=time.monotonic() - self.began - self.writing_s,
+            newest_us=_number(summary, NEWEST_KEY),
         )
 
     def _remove_branches(self) -> None:

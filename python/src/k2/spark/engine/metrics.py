@@ -7,18 +7,55 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from k2 import __version__
+from k2.spark import schemas
 from k2.spark.engine.step import StepReport
-from k2.spark.utils.errors import ConfigurationError
+from k2.spark.utils.errors import ConfigurationError, K2Error, RaceError, UnknownOutcomeError
 
 _HELP = {
+    "k2_build_info": ("gauge", "1, with the version of K2."),
     "k2_rows_total": ("counter", "Rows that a layer has read (in) and written (out)."),
     "k2_rejected_rows_total": ("counter", "Messages that Silver has rejected, by reason."),
     "k2_duplicate_rows_total": ("counter", "Rows that Gold has dropped because it holds their trade already."),
+    "k2_identity_conflicts_total": ("counter", "Trades that came to Gold with another trade's message_id."),
+    "k2_commits_total": ("counter", "Commits by how they ended."),
     "k2_lag_messages": ("gauge", "Messages that the layer above holds and this one has yet to take."),
+    "k2_lag_seconds": ("gauge", "Age of what the layer has yet to take from the layer above it; 0 when it is level."),
     "k2_job_step_seconds_total": ("counter", "Time of steps, by part: plan, run, commit."),
     "k2_job_failures_total": ("counter", "Steps that failed and were tried again, by error."),
     "k2_job_last_look_timestamp_seconds": ("gauge", "When the job last knew how far it is behind."),
 }
+_TABLES = {
+    "bronze": (schemas.BRONZE,),
+    "silver": (*schemas.SILVER, schemas.REJECTED),
+    "gold": (schemas.GOLD,),
+}
+# Of commits: another writer was first, or it may or may not be applied.
+_OUTCOMES: tuple[tuple[type[K2Error], str], ...] = ((RaceError, "conflict"), (UnknownOutcomeError, "unknown"))
+
+
+class Lag:
+    """How far a layer is behind, in time. What came before it was last level has been taken; so has what came before
+    the newest message that it has committed. The later of the two is how far it has come."""
+
+    def __init__(self) -> None:
+        self._newest_s = self._level_s = 0.0
+        self._behind = False
+
+    def took(self, step: StepReport | None) -> None:
+        now = time.time()
+        self._behind = step is not None and step.behind > 0
+        if step is not None:
+            self._newest_s = max(self._newest_s, min(step.newest_us / 1e6, now))  # a producer's clock may be ahead
+        if not self._behind:
+            self._level_s = now
+
+    def seconds(self) -> float | None:
+        """None: behind from the start on, and nothing committed that tells of a time."""
+        if not self._behind:
+            return 0.0
+        reached = max(self._newest_s, self._level_s)
+        return max(0.0, time.time() - reached) if reached else None
 
 
 class JobMetrics:
@@ -27,6 +64,7 @@ class JobMetrics:
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         self._lock = threading.Lock()
         self._values: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+        self._lags: dict[str, Lag] = {}
         metrics = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -60,8 +98,24 @@ class JobMetrics:
         key = (name, tuple(sorted(labels.items())))
         self._values[key] = self._values.get(key, 0.0) + value
 
+    def begin(self, layer: str) -> None:
+        """All counters of a layer, as 0: what is counted first is then seen as an increase."""
+        with self._lock:
+            self._values["k2_build_info", (("version", __version__),)] = 1
+            for kind in ("in", "out"):
+                self._add("k2_rows_total", 0, layer=layer, kind=kind)
+            for table in _TABLES[layer]:
+                for outcome in ("committed", *(outcome for _, outcome in _OUTCOMES)):
+                    self._add("k2_commits_total", 0, layer=layer, table=table, outcome=outcome)
+            for reason in schemas.REASONS if layer == "silver" else ():
+                self._add("k2_rejected_rows_total", 0, reason=reason)
+            if layer == "gold":
+                self._add("k2_duplicate_rows_total", 0)
+                self._add("k2_identity_conflicts_total", 0)
+
     def took(self, layer: str, step: StepReport | None) -> None:
         with self._lock:
+            self._lags.setdefault(layer, Lag()).took(step)
             self._values["k2_lag_messages", (("layer", layer),)] = step.behind if step is not None else 0
             self._values["k2_job_last_look_timestamp_seconds", (("layer", layer),)] = time.time()
             if step is None:
@@ -70,18 +124,33 @@ class JobMetrics:
             self._add("k2_rows_total", step.rows_out, layer=layer, kind="out")
             if layer == "gold":
                 self._add("k2_duplicate_rows_total", step.duplicates)
+                self._add("k2_identity_conflicts_total", step.identity_conflicts)
+            for table in step.tables:
+                self._add("k2_commits_total", 1, layer=layer, table=table, outcome="committed")
             for reason, count in step.rejected.items():
                 self._add("k2_rejected_rows_total", count, reason=reason)
             for part in ("plan", "run", "commit"):
                 self._add("k2_job_step_seconds_total", getattr(step, f"{part}_seconds"), layer=layer, part=part)
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, layer: str, error: Exception) -> None:
         with self._lock:
             self._add("k2_job_failures_total", 1, error=type(error).__name__)
+            for kind, outcome in _OUTCOMES:
+                if isinstance(error, kind):
+                    tables = _TABLES[layer]
+                    table = next((name for name in tables if name in str(error)), tables[-1])
+                    self._add("k2_commits_total", 1, layer=layer, table=table, outcome=outcome)
 
     def text(self) -> str:
         lines = []
         with self._lock:
+            for layer, lag in self._lags.items():
+                key = ("k2_lag_seconds", (("layer", layer),))
+                seconds = lag.seconds()
+                if seconds is None:
+                    self._values.pop(key, None)
+                else:
+                    self._values[key] = seconds
             for name, (kind, what) in _HELP.items():
                 found = {labels: value for (known, labels), value in self._values.items() if known == name}
                 if not found:

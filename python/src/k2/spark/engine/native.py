@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 LAYERS = ("bronze", "silver", "gold")
 COMPACTION_RACES_MAX = 5
+NEWEST_KEY = "k2.message-time.max-us"  # in the summaries of snapshots
 # Variables of the driver that are not the executors' business.
 _OWN = ("K2_PROGRAM", "K2_ARCHIVE", "K2_SCHEMA_CACHE")
 # k2's own words, of src/table/table.cc and src/iceberg/snapshot_producer.cc: the fence, a budget of tries that others'
@@ -60,6 +61,8 @@ class Plan:
     behind: int  # messages above the layer
     left: int  # of them, those that the step does not take
     seconds: float
+    tables: Mapping[str, bool]  # that it commits to; whether only where a task has written to it
+    newest_us: int  # Kafka's timestamp of the newest message; 0: the results tell it, or nothing does
 
     @property
     def empty(self) -> bool:
@@ -154,6 +157,10 @@ class NativeEngine:
             plan_seconds=plan.seconds,
             run_seconds=ran - begin,
             commit_seconds=time.monotonic() - ran,
+            tables=[
+                name for name, needs_rows in plan.tables.items() if done["rows_by_table"].get(name) or not needs_rows
+            ],
+            newest_us=plan.newest_us or _newest_message(plan, results),
         )
 
     def plan(self, layer: str) -> Plan:
@@ -182,6 +189,8 @@ class NativeEngine:
             behind=document["behind"],
             left=document.get("left", document["behind"]),
             seconds=time.monotonic() - begin,
+            tables={commit["table"]: commit["needs_rows"] for commit in document["commits"]},
+            newest_us=max((int(commit["summary"].get(NEWEST_KEY, 0)) for commit in document["commits"]), default=0),
         )
 
     def run(self, plan: Plan) -> list[str]:
@@ -227,6 +236,17 @@ class NativeEngine:
         if process.returncode == 0:
             return process.stdout
         raise failure(arguments[0], process.returncode, process.stderr)
+
+
+def _newest_message(plan: Plan, results: Sequence[str]) -> int:
+    """Of Bronze, whose plan knows offsets alone: by the bounds of the files that were written."""
+    if plan.layer != "bronze" or not plan.tasks:
+        return 0
+    fields = json.loads(plan.tasks[0])["output"]["schema"]["fields"]
+    column = next((str(field["id"]) for field in fields if field["name"] == "kafka_timestamp"), "")
+    outputs = (output for result in results for output in json.loads(result)["outputs"])
+    bounds = (file["upper_bounds"].get(column, "") for output in outputs for file in output["files"])
+    return max((int.from_bytes(bytes.fromhex(bound), "little", signed=True) for bound in bounds), default=0)
 
 
 def failure(command: str, code: int, stderr: str) -> K2Error:

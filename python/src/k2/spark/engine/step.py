@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -25,10 +25,12 @@ class StepReport:
     plan_seconds: float = 0.0
     run_seconds: float = 0.0
     commit_seconds: float = 0.0
+    tables: Sequence[str] = ()  # that were committed to
+    newest_us: int = 0  # Kafka's timestamp of the newest message in them, since 1970; 0: not known
 
     def plus(self, later: StepReport) -> StepReport:
-        """Of both together; `behind` as the later one has it."""
-        told = ("layer", "rejected", "behind")
+        """Of both together; `behind`, `tables` and `newest_us` as the later one has them."""
+        told = ("layer", "rejected", "behind", "tables", "newest_us")
         sums = {
             one.name: getattr(self, one.name) + getattr(later, one.name) for one in fields(self) if one.name not in told
         }
@@ -41,4 +43,5 @@ class StepReport:
         return {
             name: round(value, 3) if isinstance(value, float) else value
             for name, value in asdict(replace(self, rejected=dict(self.rejected))).items()
+            if name not in ("tables", "newest_us")
         }

@@ -39,6 +39,8 @@ RACES_MAX = 20
 FIRST_PAUSE_S, OUTAGE_PAUSE_S_MAX = 0.1, 5.0
 
 
+# Where deploy/prometheus looks for jobs: beside the k2 process's own 9464.
+METRICS_PORTS = {"bronze": 9465, "silver": 9466, "gold": 9467}
 # Options that are settings of the k2 program by the same name, each with a variable K2_*.
 SETTINGS = ("kafka", "topics", "partitions", "start", "kafka-set", "kafka-group", "registry", "schemas")
 
@@ -54,7 +56,15 @@ def parser(program: str, what: str, layer: str | None = None) -> argparse.Argume
     made.add_argument(
         "--interval", type=_interval, default="10s", metavar="TIME", help="continuous: from one look to the next"
     )
-    made.add_argument("--metrics-port", type=int, metavar="PORT", help="serve lag, rows and times to Prometheus there")
+    port = METRICS_PORTS.get(layer or "", 0)
+    made.add_argument(
+        "--metrics-port",
+        type=int,
+        nargs="?",
+        const=port,
+        metavar="PORT",
+        help=f"serve lag, rows, commits and times to Prometheus there; {port or 'a free one'} where none is given",
+    )
     made.add_argument(
         "--metrics-host", default="127.0.0.1", metavar="HOST", help="the address of it; 0.0.0.0 for other machines"
     )
@@ -237,7 +247,7 @@ def move(step: Step, totals: Totals, options: argparse.Namespace, stop: Stop, me
                 raise error from raised
             say(f"{totals.layer}: {error}; trying again")
             if metrics is not None:
-                metrics.failed(error)
+                metrics.failed(totals.layer, error)
             stop.wait(random.uniform(0, pause_s))
             pause_s = min(2 * pause_s, OUTAGE_PAUSE_S_MAX)
             continue
@@ -331,6 +341,8 @@ def reported(result: Any) -> StepReport | None:
         plan_seconds=result.plan_s,
         run_seconds=result.run_s,
         commit_seconds=result.commit_s,
+        tables=[one.table for one in result.commits],
+        newest_us=max((one.newest_us for one in result.commits), default=0),
     )
 
 
@@ -347,6 +359,7 @@ def main(
     try:
         if options.metrics_port is not None:
             metrics = JobMetrics(options.metrics_port, options.metrics_host)
+            metrics.begin(layer)
         step = native_step(spark, layer, options) if options.engine == "native" else by_dataframe(spark, options)
         move(step, totals, options, stop, metrics)
     except Exception as error:
