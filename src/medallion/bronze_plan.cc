@@ -110,6 +110,8 @@ Result<StepPlan> PlanBronze(const Lakehouse& lakehouse, const LayerOptions& opti
   if (backlog.empty()) return plan;
   for (const Backlog& one : backlog) plan.behind += one.end - one.begin.next_offset;
   Shorten(backlog, rows_max);
+  plan.left = plan.behind;
+  for (const Backlog& one : backlog) plan.left -= one.end - one.begin.next_offset;
   plan.tasks = MakeTasks(backlog, OutputOf(table), tasks);
   PlannedCommit planned{.table = std::string(kBronzeTable), .layer = "bronze", .commit = {}, .needs_rows = false};
   for (const Backlog& one : backlog) {

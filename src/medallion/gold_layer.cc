@@ -217,9 +217,13 @@ Result<StepPlan> GoldLayer::Plan(const GoldSpread& spread) { return PlanStep(spr
 Result<StepPlan> GoldLayer::PlanStep(const GoldSpread& spread, bool whole_snapshots) {
   StepPlan plan{.layer = "gold", .tasks = {}, .ranges = {}, .commits = {}};
   K2_TRY(FindInputs());
-  K2_ASSIGN(plan.behind, TellLag());
+  K2_ASSIGN(const std::vector<PartitionLag> behind, Lags());
+  ReportLag("gold", behind);
+  plan.behind = Total(behind);
   std::vector<std::optional<ReadTo>> read_to(upstreams_.size());
   const FilesByUpstream taken = TakeFiles(whole_snapshots, read_to);
+  K2_ASSIGN(const std::vector<PartitionLag> left, Lags());
+  plan.left = Total(left);
   // Snapshots without rows for us (offsets alone, compaction) are noted with the next rows, for a commit is not free.
   if (std::ranges::all_of(taken, &std::vector<ScanFile>::empty)) return plan;
   K2_ASSIGN(std::vector<GoldTask> made, MakeTasks(taken, spread));
@@ -364,7 +368,8 @@ std::optional<MessageTimes> GoldLayer::TimesOfInputs(const FilesByUpstream& inpu
 }
 
 // Behind Silver, by the offsets both have committed. Gold commits no offsets alone: without rows to read it is level.
-Result<int64_t> GoldLayer::TellLag() const {
+// By the files that are pending: of a Silver table whose files were all taken there is none.
+Result<std::vector<PartitionLag>> GoldLayer::Lags() const {
   std::vector<PartitionLag> lags;
   for (const Upstream& upstream : upstreams_) {
     if (upstream.table.metadata().CurrentSnapshot() == nullptr) continue;
@@ -375,8 +380,7 @@ Result<int64_t> GoldLayer::TellLag() const {
       lags.push_back({.key = key, .messages = upstream.pending.empty() ? 0 : position.next_offset - from});
     }
   }
-  ReportLag("gold", lags);
-  return Total(lags);
+  return lags;
 }
 
 Result<PlannedCommit> GoldLayer::PlanCommit(const std::vector<std::optional<ReadTo>>& read_to,

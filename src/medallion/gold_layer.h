@@ -89,7 +89,7 @@ class GoldLayer {
                                    const std::optional<MessageTimes>& times) const;
   Status Commit(StepPlan plan);
   [[nodiscard]] std::optional<MessageTimes> TimesOfInputs(const FilesByUpstream& inputs) const;
-  Result<int64_t> TellLag() const;
+  Result<std::vector<PartitionLag>> Lags() const;
   void ReadAhead();
 
   Table gold_;

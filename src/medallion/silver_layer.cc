@@ -178,6 +178,9 @@ Result<StepPlan> SilverLayer::Plan(int32_t tasks) {
   K2_TRY(PlanFiles());
   K2_TRY(CheckGaps(ranges));
   const std::vector<BronzeFile> files = Cut(ranges);
+  plan.left = plan.behind;
+  for (const Range& range : ranges)
+    plan.left -= range.end.next_offset - (range.in_silver ? range.begin.next_offset : 0);
   K2_ASSIGN(plan.tasks, MakeTasks(ranges, files, tasks));
   std::optional<MessageTimes> times;
   for (const BronzeFile& file : files) times = Join(times, file.times);

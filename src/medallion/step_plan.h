@@ -43,6 +43,7 @@ struct StepPlan {
   std::vector<PlannedCommit> commits;  // in the order in which they are made
   bool rebuild = false;                // CheckNothingVanishes is asked before the commits (rebuild.h)
   int64_t behind = 0;                  // messages above the layer that were not in it when this was planned
+  int64_t left = 0;                    // of them, those that will not be in it after this step, either
   [[nodiscard]] bool empty() const { return tasks.empty() && commits.empty(); }
 };
 

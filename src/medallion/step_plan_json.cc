@@ -82,6 +82,7 @@ Result<StepPlan> Read(const json& object, const TableByName& table) {
   }
   StepPlan plan{.layer = object.at("layer"), .tasks = {}, .ranges = {}, .commits = {}};
   object.at("behind").get_to(plan.behind);
+  object.at("left").get_to(plan.left);
   object.at("rebuild").get_to(plan.rebuild);
   for (const json& value : object.at("tasks")) {
     K2_ASSIGN(Task task, TaskFromJson(value.dump()));
@@ -110,8 +111,8 @@ Result<std::string> StepPlanToJson(const StepPlan& plan, const TableByName& tabl
     K2_ASSIGN(const Table* const of, table(planned.table));
     commits.push_back(CommitJson(planned, *of));
   }
-  const json object = {{"version", kVersion}, {"layer", plan.layer}, {"behind", plan.behind}, {"rebuild", plan.rebuild},
-                       {"tasks", tasks},      {"ranges", ranges},    {"commits", commits}};
+  const json object = {{"version", kVersion}, {"layer", plan.layer},     {"behind", plan.behind}, {"left", plan.left},
+                       {"tasks", tasks},      {"rebuild", plan.rebuild}, {"ranges", ranges},      {"commits", commits}};
   return object.dump();
 }
 

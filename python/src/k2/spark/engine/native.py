@@ -187,7 +187,7 @@ class NativeEngine:
             tasks=tasks,
             commits=len(document["commits"]),
             behind=document["behind"],
-            left=document.get("left", document["behind"]),
+            left=document["left"],
             seconds=time.monotonic() - begin,
             tables={commit["table"]: commit["needs_rows"] for commit in document["commits"]},
             newest_us=max((int(commit["summary"].get(NEWEST_KEY, 0)) for commit in document["commits"]), default=0),
