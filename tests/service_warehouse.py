@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from pyiceberg.exceptions import NamespaceNotEmptyError, NoSuchTableError
 from pyiceberg.table import Table
 from warehouse import BRONZE, NAMESPACE, TABLES, Warehouse, k2_environment
 
+from stack.process import group_lives
 from stack.services import Services
 from stack.tables import SeaweedFs
 
@@ -150,6 +152,10 @@ class Lake(Warehouse):
             missing = sorted(path for path in files_named(table) if path not in there)
             assert not missing, f"{name}: {len(missing)} files named by the metadata are gone: {missing[:3]}"
 
+    def files_of(self, table: Table) -> set[str]:
+        """All files that lie where the table lies, named or not."""
+        return self._files_under(table.location())
+
     def _files_under(self, location: str) -> set[str]:
         path = plain(location)
         if self.store is None or not location.startswith("s3"):
@@ -181,13 +187,17 @@ def files_named(table: Table) -> set[str]:
 
 
 class Process:
-    """A k2 process whose words go to a file."""
+    """A k2 process whose words go to a file. `group`: in a process group of its own, of which kill() leaves nothing."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path, group: bool = False) -> None:
         self.log = log
         self.command = list(command)
+        self.group = group
+        self._killed = False
         with log.open("wb") as out:
-            self.popen = subprocess.Popen(self.command, stdout=out, stderr=subprocess.STDOUT, env=dict(environment))
+            self.popen = subprocess.Popen(
+                self.command, stdout=out, stderr=subprocess.STDOUT, env=dict(environment), start_new_session=group
+            )
 
     @property
     def code(self) -> int | None:
@@ -201,9 +211,21 @@ class Process:
             self.popen.send_signal(number)
 
     def kill(self) -> None:
-        if self.code is None:
+        if self.group:
+            self._kill_group()
+        elif self.code is None:
             self.popen.kill()
         self.popen.wait(timeout=20)
+
+    def _kill_group(self) -> None:
+        """Once: the number may be another group's later."""
+        if self._killed:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.popen.pid, signal.SIGKILL)
+        self.popen.wait(timeout=20)
+        wait_until(lambda: not group_lives(self.popen.pid), 20, lambda: f"the group of {self.command} lives on")
+        self._killed = True
 
     def pause(self) -> None:
         self.signal(signal.SIGSTOP)

@@ -1,5 +1,5 @@
-"""The jobs of the three layers on the cluster of two workers: exactly once, beside and in turns with the k2 process,
-whatever is killed."""
+"""The jobs of the three layers on the cluster of two workers: exactly once, beside and in turns with the k2 process.
+What is killed meanwhile: test_spark_kills.py."""
 
 from __future__ import annotations
 
@@ -10,27 +10,22 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.request
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kafka_oracle import Oracle
-from prometheus_client.parser import text_string_to_metric_families
 from pyiceberg.table.snapshots import Operation
 from service_warehouse import Lake, Process, wait_until
+from spark_jobs import JOBS, Jobs, lake_on_rest, oracle_of_two_topics, send, words
 from warehouse import BRONZE, GOLD, REJECTED, SILVER
 
-from k2.spark.engine.metrics import JobMetrics
-from k2.spark.engine.step import StepReport
 from k2.spark.utils import coordinates
 from stack.pins import ROOT
 from stack.services import Services
 from stack.spark import SparkCluster
 
-JOBS = {"bronze": "bronze_ingestion", "silver": "silver_transformation", "gold": "gold_aggregation"}
 SOURCES = ROOT / "python" / "src"
 
 
@@ -41,78 +36,15 @@ def cluster(services: Services) -> SparkCluster:
 
 @pytest.fixture
 def oracle(services: Services, seed: int) -> Iterator[Oracle]:
-    services.start("kafka")
-    made = Oracle(services.kafka.brokers, seed)
-    stem = f"t{uuid.uuid4().hex[:8]}.trades"
-    for exchange in ("binance", "kraken"):
-        made.create(f"{stem}.{exchange}")
-    yield made
-    made.delete(set(made.partitions))
+    yield from oracle_of_two_topics(services, seed)
 
 
 @pytest.fixture
 def lake(
     k2: Path, tmp_path: Path, services: Services, oracle: Oracle, request: pytest.FixtureRequest
 ) -> Iterator[Lake]:
-    made = Lake.rest(k2, tmp_path / "lake", services, seaweed=getattr(request, "param", None) == "seaweedfs")
-    made.variables["K2_TOPICS"] = ",".join(oracle.partitions)
-    yield made
-    made.kill_all()
-
-
-def send(oracle: Oracle, count: int) -> None:
-    for topic in oracle.partitions:
-        oracle.send(topic, count)
-    oracle.flush()
-
-
-def words(said: str) -> str:
-    """Without Java's stacks."""
-    return "\n".join(line for line in said.splitlines() if not line.lstrip().startswith("at "))[-6000:]
-
-
-class Jobs:
-    """Jobs against a lake, each in a process of its own, on the cluster or in the driver alone."""
-
-    def __init__(self, cluster: SparkCluster, lake: Lake, k2: Path, folder: Path) -> None:
-        self.cluster = cluster
-        self.lake = lake
-        self.folder = folder
-        self.conf = {"spark.ui.enabled": "false", "spark.executor.memory": "512m", "spark.driver.memory": "512m"}
-        self.variables = cluster.driver_environment() | lake.variables | {"K2_PROGRAM": str(k2)}
-        if "K2_REGISTRY" not in lake.variables:  # the schemas of the maker have the built-in ids
-            self.variables.pop("K2_REGISTRY", None)
-        self.conf["spark.executorEnv.K2_PROGRAM"] = str(k2)
-
-    def command(self, layer: str, *arguments: str, conf: Mapping[str, str] | None = None) -> list[str]:
-        settings = [f"--conf={name}={value}" for name, value in (self.conf | dict(conf or {})).items()]
-        return [sys.executable, "-m", f"k2.spark.jobs.{JOBS[layer]}", "--output", "json", *settings, *arguments]
-
-    def run(self, layer: str, *arguments: str, expect: int = 0, **conf: str) -> Any:
-        """The job's report; its standard error where it is to fail."""
-        done = subprocess.run(
-            self.command(layer, *arguments, conf=conf),
-            env=self.variables,
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
-        assert done.returncode == expect, f"{done.returncode}: {words(done.stderr)}"
-        return json.loads(done.stdout)[0] if expect == 0 else done.stderr
-
-    def rebuild(self, layer: str, *arguments: str) -> Any:
-        command = self.command(layer, layer, *arguments)
-        command[2] = "k2.spark.jobs.rebuild"
-        done = subprocess.run(command, env=self.variables, capture_output=True, text=True, timeout=200, check=False)
-        assert done.returncode == 0, words(done.stderr)
-        return json.loads(done.stdout)[0]
-
-    def begin(self, layer: str, *arguments: str) -> Process:
-        log = self.folder / f"{layer}-{uuid.uuid4().hex[:4]}.log"
-        process = Process(self.command(layer, *arguments), self.variables, log)
-        self.lake.processes.append(process)
-        return process
+    seaweed = getattr(request, "param", None) == "seaweedfs"
+    yield from lake_on_rest(k2, tmp_path, services, oracle, seaweed=seaweed)
 
 
 @pytest.fixture
@@ -262,7 +194,7 @@ def test_a_task_that_hangs_is_run_by_another_worker(jobs: Jobs, oracle: Oracle, 
     program.write_text(HANGS_ONCE.format(mark=mark, k2=k2))
     program.chmod(0o755)
     speculation = {"spark.speculation": "true", "spark.speculation.task.duration.threshold": "2s"}
-    report = jobs.run("bronze", **speculation, **{"spark.executorEnv.K2_PROGRAM": str(program)})
+    report = jobs.run("bronze", conf=speculation | {"spark.executorEnv.K2_PROGRAM": str(program)})
     assert report["rows_in"] == oracle.expected_counts()[BRONZE]
     pid = int((mark / "pid").read_text())
     wait_until(lambda: not Path(f"/proc/{pid}").exists(), 30, lambda: f"process {pid} hangs still")
@@ -290,67 +222,6 @@ def test_sigterm_ends_a_job_after_its_step(jobs: Jobs, oracle: Oracle, lake: Lak
     assert lake.total(BRONZE) == 0
     process.stop(timeout_s=60)
     assert lake.total(BRONZE) == oracle.expected_counts()[BRONZE]
-
-
-@pytest.mark.long
-def test_a_stream_that_loses_an_executor_and_a_worker(jobs: Jobs, oracle: Oracle, lake: Lake) -> None:
-    """Continuous jobs, tasks of several steps at once; the worker comes back; SIGTERM ends them in order."""
-    send(oracle, 2000)
-    running = {
-        layer: jobs.begin(
-            layer, "--continuous", "--interval", "1s", "--conf", "spark.cores.max=1", "--metrics-port", "0"
-        )
-        for layer in ("bronze", "silver")
-    }
-    lake.await_rows({BRONZE: oracle.expected_counts()[BRONZE]}, 120)
-    send(oracle, 500)
-    killed = jobs.cluster.workers[0].kill_executors()
-    jobs.cluster.workers[0].kill()
-    send(oracle, 500)
-    wait_until(
-        lambda: lake.total(BRONZE) == oracle.expected_counts()[BRONZE], 120, lambda: f"{killed} killed; {lake.state()}"
-    )
-    jobs.cluster.workers[0].start()
-    send(oracle, 500)
-    lake.await_rows({BRONZE: oracle.expected_counts()[BRONZE]}, 120)
-    for process in running.values():
-        process.stop(timeout_s=60)
-    for layer in JOBS:
-        jobs.run(layer)
-    oracle.check(lake)
-
-
-@pytest.mark.long
-def test_the_master_is_killed_in_the_middle_of_a_job(jobs: Jobs, oracle: Oracle, lake: Lake) -> None:
-    """A job that runs ends on its executors; a new session fails within 90 s and says why."""
-    send(oracle, 2000)
-    process = jobs.begin("bronze", "--continuous", "--interval", "1s")
-    lake.await_rows({BRONZE: oracle.expected_counts()[BRONZE]}, 120)
-    jobs.cluster.master.kill()
-    send(oracle, 1000)
-    lake.await_rows({BRONZE: oracle.expected_counts()[BRONZE]}, 60)
-    begin = time.monotonic()
-    said = jobs.run("silver", expect=3)
-    assert time.monotonic() - begin < 90
-    assert "no Spark master answers" in said
-    process.stop(timeout_s=60)
-    jobs.cluster.master.start()
-    for layer in JOBS:
-        jobs.run(layer)
-    oracle.check(lake)
-
-
-@pytest.mark.long
-def test_a_driver_is_killed_between_its_tasks_and_its_commit(jobs: Jobs, oracle: Oracle, lake: Lake) -> None:
-    """What its tasks wrote is named by nothing; the next run writes it again."""
-    for delay_s in (6.0, 8.0, 10.0):
-        send(oracle, 3000)
-        process = jobs.begin("bronze")
-        time.sleep(delay_s)
-        process.kill()
-    for layer in JOBS:
-        jobs.run(layer)
-    oracle.check(lake)
 
 
 def test_what_a_person_can_act_on(jobs: Jobs, lake: Lake) -> None:
@@ -470,23 +341,3 @@ def test_the_archive_asks_for_no_more_than_the_image_has(archive: Path, tmp_path
     outside = [path for path in re.findall(r"=> (/\S+)", loaded) if not path.startswith(str(tmp_path))]
     assert all(re.search(r"/lib(c|m|dl|pthread|rt|resolv|stdc\+\+|gcc_s)\.so", path) for path in outside), outside
     assert "not found" not in loaded
-
-
-def test_metrics_are_prometheus_own_text() -> None:
-    metrics = JobMetrics(0)
-    try:
-        step = StepReport("silver", rows_in=70, rows_out=60, behind=100, rejected={"price_invalid": 4}, run_seconds=2.5)
-        metrics.took("silver", step)
-        metrics.took("silver", step)
-        metrics.failed(TimeoutError())
-        with urllib.request.urlopen(f"http://127.0.0.1:{metrics.port}/metrics", timeout=10) as reply:
-            families = list(text_string_to_metric_families(reply.read().decode()))
-    finally:
-        metrics.close()
-    samples = {(one.name, *sorted(one.labels.values())): one.value for family in families for one in family.samples}
-    assert samples["k2_rows_total", "in", "silver"] == 140
-    assert samples["k2_rejected_rows_total", "price_invalid"] == 8
-    assert samples["k2_lag_messages", "silver"] == 30
-    assert samples["k2_job_step_seconds_total", "run", "silver"] == 5
-    assert samples["k2_job_failures_total", "TimeoutError"] == 1
-    assert all(family.type in ("counter", "gauge") and family.documentation for family in families)
