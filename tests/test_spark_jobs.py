@@ -19,10 +19,12 @@ from kafka_oracle import Oracle
 from pyiceberg.table.snapshots import Operation
 from service_warehouse import Lake, Process, wait_until
 from spark_jobs import JOBS, Jobs, lake_on_rest, oracle_of_two_topics, send, words
-from warehouse import BRONZE, GOLD, REJECTED, SILVER
+from warehouse import BRONZE, GOLD, NAMESPACE, REJECTED, SILVER
 
 from k2.spark.utils import coordinates
+from stack.__main__ import write_environment
 from stack.pins import ROOT
+from stack.process import clean_environment
 from stack.services import Services
 from stack.spark import SparkCluster
 
@@ -82,6 +84,27 @@ def test_all_layers_by_spark_submit_with_the_archive(jobs: Jobs, oracle: Oracle,
     oracle.check(lake)
     for layer in JOBS:  # nothing is left to do, for k2 either
         assert lake.run_kafka("--layer", layer)[layer]["rows_in"] == 0
+
+
+def test_commands_of_the_document(services: Services, cluster: SparkCluster, lake: Lake, tmp_path: Path) -> None:
+    """Those of docs/spark-cluster.md between `make spark-up` and `make spark-down`, as they stand there."""
+    text = (ROOT / "docs" / "spark-cluster.md").read_text().split("## As plain processes", 1)[1]
+    block = text.split("```")[1]
+    commands = block[block.index("set -a") : block.index("make spark-down")]
+    assert "spark-submit" in commands
+    write_environment(tmp_path / "env", services.environment() | lake.variables | cluster.environment())
+    told = cluster.environment()
+    done = subprocess.run(
+        ["bash", "-euc", commands.replace(". .stack/env", f". {tmp_path}/env")],
+        cwd=ROOT,
+        env={name: value for name, value in clean_environment().items() if name not in told},
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    assert done.returncode == 0, words(done.stderr)
+    assert {name for _, name in lake.catalog().list_tables(NAMESPACE)} == {BRONZE, *SILVER, REJECTED}
 
 
 # One session for many turns: a line {"layer", "engine"} in, what its steps did out.
