@@ -1,13 +1,15 @@
-"""Jobs of the three layers whose processes are killed: executors, workers, the master, drivers."""
+"""Jobs of the three layers whose processes are killed: executors, workers, the master, drivers; also while messages
+come in and the layers pass from one engine to another."""
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from kafka_oracle import Oracle
+from kafka_oracle import LiveProducer, Oracle
 from service_warehouse import Lake, Process, files_named, wait_until
 from spark_jobs import JOBS, Jobs, lake_on_rest, oracle_of_two_topics, send
 from warehouse import BRONZE, GOLD, REJECTED, SILVER
@@ -133,3 +135,69 @@ def test_a_driver_is_killed_at_its_commit(jobs: Jobs, oracle: Oracle, lake: Lake
         assert unnamed(lake, layer) == left
     oracle.check(lake)
     assert rows(lake, "bronze") == oracle.expected_counts()[BRONZE]
+
+
+Engines = Mapping[str, str]
+# Which engine moves which layer, one after the other: in the end each has moved each.
+TURNS: tuple[Engines, ...] = (
+    {"bronze": "k2", "silver": "native", "gold": "k2"},
+    {"bronze": "native", "silver": "k2", "gold": "spark"},
+    {"bronze": "spark", "silver": "spark", "gold": "native"},
+)
+MOVES_S = 120.0
+# Small, for three layers share two cores with the services.
+NATIVE = ("spark.cores.max=1", "spark.executor.cores=1")
+FRAMES = ("spark.sql.shuffle.partitions=1",)
+
+
+def begin(jobs: Jobs, layer: str, engine: str) -> Process:
+    if engine == "k2":
+        return jobs.lake.begin("run", "--layer", layer)
+    conf = [f"--conf={setting}" for setting in (NATIVE if engine == "native" else FRAMES)]
+    if engine == "spark":  # its executors die with it
+        conf += ["--master", "local[1]"]
+    return jobs.begin(layer, "--engine", engine, "--continuous", "--interval", "1s", *conf)
+
+
+def await_more(lake: Lake, running: Mapping[str, Process]) -> None:
+    """Waits until each layer has moved rows from now on, by processes that live."""
+    before = {layer: rows(lake, layer) for layer in running}
+
+    def moved() -> bool:
+        for process in running.values():
+            assert process.code is None, f"{process.command} has ended by itself: {process.said()[-3000:]}"
+        return all(rows(lake, layer) > count for layer, count in before.items())
+
+    wait_until(moved, MOVES_S, lambda: f"{before}, now {lake.state()}", every_s=0.3)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_layers_pass_from_engine_to_engine_in_a_stream(jobs: Jobs, oracle: Oracle, lake: Lake, seed: int) -> None:
+    """k2, Spark and k2, then swapped, then DataFrames, while messages come in all the time.
+
+    The next engine starts while the one before still runs, which is killed then, before or after the two have met. In
+    each turn one layer's process is also killed and started again. All of it at random times.
+    """
+    draw = random.Random(seed)
+
+    def kill(processes: Mapping[str, Process]) -> None:
+        for layer in draw.sample(list(processes), len(processes)):
+            time.sleep(draw.uniform(0, 4))
+            processes[layer].kill()
+
+    running: dict[str, Process] = {}
+    with LiveProducer(oracle, per_second=100) as producer:
+        for engines in TURNS:
+            before, running = running, {layer: begin(jobs, layer, engine) for layer, engine in engines.items()}
+            kill(before)
+            await_more(lake, running)
+            layer = draw.choice(list(running))
+            time.sleep(draw.uniform(0, 3))
+            running[layer].kill()
+            running[layer] = begin(jobs, layer, engines[layer])
+            await_more(lake, running)
+        kill(running)
+    assert producer.sent > 1000
+    lake.run_kafka()
+    oracle.check(lake)
