@@ -213,6 +213,8 @@ def test_intervals_have_an_end() -> None:
         ("commit", 1, "k2: market_data.gold: gave up after 20 tries: the commit was refused", RaceError),
         ("commit", 1, "k2: market_data.gold: rows are missing", DataError),
         ("commit", 2, "k2: --plan x", ConfigurationError),
+        ("plan", 2, "k2: cannot open s3://lake/t/metadata/snap-1.avro: No such file or directory", RaceError),
+        ("plan", 2, "k2: there is no table market_data.gold", ConfigurationError),
         ("commit", 3, "k2: gave up after 4 tries: no route", UnavailableError),
         ("commit", 4, "k2: the outcome", UnknownOutcomeError),
         ("commit", -9, "", UnknownOutcomeError),

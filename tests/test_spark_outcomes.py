@@ -14,7 +14,7 @@ from k2.spark.dataframe import AnotherWriterError, Policy
 from k2.spark.dataframe.progress import Metadata, Move, Position, Progress, SourceKey, find_progress
 from k2.spark.dataframe.publish import STAGE_PREFIX, Published, Write, left_over_branches, publish
 from k2.spark.dataframe.tables import Table, unavailable
-from k2.spark.utils.errors import K2Error, SparkStoppedError, UnavailableError, UnknownOutcomeError
+from k2.spark.utils.errors import K2Error, RaceError, SparkStoppedError, UnavailableError, UnknownOutcomeError
 
 KEY = SourceKey("c", "t.binance", "id", 0)
 
@@ -236,6 +236,8 @@ def test_refusals_that_were_looked_at_have_an_end() -> None:
         ("S3Exception", "Service Unavailable (Service: S3, Status Code: 503)", UnavailableError),
         ("ServiceFailureException", "Server error", UnavailableError),
         ("CommitStateUnknownException", "of the branch, which nobody reads", UnavailableError),
+        ("NoSuchKeyException", "The specified key does not exist. (Service: S3, Status Code: 404)", RaceError),
+        ("NotFoundException", "Location does not exist: s3://lake/t/metadata/snap-1.avro", RaceError),
     ],
 )
 def test_services_that_are_away_while_rows_are_written(name: str, text: str, kind: type[K2Error]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 import pytest
+from conftest import Simulate
 from engines import Spark
 from kafka_oracle import Maker
 from pyspark.sql import functions as f
@@ -21,6 +23,9 @@ from k2.spark.dataframe.gold import File, Upstream, hour_of, take
 from k2.spark.dataframe.progress import Move, Position, Progress, SourceKey, UpstreamHint
 from k2.spark.dataframe.publish import publish
 from k2.spark.dataframe.tables import any_of
+from k2.spark.engine.native import NativeEngine
+from k2.spark.engine.step import StepReport
+from k2.spark.jobs.layers import Stop, Totals, move, reported
 from stack.services import Services
 
 pytestmark = pytest.mark.timeout(900)  # a machine that does much else besides
@@ -130,3 +135,46 @@ def test_silver_stops_at_rows_that_were_dropped_though_none_lie_before_them(
     bronze.java.updateProperties().set("k2.dropped-unread", json.dumps(dropped)).commit()
     with pytest.raises(OffsetsError, match=r"stands at offset 0 of t\.binance, .* --next 10 --accept-loss"):
         silver_step(frames.spark, frames.of_silver)
+
+
+@pytest.mark.parametrize("gone", ["data file", "manifest"])
+@pytest.mark.parametrize("engine", ["spark", pytest.param("native", marks=pytest.mark.long)])
+def test_a_planned_file_that_is_gone_is_planned_anew(
+    spark: Spark,
+    k2: Path,
+    services: Services,
+    tmp_path: Path,
+    simulate: Simulate,
+    monkeypatch: pytest.MonkeyPatch,
+    gone: str,
+    engine: str,
+) -> None:
+    """Others have compacted the table and expired its snapshots: no reason for a job to end."""
+    lake = bare_lake(k2, tmp_path / "lake", services)
+    lake.run([("binance", simulate("binance", 100, 3))], "--layer", "bronze", env={"K2_KAFKA": ""})
+    head = lake.table(BRONZE).current_snapshot()
+    assert head is not None
+    manifest = head.manifests(lake.table(BRONZE).io)[0].manifest_path
+    (planned,) = lake.table(BRONZE).scan().plan_files()
+    path = (planned.file.file_path if gone == "data file" else manifest).removeprefix("s3://")
+    store = services.s3.filesystem()
+    store.move(path, path + ".aside")
+    frames = Frames(session_of(spark, lake), lake, [])
+    monkeypatch.setenv("K2_PROGRAM", str(k2))
+    for name, value in lake.variables.items():
+        if name != "K2_KAFKA":  # with it the program is of its topics alone
+            monkeypatch.setenv(name, value)
+    native = NativeEngine(frames.spark, tasks=1)
+    tries = 0
+
+    def step() -> StepReport | None:
+        nonlocal tries
+        tries += 1
+        if tries == 3:
+            store.move(path + ".aside", path)
+        return native.step("silver") if engine == "native" else reported(silver_step(frames.spark, frames.of_silver))
+
+    totals = Totals("silver", engine)
+    move(step, totals, argparse.Namespace(continuous=False), Stop(), None)
+    assert tries > 3  # and perhaps one that finds nothing left
+    assert totals.done.rows_in == lake.total(BRONZE) > 0

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import tempfile
 import time
@@ -42,6 +43,9 @@ _OWN = ("K2_PROGRAM", "K2_ARCHIVE", "K2_SCHEMA_CACHE")
 # k2's own words, of src/table/table.cc and src/iceberg/snapshot_producer.cc: the fence, a budget of tries that others'
 # commits have used up, files that others have removed.
 _RACES = ("another writer has moved", "gave up after", "are not in the table any more")
+# A planned file that is not there: others have compacted its table and expired the snapshots meanwhile. Where it is lost
+# for good, the races in a row have an end.
+_FILE = re.compile(r"\.(parquet|avro|metadata\.json)\b")
 _ERRORS: Mapping[int, type[K2Error]] = {
     1: DataError,
     2: ConfigurationError,
@@ -208,8 +212,8 @@ class NativeEngine:
             self._context.setLocalProperty("spark.job.description", "")
         for answer in answers:
             if answer.startswith('{"error"'):
-                failure = json.loads(answer)
-                raise _ERRORS.get(failure["exit_code"], DataError)(f"{plan.layer}: {failure['error']}")
+                told = json.loads(answer)
+                raise _error_of(told["exit_code"], f"{plan.layer}: {told['error']}")
         return answers
 
     def commit(self, plan: Plan, results: Sequence[str]) -> dict[str, Any]:
@@ -262,6 +266,12 @@ def failure(command: str, code: int, stderr: str) -> K2Error:
         return UnavailableError(text)
     text = text or f"k2 {command} ended with code {code}"
     if command == "commit" and code == 1 and any(words in text for words in _RACES):
+        return RaceError(text)
+    return _error_of(code, text)
+
+
+def _error_of(code: int, text: str) -> K2Error:
+    if code == ConfigurationError.exit_code and _FILE.search(text):
         return RaceError(text)
     return _ERRORS.get(code, DataError)(text)
 

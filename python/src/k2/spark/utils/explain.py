@@ -65,6 +65,11 @@ _KNOWN: tuple[tuple[str, type[K2Error], str], ...] = (
         "a service does not answer: {}. Look at K2_CATALOG and K2_S3_ENDPOINT, and whether both are up",
     ),
     (
+        r"NoSuchKeyException|iceberg\.exceptions\.NotFoundException",
+        RaceError,
+        "a file that was planned to be read is gone: {}. Expiry or compaction has removed it meanwhile; run it again",
+    ),
+    (
         r"NoSuchTableException|TABLE_OR_VIEW_NOT_FOUND|NoSuchNamespaceException|SCHEMA_NOT_FOUND",
         ConfigurationError,
         "there is no such table: {}. Make them with k2.spark.jobs.create_bronze_table and its like, or `k2 tables "
