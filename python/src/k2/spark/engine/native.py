@@ -43,8 +43,8 @@ _OWN = ("K2_PROGRAM", "K2_ARCHIVE", "K2_SCHEMA_CACHE")
 # k2's own words, of src/table/table.cc and src/iceberg/snapshot_producer.cc: the fence, a budget of tries that others'
 # commits have used up, files that others have removed.
 _RACES = ("another writer has moved", "gave up after", "are not in the table any more")
-# A planned file that is not there: others have compacted its table and expired the snapshots meanwhile. Where it is lost
-# for good, the races in a row have an end.
+# A planned file that is not there: others have compacted its table and expired the snapshots meanwhile. Where it is
+# lost for good, the races in a row have an end.
 _FILE = re.compile(r"\.(parquet|avro|metadata\.json)\b")
 _ERRORS: Mapping[int, type[K2Error]] = {
     1: DataError,
