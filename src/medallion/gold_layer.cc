@@ -222,8 +222,10 @@ Result<StepPlan> GoldLayer::PlanStep(const GoldSpread& spread, bool whole_snapsh
   plan.behind = Total(behind);
   std::vector<std::optional<ReadTo>> read_to(upstreams_.size());
   const FilesByUpstream taken = TakeFiles(whole_snapshots, read_to);
-  K2_ASSIGN(const std::vector<PartitionLag> left, Lags());
-  plan.left = Total(left);
+  if (whole_snapshots) {  // of a plan that leaves the process; a running layer looks again with its next step
+    K2_ASSIGN(const std::vector<PartitionLag> left, Lags());
+    plan.left = Total(left);
+  }
   // Snapshots without rows for us (offsets alone, compaction) are noted with the next rows, for a commit is not free.
   if (std::ranges::all_of(taken, &std::vector<ScanFile>::empty)) return plan;
   K2_ASSIGN(std::vector<GoldTask> made, MakeTasks(taken, spread));
