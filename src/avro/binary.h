@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -50,6 +51,18 @@ inline void AppendDouble(std::string& out, double value) {
 inline void AppendBytes(std::string& out, std::string_view value) {
   AppendLong(out, static_cast<int64_t>(value.size()));
   out.append(value);
+}
+
+// A value of the union ["null", T], which is how optional fields are written: whether it is there, then the value.
+inline bool AppendPresent(std::string& out, bool present) {
+  AppendLong(out, present ? 1 : 0);
+  return present;
+}
+inline void AppendOptional(std::string& out, const std::optional<int64_t>& value) {
+  if (AppendPresent(out, value.has_value())) AppendLong(out, *value);
+}
+inline void AppendOptional(std::string& out, const std::optional<std::string>& value) {
+  if (AppendPresent(out, value.has_value())) AppendBytes(out, *value);
 }
 
 // Reads primitives from a byte range it does not own. Every function is false, and the value is not to be used, when

@@ -6,7 +6,7 @@
 namespace k2::avro {
 namespace {
 
-using nlohmann::json;
+using Json = nlohmann::json;
 
 constexpr int kMaxValueDepth = 128;
 
@@ -179,7 +179,7 @@ std::unexpected<Error> BadDefault(const Node& schema) {
 
 class DefaultReader {
  public:
-  Result<Value> Read(const Node& schema, const json& value, int depth) {
+  Result<Value> Read(const Node& schema, const Json& value, int depth) {
     if (depth > kMaxValueDepth || --values_left_ < 0) return BadDefault(schema);
     switch (schema.type) {
       case Type::kRecord: return ReadRecord(schema, value, depth);
@@ -195,7 +195,7 @@ class DefaultReader {
   }
 
  private:
-  static Result<Value> ReadPlain(const Node& schema, const json& value) {
+  static Result<Value> ReadPlain(const Node& schema, const Json& value) {
     switch (schema.type) {
       case Type::kNull:
         if (value.is_null()) return Value();
@@ -233,7 +233,7 @@ class DefaultReader {
     return BadDefault(schema);
   }
 
-  Result<Value> ReadRecord(const Node& schema, const json& value, int depth) {
+  Result<Value> ReadRecord(const Node& schema, const Json& value, int depth) {
     if (!value.is_object()) return BadDefault(schema);
     Value::List fields;
     for (const Field& field : schema.fields) {
@@ -245,17 +245,17 @@ class DefaultReader {
     return Value(std::move(fields));
   }
 
-  Result<Value> ReadArray(const Node& schema, const json& value, int depth) {
+  Result<Value> ReadArray(const Node& schema, const Json& value, int depth) {
     if (!value.is_array()) return BadDefault(schema);
     Value::List items;
-    for (const json& entry : value) {
+    for (const Json& entry : value) {
       K2_ASSIGN(Value item, Read(*schema.items, entry, depth + 1));
       items.push_back(std::move(item));
     }
     return Value(std::move(items));
   }
 
-  Result<Value> ReadMap(const Node& schema, const json& value, int depth) {
+  Result<Value> ReadMap(const Node& schema, const Json& value, int depth) {
     if (!value.is_object()) return BadDefault(schema);
     Value::Map entries;
     for (const auto& [key, entry] : value.items()) {

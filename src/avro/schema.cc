@@ -7,7 +7,7 @@
 namespace k2::avro {
 namespace {
 
-using nlohmann::json;
+using Json = nlohmann::json;
 
 constexpr std::array<std::string_view, 14> kTypeNames = {"null",   "boolean", "int",    "long",   "float",
                                                          "double", "bytes",   "string", "record", "enum",
@@ -59,20 +59,20 @@ bool IsFullName(std::string_view name) {
 }
 
 // A short, printable piece of the schema for an error text.
-std::string Excerpt(const json& value) {
-  std::string text = value.dump(-1, ' ', true, json::error_handler_t::replace);
+std::string Excerpt(const Json& value) {
+  std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
   if (text.size() > 60) text = text.substr(0, 57) + "...";
   return text;
 }
 
-Result<std::string> StringMember(const json& object, const char* key, std::string_view of) {
+Result<std::string> StringMember(const Json& object, const char* key, std::string_view of) {
   const auto it = object.find(key);
   if (it == object.end()) return Fail(ErrorKind::kInvalidData, "Avro schema: {} has no \"{}\"", of, key);
   if (!it->is_string()) return Fail(ErrorKind::kInvalidData, "Avro schema: \"{}\" of {} is not a string", key, of);
   return it->get<std::string>();
 }
 
-std::string OptionalString(const json& object, const char* key) {
+std::string OptionalString(const Json& object, const char* key) {
   const auto it = object.find(key);
   return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
 }
@@ -81,7 +81,7 @@ class Parser {
  public:
   std::vector<std::unique_ptr<Node>> nodes;
 
-  Result<const Node*> Parse(const json& schema, const std::string& name_space, int depth) {
+  Result<const Node*> Parse(const Json& schema, const std::string& name_space, int depth) {
     if (depth > kMaxSchemaDepth) {
       return Fail(ErrorKind::kInvalidData, "Avro schema: nested more than {} levels", kMaxSchemaDepth);
     }
@@ -117,15 +117,15 @@ class Parser {
     const bool bare = name.find('.') == std::string::npos;
     const auto it = named_.find(bare && !name_space.empty() ? name_space + "." + name : name);
     if (it == named_.end()) {
-      return Fail(ErrorKind::kInvalidData, "Avro schema: type {} is not defined before its use", Excerpt(json(name)));
+      return Fail(ErrorKind::kInvalidData, "Avro schema: type {} is not defined before its use", Excerpt(Json(name)));
     }
     return it->second;
   }
 
-  Result<const Node*> ParseUnion(const json& schema, const std::string& name_space, int depth) {
+  Result<const Node*> ParseUnion(const Json& schema, const std::string& name_space, int depth) {
     Node& node = Add(Type::kUnion);
     std::set<std::pair<Type, std::string>> seen;
-    for (const json& branch : schema) {
+    for (const Json& branch : schema) {
       K2_ASSIGN(const Node* type, Parse(branch, name_space, depth + 1));
       if (type->type == Type::kUnion) return Fail(ErrorKind::kInvalidData, "Avro schema: a union directly in a union");
       if (!seen.emplace(type->type, type->name).second) {
@@ -138,7 +138,7 @@ class Parser {
   }
 
   // Sets the full name and aliases, registers the type, and returns the namespace for what is inside it.
-  Result<std::string> SetName(Node& node, const json& schema, const std::string& outer) {
+  Result<std::string> SetName(Node& node, const Json& schema, const std::string& outer) {
     K2_ASSIGN(std::string name, StringMember(schema, "name", ToString(node.type)));
     std::string name_space = outer;
     if (const size_t dot = name.rfind('.'); dot != std::string::npos) {
@@ -152,7 +152,7 @@ class Parser {
     };
     node.name = full(name_space, name);
     if (!IsFullName(node.name) || PrimitiveType(node.name)) {
-      return Fail(ErrorKind::kInvalidData, "Avro schema: {} is no legal type name", Excerpt(json(node.name)));
+      return Fail(ErrorKind::kInvalidData, "Avro schema: {} is no legal type name", Excerpt(Json(node.name)));
     }
     K2_ASSIGN(node.aliases, Aliases(schema));
     for (std::string& alias : node.aliases) {
@@ -165,19 +165,19 @@ class Parser {
     return name_space;
   }
 
-  static Result<std::vector<std::string>> Aliases(const json& schema) {
+  static Result<std::vector<std::string>> Aliases(const Json& schema) {
     std::vector<std::string> aliases;
     const auto it = schema.find("aliases");
     if (it == schema.end()) return aliases;
     if (!it->is_array()) return Fail(ErrorKind::kInvalidData, "Avro schema: \"aliases\" is not an array");
-    for (const json& alias : *it) {
+    for (const Json& alias : *it) {
       if (!alias.is_string()) return Fail(ErrorKind::kInvalidData, "Avro schema: an alias is not a string");
       aliases.push_back(alias.get<std::string>());
     }
     return aliases;
   }
 
-  Result<const Node*> ParseRecord(const json& schema, const std::string& outer, int depth) {
+  Result<const Node*> ParseRecord(const Json& schema, const std::string& outer, int depth) {
     Node& node = Add(Type::kRecord);
     K2_ASSIGN(const std::string name_space, SetName(node, schema, outer));
     const auto fields = schema.find("fields");
@@ -186,7 +186,7 @@ class Parser {
     }
     std::set<std::string> seen;
     node.fields.reserve(fields->size());
-    for (const json& item : *fields) {
+    for (const Json& item : *fields) {
       if (!item.is_object()) return Fail(ErrorKind::kInvalidData, "Avro schema: a field of {} is no object", node.name);
       Field field;
       K2_ASSIGN(field.name, StringMember(item, "name", "a field of " + node.name));
@@ -212,7 +212,7 @@ class Parser {
     return &node;
   }
 
-  Result<const Node*> ParseEnum(const json& schema, const std::string& outer) {
+  Result<const Node*> ParseEnum(const Json& schema, const std::string& outer) {
     Node& node = Add(Type::kEnum);
     K2_TRY(SetName(node, schema, outer));
     const auto symbols = schema.find("symbols");
@@ -220,7 +220,7 @@ class Parser {
       return Fail(ErrorKind::kInvalidData, "Avro schema: enum {} has no array \"symbols\"", node.name);
     }
     std::set<std::string> seen;
-    for (const json& symbol : *symbols) {
+    for (const Json& symbol : *symbols) {
       if (!symbol.is_string() || !IsSimpleName(symbol.get_ref<const std::string&>())) {
         return Fail(ErrorKind::kInvalidData, "Avro schema: enum {} has the illegal symbol {}", node.name,
                     Excerpt(symbol));
@@ -240,7 +240,7 @@ class Parser {
     return &node;
   }
 
-  Result<const Node*> ParseFixed(const json& schema, const std::string& outer) {
+  Result<const Node*> ParseFixed(const Json& schema, const std::string& outer) {
     Node& node = Add(Type::kFixed);
     K2_TRY(SetName(node, schema, outer));
     const auto size = schema.find("size");
@@ -254,7 +254,7 @@ class Parser {
     return &node;
   }
 
-  Result<const Node*> ParseContainer(const json& schema, const std::string& name_space, int depth, bool map) {
+  Result<const Node*> ParseContainer(const Json& schema, const std::string& name_space, int depth, bool map) {
     Node& node = Add(map ? Type::kMap : Type::kArray);
     const char* key = map ? "values" : "items";
     const auto items = schema.find(key);
@@ -268,13 +268,13 @@ class Parser {
   }
 
   template <typename T>
-  static void SetAttributes(T& target, const json& schema, std::initializer_list<std::string_view> known) {
+  static void SetAttributes(T& target, const Json& schema, std::initializer_list<std::string_view> known) {
     for (const auto& [key, value] : schema.items()) {
       if (std::find(known.begin(), known.end(), key) == known.end()) target.attributes[key] = value;
     }
   }
 
-  static void SetLogicalType(Node& node, const json& schema) {
+  static void SetLogicalType(Node& node, const Json& schema) {
     const std::string name = OptionalString(schema, "logicalType");
     const auto is = [&](std::string_view logical, Type type) { return name == logical && node.type == type; };
     if (is("decimal", Type::kBytes) || is("decimal", Type::kFixed)) {
@@ -299,7 +299,7 @@ class Parser {
   }
 
   // A decimal that is not legal (specification, "Decimal") is its underlying type.
-  static void SetDecimal(Node& node, const json& schema) {
+  static void SetDecimal(Node& node, const Json& schema) {
     const auto number = [&](const char* key, int64_t absent) {
       const auto it = schema.find(key);
       if (it == schema.end()) return absent;
@@ -316,7 +316,7 @@ class Parser {
   std::map<std::string, const Node*> named_;
 };
 
-std::optional<int64_t> ReadIntAttribute(const json& attributes, std::string_view key) {
+std::optional<int64_t> ReadIntAttribute(const Json& attributes, std::string_view key) {
   const auto it = attributes.find(key);
   if (it == attributes.end() || !it->is_number_integer()) return std::nullopt;
   return it->get<int64_t>();
@@ -354,7 +354,7 @@ Result<Schema> Schema::Parse(std::string_view text) {
   if (NestsTooDeep(text)) {
     return Fail(ErrorKind::kInvalidData, "Avro schema: JSON nested more than {} levels", kMaxJsonDepth);
   }
-  const json document = json::parse(text, nullptr, false);
+  const Json document = Json::parse(text, nullptr, false);
   if (document.is_discarded()) return Fail(ErrorKind::kInvalidData, "Avro schema: not JSON");
   Parser parser;
   K2_ASSIGN(const Node* root, parser.Parse(document, "", 0));

@@ -11,7 +11,7 @@ namespace {
 using iceberg::JsonFields;
 using iceberg::JsonWriter;
 using iceberg::ParseJson;
-using nlohmann::json;
+using Json = nlohmann::json;
 
 // The texts of the values of an object's own keys, unparsed: most of a reply is metadata that is known already. What is
 // used of them is parsed, and so checked, afterwards.
@@ -89,7 +89,7 @@ class RawObject {
 };
 
 // Servers put numbers and flags where the API has strings.
-StringMap Texts(const json* object) {
+StringMap Texts(const Json* object) {
   StringMap texts;
   if (object == nullptr || !object->is_object()) return texts;
   for (const auto& [key, value] : object->items()) {
@@ -99,12 +99,12 @@ StringMap Texts(const json* object) {
   return texts;
 }
 
-Result<std::string> JoinLevels(const json& levels, std::string_view what) {
+Result<std::string> JoinLevels(const Json& levels, std::string_view what) {
   if (!levels.is_array() || levels.empty()) {
     return Fail(ErrorKind::kInvalidData, "{}: a namespace is no list of names", what);
   }
   std::string joined;
-  for (const json& level : levels) {
+  for (const Json& level : levels) {
     if (!level.is_string()) return Fail(ErrorKind::kInvalidData, "{}: a namespace is no list of names", what);
     if (!joined.empty()) joined += '.';
     joined += level.get<std::string>();
@@ -113,10 +113,10 @@ Result<std::string> JoinLevels(const json& levels, std::string_view what) {
 }
 
 Result<std::vector<StorageCredential>> ReadStorageCredentials(std::string_view text) {
-  K2_ASSIGN(json list, ParseJson(text, "storage-credentials"));
+  K2_ASSIGN(Json list, ParseJson(text, "storage-credentials"));
   std::vector<StorageCredential> credentials;
   if (!list.is_array()) return Fail(ErrorKind::kInvalidData, "storage-credentials is not an array");
-  for (json& entry : list) {
+  for (Json& entry : list) {
     JsonFields fields(entry, "storage-credentials");
     StorageCredential credential{.prefix = fields.String("prefix"), .config = Texts(fields.OptionalObject("config"))};
     K2_TRY(fields.status());
@@ -150,12 +150,12 @@ std::vector<std::string> NamespaceLevels(std::string_view name_space) {
 }
 
 Result<RestConfig> ReadConfig(std::string_view body) {
-  K2_ASSIGN(json document, ParseJson(body, "the catalog's configuration"));
+  K2_ASSIGN(Json document, ParseJson(body, "the catalog's configuration"));
   JsonFields fields(document, "the catalog's configuration");
   RestConfig config{.defaults = Texts(fields.OptionalObject("defaults")),
                     .overrides = Texts(fields.OptionalObject("overrides"))};
-  if (const json* endpoints = fields.OptionalArray("endpoints")) {
-    for (const json& endpoint : *endpoints) {
+  if (const Json* endpoints = fields.OptionalArray("endpoints")) {
+    for (const Json& endpoint : *endpoints) {
       if (endpoint.is_string()) config.endpoints.push_back(endpoint.get<std::string>());
     }
   }
@@ -169,13 +169,13 @@ Result<TableReply> ReadTableReply(std::string_view body) {
     return Fail(ErrorKind::kInvalidData, "the catalog's reply is no JSON object, or not a whole one");
   TableReply reply;
   if (const std::string_view location = object.Find("metadata-location"); !location.empty()) {
-    K2_ASSIGN(const json text, ParseJson(location, "metadata-location"));
+    K2_ASSIGN(const Json text, ParseJson(location, "metadata-location"));
     if (!text.is_string()) return Fail(ErrorKind::kInvalidData, "metadata-location is no text");
     reply.metadata_location = text.get<std::string>();
   }
   reply.metadata = object.Find("metadata");
   if (const std::string_view config = object.Find("config"); !config.empty()) {
-    K2_ASSIGN(const json values, ParseJson(config, "config"));
+    K2_ASSIGN(const Json values, ParseJson(config, "config"));
     reply.config = Texts(&values);
   }
   if (const std::string_view list = object.Find("storage-credentials"); !list.empty()) {
@@ -185,12 +185,12 @@ Result<TableReply> ReadTableReply(std::string_view body) {
 }
 
 Result<NamePage> ReadNamespaces(std::string_view body) {
-  K2_ASSIGN(json document, ParseJson(body, "list of namespaces"));
+  K2_ASSIGN(Json document, ParseJson(body, "list of namespaces"));
   JsonFields fields(document, "list of namespaces");
   NamePage page{.next_page_token = fields.OptionalString("next-page-token").value_or("")};
-  const json* list = fields.Array("namespaces");
+  const Json* list = fields.Array("namespaces");
   K2_TRY(fields.status());
-  for (const json& levels : *list) {
+  for (const Json& levels : *list) {
     K2_ASSIGN(std::string name, JoinLevels(levels, "list of namespaces"));
     page.names.push_back(std::move(name));
   }
@@ -198,12 +198,12 @@ Result<NamePage> ReadNamespaces(std::string_view body) {
 }
 
 Result<NamePage> ReadTables(std::string_view body) {
-  K2_ASSIGN(json document, ParseJson(body, "list of tables"));
+  K2_ASSIGN(Json document, ParseJson(body, "list of tables"));
   JsonFields fields(document, "list of tables");
   NamePage page{.next_page_token = fields.OptionalString("next-page-token").value_or("")};
-  json* list = fields.Array("identifiers");
+  Json* list = fields.Array("identifiers");
   K2_TRY(fields.status());
-  for (json& identifier : *list) {
+  for (Json& identifier : *list) {
     JsonFields table(identifier, "list of tables");
     page.names.push_back(table.String("name"));
     K2_TRY(table.status());

@@ -12,7 +12,7 @@ using json::Kind;
 using json::Value;
 
 // The fields of a trade event, by their names.
-struct Event {
+struct BinanceEvent {
   Value e, E, s, t, p, q, T, m, M;
   Value stream;
   std::string_view repeated;  // a field that came twice: which one counts cannot be told
@@ -35,14 +35,14 @@ struct Event {
   }
 };
 
-void ReadEvent(json::Cursor& cursor, Event& event, bool outermost) {
+void ReadBinanceEvent(json::Cursor& cursor, BinanceEvent& event, bool outermost) {
   if (!cursor.EnterObject()) return;
   for (std::string_view key; cursor.NextField(key);) {
     if (Value* const field = event.Field(key)) {
       if (field->kind != Kind::kMissing) event.repeated = key;
       *field = cursor.Read();
     } else if (outermost && key == "data" && cursor.PeekKind() == Kind::kObject) {
-      ReadEvent(cursor, event, false);
+      ReadBinanceEvent(cursor, event, false);
     } else {
       cursor.Pass();
     }
@@ -50,7 +50,7 @@ void ReadEvent(json::Cursor& cursor, Event& event, bool outermost) {
 }
 
 // What a frame is can most often be told from its first bytes: the stream's name behind the `@`, or the event's name.
-bool IsOtherKind(std::string_view frame) {
+bool IsOtherBinanceStream(std::string_view frame) {
   constexpr std::string_view kStream = R"({"stream":")";
   constexpr std::string_view kEvent = R"({"e":")";
   const bool combined = frame.starts_with(kStream);
@@ -69,14 +69,14 @@ bool IsOtherKind(std::string_view frame) {
 
 // Not every other event has a name (book tickers and partial books have none); what has an id, a price and a quantity
 // is a trade that lost it.
-bool IsTrade(const Event& event) {
+bool IsTrade(const BinanceEvent& event) {
   if (event.e.kind == Kind::kString) return event.e.text == "trade";
   if (event.e.kind != Kind::kMissing) return true;
   if (event.stream.kind == Kind::kString && event.stream.text.ends_with("@trade")) return true;
   return event.t.kind != Kind::kMissing && event.p.kind != Kind::kMissing && event.q.kind != Kind::kMissing;
 }
 
-void ReadSymbol(const Event& event, PendingTrade& pending, Assets& assets) {
+void ReadSymbol(const BinanceEvent& event, PendingTrade& pending, Assets& assets) {
   if (!pending.Need(event.s, Kind::kString, "s")) return;
   if (event.s.text.size() > kMaxSymbolSize || !SplitBinanceSymbol(event.s.text, assets)) {
     pending.Reject(RejectReason::kFrameBadSymbol, "s",
@@ -87,7 +87,7 @@ void ReadSymbol(const Event& event, PendingTrade& pending, Assets& assets) {
   pending.trade.currency = assets.quote;
 }
 
-void ReadTime(const Event& event, PendingTrade& pending) {
+void ReadTime(const BinanceEvent& event, PendingTrade& pending) {
   if (!pending.Need(event.T, Kind::kNumber, "T")) return;
   if (!ParseEpochTime(event.T.text, pending.trade.timestamp_us)) {
     pending.Reject(RejectReason::kFrameBadTime, "T",
@@ -95,7 +95,7 @@ void ReadTime(const Event& event, PendingTrade& pending) {
   }
 }
 
-void ReadTrade(const Event& event, PendingTrade& pending) {
+void ReadBinanceTrade(const BinanceEvent& event, PendingTrade& pending) {
   Trade& trade = pending.trade;
   trade.exchange = MessageName(Exchange::kBinance);
   if (!event.repeated.empty()) pending.Reject(RejectReason::kFrameBadType, event.repeated, "stands there twice");
@@ -126,13 +126,13 @@ void ReadTrade(const Event& event, PendingTrade& pending) {
 }  // namespace
 
 FrameOutcome BinanceFrames::ParseFrame(std::string_view frame, int64_t receive_us, FrameSink& sink) {
-  if (IsOtherKind(frame)) return FrameOutcome::kSkipped;
+  if (IsOtherBinanceStream(frame)) return FrameOutcome::kSkipped;
   scratch_.clear();
   json::Cursor cursor(frame, scratch_);
-  Event event;
+  BinanceEvent event;
   const Kind kind = cursor.PeekKind();
   if (kind == Kind::kObject) {
-    ReadEvent(cursor, event, true);
+    ReadBinanceEvent(cursor, event, true);
   } else {
     cursor.Pass();
   }
@@ -143,7 +143,7 @@ FrameOutcome BinanceFrames::ParseFrame(std::string_view frame, int64_t receive_u
   pending_.Clear();
   PendingTrade& pending = pending_.Add();
   pending.trade.ingestion_timestamp_us = receive_us;
-  ReadTrade(event, pending);
+  ReadBinanceTrade(event, pending);
   return pending_.Emit(sink, "");
 }
 

@@ -7,25 +7,25 @@
 namespace k2 {
 namespace {
 
-constexpr int64_t kReceiveUs = 1'723'161'254'087'896;
+constexpr int64_t kBinanceReceiveUs = 1'723'161'254'087'896;
 constexpr std::string_view kTrade =
     R"({"stream":"btcusdt@trade","data":{"e":"trade","E":1723161255343,"s":"BTCUSDT","t":3735683259,)"
     R"("p":"61837.63000000","q":"0.02000000","T":1723161255342,"m":true,"M":true}})";
 
-FrameOutcome Parse(std::string_view frame, CollectingSink& sink) {
-  return FrameParser::Create(Exchange::kBinance)->Parse(frame, kReceiveUs, sink);
+FrameOutcome ParseBinance(std::string_view frame, CollectingSink& sink) {
+  return FrameParser::Create(Exchange::kBinance)->Parse(frame, kBinanceReceiveUs, sink);
 }
 
 // The one reject of a frame that has no trades, as its code.
 std::string_view ReasonOf(std::string_view frame) {
   CollectingSink sink;
-  EXPECT_EQ(Parse(frame, sink), FrameOutcome::kRejected) << frame;
+  EXPECT_EQ(ParseBinance(frame, sink), FrameOutcome::kRejected) << frame;
   EXPECT_TRUE(sink.trades.empty()) << frame;
   EXPECT_EQ(sink.rejects.size(), 1U) << frame;
   return sink.rejects.empty() ? "" : ToString(sink.rejects[0].first);
 }
 
-std::string With(std::string_view from, std::string_view to) {
+std::string WithInTrade(std::string_view from, std::string_view to) {
   std::string frame(kTrade);
   const size_t at = frame.find(from);
   EXPECT_NE(at, std::string::npos) << from;
@@ -34,7 +34,7 @@ std::string With(std::string_view from, std::string_view to) {
 
 CollectedTrade TradeOf(std::string_view frame) {
   CollectingSink sink;
-  EXPECT_EQ(Parse(frame, sink), FrameOutcome::kTrades) << frame;
+  EXPECT_EQ(ParseBinance(frame, sink), FrameOutcome::kTrades) << frame;
   EXPECT_EQ(sink.trades.size(), 1U) << frame;
   return sink.trades.empty() ? CollectedTrade{} : sink.trades[0];
 }
@@ -51,7 +51,7 @@ TEST(Binance, ReadsEveryFieldOfATrade) {
   EXPECT_EQ(trade.quantity_e8, 2'000'000);
   EXPECT_EQ(trade.side, TradeSide::kSell);
   EXPECT_EQ(trade.source_sequence, 3735683259);
-  EXPECT_EQ(trade.ingestion_timestamp_us, kReceiveUs);
+  EXPECT_EQ(trade.ingestion_timestamp_us, kBinanceReceiveUs);
   const std::vector<std::pair<std::string, std::string>> vendor = {
       {"is_buyer_maker", "true"},      {"event_type", "trade"}, {"event_time", "1723161255343"},
       {"trade_time", "1723161255342"}, {"base_asset", "BTC"},   {"quote_asset", "USDT"},
@@ -76,17 +76,17 @@ TEST(Binance, ReadsABareEventInAnyOrderWithSpacesAndUnknownFields) {
 }
 
 TEST(Binance, ReadsMicroseconds) {
-  EXPECT_EQ(TradeOf(With("\"T\":1723161255342", "\"T\":1723161255342123")).timestamp_us, 1'723'161'255'342'123);
+  EXPECT_EQ(TradeOf(WithInTrade("\"T\":1723161255342", "\"T\":1723161255342123")).timestamp_us, 1'723'161'255'342'123);
 }
 
 TEST(Binance, ReadsEscapedText) {
-  EXPECT_EQ(TradeOf(With("\"s\":\"BTCUSDT\"", R"("\u0073":"BTC\u0055SDT")")).symbol, "BTCUSDT");
+  EXPECT_EQ(TradeOf(WithInTrade("\"s\":\"BTCUSDT\"", R"("\u0073":"BTC\u0055SDT")")).symbol, "BTCUSDT");
 }
 
 TEST(Binance, TakesTheLongestKnownQuote) {
-  EXPECT_EQ(TradeOf(With("\"s\":\"BTCUSDT\"", R"("s":"BTCFDUSD")")).currency, "FDUSD");
-  EXPECT_EQ(TradeOf(With("\"s\":\"BTCUSDT\"", R"("s":"GALAEUR")")).currency, "EUR");
-  EXPECT_EQ(TradeOf(With("\"s\":\"BTCUSDT\"", R"("s":"USDTTRY")")).currency, "TRY");
+  EXPECT_EQ(TradeOf(WithInTrade("\"s\":\"BTCUSDT\"", R"("s":"BTCFDUSD")")).currency, "FDUSD");
+  EXPECT_EQ(TradeOf(WithInTrade("\"s\":\"BTCUSDT\"", R"("s":"GALAEUR")")).currency, "EUR");
+  EXPECT_EQ(TradeOf(WithInTrade("\"s\":\"BTCUSDT\"", R"("s":"USDTTRY")")).currency, "TRY");
 }
 
 TEST(Binance, SkipsWhatIsNoTrade) {
@@ -97,7 +97,7 @@ TEST(Binance, SkipsWhatIsNoTrade) {
         R"({"lastUpdateId":1,"bids":[["1.0","2.0"]],"asks":[]})", R"({"result":null,"id":1})", "{}", "[]",
         R"([{"e":"24hrTicker"}])", R"( {"u":1,"s":"BNBUSDT","b":"1","B":"1","a":"1","A":"1"})"}) {
     CollectingSink sink;
-    EXPECT_EQ(Parse(frame, sink), FrameOutcome::kSkipped) << frame;
+    EXPECT_EQ(ParseBinance(frame, sink), FrameOutcome::kSkipped) << frame;
     EXPECT_TRUE(sink.trades.empty() && sink.rejects.empty()) << frame;
   }
 }
@@ -131,7 +131,7 @@ TEST(Binance, RejectsEachWrongFieldWithItsReason) {
       {"\"t\":3735683259", "\"t\":1,\"t\":2", "frame_bad_type"},
       {"\"data\":{", "\"data\":[{", "frame_not_json"},
   };
-  for (const auto& c : cases) EXPECT_EQ(ReasonOf(With(c.from, c.to)), c.reason) << c.to;
+  for (const auto& c : cases) EXPECT_EQ(ReasonOf(WithInTrade(c.from, c.to)), c.reason) << c.to;
   EXPECT_EQ(ReasonOf(R"({"p":"1","q":"1","t":5})"), "frame_missing_field") << "a trade that lost its name";
   EXPECT_EQ(ReasonOf(R"({"stream":"btcusdt@trade","data":[]})"), "frame_missing_field");
 }
@@ -145,36 +145,36 @@ TEST(Binance, RejectsWhatIsNotJsonAsAWhole) {
   EXPECT_EQ(ReasonOf("\"trade\""), "frame_bad_type");
   EXPECT_EQ(ReasonOf(std::string(kTrade) + "}"), "frame_not_json");
   EXPECT_EQ(ReasonOf(std::string(kTrade) + std::string(kTrade)), "frame_not_json");
-  EXPECT_EQ(ReasonOf(With("\"M\":true", "\"M\":tru")), "frame_not_json");
-  EXPECT_EQ(ReasonOf(With("\"t\":3735683259", "\"t\":03735683259")), "frame_not_json");
-  EXPECT_EQ(ReasonOf(With("\"M\":true", "\"x\":\"\\q\"")), "frame_not_json");
-  EXPECT_EQ(ReasonOf(With("\"M\":true", "\"x\":\"\\ud800\"")), "frame_not_json");
-  EXPECT_EQ(ReasonOf(With("\"M\":true", "\"x\":\"a\nb\"")), "frame_not_json");
+  EXPECT_EQ(ReasonOf(WithInTrade("\"M\":true", "\"M\":tru")), "frame_not_json");
+  EXPECT_EQ(ReasonOf(WithInTrade("\"t\":3735683259", "\"t\":03735683259")), "frame_not_json");
+  EXPECT_EQ(ReasonOf(WithInTrade("\"M\":true", "\"x\":\"\\q\"")), "frame_not_json");
+  EXPECT_EQ(ReasonOf(WithInTrade("\"M\":true", "\"x\":\"\\ud800\"")), "frame_not_json");
+  EXPECT_EQ(ReasonOf(WithInTrade("\"M\":true", "\"x\":\"a\nb\"")), "frame_not_json");
   for (size_t size = 0; size < kTrade.size(); ++size) {
     EXPECT_EQ(ReasonOf(kTrade.substr(0, size)), "frame_not_json") << size;
   }
 }
 
 TEST(Binance, RejectsInvalidUtf8) {
-  EXPECT_EQ(ReasonOf(With("BTCUSDT", "B\xffUSDT")), "frame_invalid_utf8");
+  EXPECT_EQ(ReasonOf(WithInTrade("BTCUSDT", "B\xffUSDT")), "frame_invalid_utf8");
   EXPECT_EQ(ReasonOf("\xff\xfe"), "frame_invalid_utf8");
 }
 
 TEST(Binance, RejectsAnOversizedFrame) {
   CollectingSink sink;
   const auto parser = FrameParser::Create(Exchange::kBinance, 100);
-  EXPECT_EQ(parser->Parse(kTrade, kReceiveUs, sink), FrameOutcome::kRejected);
+  EXPECT_EQ(parser->Parse(kTrade, kBinanceReceiveUs, sink), FrameOutcome::kRejected);
   ASSERT_EQ(sink.rejects.size(), 1U);
   EXPECT_EQ(sink.rejects[0].first, RejectReason::kFrameOversized);
 }
 
 TEST(Binance, RefusesDeepNestingWithoutFalling) {
-  EXPECT_EQ(ReasonOf(With("\"M\":true", "\"x\":" + std::string(500'000, '['))), "frame_not_json");
+  EXPECT_EQ(ReasonOf(WithInTrade("\"M\":true", "\"x\":" + std::string(500'000, '['))), "frame_not_json");
 }
 
 TEST(Binance, DetailsAreAsciiAndShort) {
   CollectingSink sink;
-  Parse(With("\"61837.63000000\"", "\"\xc3\xa4" + std::string(1000, 'x') + "\""), sink);
+  ParseBinance(WithInTrade("\"61837.63000000\"", "\"\xc3\xa4" + std::string(1000, 'x') + "\""), sink);
   ASSERT_EQ(sink.rejects.size(), 1U);
   EXPECT_LT(sink.rejects[0].second.size(), 200U);
   for (const char c : sink.rejects[0].second) EXPECT_TRUE(c >= ' ' && c <= '~');

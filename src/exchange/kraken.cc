@@ -14,7 +14,7 @@ using json::Kind;
 using json::Value;
 
 // One element of `data` in a v2 trade message.
-struct Event {
+struct KrakenElement {
   Value symbol, side, price, qty, ord_type, trade_id, timestamp;
   std::string_view repeated;
 
@@ -30,8 +30,8 @@ struct Event {
   }
 };
 
-Event ReadEvent(json::Cursor& cursor) {
-  Event event;
+KrakenElement ReadKrakenElement(json::Cursor& cursor) {
+  KrakenElement event;
   for (std::string_view key; cursor.NextField(key);) {
     Value* const field = event.Field(key);
     if (field == nullptr) {
@@ -44,7 +44,7 @@ Event ReadEvent(json::Cursor& cursor) {
   return event;
 }
 
-void ReadTrade(const Event& event, PendingTrade& pending) {
+void ReadKrakenTrade(const KrakenElement& event, PendingTrade& pending) {
   Trade& trade = pending.trade;
   if (!event.repeated.empty()) pending.Reject(RejectReason::kFrameBadType, event.repeated, "stands there twice");
   const bool has_pair = pending.Need(event.symbol, Kind::kString, "symbol");
@@ -81,7 +81,7 @@ void ReadTrade(const Event& event, PendingTrade& pending) {
 }
 
 // The first field tells what most frames are: {"channel":"heartbeat"}, {"event":…} of v1, {"method":…} of replies.
-bool IsOtherKind(std::string_view frame) {
+bool IsOtherKrakenChannel(std::string_view frame) {
   constexpr std::string_view kChannel = R"({"channel":")";
   if (!frame.starts_with(kChannel)) return frame.starts_with(R"({"event":")") || frame.starts_with(R"({"method":")");
   frame.remove_prefix(kChannel.size());
@@ -119,7 +119,7 @@ FrameOutcome KrakenFrames::ParseFrame(std::string_view frame, int64_t receive_us
 }
 
 FrameOutcome KrakenFrames::ParseObject(std::string_view frame, int64_t receive_us, FrameSink& sink) {
-  if (IsOtherKind(frame)) return FrameOutcome::kSkipped;
+  if (IsOtherKrakenChannel(frame)) return FrameOutcome::kSkipped;
   pending_.Clear();
   json::Cursor cursor(frame, scratch_);
   Value channel;
@@ -136,7 +136,7 @@ FrameOutcome KrakenFrames::ParseObject(std::string_view frame, int64_t receive_u
         pending.trade.exchange = MessageName(Exchange::kKraken);
         pending.trade.ingestion_timestamp_us = receive_us;
         if (cursor.EnterObject()) {
-          ReadTrade(ReadEvent(cursor), pending);
+          ReadKrakenTrade(ReadKrakenElement(cursor), pending);
         } else {
           pending.Need(cursor.Read(), Kind::kObject, "data");
         }

@@ -7,7 +7,7 @@
 namespace k2 {
 namespace {
 
-constexpr int64_t kReceiveUs = 1'695'628'117'000'000;
+constexpr int64_t kKrakenReceiveUs = 1'695'628'117'000'000;
 constexpr std::string_view kV2 =
     R"({"channel":"trade","type":"update","data":[{"symbol":"MATIC/USD","side":"buy","price":0.5147,"qty":6423.46326,)"
     R"("ord_type":"limit","trade_id":4665846,"timestamp":"2023-09-25T07:48:36.925533Z"},{"symbol":"BTC/USD",)"
@@ -19,8 +19,8 @@ constexpr std::string_view kV1 =
 
 using Vendor = std::vector<std::pair<std::string, std::string>>;
 
-FrameOutcome Parse(std::string_view frame, CollectingSink& sink) {
-  return FrameParser::Create(Exchange::kKraken)->Parse(frame, kReceiveUs, sink);
+FrameOutcome ParseKraken(std::string_view frame, CollectingSink& sink) {
+  return FrameParser::Create(Exchange::kKraken)->Parse(frame, kKrakenReceiveUs, sink);
 }
 
 std::string With(std::string_view whole, std::string_view from, std::string_view to) {
@@ -33,7 +33,7 @@ std::string With(std::string_view whole, std::string_view from, std::string_view
 // The reject of a frame of two trades of which the first is wrong: the other one must have gone through.
 std::string_view ReasonOfFirst(std::string_view frame, std::string_view index) {
   CollectingSink sink;
-  EXPECT_EQ(Parse(frame, sink), FrameOutcome::kRejected) << frame;
+  EXPECT_EQ(ParseKraken(frame, sink), FrameOutcome::kRejected) << frame;
   EXPECT_EQ(sink.trades.size(), 1U) << frame;
   EXPECT_EQ(sink.rejects.size(), 1U) << frame;
   if (sink.rejects.empty()) return "";
@@ -43,7 +43,7 @@ std::string_view ReasonOfFirst(std::string_view frame, std::string_view index) {
 
 std::string_view ReasonOfWhole(std::string_view frame) {
   CollectingSink sink;
-  EXPECT_EQ(Parse(frame, sink), FrameOutcome::kRejected) << frame;
+  EXPECT_EQ(ParseKraken(frame, sink), FrameOutcome::kRejected) << frame;
   EXPECT_TRUE(sink.trades.empty()) << frame;
   EXPECT_EQ(sink.rejects.size(), 1U) << frame;
   return sink.rejects.empty() ? "" : ToString(sink.rejects[0].first);
@@ -51,7 +51,7 @@ std::string_view ReasonOfWhole(std::string_view frame) {
 
 TEST(KrakenV2, ReadsEveryTradeAndField) {
   CollectingSink sink;
-  EXPECT_EQ(Parse(kV2, sink), FrameOutcome::kTrades);
+  EXPECT_EQ(ParseKraken(kV2, sink), FrameOutcome::kTrades);
   ASSERT_EQ(sink.trades.size(), 2U);
   const CollectedTrade& first = sink.trades[0];
   EXPECT_EQ(first.trade_id, "KRAKEN-4665846");
@@ -63,7 +63,7 @@ TEST(KrakenV2, ReadsEveryTradeAndField) {
   EXPECT_EQ(first.quantity_e8, 642'346'326'000);
   EXPECT_EQ(first.side, TradeSide::kBuy);
   EXPECT_EQ(first.source_sequence, 4665846);
-  EXPECT_EQ(first.ingestion_timestamp_us, kReceiveUs);
+  EXPECT_EQ(first.ingestion_timestamp_us, kKrakenReceiveUs);
   EXPECT_EQ(first.vendor_data,
             (Vendor{{"pair", "MATIC/USD"}, {"order_type", "limit"}, {"base_asset", "MATIC"}, {"quote_asset", "USD"}}));
   EXPECT_EQ(sink.trades[1].quantity_e8, 25);
@@ -73,19 +73,19 @@ TEST(KrakenV2, ReadsEveryTradeAndField) {
 
 TEST(KrakenV2, IdentityHasTestVectors) {
   CollectingSink sink;
-  Parse(With(kV2, "MATIC/USD", "BTC/USD"), sink);
+  ParseKraken(With(kV2, "MATIC/USD", "BTC/USD"), sink);
   ASSERT_EQ(sink.trades.size(), 2U);
   EXPECT_EQ(sink.trades[0].message_id, "8821ea69-f07c-5a91-984b-151ba7a2b2f8");
 }
 
 TEST(KrakenV2, ReadsASnapshotAndDataBeforeItsChannel) {
   CollectingSink sink;
-  EXPECT_EQ(Parse(With(kV2, "update", "snapshot"), sink), FrameOutcome::kTrades);
+  EXPECT_EQ(ParseKraken(With(kV2, "update", "snapshot"), sink), FrameOutcome::kTrades);
   EXPECT_EQ(sink.trades.size(), 2U);
   std::string swapped(kV2);
   swapped.replace(swapped.find("\"channel\":\"trade\","), 18, "");
   swapped.insert(swapped.size() - 1, ",\"channel\":\"trade\"");
-  EXPECT_EQ(Parse(swapped, sink), FrameOutcome::kTrades);
+  EXPECT_EQ(ParseKraken(swapped, sink), FrameOutcome::kTrades);
   EXPECT_EQ(sink.trades.size(), 4U);
 }
 
@@ -98,7 +98,7 @@ TEST(Kraken, SkipsWhatIsNoTrade) {
         R"([1664,{"a":[]},{"b":[]},"book-10","XBT/USD"])", R"([42,["1","2"],"ohlc-5","XBT/USD"] )",
         R"({"error":"x"})"}) {
     CollectingSink sink;
-    EXPECT_EQ(Parse(frame, sink), FrameOutcome::kSkipped) << frame;
+    EXPECT_EQ(ParseKraken(frame, sink), FrameOutcome::kSkipped) << frame;
     EXPECT_TRUE(sink.trades.empty() && sink.rejects.empty()) << frame;
   }
 }
@@ -124,7 +124,7 @@ TEST(KrakenV2, RejectsOneTradeAndKeepsTheOthers) {
   };
   for (const auto& c : cases) EXPECT_EQ(ReasonOfFirst(With(kV2, c.from, c.to), "data[0]: "), c.reason) << c.to;
   CollectingSink sink;
-  Parse(With(kV2, "\"data\":[", "\"data\":[7,"), sink);
+  ParseKraken(With(kV2, "\"data\":[", "\"data\":[7,"), sink);
   EXPECT_EQ(sink.trades.size(), 2U);
   EXPECT_EQ(sink.rejects.size(), 1U);
 }
@@ -143,14 +143,14 @@ TEST(KrakenV2, ManyBadTradesDoNotMultiplyTheFrame) {
   std::string frame = R"({"channel":"trade","data":[0)";
   for (int i = 1; i < 10'000; ++i) frame += ",0";
   CollectingSink sink;
-  EXPECT_EQ(Parse(frame + "]}", sink), FrameOutcome::kRejected);
+  EXPECT_EQ(ParseKraken(frame + "]}", sink), FrameOutcome::kRejected);
   EXPECT_EQ(sink.rejects.size(), kMaxRejectsOfFrame);
   EXPECT_NE(sink.rejects.back().second.find("9984 more"), std::string::npos) << sink.rejects.back().second;
 }
 
 TEST(KrakenV1, ReadsEveryTradeAndField) {
   CollectingSink sink;
-  EXPECT_EQ(Parse(kV1, sink), FrameOutcome::kTrades);
+  EXPECT_EQ(ParseKraken(kV1, sink), FrameOutcome::kTrades);
   ASSERT_EQ(sink.trades.size(), 2U);
   const CollectedTrade& trade = sink.trades[1];
   EXPECT_EQ(trade.trade_id, "KRAKEN-XBT/USD:1618678150.827816:353.81000000:1.71754604:b:0");
@@ -175,8 +175,8 @@ TEST(KrakenV1, EqualTradesOfAFrameAreToldApartAndFramesAreNot) {
   const std::string frame = "[1,[" + row + "," + row + R"(],"trade","XDG/XBT"])";
   CollectingSink sink;
   const auto parser = FrameParser::Create(Exchange::kKraken);
-  parser->Parse(frame, kReceiveUs, sink);
-  parser->Parse(frame, kReceiveUs, sink);
+  parser->Parse(frame, kKrakenReceiveUs, sink);
+  parser->Parse(frame, kKrakenReceiveUs, sink);
   ASSERT_EQ(sink.trades.size(), 4U);
   EXPECT_EQ(sink.trades[0].trade_id, "KRAKEN-XDG/XBT:1618678150.5:1.0:2.0:s:0");
   EXPECT_EQ(sink.trades[1].trade_id, "KRAKEN-XDG/XBT:1618678150.5:1.0:2.0:s:1");
@@ -209,7 +209,7 @@ TEST(KrakenV1, RejectsTheWholeFrame) {
 
 TEST(KrakenV1, CutsTimesBeyondMicroseconds) {
   CollectingSink sink;
-  Parse(With(kV1, "1618678150.826417", "1618678150.8264179"), sink);
+  ParseKraken(With(kV1, "1618678150.826417", "1618678150.8264179"), sink);
   ASSERT_EQ(sink.trades.size(), 2U);
   EXPECT_EQ(sink.trades[0].timestamp_us, 1'618'678'150'826'417);
 }

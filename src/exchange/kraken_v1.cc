@@ -16,7 +16,7 @@ constexpr std::array<std::string_view, 6> kColumns = {"price", "volume", "time",
 
 // [channelID, data, "channelName", "pair"]: the end of the frame tells what it is, without reading what may be 100 KB
 // of a book before it. Only by names that no column of a cut trade frame can hold.
-bool IsOtherKind(std::string_view frame) {
+bool IsOtherKrakenV1Channel(std::string_view frame) {
   if (!frame.ends_with("\"]")) return false;
   frame.remove_suffix(2);
   const size_t pair = frame.rfind("\",\"");
@@ -81,7 +81,7 @@ void KrakenFrames::ReadRow(json::Cursor& cursor, std::string_view pair, PendingT
 }
 
 FrameOutcome KrakenFrames::ParseArray(std::string_view frame, int64_t receive_us, FrameSink& sink) {
-  if (IsOtherKind(frame)) return FrameOutcome::kSkipped;
+  if (IsOtherKrakenV1Channel(frame)) return FrameOutcome::kSkipped;
   json::Cursor cursor(frame, scratch_);
   json::Cursor data = cursor;
   Value channel;

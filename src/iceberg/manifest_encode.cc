@@ -14,19 +14,8 @@ namespace {
 using avro::AppendBytes;
 using avro::AppendInt;
 using avro::AppendLong;
-
-// The branch of an optional field's union: 0 is null.
-bool AppendPresent(std::string& out, bool present) {
-  AppendLong(out, present ? 1 : 0);
-  return present;
-}
-
-void AppendOptional(std::string& out, const std::optional<int64_t>& value) {
-  if (AppendPresent(out, value.has_value())) AppendLong(out, *value);
-}
-void AppendOptional(std::string& out, const std::optional<std::string>& value) {
-  if (AppendPresent(out, value.has_value())) AppendBytes(out, *value);
-}
+using avro::AppendOptional;
+using avro::AppendPresent;
 
 // An empty map or list means the same as none, and none is what other writers expect to see.
 template <typename Items, typename Append>

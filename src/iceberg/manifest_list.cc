@@ -14,6 +14,7 @@ namespace {
 using avro::AppendBytes;
 using avro::AppendInt;
 using avro::AppendLong;
+using avro::AppendOptional;
 
 constexpr NamedId kManifestIds[] = {{"manifest_path", 500},
                                     {"manifest_length", 501},
@@ -35,11 +36,6 @@ constexpr NamedId kManifestIds[] = {{"manifest_path", 500},
                                     {"key_metadata", 519}};
 constexpr NamedId kSummaryIds[] = {
     {"contains_null", 509}, {"contains_nan", 518}, {"lower_bound", 510}, {"upper_bound", 511}};
-
-void AppendOptional(std::string& out, const std::optional<std::string>& value) {
-  AppendLong(out, value ? 1 : 0);
-  if (value) AppendBytes(out, *value);
-}
 
 void AppendPartitions(std::string& out, const std::vector<FieldSummary>& partitions) {
   AppendLong(out, 1);

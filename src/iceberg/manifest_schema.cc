@@ -9,42 +9,46 @@ namespace k2::iceberg {
 namespace {
 
 // Java's field order is kept in the text: readers that take fields by position see what they expect.
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
-Json Field(int32_t id, std::string_view name, Json type) {
+OrderedJson Field(int32_t id, std::string_view name, OrderedJson type) {
   return {{"name", name}, {"type", std::move(type)}, {"field-id", id}};
 }
 
-Json Optional(int32_t id, std::string_view name, Json type) {
-  return {{"name", name}, {"type", Json::array({"null", std::move(type)})}, {"default", nullptr}, {"field-id", id}};
+OrderedJson Optional(int32_t id, std::string_view name, OrderedJson type) {
+  return {
+      {"name", name}, {"type", OrderedJson::array({"null", std::move(type)})}, {"default", nullptr}, {"field-id", id}};
 }
 
-Json Record(std::string_view name, Json fields) {
+OrderedJson Record(std::string_view name, OrderedJson fields) {
   return {{"type", "record"}, {"name", name}, {"fields", std::move(fields)}};
 }
 
 // A map with integer keys: Avro's have strings only, so it is an array of records (spec, Appendix A).
-Json IntMap(int32_t key_id, int32_t value_id, Json value) {
-  Json entry = Record(fmt::format("k{}_v{}", key_id, value_id),
-                      Json::array({Field(key_id, "key", "int"), Field(value_id, "value", std::move(value))}));
+OrderedJson IntMap(int32_t key_id, int32_t value_id, OrderedJson value) {
+  OrderedJson entry =
+      Record(fmt::format("k{}_v{}", key_id, value_id),
+             OrderedJson::array({Field(key_id, "key", "int"), Field(value_id, "value", std::move(value))}));
   return {{"type", "array"}, {"items", std::move(entry)}, {"logicalType", "map"}};
 }
 
-Json List(int32_t element_id, Json element) {
+OrderedJson List(int32_t element_id, OrderedJson element) {
   return {{"type", "array"}, {"items", std::move(element)}, {"element-id", element_id}};
 }
 
 // A named type is defined once and then named.
-Json Fixed(std::string name, size_t size, Json more, std::set<std::string>& defined) {
+OrderedJson Fixed(std::string name, size_t size, OrderedJson more, std::set<std::string>& defined) {
   if (!defined.insert(name).second) return name;
-  Json type = {{"type", "fixed"}, {"name", std::move(name)}, {"size", size}};
+  OrderedJson type = {{"type", "fixed"}, {"name", std::move(name)}, {"size", size}};
   type.update(more);
   return type;
 }
 
-Json Timestamp(bool utc) { return {{"type", "long"}, {"logicalType", "timestamp-micros"}, {"adjust-to-utc", utc}}; }
+OrderedJson Timestamp(bool utc) {
+  return {{"type", "long"}, {"logicalType", "timestamp-micros"}, {"adjust-to-utc", utc}};
+}
 
-Json AvroType(const Type& type, std::set<std::string>& defined) {
+OrderedJson AvroType(const Type& type, std::set<std::string>& defined) {
   switch (type.id) {
     case TypeId::kBoolean: return "boolean";
     case TypeId::kInt: return "int";
@@ -60,26 +64,27 @@ Json AvroType(const Type& type, std::set<std::string>& defined) {
     case TypeId::kTimestamptz: return Timestamp(true);
     case TypeId::kUuid: return Fixed("uuid_fixed", 16, {{"logicalType", "uuid"}}, defined);
     case TypeId::kFixed:
-      return Fixed(fmt::format("fixed_{}", type.length), static_cast<size_t>(type.length), Json::object(), defined);
+      return Fixed(fmt::format("fixed_{}", type.length), static_cast<size_t>(type.length), OrderedJson::object(),
+                   defined);
     case TypeId::kBinary: return "bytes";
     default: return "string";
   }
 }
 
-Json PartitionStruct(const PartitionSpec& spec, const std::vector<Type>& types) {
+OrderedJson PartitionStruct(const PartitionSpec& spec, const std::vector<Type>& types) {
   std::set<std::string> defined;
-  Json fields = Json::array();
+  OrderedJson fields = OrderedJson::array();
   for (size_t i = 0; i < spec.fields.size(); ++i) {
     const std::string name = AvroName(spec.fields[i].name);
-    Json field = Optional(spec.fields[i].field_id, name, AvroType(types[i], defined));
+    OrderedJson field = Optional(spec.fields[i].field_id, name, AvroType(types[i], defined));
     if (name != spec.fields[i].name) field["iceberg-field-name"] = spec.fields[i].name;
     fields.push_back(std::move(field));
   }
   return Record("r102", std::move(fields));
 }
 
-Json DataFileFields(const PartitionSpec& spec, const std::vector<Type>& types) {
-  return Json::array({
+OrderedJson DataFileFields(const PartitionSpec& spec, const std::vector<Type>& types) {
+  return OrderedJson::array({
       Field(134, "content", "int"),
       Field(100, "file_path", "string"),
       Field(101, "file_format", "string"),
@@ -100,7 +105,7 @@ Json DataFileFields(const PartitionSpec& spec, const std::vector<Type>& types) {
   });
 }
 
-std::string Dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string Dump(const OrderedJson& json) { return json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace); }
 
 }  // namespace
 
@@ -122,7 +127,7 @@ std::string AvroName(std::string_view name) {
 }
 
 std::string ManifestEntrySchema(const PartitionSpec& spec, const std::vector<Type>& partition_types) {
-  return Dump(Record("manifest_entry", Json::array({
+  return Dump(Record("manifest_entry", OrderedJson::array({
                                            Field(0, "status", "int"),
                                            Optional(1, "snapshot_id", "long"),
                                            Optional(3, "sequence_number", "long"),
@@ -132,13 +137,13 @@ std::string ManifestEntrySchema(const PartitionSpec& spec, const std::vector<Typ
 }
 
 std::string ManifestListSchema() {
-  const Json summary = Record("r508", Json::array({
-                                          Field(509, "contains_null", "boolean"),
-                                          Optional(518, "contains_nan", "boolean"),
-                                          Optional(510, "lower_bound", "bytes"),
-                                          Optional(511, "upper_bound", "bytes"),
-                                      }));
-  return Dump(Record("manifest_file", Json::array({
+  const OrderedJson summary = Record("r508", OrderedJson::array({
+                                                 Field(509, "contains_null", "boolean"),
+                                                 Optional(518, "contains_nan", "boolean"),
+                                                 Optional(510, "lower_bound", "bytes"),
+                                                 Optional(511, "upper_bound", "bytes"),
+                                             }));
+  return Dump(Record("manifest_file", OrderedJson::array({
                                           Field(500, "manifest_path", "string"),
                                           Field(501, "manifest_length", "long"),
                                           Field(502, "partition_spec_id", "int"),

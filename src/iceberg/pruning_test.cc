@@ -19,10 +19,10 @@ TableMetadata Table(std::vector<NestedField> fields, std::vector<PartitionField>
   return metadata;
 }
 
-const Type kTimestamptz = Type::Primitive(TypeId::kTimestamptz);
+const Type kInstant = Type::Primitive(TypeId::kTimestamptz);
 
 TEST(PruningTest, PartitionValuesThroughTransforms) {
-  const TableMetadata metadata = Table({{.id = 1, .name = "t", .type = kTimestamptz}}, {{1, 1000, "t_day", "day"}});
+  const TableMetadata metadata = Table({{.id = 1, .name = "t", .type = kInstant}}, {{1, 1000, "t_day", "day"}});
   const auto may = [&](CompareOp op, int64_t micros, int32_t day) {
     return Pruner(metadata, {{1, op, {Literal(micros)}}}).FileMayMatch({.partition = {Literal(day)}});
   };
@@ -41,7 +41,7 @@ TEST(PruningTest, PartitionValuesThroughTransforms) {
 
 TEST(PruningTest, OpenRangesAtTheEndsOfTime) {
   for (const char* transform : {"year", "month", "day", "hour"}) {
-    const TableMetadata metadata = Table({{.id = 1, .name = "t", .type = kTimestamptz}}, {{1, 1000, "p", transform}});
+    const TableMetadata metadata = Table({{.id = 1, .name = "t", .type = kInstant}}, {{1, 1000, "p", transform}});
     const Pruner pruner(metadata,
                         {{1, CompareOp::kLe, {Literal(INT64_MAX)}}, {1, CompareOp::kGe, {Literal(INT64_MIN)}}});
     EXPECT_TRUE(pruner.FileMayMatch({.partition = {Literal(50)}})) << transform;
@@ -122,7 +122,7 @@ TEST(PruningTest, RandomFilesAgainstTheirRows) {
   for (int round = 0; round < 20'000; ++round) {
     const bool text = random() % 2 == 0;
     const bool numbers = !text && random() % 2 == 0;
-    const Type& type = text ? string : (numbers ? integer : kTimestamptz);
+    const Type& type = text ? string : (numbers ? integer : kInstant);
     const auto draw = [&]() -> Literal {
       if (text) {
         std::string value;
@@ -133,7 +133,7 @@ TEST(PruningTest, RandomFilesAgainstTheirRows) {
       if (numbers) return static_cast<int32_t>(random() % 9) - 4;
       return (static_cast<int64_t>(random() % 2001) - 1000) * kMicrosPerHour / 2;
     };
-    const std::string_view name = type == kTimestamptz ? kTimes[random() % 6] : kTransforms[random() % 4];
+    const std::string_view name = type == kInstant ? kTimes[random() % 6] : kTransforms[random() % 4];
     const Transform transform = Transform::Parse(name).value();
     const TableMetadata metadata = Table({{.id = 1, .name = "c", .type = type}}, {{1, 1000, "p", std::string(name)}});
     // A file: some rows of one partition.

@@ -84,9 +84,10 @@ struct Schema {
 
 // Partition fields (spec "Partitioning"): `identity`, `bucket[N]`, `truncate[W]`, `year`, `month`, `day`, `hour`,
 // `void`.
+inline constexpr int32_t kFirstPartitionFieldId = 1000;
 struct PartitionField {
   int32_t source_id = 0;
-  int32_t field_id = 0;  // from 1000
+  int32_t field_id = 0;  // from kFirstPartitionFieldId
   std::string name;
   std::string transform;
   bool operator==(const PartitionField&) const = default;

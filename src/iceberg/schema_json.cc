@@ -14,7 +14,6 @@ using Json = nlohmann::json;
 
 namespace {
 
-constexpr int32_t kFirstPartitionFieldId = 1000;
 constexpr int32_t kDecimalPrecisionMax = 38;
 
 constexpr std::array<std::pair<std::string_view, TypeId>, 12> kPlainTypes = {{{"boolean", TypeId::kBoolean},

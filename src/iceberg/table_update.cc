@@ -8,7 +8,6 @@ namespace k2::iceberg {
 namespace {
 
 constexpr int32_t kLastAdded = -1;
-constexpr int32_t kFirstPartitionFieldId = 1000;
 constexpr int64_t kClockToleranceMs = 60'000;  // what Java allows between commits of different machines
 constexpr int64_t kPreviousVersionsMax = 100;  // default of write.metadata.previous-versions-max
 

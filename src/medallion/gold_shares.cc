@@ -13,14 +13,14 @@ constexpr int64_t kRowsWorthATask = 65'536;
 constexpr double kRowsOfAShareMax = 1 << 20;      // where there are tasks enough: it holds them in memory
 constexpr double kShareTooLargeBy = 0.2;          // is still not worth another share
 constexpr int64_t kFilesOfSharesMax = 1'000'000;  // of all shares of an hour together
-constexpr int32_t kHoursMax = 24 * 366;           // of a file; beyond, its bounds tell nothing
+constexpr int32_t kFileHoursMax = 24 * 366;       // of a file; beyond, its bounds tell nothing
 
 // Rows by hour, those of a file spread evenly over its hours; empty where a file's hours are not known.
 std::map<int32_t, double> RowsByHour(const std::vector<GoldSlice>& slices) {
   std::map<int32_t, double> rows;
   for (const GoldSlice& slice : slices) {
     const int64_t hours = int64_t{slice.last_hour} - slice.first_hour + 1;
-    if (hours < 1 || hours > kHoursMax) return {};
+    if (hours < 1 || hours > kFileHoursMax) return {};
     for (int32_t hour = slice.first_hour; hour <= slice.last_hour; ++hour) {
       rows[hour] += static_cast<double>(slice.rows) / static_cast<double>(hours);
     }

@@ -4,20 +4,21 @@
 namespace k2 {
 namespace {
 
-const std::string kTopic = "market.crypto.trades.binance";
+const std::string kMockTopic = "market.crypto.trades.binance";
 
 class KafkaSetTest : public testing::Test {
  protected:
   void SetUp() override {
-    mock_.CreateTopic(kTopic, 12);
+    mock_.CreateTopic(kMockTopic, 12);
     for (int32_t partition = 0; partition < 12; ++partition) {
-      for (int i = 0; i <= partition; ++i) mock_.Produce(kTopic, partition, "key", "value");
+      for (int i = 0; i <= partition; ++i) mock_.Produce(kMockTopic, partition, "key", "value");
     }
     mock_.Flush();
   }
   // What a process commits as its starts that begins with these partitions, and Bronze holds `progress`.
   Result<SourcePositions> Starts(int32_t first, int32_t last, const LayerProgress& progress) {
-    KafkaFeed feed{.options = mock_.options(), .topics = {kTopic}, .first_partition = first, .last_partition = last};
+    KafkaFeed feed{
+        .options = mock_.options(), .topics = {kMockTopic}, .first_partition = first, .last_partition = last};
     feed.start.from = KafkaStart::From::kLatest;
     K2_ASSIGN(const auto set, OpenKafka(feed));
     K2_ASSIGN(const auto sources, set->Sources(progress));

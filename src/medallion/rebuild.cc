@@ -28,7 +28,7 @@ namespace {
 constexpr std::string_view kRecordingPrefix = "recording/";
 constexpr int64_t kBytesAnId = 40;  // of a set at its emptiest
 
-constexpr int32_t kHoursMax = 24 * 366;
+constexpr int32_t kRebuildHoursMax = 24 * 366;
 
 // More where one would take more rows than a step.
 int32_t TasksFor(int64_t rows, int64_t rows_per_step, int32_t tasks) {
@@ -316,11 +316,11 @@ Result<std::vector<GoldTask>> GoldLayer::MakeTasksAnew(const FilesByUpstream& in
   for (GoldTask& task : made) {
     task.attempt_id = RandomHex64();
     if (days.all() || !task.hours.empty()) continue;
-    if (last - first > kHoursMax) {
+    if (last - first > kRebuildHoursMax) {
       return Fail(ErrorKind::kInvalidArgument,
                   "the days to rebuild span more than {} hours, and Silver's files do not tell theirs: give --from and "
                   "--to",
-                  kHoursMax);
+                  kRebuildHoursMax);
     }
     for (int32_t hour = first; hour <= last; ++hour) task.hours.push_back(hour);
   }

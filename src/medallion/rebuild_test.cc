@@ -11,11 +11,11 @@
 namespace k2 {
 namespace {
 
-const std::string kTopic = "market.crypto.trades.binance";
-constexpr int64_t kTime = 1'704'153'600'000'000;
+const std::string kBinanceTopic = "market.crypto.trades.binance";
+constexpr int64_t kTradeTime = 1'704'153'600'000'000;
 constexpr int64_t kDay = 24 * 3600 * int64_t{1'000'000};
 
-std::string Message(int64_t number, int64_t price = 100, int64_t time_us = kTime) {
+std::string TradeMessage(int64_t number, int64_t price = 100, int64_t time_us = kTradeTime) {
   const std::string trade_id = fmt::format("BINANCE-{}", number);
   const Trade trade{.message_id = TradeMessageId("BINANCE", "BTCUSDT", trade_id),
                     .trade_id = trade_id,
@@ -57,7 +57,7 @@ class Rebuild : public LayerTest {
   // Messages of one Kafka partition, counted, as Bronze's next ones.
   static void Send(const Lakehouse& lakehouse, const std::vector<std::string>& payloads) {
     Table table = *lakehouse.Open(kBronzeTable);
-    const SourceKey key = KafkaKey(kTopic);
+    const SourceKey key = KafkaKey(kBinanceTopic);
     const LayerProgress before = *ReadProgress(table.metadata());
     SourcePosition at{.next_offset = 0, .messages = 0};
     if (before.positions.contains(key)) at = before.positions.at(key);
@@ -65,7 +65,7 @@ class Rebuild : public LayerTest {
     LayerCommit commit;
     if (before.positions.contains(key)) commit.base.positions[key] = at;
     for (const std::string& payload : payloads) {
-      rows.push_back({.topic = kTopic, .partition = 0, .offset = at.next_offset++, .payload = payload});
+      rows.push_back({.topic = kBinanceTopic, .partition = 0, .offset = at.next_offset++, .payload = payload});
       ++at.messages;
     }
     commit.added = {WriteBronzeFile(lakehouse, rows)};
@@ -215,18 +215,18 @@ TEST_F(Rebuild, AgainAfterACrashBetweenItsTables) {
 TEST_F(Rebuild, ARowThatIsRejectedNowMovesOver) {
   MakeTables();
   const Lakehouse lakehouse = OpenLakehouse();
-  Send(lakehouse, {Message(1), Message(2), Message(3, /*price=*/0)});
+  Send(lakehouse, {TradeMessage(1), TradeMessage(2), TradeMessage(3, /*price=*/0)});
   RunLayers();
   std::vector<BronzeRow> rows = ReadBronze(lakehouse);
-  rows[1].payload = Message(2, /*price=*/0);
-  rows[2].payload = Message(3);
+  rows[1].payload = TradeMessage(2, /*price=*/0);
+  rows[2].payload = TradeMessage(3);
   Rewrite(lakehouse, rows);
   Again("silver");
   const auto silver = Rows(lakehouse, "silver_binance_trades");
   ASSERT_EQ(silver.size(), 2U);
   const auto rejected = ReadRejected(lakehouse);
   ASSERT_EQ(rejected.size(), 1U);
-  EXPECT_EQ(rejected.begin()->first, OffsetKey(kTopic, 0, 1));
+  EXPECT_EQ(rejected.begin()->first, OffsetKey(kBinanceTopic, 0, 1));
   // Gold holds trade 2, which no row of Silver stands for any more.
   const auto gold = GoldContents(lakehouse);
   const Status status = Commit(lakehouse, Plan(lakehouse, "gold"));
@@ -239,7 +239,7 @@ TEST_F(Rebuild, ARowThatIsRejectedNowMovesOver) {
 TEST_F(Rebuild, IsRefusedWhereATradeWouldVanish) {
   MakeTables();
   const Lakehouse lakehouse = OpenLakehouse();
-  Send(lakehouse, {Message(1), Message(2)});
+  Send(lakehouse, {TradeMessage(1), TradeMessage(2)});
   RunLayers();
   std::vector<BronzeRow> rows = ReadBronze(lakehouse);
   rows[1].payload = "no message";  // nobody can tell which trade this was
@@ -258,8 +258,8 @@ TEST_F(Rebuild, IsRefusedWhereATradeWouldVanish) {
 TEST_F(Rebuild, IsRefusedWhereBronzeLacksRows) {
   MakeTables();
   const Lakehouse lakehouse = OpenLakehouse();
-  Send(lakehouse, {Message(1), Message(2)});
-  Send(lakehouse, {Message(3)});
+  Send(lakehouse, {TradeMessage(1), TradeMessage(2)});
+  Send(lakehouse, {TradeMessage(3)});
   RunLayers();
   ForeignSnapshot(lakehouse, kBronzeTable, "delete", {}, {LiveFiles(lakehouse, kBronzeTable).front()});
   const Status status = Commit(lakehouse, Plan(lakehouse, "silver"));
@@ -271,9 +271,10 @@ TEST_F(Rebuild, IsRefusedWhereBronzeLacksRows) {
 TEST_F(Rebuild, OfADayOfGoldLeavesTheOthers) {
   MakeTables();
   const Lakehouse lakehouse = OpenLakehouse();
-  const auto day = [](int64_t number) { return kTime + number * kDay; };
+  const auto day = [](int64_t number) { return kTradeTime + number * kDay; };
   for (int64_t number = 0; number < 3; ++number) {
-    Send(lakehouse, {Message(10 + number, 100, day(number)), Message(20 + number, 100, day(number) + 5 * kDay / 24)});
+    Send(lakehouse,
+         {TradeMessage(10 + number, 100, day(number)), TradeMessage(20 + number, 100, day(number) + 5 * kDay / 24)});
   }
   RunLayers();
   const auto gold = GoldContents(lakehouse);

@@ -17,10 +17,10 @@ namespace {
 
 const std::string kBinance = "market.crypto.trades.binance";
 const std::string kKraken = "market.crypto.trades.kraken";
-constexpr int64_t kTime = 1'704'153'600'000'000;
+constexpr int64_t kMessageTime = 1'704'153'600'000'000;
 
-std::string Message(int64_t number, const std::string& exchange = "BINANCE", int32_t schema_id = kTradeV2SchemaId,
-                    int64_t price = 100, int64_t timestamp_us = kTime, int64_t ingestion_us = kTime) {
+std::string MessageOf(int64_t number, const std::string& exchange = "BINANCE", int32_t schema_id = kTradeV2SchemaId,
+                      int64_t price = 100, int64_t timestamp_us = kMessageTime, int64_t ingestion_us = kMessageTime) {
   const std::string trade_id = fmt::format("{}-{}", exchange, number);
   const Trade trade{.message_id = TradeMessageId(exchange, "BTCUSDT", trade_id),
                     .trade_id = trade_id,
@@ -118,16 +118,16 @@ class SilverLayerTest : public LayerTest {
 };
 
 TEST_F(SilverLayerTest, EachRowIsAcceptedOrRejectedWithItsReason) {
-  CommitBronze(*lakehouse_, {{kBinance, 0, 0, Message(0)},
+  CommitBronze(*lakehouse_, {{kBinance, 0, 0, MessageOf(0)},
                              {kBinance, 0, 1, std::nullopt},
-                             {kBinance, 0, 2, Message(2, "BINANCE", 77)},
+                             {kBinance, 0, 2, MessageOf(2, "BINANCE", 77)},
                              {kBinance, 0, 3, ""},
-                             {kBinance, 0, 4, Message(4, "KRAKEN")},
-                             {kBinance, 0, 5, Message(5, "BINANCE", 1, 0)},
-                             {kBinance, 0, 6, Message(6).substr(0, 30)},
-                             {kBinance, 0, 7, Message(7, "BINANCE", 1, 100, kTime - 86'400'000'000)},
-                             {kKraken, 0, 0, Message(0, "KRAKEN")},
-                             {kKraken, 0, 1, Message(1) + "x"}});
+                             {kBinance, 0, 4, MessageOf(4, "KRAKEN")},
+                             {kBinance, 0, 5, MessageOf(5, "BINANCE", 1, 0)},
+                             {kBinance, 0, 6, MessageOf(6).substr(0, 30)},
+                             {kBinance, 0, 7, MessageOf(7, "BINANCE", 1, 100, kMessageTime - 86'400'000'000)},
+                             {kKraken, 0, 0, MessageOf(0, "KRAKEN")},
+                             {kKraken, 0, 1, MessageOf(1) + "x"}});
   StepToTheEnd();
   CheckWithGold(3);
   const char* reasons[] = {
@@ -140,10 +140,10 @@ TEST_F(SilverLayerTest, EachRowIsAcceptedOrRejectedWithItsReason) {
 TEST_F(SilverLayerTest, RowsOfSeveralTopicsInOneFileAndOverMidnight) {
   std::vector<BronzeRow> rows;
   for (int64_t i = 0; i < 40; ++i) {
-    rows.push_back({kBinance, 0, i, Message(i, "BINANCE", 1, 100, kTime - 20 + i)});
-    rows.push_back({kBinance, 1, i, Message(1000 + i)});
-    rows.push_back({kKraken, 0, i, i % 7 == 0 ? std::nullopt : std::optional(Message(i, "KRAKEN"))});
-    rows.push_back({"another.topic.binance", 0, i, Message(2000 + i)});
+    rows.push_back({kBinance, 0, i, MessageOf(i, "BINANCE", 1, 100, kMessageTime - 20 + i)});
+    rows.push_back({kBinance, 1, i, MessageOf(1000 + i)});
+    rows.push_back({kKraken, 0, i, i % 7 == 0 ? std::nullopt : std::optional(MessageOf(i, "KRAKEN"))});
+    rows.push_back({"another.topic.binance", 0, i, MessageOf(2000 + i)});
   }
   CommitBronze(*lakehouse_, rows);
   layer_.rows_per_step = 7;
@@ -168,7 +168,7 @@ TEST_F(SilverLayerTest, RowsOfSeveralTopicsInOneFileAndOverMidnight) {
 TEST_F(SilverLayerTest, ABacklogIsCutAtTheBoundsOfFiles) {
   for (int64_t file = 0; file < 12; ++file) {
     std::vector<BronzeRow> rows;
-    for (int64_t i = 0; i < 10; ++i) rows.push_back({kBinance, 0, file * 10 + i, Message(file * 10 + i)});
+    for (int64_t i = 0; i < 10; ++i) rows.push_back({kBinance, 0, file * 10 + i, MessageOf(file * 10 + i)});
     CommitBronze(*lakehouse_, rows);
   }
   layer_.rows_per_step = 25;
@@ -189,8 +189,8 @@ TEST_F(SilverLayerTest, ABacklogIsCutAtTheBoundsOfFiles) {
 TEST_F(SilverLayerTest, PlansTellWhatTheyLeave) {
   for (int64_t file = 0; file < 3; ++file) {
     std::vector<BronzeRow> rows;
-    for (int64_t i = 1; i < 10; ++i) rows.push_back({kBinance, 0, file * 10 + i, Message(file * 10 + i)});
-    rows.push_back({kKraken, 0, file, Message(file, "KRAKEN")});
+    for (int64_t i = 1; i < 10; ++i) rows.push_back({kBinance, 0, file * 10 + i, MessageOf(file * 10 + i)});
+    rows.push_back({kKraken, 0, file, MessageOf(file, "KRAKEN")});
     CommitBronze(*lakehouse_, rows);
   }
   layer_.rows_per_step = 10;
@@ -221,8 +221,8 @@ TEST_F(SilverLayerTest, CatchesUpWithoutJudgingAgain) {
     for (int64_t i = first; i < first + 20; ++i) {
       // Unknown schema now, known later: the verdict stands.
       const int32_t schema = i % 5 == 0 ? 900 + static_cast<int32_t>(first) : kTradeV2SchemaId;
-      rows.push_back({kBinance, 0, i, Message(i, "BINANCE", schema)});
-      rows.push_back({kKraken, 0, i, Message(i, "KRAKEN", schema)});
+      rows.push_back({kBinance, 0, i, MessageOf(i, "BINANCE", schema)});
+      rows.push_back({kKraken, 0, i, MessageOf(i, "KRAKEN", schema)});
     }
     CommitBronze(*lakehouse_, rows);
     const auto refusing = std::make_shared<RefusingCatalog>(lakehouse_->catalog());
@@ -244,12 +244,12 @@ TEST_F(SilverLayerTest, CatchesUpWithoutJudgingAgain) {
 TEST_F(SilverLayerTest, CatchingUpOneSourceForgetsNoRowsOfAnother) {
   const auto kraken = [&](int64_t first, int64_t last) {
     std::vector<BronzeRow> rows;
-    for (int64_t i = first; i < last; ++i) rows.push_back({kKraken, 0, i, Message(i, "KRAKEN")});
+    for (int64_t i = first; i < last; ++i) rows.push_back({kKraken, 0, i, MessageOf(i, "KRAKEN")});
     CommitBronze(*lakehouse_, rows);
   };
   kraken(0, 50);
   StepToTheEnd();
-  CommitBronze(*lakehouse_, {{kBinance, 0, 100'000, Message(100'000)}, {kBinance, 0, 100'001, std::nullopt}});
+  CommitBronze(*lakehouse_, {{kBinance, 0, 100'000, MessageOf(100'000)}, {kBinance, 0, 100'001, std::nullopt}});
   const auto refusing = std::make_shared<RefusingCatalog>(lakehouse_->catalog());
   refusing->refused = "silver_binance_trades";
   ASSERT_FALSE(OpenLayer(Lakehouse(refusing, lakehouse_->io()))->Step());
@@ -259,7 +259,7 @@ TEST_F(SilverLayerTest, CatchingUpOneSourceForgetsNoRowsOfAnother) {
   ASSERT_TRUE(layer->Step());
   EXPECT_EQ(LiveRows(*lakehouse_, "silver_binance_trades"), 1);
   std::vector<BronzeRow> rows;
-  for (int64_t i = 100'002; i < 100'040; ++i) rows.push_back({kBinance, 0, i, Message(i)});
+  for (int64_t i = 100'002; i < 100'040; ++i) rows.push_back({kBinance, 0, i, MessageOf(i)});
   CommitBronze(*lakehouse_, rows);
   kraken(60, 70);
   for (int steps = 0; steps < 20; ++steps) {
@@ -277,8 +277,8 @@ TEST_F(SilverLayerTest, ABacklogOfMixedFilesIsDescribedOnce) {
   const auto mixed = [&](int64_t file) {
     std::vector<BronzeRow> rows;
     for (int64_t i = file * 5; i < file * 5 + 5; ++i) {
-      rows.push_back({kBinance, 0, i, Message(i)});
-      rows.push_back({kKraken, 0, i, Message(i, "KRAKEN")});
+      rows.push_back({kBinance, 0, i, MessageOf(i)});
+      rows.push_back({kKraken, 0, i, MessageOf(i, "KRAKEN")});
     }
     CommitBronze(*lakehouse_, rows);
   };
@@ -315,7 +315,7 @@ TEST_F(SilverLayerTest, ABacklogOfMixedFilesIsDescribedOnce) {
 TEST_F(SilverLayerTest, GoldReadsOnlyWhatIsNewThoughSilversHistoryIsGone) {
   const auto more = [&](int64_t first, int64_t files) {
     for (int64_t i = first; i < first + files; ++i) {
-      CommitBronze(*lakehouse_, {{kBinance, 0, i, Message(i)}});
+      CommitBronze(*lakehouse_, {{kBinance, 0, i, MessageOf(i)}});
       StepToTheEnd();
     }
   };
@@ -350,7 +350,7 @@ TEST_F(SilverLayerTest, GoldReadsOnlyWhatIsNewThoughSilversHistoryIsGone) {
 // A row that was accepted before the crash and cannot be decoded any more must not vanish.
 TEST_F(SilverLayerTest, StopsWhereAnAcceptedRowCannotBeReadAnyMore) {
   schemas_->known.insert(500);
-  CommitBronze(*lakehouse_, {{kBinance, 0, 0, Message(0, "BINANCE", 500)}, {kBinance, 0, 1, std::nullopt}});
+  CommitBronze(*lakehouse_, {{kBinance, 0, 0, MessageOf(0, "BINANCE", 500)}, {kBinance, 0, 1, std::nullopt}});
   const auto refusing = std::make_shared<RefusingCatalog>(lakehouse_->catalog());
   refusing->refused = "silver_binance_trades";
   EXPECT_FALSE(OpenLayer(Lakehouse(refusing, lakehouse_->io()))->Step());
@@ -364,7 +364,7 @@ TEST_F(SilverLayerTest, StopsWhereAnAcceptedRowCannotBeReadAnyMore) {
 }
 
 TEST_F(SilverLayerTest, RefusesTablesJudgedByLaterRules) {
-  CommitBronze(*lakehouse_, {{kBinance, 0, 0, Message(0)}});
+  CommitBronze(*lakehouse_, {{kBinance, 0, 0, MessageOf(0)}});
   Table silver = *lakehouse_->Open("silver_binance_trades");
   LayerCommit later;
   later.next.rules_version = 1'000;
@@ -382,7 +382,7 @@ TEST_F(SilverLayerTest, TimesFarOffAreInGoldOnce) {
   int64_t offset = 0;
   for (const int64_t years : {10'030, 250'000, 292'000, -3'000, -200'000, -292'000}) {
     const int64_t time_us = years * kYear;
-    const std::string payload = Message(years, "BINANCE", kTradeV2SchemaId, 100, time_us, time_us);
+    const std::string payload = MessageOf(years, "BINANCE", kTradeV2SchemaId, 100, time_us, time_us);
     for (int delivery = 0; delivery < 2; ++delivery) {
       CommitBronze(lakehouse, {{.topic = kBinance, .partition = 0, .offset = offset++, .payload = payload}});
       const auto silver = SilverLayer::Open(lakehouse, layer_, nullptr, nullptr);

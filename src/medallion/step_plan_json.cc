@@ -8,25 +8,25 @@
 namespace k2 {
 namespace {
 
-using nlohmann::json;
+using Json = nlohmann::json;
 
 constexpr int kVersion = 1;
 
-json ProgressJson(const LayerProgress& progress, const std::string& table_uuid) {
-  return json::parse(ProgressToJson(progress, table_uuid));
+Json ProgressJson(const LayerProgress& progress, const std::string& table_uuid) {
+  return Json::parse(ProgressToJson(progress, table_uuid));
 }
 
-Result<LayerProgress> ReadProgressJson(const json& value, const Table& table) {
+Result<LayerProgress> ReadProgressJson(const Json& value, const Table& table) {
   K2_ASSIGN(std::optional<LayerProgress> progress, ParseProgress(value.dump(), table.metadata().table_uuid));
   if (progress) return *std::move(progress);
   return Fail(ErrorKind::kOffsetMismatch, "{} was dropped and made anew since the plan was made; plan again",
               table.name().ToString());
 }
 
-json CommitJson(const PlannedCommit& planned, const Table& table) {
+Json CommitJson(const PlannedCommit& planned, const Table& table) {
   const LayerCommit& commit = planned.commit;
   const std::string& uuid = table.metadata().table_uuid;
-  json object = {{"table", planned.table},
+  Json object = {{"table", planned.table},
                  {"layer", planned.layer},
                  {"needs_rows", planned.needs_rows},
                  {"commit_id", commit.commit_id.empty() ? RandomUuid().ToString() : commit.commit_id},
@@ -34,14 +34,14 @@ json CommitJson(const PlannedCommit& planned, const Table& table) {
                  {"next", ProgressJson(commit.next, uuid)},
                  {"summary", commit.summary},
                  {"operation", commit.operation},
-                 {"removed", json::array()},
+                 {"removed", Json::array()},
                  {"fence_upstream", commit.fence_upstream}};
   for (const iceberg::DataFile& file : commit.removed) object["removed"].push_back(DataFileToJson(file));
   if (commit.base_snapshot_id) object["base_snapshot_id"] = *commit.base_snapshot_id;
   return object;
 }
 
-Result<PlannedCommit> ReadCommit(const json& value, const TableByName& table_by_name) {
+Result<PlannedCommit> ReadCommit(const Json& value, const TableByName& table_by_name) {
   PlannedCommit planned{.table = value.at("table"), .layer = value.at("layer"), .commit = {}, .needs_rows = false};
   value.at("needs_rows").get_to(planned.needs_rows);
   K2_ASSIGN(const Table* const table, table_by_name(planned.table));
@@ -51,19 +51,19 @@ Result<PlannedCommit> ReadCommit(const json& value, const TableByName& table_by_
   K2_ASSIGN(commit.next, ReadProgressJson(value.at("next"), *table));
   value.at("summary").get_to(commit.summary);
   value.at("operation").get_to(commit.operation);
-  for (const json& file : value.at("removed")) commit.removed.push_back(DataFileFromJson(file));
+  for (const Json& file : value.at("removed")) commit.removed.push_back(DataFileFromJson(file));
   value.at("fence_upstream").get_to(commit.fence_upstream);
   if (value.contains("base_snapshot_id")) commit.base_snapshot_id = value.at("base_snapshot_id").get<int64_t>();
   return planned;
 }
 
-json RangeJson(const PlannedRange& range) {
+Json RangeJson(const PlannedRange& range) {
   LayerProgress begin{.positions = {{range.key, range.begin}}, .upstream = {}, .rules_version = 0};
   LayerProgress end{.positions = {{range.key, range.end}}, .upstream = {}, .rules_version = 0};
   return {{"begin", ProgressJson(begin, "")}, {"end", ProgressJson(end, "")}, {"counted_at_end", range.counted_at_end}};
 }
 
-Result<PlannedRange> ReadRange(const json& value) {
+Result<PlannedRange> ReadRange(const Json& value) {
   K2_ASSIGN(const auto begin, ParseProgress(value.at("begin").dump(), ""));
   K2_ASSIGN(const auto end, ParseProgress(value.at("end").dump(), ""));
   if (!begin || !end || begin->positions.size() != 1 || end->positions.size() != 1) {
@@ -75,7 +75,7 @@ Result<PlannedRange> ReadRange(const json& value) {
                       .counted_at_end = value.at("counted_at_end")};
 }
 
-Result<StepPlan> Read(const json& object, const TableByName& table) {
+Result<StepPlan> Read(const Json& object, const TableByName& table) {
   const int version = object.at("version");
   if (version != kVersion) {
     return Fail(ErrorKind::kUnsupported, "a plan of version {}; this k2 knows version {}", version, kVersion);
@@ -84,15 +84,15 @@ Result<StepPlan> Read(const json& object, const TableByName& table) {
   object.at("behind").get_to(plan.behind);
   object.at("left").get_to(plan.left);
   object.at("rebuild").get_to(plan.rebuild);
-  for (const json& value : object.at("tasks")) {
+  for (const Json& value : object.at("tasks")) {
     K2_ASSIGN(Task task, TaskFromJson(value.dump()));
     plan.tasks.push_back(std::move(task));
   }
-  for (const json& value : object.at("ranges")) {
+  for (const Json& value : object.at("ranges")) {
     K2_ASSIGN(PlannedRange range, ReadRange(value));
     plan.ranges.push_back(std::move(range));
   }
-  for (const json& value : object.at("commits")) {
+  for (const Json& value : object.at("commits")) {
     K2_ASSIGN(PlannedCommit commit, ReadCommit(value, table));
     plan.commits.push_back(std::move(commit));
   }
@@ -102,23 +102,23 @@ Result<StepPlan> Read(const json& object, const TableByName& table) {
 }  // namespace
 
 Result<std::string> StepPlanToJson(const StepPlan& plan, const TableByName& table) {
-  json tasks = json::array();
-  for (const Task& task : plan.tasks) tasks.push_back(json::parse(TaskToJson(task)));
-  json ranges = json::array();
+  Json tasks = Json::array();
+  for (const Task& task : plan.tasks) tasks.push_back(Json::parse(TaskToJson(task)));
+  Json ranges = Json::array();
   for (const PlannedRange& range : plan.ranges) ranges.push_back(RangeJson(range));
-  json commits = json::array();
+  Json commits = Json::array();
   for (const PlannedCommit& planned : plan.commits) {
     K2_ASSIGN(const Table* const of, table(planned.table));
     commits.push_back(CommitJson(planned, *of));
   }
-  const json object = {{"version", kVersion}, {"layer", plan.layer},     {"behind", plan.behind}, {"left", plan.left},
+  const Json object = {{"version", kVersion}, {"layer", plan.layer},     {"behind", plan.behind}, {"left", plan.left},
                        {"tasks", tasks},      {"rebuild", plan.rebuild}, {"ranges", ranges},      {"commits", commits}};
   return object.dump();
 }
 
 Result<StepPlan> StepPlanFromJson(std::string_view text, const TableByName& table) {
   try {
-    return Read(json::parse(text), table);
+    return Read(Json::parse(text), table);
   } catch (const std::exception& error) {
     return Fail(ErrorKind::kInvalidArgument, "not a plan: {}", error.what());
   }

@@ -14,7 +14,7 @@
 namespace k2 {
 namespace {
 
-const std::string kTopic = "market.crypto.trades.binance";
+const std::string kBronzeTopic = "market.crypto.trades.binance";
 
 class TaskMemory : public LayerTest {
  protected:
@@ -54,7 +54,8 @@ std::string Good(int64_t number) {
 TEST_F(TaskMemory, OfSilver) {
   constexpr int64_t kRows = 2000;
   std::vector<BronzeRow> rows;
-  for (int64_t i = 0; i < kRows; ++i) rows.push_back({kTopic, 0, i, i % 2 == 0 ? Good(i) : std::string(1000, 'x')});
+  for (int64_t i = 0; i < kRows; ++i)
+    rows.push_back({kBronzeTopic, 0, i, i % 2 == 0 ? Good(i) : std::string(1000, 'x')});
   CommitBronze(*lakehouse_, rows);
   const auto schemas = std::make_shared<FileSchemaSource>();
   const auto layer = SilverLayer::Open(*lakehouse_, {.rows_per_step = kRows}, schemas, nullptr);

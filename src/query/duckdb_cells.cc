@@ -13,7 +13,7 @@ using duckdb::LogicalType;
 using duckdb::LogicalTypeId;
 using duckdb::Value;
 
-CellKind KindOf(const LogicalType& type) {
+CellKind CellKindOf(const LogicalType& type) {
   switch (type.id()) {
     case LogicalTypeId::BOOLEAN: return CellKind::kBool;
     case LogicalTypeId::TINYINT:
@@ -100,7 +100,7 @@ void AppendJson(const Value& value, std::string& out) {
   }
   const std::string text =
       IsTime(type) ? TimeText(value.GetValueUnsafe<duckdb::timestamp_t>(), type) : value.ToString();
-  const CellKind kind = KindOf(type);
+  const CellKind kind = CellKindOf(type);
   if (kind == CellKind::kText) {
     AppendJsonString(text, out);
   } else if (kind == CellKind::kNumber && text.find_first_not_of("0123456789+-.eE") != std::string::npos) {
@@ -115,7 +115,7 @@ void AppendJson(const Value& value, std::string& out) {
 std::vector<ResultColumn> ColumnsOf(const duckdb::QueryResult& result) {
   std::vector<ResultColumn> columns;
   for (idx_t i = 0; i < result.names.size(); ++i) {
-    columns.push_back({result.names[i], result.types[i].ToString(), KindOf(result.types[i])});
+    columns.push_back({result.names[i], result.types[i].ToString(), CellKindOf(result.types[i])});
   }
   return columns;
 }
@@ -129,7 +129,7 @@ void AppendRows(duckdb::ClientContext& context, duckdb::DataChunk& chunk, CellSt
     auto& source = chunk.data[column];
     const auto& type = source.GetType();
     const bool program = style == CellStyle::kProgram;
-    if (program && KindOf(type) == CellKind::kJson) {
+    if (program && CellKindOf(type) == CellKind::kJson) {
       for (idx_t i = 0; i < count; ++i) {
         const Value value = source.GetValue(i);
         if (!value.IsNull()) AppendJson(value, rows[first + i][column].emplace());

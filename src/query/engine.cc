@@ -24,7 +24,7 @@ using duckdb::ExceptionType;
 using duckdb::StatementType;
 using duckdb::Value;
 
-ErrorKind KindOf(ExceptionType type) {
+ErrorKind ErrorKindOf(ExceptionType type) {
   switch (type) {
     case ExceptionType::PERMISSION: return ErrorKind::kPermission;
     case ExceptionType::OUT_OF_MEMORY: return ErrorKind::kNoSpace;
@@ -143,7 +143,7 @@ class QueryEngine::Impl {
       }
     }
     if (error.Type() == ExceptionType::OUT_OF_MEMORY) message += "\nRaise the query's memory limit, or ask for less.";
-    return {KindOf(error.Type()), std::move(message)};
+    return {ErrorKindOf(error.Type()), std::move(message)};
   }
 
   Result<int64_t> WriteRows(duckdb::unique_ptr<duckdb::SQLStatement> statement, OutputFormat format, std::FILE* stream);

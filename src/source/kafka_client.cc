@@ -10,7 +10,6 @@
 namespace k2 {
 namespace {
 
-constexpr size_t kErrorTextSize = 512;
 constexpr char kNoTopicId[] = "none";
 
 RdPartitions ToPartitions(const SourcePositions& positions) {

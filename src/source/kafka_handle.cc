@@ -9,8 +9,6 @@
 namespace k2 {
 namespace {
 
-constexpr size_t kErrorTextSize = 512;
-
 // What K2 sets itself, because exactly-once or the memory bound stand on it, and what has a setting of K2's own.
 constexpr std::string_view kOwnSettings[] = {
     "bootstrap.servers",

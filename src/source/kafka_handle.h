@@ -29,6 +29,8 @@ using RdPartitions = std::unique_ptr<rd_kafka_topic_partition_list_t, RdFree<rd_
 using RdEvent = std::unique_ptr<rd_kafka_event_t, RdFree<rd_kafka_event_destroy>>;
 using RdError = std::unique_ptr<rd_kafka_error_t, RdFree<rd_kafka_error_destroy>>;
 
+inline constexpr size_t kErrorTextSize = 512;
+
 inline int KafkaMillis(int64_t micros) { return static_cast<int>(std::min<int64_t>(micros / 1000, INT32_MAX)); }
 
 // The kind of an error that librdkafka gives.

@@ -8,8 +8,7 @@
 namespace k2 {
 namespace {
 
-constexpr size_t kTaken = 1024;                       // messages taken from the queue at once
-constexpr int64_t kMaxBatchBytes = int64_t{1} << 30;  // ByteColumn counts in 32 bits
+constexpr size_t kTaken = 1024;  // messages taken from the queue at once
 constexpr double kMeanWeight = 0.2;
 constexpr double kReserveSlack = 1.1;
 constexpr double kFullFrom = 0.8;  // of a queue's bound: messages are counted, their bytes are estimated

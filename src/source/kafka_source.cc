@@ -11,7 +11,7 @@
 namespace k2 {
 namespace {
 
-constexpr int64_t kTickUs = 100'000;             // between looks at what librdkafka has to tell
+constexpr int64_t kEventTickUs = 100'000;        // between looks at what librdkafka has to tell
 constexpr int64_t kRetryUs = 200'000;            // after a check without an answer
 constexpr int64_t kGroupIntervalUs = 1'000'000;  // between writes of the group's offsets
 constexpr int64_t kAuthPatienceUs = 60'000'000;  // credentials may be rolled under a running process
@@ -214,7 +214,7 @@ void KafkaSource::Watch() {
     bool stop = false;
     {
       std::unique_lock lock(mutex_);
-      wake_.wait_for(lock, std::chrono::microseconds(kTickUs),
+      wake_.wait_for(lock, std::chrono::microseconds(kEventTickUs),
                      [&] { return stop_ || (checks_wanted_ > checks_done_ && MonotonicMicros() >= not_before_us); });
       asked = checks_wanted_ > checks_done_;
       stop = stop_;

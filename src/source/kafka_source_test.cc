@@ -14,7 +14,7 @@ namespace k2 {
 namespace {
 
 constexpr char kTopic[] = "market.crypto.trades.binance";
-constexpr ReadLimits kAll{.max_messages = 1'000'000, .max_bytes = 1 << 28, .max_wait_us = 20'000};
+constexpr ReadLimits kAllOfTopic{.max_messages = 1'000'000, .max_bytes = 1 << 28, .max_wait_us = 20'000};
 constexpr int64_t kPatienceUs = 15'000'000;
 
 std::unique_ptr<KafkaSource> Open(const KafkaMock& kafka, const std::vector<std::string>& topics = {kTopic}) {
@@ -24,7 +24,8 @@ std::unique_ptr<KafkaSource> Open(const KafkaMock& kafka, const std::vector<std:
 }
 
 // Reads until `count` messages came, or an error, or nothing comes any more.
-Result<std::vector<std::string>> ReadSome(KafkaPartitionReader& reader, size_t count, const ReadLimits& limits = kAll) {
+Result<std::vector<std::string>> ReadSome(KafkaPartitionReader& reader, size_t count,
+                                          const ReadLimits& limits = kAllOfTopic) {
   std::vector<std::string> values;
   const int64_t deadline = MonotonicMicros() + kPatienceUs;
   while (values.size() < count && MonotonicMicros() < deadline) {
@@ -49,7 +50,7 @@ bool Within(const std::function<bool()>& condition) {
 std::optional<Error> ReadToError(KafkaPartitionReader& reader) {
   const int64_t deadline = MonotonicMicros() + kPatienceUs;
   while (MonotonicMicros() < deadline) {
-    if (const auto batch = reader.Read(kAll); !batch) return batch.error();
+    if (const auto batch = reader.Read(kAllOfTopic); !batch) return batch.error();
   }
   return std::nullopt;
 }
@@ -57,7 +58,7 @@ std::optional<Error> ReadToError(KafkaPartitionReader& reader) {
 bool ReadToEnd(KafkaPartitionReader& reader) {
   const int64_t deadline = MonotonicMicros() + kPatienceUs;
   while (!reader.CaughtUp() && MonotonicMicros() < deadline) {
-    if (!reader.Read(kAll)) return false;
+    if (!reader.Read(kAllOfTopic)) return false;
   }
   return reader.CaughtUp();
 }
@@ -90,7 +91,7 @@ TEST(Kafka, ReadsEveryPartitionAsItStands) {
     int64_t next = 0;
     const int64_t began = NowMicros();
     while (!reader.CaughtUp()) {
-      const auto batch = reader.Read(kAll);
+      const auto batch = reader.Read(kAllOfTopic);
       ASSERT_TRUE(batch) << batch.error().message;
       EXPECT_EQ(batch->begin.next_offset, next);
       for (size_t row = 0; row < batch->size(); ++row) {
@@ -148,7 +149,7 @@ TEST(Kafka, GoesWhereItIsSent) {
   ProduceNumbers(kafka, 0, 100);
   const auto source = Open(kafka);
   KafkaPartitionReader& reader = *source->readers()[0];
-  EXPECT_TRUE(reader.Read(kAll)->size() == 0);  // not placed
+  EXPECT_TRUE(reader.Read(kAllOfTopic)->size() == 0);  // not placed
   ASSERT_TRUE(reader.Seek({.next_offset = 40}));
   EXPECT_EQ(ReadSome(reader, 60)->front(), "40");
   EXPECT_TRUE(ReadToEnd(reader));
@@ -225,7 +226,7 @@ TEST(Kafka, DeletedMessagesAreAnErrorNotASkip) {
   EXPECT_EQ(error->kind, ErrorKind::kOffsetMismatch);
   EXPECT_NE(error->message.find("accept-loss"), std::string::npos) << error->message;
   EXPECT_NE(error->message.find("20 messages were deleted"), std::string::npos) << error->message;
-  EXPECT_FALSE(reader.Read(kAll));  // it stays
+  EXPECT_FALSE(reader.Read(kAllOfTopic));  // it stays
   ASSERT_TRUE(reader.Seek({.next_offset = 30}));
   EXPECT_EQ(ReadSome(reader, 70)->front(), "30");
 }
@@ -353,7 +354,7 @@ TEST(Kafka, ABrokerThatIsAwayIsWaitedFor) {
   ASSERT_FALSE(confirmed);
   EXPECT_EQ(confirmed.error().kind, ErrorKind::kUnavailable);
   // librdkafka tells of it in its own time.
-  EXPECT_TRUE(Within([&] { return reader.Read(kAll).has_value() && !source->health().ok; }));
+  EXPECT_TRUE(Within([&] { return reader.Read(kAllOfTopic).has_value() && !source->health().ok; }));
   EXPECT_FALSE(source->health().last_error.empty());
   rd_kafka_mock_broker_set_up(kafka.cluster(), 1);
   ProduceNumbers(kafka, 10, 20);

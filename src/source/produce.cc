@@ -19,7 +19,7 @@ namespace {
 constexpr int64_t kBatchMessages = 8'192;
 constexpr int64_t kPacedMessages = 512;
 constexpr int64_t kBatchBytes = int64_t{8} << 20;
-constexpr int64_t kTickUs = 2'000;
+constexpr int64_t kReportTickUs = 2'000;
 constexpr int64_t kFlushSliceUs = 200'000;
 constexpr int64_t kStopPatienceUs = 10'000'000;
 constexpr int64_t kLiveTradesPerSecond = 1'000'000;  // the wall clock paces the session
@@ -249,7 +249,7 @@ Result<ProduceReport> Session::Run() {
     if (!first_time_us_) first_time_us_ = line->time_us();
     const size_t allowed = Allowed(*line);
     if (allowed == 0) {
-      std::this_thread::sleep_for(std::chrono::microseconds(kTickUs));
+      std::this_thread::sleep_for(std::chrono::microseconds(kReportTickUs));
       continue;
     }
     const RawBatch& messages = KafkaProducer::MessagesOf(*line->batch);

@@ -14,7 +14,6 @@ namespace k2 {
 namespace {
 
 constexpr int64_t kPollIntervalUs = 5'000;
-constexpr int64_t kMaxBatchBytes = int64_t{1} << 30;  // ByteColumn counts in 32 bits, and a frame may come on top
 constexpr int64_t kReservedMessages = 1 << 18;
 constexpr size_t kReservedKeySize = 10;
 constexpr size_t kReservedPayloadSize = 320;

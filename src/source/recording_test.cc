@@ -13,7 +13,7 @@
 namespace k2 {
 namespace {
 
-constexpr ReadLimits kAll{.max_messages = 1'000'000, .max_bytes = 1 << 28};
+constexpr ReadLimits kAllOfFile{.max_messages = 1'000'000, .max_bytes = 1 << 28};
 
 std::string Frame(int id) {
   return fmt::format(
@@ -72,7 +72,7 @@ class Recording : public testing::Test {
     EXPECT_TRUE(reader) << reader.error().message;
     return reader ? std::move(*reader) : nullptr;
   }
-  static RawBatch Read(RecordingReader& reader, const ReadLimits& limits = kAll) {
+  static RawBatch Read(RecordingReader& reader, const ReadLimits& limits = kAllOfFile) {
     auto batch = reader.Read(limits);
     EXPECT_TRUE(batch) << batch.error().message;
     return batch ? std::move(*batch) : RawBatch{};
@@ -233,14 +233,14 @@ TEST_F(Recording, ACutStreamGivesItsWholeLinesThenAnErrorAndGoesOnWhenWhole) {
       auto opened = RecordingReader::Open(Exchange::kBinance, Path("cut"));
       if (!opened) continue;  // not one whole line in it
       RecordingReader& reader = **opened;
-      auto batch = reader.Read(kAll);
+      auto batch = reader.Read(kAllOfFile);
       SourcePosition end;
       size_t read = 0;
       if (batch) {
         EXPECT_FALSE(reader.AtEnd());
         end = batch->end;
         read = batch->size();
-        batch = reader.Read(kAll);
+        batch = reader.Read(kAllOfFile);
       }
       ASSERT_FALSE(batch) << size;
       EXPECT_EQ(batch.error().kind, ErrorKind::kInvalidData);
@@ -260,7 +260,7 @@ TEST_F(Recording, ReadsManyMembersAndSaysWhereDataIsBroken) {
     WriteRaw(Path("many"), bytes + "garbage");
     const auto reader = Open(Path("many"));
     EXPECT_EQ(Read(*reader).size(), 3U);
-    const auto broken = reader->Read(kAll);
+    const auto broken = reader->Read(kAllOfFile);
     ASSERT_FALSE(broken);
     EXPECT_EQ(broken.error().kind, ErrorKind::kInvalidData);
   }
@@ -328,7 +328,7 @@ TEST_F(Recording, FollowsAFileFromBeforeItsFirstLine) {
   EXPECT_EQ(read, 5U);
   EXPECT_EQ(Read(*reader, {.max_messages = 10, .max_bytes = 1 << 20, .max_wait_us = 10'000}).size(), 0U);
   WriteRaw(Path("live"), TradeLine(1) + "\n");
-  const auto shorter = reader->Read(kAll);
+  const auto shorter = reader->Read(kAllOfFile);
   ASSERT_FALSE(shorter);
   EXPECT_EQ(shorter.error().kind, ErrorKind::kOffsetMismatch);
 }

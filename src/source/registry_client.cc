@@ -15,7 +15,7 @@
 namespace k2 {
 namespace {
 
-using nlohmann::json;
+using Json = nlohmann::json;
 
 // Error codes of the API (Confluent, "Schema Registry API reference").
 constexpr int64_t kSubjectNotFound = 40401;
@@ -83,7 +83,7 @@ Result<RegistryClient::Answer> RegistryClient::Ask(const std::string& method, co
   }
   Answer answer{.status = response->status, .body = std::move(response->body)};
   if (answer.status >= 300) {
-    const json said = json::parse(answer.body, nullptr, false);
+    const Json said = Json::parse(answer.body, nullptr, false);
     if (said.is_object()) {
       const auto code = said.find("error_code");
       if (code != said.end() && code->is_number_integer()) answer.error_code = code->get<int64_t>();
@@ -149,7 +149,7 @@ Result<std::string> RegistryClient::Fetch(int32_t id) {
     return Fail(ErrorKind::kNotFound, "schema registry {}: there is no schema with id {}", Address(), id);
   }
   if (answer.status != 200) return Refused(answer, what);
-  const json said = json::parse(answer.body, nullptr, false);
+  const Json said = Json::parse(answer.body, nullptr, false);
   if (!said.is_object() || !said.contains("schema") || !said["schema"].is_string()) {
     return Fail(ErrorKind::kUnavailable, "schema registry {}: {}: the answer is not that of a registry", Address(),
                 what);
@@ -167,7 +167,7 @@ Result<std::string> RegistryClient::Fetch(int32_t id) {
 
 Result<int32_t> RegistryClient::Register(const std::string& subject, std::string_view schema) {
   const std::string what = fmt::format("registering under {}", subject);
-  const json body = {{"schema", schema}};
+  const Json body = {{"schema", schema}};
   K2_ASSIGN(const Answer answer, Ask("POST", fmt::format("/subjects/{}/versions", UrlEncode(subject)), body.dump()));
   if (answer.status == 409) {
     return Fail(ErrorKind::kInvalidData, "schema registry {}: {}: not compatible with what is registered there: {}",
@@ -177,7 +177,7 @@ Result<int32_t> RegistryClient::Register(const std::string& subject, std::string
     return Fail(ErrorKind::kInvalidArgument, "schema registry {}: {}: {}", Address(), what, answer.message);
   }
   if (answer.status != 200) return Refused(answer, what);
-  const json said = json::parse(answer.body, nullptr, false);
+  const Json said = Json::parse(answer.body, nullptr, false);
   const auto id = said.is_object() ? said.find("id") : said.end();
   if (id == said.end() || !id->is_number_integer() || id->get<int64_t>() < 0 || id->get<int64_t>() > INT32_MAX) {
     return Fail(ErrorKind::kUnavailable, "schema registry {}: {}: the answer has no id", Address(), what);
@@ -186,14 +186,14 @@ Result<int32_t> RegistryClient::Register(const std::string& subject, std::string
 }
 
 Result<bool> RegistryClient::Compatible(const std::string& subject, std::string_view schema) {
-  const json body = {{"schema", schema}};
+  const Json body = {{"schema", schema}};
   const std::string path = fmt::format("/compatibility/subjects/{}/versions/latest", UrlEncode(subject));
   K2_ASSIGN(const Answer answer, Ask("POST", path, body.dump()));
   if (answer.status == 404 && (answer.error_code == kSubjectNotFound || answer.error_code == kVersionNotFound)) {
     return true;
   }
   if (answer.status != 200) return Refused(answer, fmt::format("compatibility with {}", subject));
-  const json said = json::parse(answer.body, nullptr, false);
+  const Json said = Json::parse(answer.body, nullptr, false);
   if (!said.is_object() || !said.contains("is_compatible") || !said["is_compatible"].is_boolean()) {
     return Fail(ErrorKind::kUnavailable, "schema registry {}: compatibility with {}: the answer says nothing of it",
                 Address(), subject);

@@ -63,6 +63,9 @@ struct SourceCounts {
   int64_t bytes = 0;  // uncompressed
 };
 
+inline constexpr int64_t kMaxBatchBytes = int64_t{1}
+                                          << 30;  // ByteColumn counts in 32 bits, and a frame may come on top
+
 struct ReadLimits {
   int64_t max_messages = 0;
   int64_t max_bytes = 0;

@@ -4,6 +4,7 @@
 #include <arrow/type.h>
 #include <arrow/util/key_value_metadata.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "table/data_file_io.h"
@@ -91,6 +92,10 @@ std::vector<ParquetLeaf> ParquetLeaves(const iceberg::Schema& schema) {
   std::vector<ParquetLeaf> leaves;
   for (const NestedField& field : schema.fields) AddLeaves(field, field.name, false, leaves);
   return leaves;
+}
+
+bool HoldsField(const std::vector<int32_t>& field_ids, int32_t field_id) {
+  return std::find(field_ids.begin(), field_ids.end(), field_id) != field_ids.end();
 }
 
 Status CheckArray(const arrow::Array& array, const NestedField& field) {

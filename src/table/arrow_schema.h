@@ -31,6 +31,7 @@ struct ParquetLeaf {
   bool repeated = false;  // below a list or map: counted, without bounds
 };
 std::vector<ParquetLeaf> ParquetLeaves(const iceberg::Schema& schema);
+bool HoldsField(const std::vector<int32_t>& field_ids, int32_t field_id);
 
 // Is the array what a column of this field may hold? Dictionaries stand for their value type, at any depth; names of
 // elements, keys and values don't matter; a required field has no null. Error kInvalidData says which field is wrong.

@@ -58,8 +58,6 @@ void CollectLeaves(const SchemaField& field, std::vector<const SchemaField*>& le
   for (const SchemaField& child : field.children) CollectLeaves(child, leaves);
 }
 
-bool Holds(const std::vector<int32_t>& ids, int32_t id) { return std::find(ids.begin(), ids.end(), id) != ids.end(); }
-
 // One column that is asked for, and where the file has it.
 struct Column {
   const NestedField* field;
@@ -173,7 +171,8 @@ class DataFileReader {
       for (const SchemaField* leaf : leaves) {
         leaf_indices_.push_back(leaf->column_index);
         const int32_t id = leaves.size() == 1 && found->is_leaf() ? column.field->id : FieldIdOf(*leaf->field);
-        const bool asked = Holds(options_.dictionary_fields, id) && arrow::is_binary_like(leaf->field->type()->id());
+        const bool asked =
+            HoldsField(options_.dictionary_fields, id) && arrow::is_binary_like(leaf->field->type()->id());
         if (asked && (found->is_leaf() || OnlyDictionaryPages(footer, leaf->column_index))) {
           properties.set_read_dictionary(leaf->column_index, true);
         }

@@ -31,8 +31,6 @@ Result<parquet::Compression::type> CodecOf(const std::string& name) {
   return Fail(ErrorKind::kInvalidArgument, "unknown Parquet codec '{}': zstd, lz4, snappy or none", name);
 }
 
-bool Holds(const std::vector<int32_t>& ids, int32_t id) { return std::find(ids.begin(), ids.end(), id) != ids.end(); }
-
 void SetDelta(parquet::WriterProperties::Builder& builder, const ParquetLeaf& leaf) {
   switch (leaf.type.id) {
     case TypeId::kString:
@@ -76,16 +74,16 @@ Result<std::shared_ptr<parquet::WriterProperties>> MakeProperties(const std::vec
     builder.disable_write_page_index();
   }
   for (const ParquetLeaf& leaf : leaves) {
-    if (Holds(options.plain_fields, leaf.field_id)) builder.disable_dictionary(leaf.path);
-    if (Holds(options.delta_fields, leaf.field_id)) SetDelta(builder, leaf);
-    if (Holds(options.delta_length_fields, leaf.field_id)) {
+    if (HoldsField(options.plain_fields, leaf.field_id)) builder.disable_dictionary(leaf.path);
+    if (HoldsField(options.delta_fields, leaf.field_id)) SetDelta(builder, leaf);
+    if (HoldsField(options.delta_length_fields, leaf.field_id)) {
       builder.encoding(leaf.path, parquet::Encoding::DELTA_LENGTH_BYTE_ARRAY)->disable_dictionary(leaf.path);
     }
     // Nothing reads bounds below lists and maps; keeping them costs a comparison a value.
-    if (leaf.repeated || Holds(options.no_stats_fields, leaf.field_id)) {
+    if (leaf.repeated || HoldsField(options.no_stats_fields, leaf.field_id)) {
       builder.disable_statistics(leaf.path)->disable_write_page_index(leaf.path);
     }
-    if (Holds(options.bloom_fields, leaf.field_id)) {
+    if (HoldsField(options.bloom_fields, leaf.field_id)) {
       builder.enable_bloom_filter(leaf.path, {.ndv = options.row_group_rows, .fpp = options.bloom_fpp});
     }
   }

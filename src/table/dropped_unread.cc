@@ -8,7 +8,7 @@
 namespace k2 {
 namespace {
 
-constexpr int64_t kVersion = 1;
+constexpr int64_t kFormatVersion = 1;
 constexpr size_t kGapFields = 7;
 
 Status ReadGap(const nlohmann::json& gap, std::map<SourceKey, OffsetGap>& gaps) {
@@ -34,9 +34,9 @@ Result<DroppedUnread> Parse(const std::string& text) {
   dropped.at = json.String("at");
   nlohmann::json* gaps = json.OptionalArray("sources");
   K2_TRY(json.status());
-  if (version != kVersion) {
+  if (version != kFormatVersion) {
     return Fail(ErrorKind::kOffsetMismatch, "it is of version {}, and this K2 knows version {} alone", version,
-                kVersion);
+                kFormatVersion);
   }
   if (gaps != nullptr) {
     for (const nlohmann::json& gap : *gaps) K2_TRY(ReadGap(gap, dropped.gaps));
@@ -74,7 +74,7 @@ Result<std::optional<DroppedUnread>> ReadDroppedUnread(const iceberg::TableMetad
 
 std::string DroppedUnreadToJson(const DroppedUnread& dropped) {
   iceberg::JsonWriter writer;
-  writer.BeginObject().Field("version", kVersion).Field("rows", dropped.rows);
+  writer.BeginObject().Field("version", kFormatVersion).Field("rows", dropped.rows);
   writer.Field("sequence", dropped.sequence_number).Field("at", dropped.at);
   if (!dropped.gaps.empty()) {
     writer.Key("sources").BeginArray();

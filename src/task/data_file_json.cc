@@ -7,7 +7,7 @@ namespace {
 
 using iceberg::Int128;
 using iceberg::Literal;
-using nlohmann::json;
+using Json = nlohmann::json;
 
 std::string ToHex(std::string_view bytes) {
   static constexpr char kHex[] = "0123456789abcdef";
@@ -35,24 +35,24 @@ std::string FromHex(const std::string& text) {
 
 // A literal names its own kind, so that no schema is needed to read it.
 struct LiteralWriter {
-  json operator()(std::monostate) const { return nullptr; }
-  json operator()(bool value) const { return {{"bool", value}}; }
-  json operator()(int32_t value) const { return {{"int", value}}; }
-  json operator()(int64_t value) const { return {{"long", value}}; }
-  json operator()(float value) const { return {{"float", value}}; }
-  json operator()(double value) const { return {{"double", value}}; }
-  json operator()(Int128 value) const {
+  Json operator()(std::monostate) const { return nullptr; }
+  Json operator()(bool value) const { return {{"bool", value}}; }
+  Json operator()(int32_t value) const { return {{"int", value}}; }
+  Json operator()(int64_t value) const { return {{"long", value}}; }
+  Json operator()(float value) const { return {{"float", value}}; }
+  Json operator()(double value) const { return {{"double", value}}; }
+  Json operator()(Int128 value) const {
     return {{"decimal", {static_cast<int64_t>(value >> 64), static_cast<uint64_t>(value)}}};
   }
-  json operator()(const std::string& value) const { return {{"bytes", ToHex(value)}}; }
+  Json operator()(const std::string& value) const { return {{"bytes", ToHex(value)}}; }
 };
 
-Literal ReadLiteral(const json& value) {
+Literal ReadLiteral(const Json& value) {
   if (value.is_null()) return std::monostate{};
   if (!value.is_object() || value.size() != 1) throw std::invalid_argument("a literal is an object of one member");
   const auto item = value.begin();
   const std::string& kind = item.key();
-  const json& content = item.value();
+  const Json& content = item.value();
   if (kind == "bool") return content.get<bool>();
   if (kind == "int") return content.get<int32_t>();
   if (kind == "long") return content.get<int64_t>();
@@ -66,22 +66,22 @@ Literal ReadLiteral(const json& value) {
   throw std::invalid_argument("a literal of unknown kind " + kind);
 }
 
-json CountsToJson(const std::map<int32_t, int64_t>& counts) {
-  json object = json::object();
+Json CountsToJson(const std::map<int32_t, int64_t>& counts) {
+  Json object = Json::object();
   for (const auto& [id, count] : counts) object[std::to_string(id)] = count;
   return object;
 }
-std::map<int32_t, int64_t> CountsFromJson(const json& object) {
+std::map<int32_t, int64_t> CountsFromJson(const Json& object) {
   std::map<int32_t, int64_t> counts;
   for (const auto& [id, count] : object.items()) counts[std::stoi(id)] = count.get<int64_t>();
   return counts;
 }
-json BoundsToJson(const std::map<int32_t, std::string>& bounds) {
-  json object = json::object();
+Json BoundsToJson(const std::map<int32_t, std::string>& bounds) {
+  Json object = Json::object();
   for (const auto& [id, bytes] : bounds) object[std::to_string(id)] = ToHex(bytes);
   return object;
 }
-std::map<int32_t, std::string> BoundsFromJson(const json& object) {
+std::map<int32_t, std::string> BoundsFromJson(const Json& object) {
   std::map<int32_t, std::string> bounds;
   for (const auto& [id, bytes] : object.items()) bounds[std::stoi(id)] = FromHex(bytes.get<std::string>());
   return bounds;
@@ -89,20 +89,20 @@ std::map<int32_t, std::string> BoundsFromJson(const json& object) {
 
 }  // namespace
 
-json LiteralsToJson(const std::vector<Literal>& literals) {
-  json array = json::array();
+Json LiteralsToJson(const std::vector<Literal>& literals) {
+  Json array = Json::array();
   for (const Literal& value : literals) array.push_back(std::visit(LiteralWriter{}, value));
   return array;
 }
 
-std::vector<Literal> LiteralsFromJson(const json& array) {
+std::vector<Literal> LiteralsFromJson(const Json& array) {
   std::vector<Literal> literals;
-  for (const json& value : array) literals.push_back(ReadLiteral(value));
+  for (const Json& value : array) literals.push_back(ReadLiteral(value));
   return literals;
 }
 
-json DataFileToJson(const iceberg::DataFile& file) {
-  json object = {{"file_path", file.file_path},
+Json DataFileToJson(const iceberg::DataFile& file) {
+  Json object = {{"file_path", file.file_path},
                  {"file_format", file.file_format},
                  {"spec_id", file.spec_id},
                  {"partition", LiteralsToJson(file.partition)},
@@ -119,7 +119,7 @@ json DataFileToJson(const iceberg::DataFile& file) {
   return object;
 }
 
-iceberg::DataFile DataFileFromJson(const json& object) {
+iceberg::DataFile DataFileFromJson(const Json& object) {
   iceberg::DataFile file;
   object.at("file_path").get_to(file.file_path);
   object.at("file_format").get_to(file.file_format);

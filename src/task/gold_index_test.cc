@@ -3,18 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <random>
 
+#include "base/seed_for_tests.h"
 #include "trade/identity.h"
 
 namespace k2 {
 namespace {
-
-uint64_t Seed() {
-  const char* set = std::getenv("K2_SEED");
-  return set != nullptr ? std::strtoull(set, nullptr, 10) : std::random_device{}();
-}
 
 Uuid RandomId(std::mt19937_64& random) {
   Uuid id;
@@ -119,7 +114,7 @@ TEST(TradeSet, HoldsSequencesInAFewBytes) {
 }
 
 TEST(TradeSet, KnowsBeforehandWhatItWillTake) {
-  const uint64_t seed = Seed();
+  const uint64_t seed = SeedForTests();
   SCOPED_TRACE(fmt::format("K2_SEED={}", seed));
   std::mt19937_64 random(seed);
   for (int round = 0; round < 40; ++round) {
@@ -169,7 +164,7 @@ TEST(GoldIndex, ReadsAFileOnceWhileItFits) {
 }
 
 TEST(GoldIndex, StaysWithinItsBoundWhateverTheKeys) {
-  const uint64_t seed = Seed();
+  const uint64_t seed = SeedForTests();
   SCOPED_TRACE(fmt::format("K2_SEED={}", seed));
   std::mt19937_64 random(seed);
   for (const int64_t bound : {0, 500, 20'000, 100'000}) {
@@ -209,7 +204,7 @@ TEST(GoldIndex, HoldsWhatFitsAndNamesWhatDoesNot) {
 
 // Whatever it forgets, what it says is true: a key it has is in Gold, and one it lacks is in an unread file or nowhere.
 TEST(GoldIndex, AgreesWithAModel) {
-  const uint64_t seed = Seed();
+  const uint64_t seed = SeedForTests();
   SCOPED_TRACE(fmt::format("K2_SEED={}", seed));
   std::mt19937_64 random(seed);
   std::vector<TradeKey> universe;

@@ -4,11 +4,11 @@
 #include <arrow/record_batch.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <random>
 
+#include "base/seed_for_tests.h"
 #include "base/time.h"
 #include "task/gold_index.h"
 #include "task/market_tables.h"
@@ -268,8 +268,7 @@ TEST_F(GoldTest, IsExactForAnHourOfFourTimesTheIdsThatFit) {
 }
 
 TEST_F(GoldTest, AgreesWithAMap) {
-  const char* set = std::getenv("K2_SEED");
-  const uint64_t seed = set != nullptr ? std::strtoull(set, nullptr, 10) : std::random_device{}();
+  const uint64_t seed = SeedForTests();
   SCOPED_TRACE(fmt::format("K2_SEED={}", seed));
   std::mt19937_64 random(seed);
   // Each id has its hour; its content may differ.

@@ -23,8 +23,8 @@ const std::vector<std::string>& BronzeColumns() {
 }
 
 // Views of the columns of a Bronze batch that judging needs.
-struct BronzeRows {
-  explicit BronzeRows(const arrow::RecordBatch& batch)
+struct BronzeArrays {
+  explicit BronzeArrays(const arrow::RecordBatch& batch)
       : rows(batch.num_rows()),
         payload(static_cast<const arrow::BinaryArray*>(batch.GetColumnByName("avro_payload").get())),
         topic(batch.GetColumnByName("topic")),
@@ -161,7 +161,7 @@ class SilverRun {
   }
 
   Status Judge(const arrow::RecordBatch& batch) {
-    const BronzeRows rows(batch);
+    const BronzeArrays rows(batch);
     const OffsetRange* range = nullptr;
     std::string_view topic;
     int32_t partition = -1;
@@ -188,7 +188,7 @@ class SilverRun {
     return static_cast<size_t>(ExchangeOfTopic(range.topic) - Exchanges().data());
   }
 
-  Status JudgeRow(const BronzeRows& rows, int64_t row, const OffsetRange& range, size_t table) {
+  Status JudgeRow(const BronzeArrays& rows, int64_t row, const OffsetRange& range, size_t table) {
     ++result_.rows_in;
     ++result_.range_rows[static_cast<size_t>(&range - task_.ranges.data())];
     std::optional<std::string_view> payload;
@@ -234,7 +234,7 @@ class SilverRun {
     }
   }
 
-  void Reject(const BronzeRows& rows, int64_t row, const OffsetRange& range, std::optional<std::string_view> payload,
+  void Reject(const BronzeArrays& rows, int64_t row, const OffsetRange& range, std::optional<std::string_view> payload,
               const Verdict& verdict, const std::string& detail) {
     rejected_.topic.Append(range.topic);
     rejected_.partition.push_back(range.partition);

@@ -9,26 +9,26 @@
 namespace k2 {
 namespace {
 
-using nlohmann::json;
+using Json = nlohmann::json;
 
 constexpr int kVersion = 1;
 
-json ToJson(const SourceKey& key) {
+Json ToJson(const SourceKey& key) {
   return {{"cluster", key.cluster}, {"topic", key.topic}, {"topic_id", key.topic_id}, {"partition", key.partition}};
 }
-SourceKey ReadSourceKey(const json& value) {
+SourceKey ReadSourceKey(const Json& value) {
   return {.cluster = value.at("cluster"),
           .topic = value.at("topic"),
           .topic_id = value.at("topic_id"),
           .partition = value.at("partition")};
 }
 
-json ToJson(const SourcePosition& position) {
+Json ToJson(const SourcePosition& position) {
   return {{"next_offset", position.next_offset}, {"leader_epoch", position.leader_epoch},
           {"messages", position.messages},       {"next_line", position.next_line},
           {"next_byte", position.next_byte},     {"line_hash", position.line_hash}};
 }
-SourcePosition ReadPosition(const json& value) {
+SourcePosition ReadPosition(const Json& value) {
   return {.next_offset = value.at("next_offset"),
           .leader_epoch = value.at("leader_epoch"),
           .messages = value.at("messages"),
@@ -38,7 +38,7 @@ SourcePosition ReadPosition(const json& value) {
 }
 
 // Bytes that are not UTF-8 (a path may hold them) are replaced, where the library would throw.
-std::string Dump(const json& object) { return object.dump(-1, ' ', false, json::error_handler_t::replace); }
+std::string Dump(const Json& object) { return object.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
 // Errors of the format layer pass through the JSON readers as exceptions and are caught at this file's two doors.
 template <typename T>
@@ -47,34 +47,34 @@ T ValueOrThrow(Result<T> result) {
   return std::move(*result);
 }
 
-json ToJson(const OutputTable& table) {
+Json ToJson(const OutputTable& table) {
   return {{"name", table.name},
           {"location", table.location},
-          {"schema", json::parse(iceberg::SchemaToJson(table.schema))},
-          {"spec", json::parse(iceberg::PartitionSpecToJson(table.spec))}};
+          {"schema", Json::parse(iceberg::SchemaToJson(table.schema))},
+          {"spec", Json::parse(iceberg::PartitionSpecToJson(table.spec))}};
 }
-OutputTable ReadOutputTable(const json& value) {
+OutputTable ReadOutputTable(const Json& value) {
   OutputTable table{.name = value.at("name"), .location = value.at("location"), .schema = {}, .spec = {}};
   table.schema = ValueOrThrow(iceberg::ParseSchema(value.at("schema").dump()));
-  json spec = value.at("spec");
+  Json spec = value.at("spec");
   table.spec = ValueOrThrow(iceberg::PartitionSpecFromJson(spec));
   return table;
 }
 
-json ToJson(const std::vector<InputFile>& inputs) {
-  json array = json::array();
+Json ToJson(const std::vector<InputFile>& inputs) {
+  Json array = Json::array();
   for (const InputFile& file : inputs) array.push_back({{"path", file.path}, {"record_count", file.record_count}});
   return array;
 }
-std::vector<InputFile> ReadInputs(const json& array) {
+std::vector<InputFile> ReadInputs(const Json& array) {
   std::vector<InputFile> inputs;
-  for (const json& value : array)
+  for (const Json& value : array)
     inputs.push_back({.path = value.at("path"), .record_count = value.at("record_count")});
   return inputs;
 }
 
-json ToJson(const BronzeTask& task) {
-  json inputs = json::array();
+Json ToJson(const BronzeTask& task) {
+  Json inputs = Json::array();
   for (const BronzeInput& input : task.inputs) {
     inputs.push_back({{"source", ToJson(input.source)},
                       {"exchange", input.exchange},
@@ -89,9 +89,9 @@ json ToJson(const BronzeTask& task) {
           {"output", ToJson(task.output)},
           {"attempt_id", task.attempt_id}};
 }
-BronzeTask ReadBronze(const json& value) {
+BronzeTask ReadBronze(const Json& value) {
   std::vector<BronzeInput> inputs;
-  for (const json& input : value.at("inputs")) {
+  for (const Json& input : value.at("inputs")) {
     inputs.push_back({.source = ReadSourceKey(input.at("source")),
                       .exchange = input.at("exchange"),
                       .recording = input.at("recording"),
@@ -105,8 +105,8 @@ BronzeTask ReadBronze(const json& value) {
           .attempt_id = value.at("attempt_id")};
 }
 
-json ToJson(const SilverTask& task) {
-  json ranges = json::array();
+Json ToJson(const SilverTask& task) {
+  Json ranges = Json::array();
   for (const OffsetRange& range : task.ranges) {
     ranges.push_back({{"topic", range.topic},
                       {"partition", range.partition},
@@ -114,11 +114,11 @@ json ToJson(const SilverTask& task) {
                       {"end", range.end},
                       {"already_judged", range.already_judged}});
   }
-  json silver = json::array();
+  Json silver = Json::array();
   for (const OutputTable& table : task.silver) silver.push_back(ToJson(table));
   return {{"kind", "silver"},
           {"inputs", ToJson(task.inputs)},
-          {"input_schema", json::parse(iceberg::SchemaToJson(task.input_schema))},
+          {"input_schema", Json::parse(iceberg::SchemaToJson(task.input_schema))},
           {"ranges", ranges},
           {"rejected_files", task.rejected_files},
           {"schema_folder", task.schema_folder},
@@ -126,11 +126,11 @@ json ToJson(const SilverTask& task) {
           {"rejected", ToJson(task.rejected)},
           {"attempt_id", task.attempt_id}};
 }
-SilverTask ReadSilver(const json& value) {
+SilverTask ReadSilver(const Json& value) {
   SilverTask task;
   task.inputs = ReadInputs(value.at("inputs"));
   task.input_schema = ValueOrThrow(iceberg::ParseSchema(value.at("input_schema").dump()));
-  for (const json& range : value.at("ranges")) {
+  for (const Json& range : value.at("ranges")) {
     task.ranges.push_back({.topic = range.at("topic"),
                            .partition = range.at("partition"),
                            .begin = range.at("begin"),
@@ -139,14 +139,14 @@ SilverTask ReadSilver(const json& value) {
   }
   value.at("rejected_files").get_to(task.rejected_files);
   value.at("schema_folder").get_to(task.schema_folder);
-  for (const json& table : value.at("silver")) task.silver.push_back(ReadOutputTable(table));
+  for (const Json& table : value.at("silver")) task.silver.push_back(ReadOutputTable(table));
   task.rejected = ReadOutputTable(value.at("rejected"));
   value.at("attempt_id").get_to(task.attempt_id);
   return task;
 }
 
-json ToJson(const GoldTask& task) {
-  json existing = json::array();
+Json ToJson(const GoldTask& task) {
+  Json existing = Json::array();
   for (const GoldFile& file : task.existing) {
     existing.push_back({{"path", file.path},
                         {"hour", file.hour},
@@ -154,9 +154,9 @@ json ToJson(const GoldTask& task) {
                         {"min_timestamp_us", file.min_timestamp_us},
                         {"max_timestamp_us", file.max_timestamp_us}});
   }
-  json inputs = json::array();
+  Json inputs = Json::array();
   for (const GoldInput& input : task.inputs) {
-    inputs.push_back({{"schema", json::parse(iceberg::SchemaToJson(input.schema))}, {"files", ToJson(input.files)}});
+    inputs.push_back({{"schema", Json::parse(iceberg::SchemaToJson(input.schema))}, {"files", ToJson(input.files)}});
   }
   return {{"kind", "gold"},
           {"inputs", inputs},
@@ -168,13 +168,13 @@ json ToJson(const GoldTask& task) {
           {"share", task.share},
           {"shares", task.shares}};
 }
-GoldTask ReadGold(const json& value) {
+GoldTask ReadGold(const Json& value) {
   GoldTask task;
-  for (const json& input : value.at("inputs")) {
+  for (const Json& input : value.at("inputs")) {
     task.inputs.push_back({.schema = ValueOrThrow(iceberg::ParseSchema(input.at("schema").dump())),
                            .files = ReadInputs(input.at("files"))});
   }
-  for (const json& file : value.at("existing")) {
+  for (const Json& file : value.at("existing")) {
     task.existing.push_back({.path = file.at("path"),
                              .hour = file.at("hour"),
                              .record_count = file.at("record_count"),
@@ -194,14 +194,14 @@ GoldTask ReadGold(const json& value) {
   return task;
 }
 
-json ToJson(const CompactionTask& task) {
+Json ToJson(const CompactionTask& task) {
   return {{"kind", "compaction"},
           {"inputs", ToJson(task.inputs)},
           {"partition", LiteralsToJson(task.partition)},
           {"output", ToJson(task.output)},
           {"attempt_id", task.attempt_id}};
 }
-CompactionTask ReadCompaction(const json& value) {
+CompactionTask ReadCompaction(const Json& value) {
   return {.inputs = ReadInputs(value.at("inputs")),
           .partition = LiteralsFromJson(value.at("partition")),
           .output = ReadOutputTable(value.at("output")),
@@ -211,14 +211,14 @@ CompactionTask ReadCompaction(const json& value) {
 }  // namespace
 
 std::string TaskToJson(const Task& task) {
-  json object = std::visit([](const auto& one) { return ToJson(one); }, task);
+  Json object = std::visit([](const auto& one) { return ToJson(one); }, task);
   object["version"] = kVersion;
   return Dump(object);
 }
 
 Result<Task> TaskFromJson(std::string_view text) {
   try {
-    const json object = json::parse(text);
+    const Json object = Json::parse(text);
     const int version = object.at("version");
     if (version != kVersion) {
       return Fail(ErrorKind::kUnsupported, "a task of version {}; this k2 knows version {}", version, kVersion);
@@ -235,15 +235,15 @@ Result<Task> TaskFromJson(std::string_view text) {
 }
 
 std::string TaskResultToJson(const TaskResult& result) {
-  json outputs = json::array();
+  Json outputs = Json::array();
   for (const TableFiles& output : result.outputs) {
-    json files = json::array();
+    Json files = Json::array();
     for (const iceberg::DataFile& file : output.files) files.push_back(DataFileToJson(file));
     outputs.push_back({{"table", output.table}, {"files", files}});
   }
-  json ends = json::array();
+  Json ends = Json::array();
   for (const SourcePosition& end : result.ends) ends.push_back(ToJson(end));
-  const json object = {{"version", kVersion},
+  const Json object = {{"version", kVersion},
                        {"attempt_id", result.attempt_id},
                        {"outputs", outputs},
                        {"rows_in", result.rows_in},
@@ -265,16 +265,16 @@ std::string TaskResultToJson(const TaskResult& result) {
 
 Result<TaskResult> TaskResultFromJson(std::string_view text) {
   try {
-    const json object = json::parse(text);
+    const Json object = Json::parse(text);
     const int version = object.at("version");
     if (version != kVersion) {
       return Fail(ErrorKind::kUnsupported, "a task result of version {}; this k2 knows version {}", version, kVersion);
     }
     TaskResult result;
     object.at("attempt_id").get_to(result.attempt_id);
-    for (const json& output : object.at("outputs")) {
+    for (const Json& output : object.at("outputs")) {
       TableFiles files{.table = output.at("table"), .files = {}};
-      for (const json& file : output.at("files")) files.files.push_back(DataFileFromJson(file));
+      for (const Json& file : output.at("files")) files.files.push_back(DataFileFromJson(file));
       result.outputs.push_back(std::move(files));
     }
     object.at("rows_in").get_to(result.rows_in);
@@ -282,9 +282,9 @@ Result<TaskResult> TaskResultFromJson(std::string_view text) {
     object.at("rejected").get_to(result.rejected);
     object.at("duplicates").get_to(result.duplicates);
     object.at("identity_conflicts").get_to(result.identity_conflicts);
-    for (const json& end : object.at("ends")) result.ends.push_back(ReadPosition(end));
+    for (const Json& end : object.at("ends")) result.ends.push_back(ReadPosition(end));
     object.at("range_rows").get_to(result.range_rows);
-    const json& counts = object.at("counts");
+    const Json& counts = object.at("counts");
     counts.at("frames").get_to(result.counts.frames);
     counts.at("frames_skipped").get_to(result.counts.frames_skipped);
     counts.at("frames_rejected").get_to(result.counts.frames_rejected);

@@ -2,11 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <random>
 
+#include "base/seed_for_tests.h"
 #include "iceberg/schema_json.h"
 #include "source/recording.h"
 #include "source/simulator.h"
@@ -15,11 +15,6 @@
 
 namespace k2 {
 namespace {
-
-uint64_t Seed() {
-  const char* set = std::getenv("K2_SEED");
-  return set != nullptr ? std::strtoull(set, nullptr, 10) : std::random_device{}();
-}
 
 class Draw {
  public:
@@ -112,7 +107,7 @@ bool Same(const std::vector<InputFile>& a, const std::vector<InputFile>& b) {
 }
 
 TEST(TaskJson, TasksRoundTrip) {
-  const uint64_t seed = Seed();
+  const uint64_t seed = SeedForTests();
   SCOPED_TRACE(fmt::format("K2_SEED={}", seed));
   Draw draw(seed);
   const auto inputs = [&] { return draw.Some<InputFile>([&] { return InputFile{draw.Text(), draw.Long()}; }); };
@@ -192,7 +187,7 @@ TEST(TaskJson, TasksRoundTrip) {
 }
 
 TEST(TaskJson, ResultsRoundTrip) {
-  const uint64_t seed = Seed();
+  const uint64_t seed = SeedForTests();
   SCOPED_TRACE(fmt::format("K2_SEED={}", seed));
   Draw draw(seed);
   for (int i = 0; i < 200; ++i) {
