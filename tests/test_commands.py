@@ -445,7 +445,7 @@ def inputs_of(warehouse: Warehouse, name: str) -> list[dict[str, Any]]:
 
 def run_task(warehouse: Warehouse, task: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[Row]]]:
     """The result, and the rows of the files it names by table."""
-    done = warehouse.k2_run("task", stdin=json.dumps({"version": 1, "attempt_id": secrets.token_hex(8)} | task))
+    done = warehouse.k2_run("task", stdin=json.dumps({"version": 2, "attempt_id": secrets.token_hex(8)} | task))
     result = json.loads(done.stdout)
     rows: dict[str, list[Row]] = {}
     for output in result["outputs"]:
@@ -529,7 +529,7 @@ def test_tasks_give_the_rows_of_the_run(lake: Warehouse, recordings: list[tuple[
 
 
 def test_what_is_no_task_is_refused(warehouse: Warehouse) -> None:
-    for text in ("", "{}", "[]", '{"version": 2, "kind": "gold"}', '{"version": 1, "kind": "tin"}'):
+    for text in ("", "{}", "[]", '{"version": 1, "kind": "gold"}', '{"version": 2, "kind": "tin"}'):
         done = warehouse.k2_run("task", stdin=text, expect=2)
         assert done.stderr.startswith("k2: ")
 

@@ -5,6 +5,7 @@
 #include "base/time.h"
 #include "cli/commands.h"
 #include "cli/rows_output.h"
+#include "iceberg/transform.h"
 #include "table/progress_json.h"
 #include "table/scan.h"
 #include "task/market_tables.h"
@@ -104,6 +105,13 @@ ordered_json DescribeField(const iceberg::NestedField& field) {
           {"doc", field.doc}};
 }
 
+// By the spec that the file was written with.
+std::string PartitionOf(const iceberg::TableMetadata& metadata, const iceberg::DataFile& file) {
+  const iceberg::PartitionSpec* spec = metadata.FindSpec(file.spec_id);
+  if (spec == nullptr) return "";
+  return iceberg::PartitionPath(*spec, metadata.CurrentSchema(), file.partition).value_or("");
+}
+
 Result<ordered_json> Describe(const Table& table, bool files) {
   const iceberg::TableMetadata& metadata = table.metadata();
   ordered_json schema = ordered_json::array();
@@ -130,6 +138,7 @@ Result<ordered_json> Describe(const Table& table, bool files) {
                          {"location", metadata.location},
                          {"metadata", table.state().metadata_location},
                          {"schema", schema},
+                         {"spec_id", metadata.default_spec_id},
                          {"partitions", partitions},
                          {"properties", metadata.properties},
                          {"current_snapshot", metadata.current_snapshot_id.value_or(0)},
@@ -138,8 +147,11 @@ Result<ordered_json> Describe(const Table& table, bool files) {
     K2_ASSIGN(const auto scan, PlanScan(table.io(), metadata, *metadata.current_snapshot_id, {}));
     ordered_json list = ordered_json::array();
     for (const ScanFile& file : scan) {
-      list.push_back(
-          {{"path", file.file.file_path}, {"rows", file.file.record_count}, {"bytes", file.file.file_size_in_bytes}});
+      list.push_back({{"path", file.file.file_path},
+                      {"rows", file.file.record_count},
+                      {"bytes", file.file.file_size_in_bytes},
+                      {"spec_id", file.file.spec_id},
+                      {"partition", PartitionOf(metadata, file.file)}});
     }
     object["files"] = list;
   }
@@ -154,7 +166,7 @@ void PrintDescription(const ordered_json& object) {
                         field["type"].get<std::string>(), field["required"].get<bool>() ? "required" : "optional",
                         field["doc"].get<std::string>());
   }
-  text += "\n  partitioned by";
+  text += object["partitions"].empty() ? "\n  not partitioned" : "\n  partitioned by";
   for (const auto& field : object["partitions"]) {
     text += fmt::format(" {}({})", field["transform"].get<std::string>(), field["column"].get<std::string>());
   }
@@ -168,8 +180,11 @@ void PrintDescription(const ordered_json& object) {
   if (object.contains("files")) {
     text += fmt::format("\n  {} files\n", object["files"].size());
     for (const auto& file : object["files"]) {
-      text += fmt::format("  {:>10} rows {:>10}  {}\n", WithCommas(file["rows"].get<int64_t>()),
-                          HumanBytes(file["bytes"].get<int64_t>()), file["path"].get<std::string>());
+      // Those of earlier partition specs are told apart: they stay as they were written until they are compacted.
+      const bool earlier = file["spec_id"] != object["spec_id"];
+      text += fmt::format("  {:>10} rows {:>10}  {}{}\n", WithCommas(file["rows"].get<int64_t>()),
+                          HumanBytes(file["bytes"].get<int64_t>()), file["path"].get<std::string>(),
+                          earlier ? fmt::format("  (spec {})", file["spec_id"].get<int32_t>()) : "");
     }
   }
   std::fputs(text.c_str(), stdout);

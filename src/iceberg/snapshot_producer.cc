@@ -225,6 +225,10 @@ Status Producer::CheckReplacedRows() const {
 Status Producer::AddFiles() {
   std::map<int32_t, std::vector<ManifestEntry>> by_spec;
   for (const DataFile& file : request_.added) {
+    if (base_.FindSpec(file.spec_id) == nullptr) {
+      return Fail(ErrorKind::kConflict, "{} was written by partition spec {}, which the table does not have any more",
+                  file.file_path, file.spec_id);
+    }
     changes_.Added(file);
     ManifestEntry& entry = by_spec[file.spec_id].emplace_back();
     entry.snapshot_id = request_.snapshot_id;

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
+#include <tuple>
 #include <utility>
 
 #include "base/uuid.h"
+#include "iceberg/value_range.h"
 #include "table/scan.h"
 #include "task/market_tables.h"
 
@@ -19,15 +22,30 @@ struct Partition {
   bool settled = true;
 };
 
-// By spec id and values, which name a partition.
-using PartitionKey = std::pair<int32_t, std::vector<Literal>>;
+// By spec id and values, which name a partition, and the day of its rows, where all of a file's are of one: rows of
+// days that retention drops one by one are never joined.
+struct PartitionKey {
+  int32_t spec_id = 0;
+  std::vector<Literal> values;
+  std::optional<int64_t> day;
+  auto Order() const { return std::tie(spec_id, day, values); }
+  bool operator<(const PartitionKey& other) const { return Order() < other.Order(); }
+};
+
+PartitionKey KeyOf(const iceberg::TableMetadata& metadata, const DataFile& file, const iceberg::NestedField* date) {
+  PartitionKey key{.spec_id = file.spec_id, .values = file.partition, .day = {}};
+  if (date == nullptr) return key;
+  const iceberg::ValueRange days = RangeOf(metadata, file, *date);
+  if (days.IsOneValue()) key.day = days.first;
+  return key;
+}
 
 bool IsSmall(const DataFile& file, const CompactionPolicy& policy) {
   return file.file_size_in_bytes < policy.target_bytes / 4 * 3 && file.record_count < policy.target_rows / 4 * 3;
 }
 
-// Neighbours in the order they were committed, as many as fill a file.
-std::vector<std::vector<ScanFile>> Groups(std::vector<ScanFile> files, const CompactionPolicy& policy) {
+// Neighbours in the order they were committed, as many as fill a file; a single one only where that `splits` it.
+std::vector<std::vector<ScanFile>> Groups(std::vector<ScanFile> files, const CompactionPolicy& policy, bool splits) {
   std::ranges::stable_sort(files, {}, &ScanFile::sequence_number);
   std::vector<std::vector<ScanFile>> groups(1);
   int64_t bytes = 0;
@@ -42,13 +60,12 @@ std::vector<std::vector<ScanFile>> Groups(std::vector<ScanFile> files, const Com
     }
     groups.back().push_back(std::move(file));
   }
-  std::erase_if(groups, [](const auto& group) { return group.size() < 2; });
+  if (!splits) std::erase_if(groups, [](const auto& group) { return group.size() < 2; });
   return groups;
 }
 
 CompactionTask TaskOf(const std::vector<ScanFile>& group, const OutputTable& output) {
-  CompactionTask task{
-      .inputs = {}, .partition = group.front().file.partition, .output = output, .attempt_id = RandomHex64()};
+  CompactionTask task{.inputs = {}, .output = output, .attempt_id = RandomHex64()};
   for (const ScanFile& file : group) {
     task.inputs.push_back({.path = file.file.file_path, .record_count = file.file.record_count});
   }
@@ -63,9 +80,9 @@ Result<StepPlan> PlanCompaction(const Table& table, const CompactionPolicy& poli
   if (!metadata.current_snapshot_id) return plan;
   K2_ASSIGN(std::vector<ScanFile> files, PlanScan(table.io(), metadata, *metadata.current_snapshot_id, {}));
   std::map<PartitionKey, Partition> partitions;
+  const iceberg::NestedField* date = metadata.CurrentSchema().Find(DateColumnOf(table.name().name));
   for (ScanFile& file : files) {
-    if (file.file.spec_id != metadata.default_spec_id) continue;  // partitioned otherwise: it stays as it is
-    Partition& partition = partitions[{file.file.spec_id, file.file.partition}];
+    Partition& partition = partitions[KeyOf(metadata, file.file, date)];
     const iceberg::Snapshot* snapshot = metadata.FindSnapshot(file.snapshot_id);
     if (snapshot != nullptr && MayAddRows(*snapshot) && snapshot->timestamp_ms * 1000 > now_us - policy.settled_us) {
       partition.settled = false;
@@ -77,8 +94,11 @@ Result<StepPlan> PlanCompaction(const Table& table, const CompactionPolicy& poli
   const OutputTable output = OutputOf(table);
   int64_t rows = 0;
   for (auto& [key, partition] : partitions) {
-    if (!partition.settled || std::cmp_less(partition.small.size(), policy.min_files)) continue;
-    for (const std::vector<ScanFile>& group : Groups(std::move(partition.small), policy)) {
+    // Others' files of several days become one a day, or retention would keep all as long as the newest.
+    const bool splits = date != nullptr && !key.day;
+    const int32_t min_files = splits ? 1 : policy.min_files;
+    if (!partition.settled || std::cmp_less(partition.small.size(), min_files)) continue;
+    for (const std::vector<ScanFile>& group : Groups(std::move(partition.small), policy, splits)) {
       if (rows >= policy.rows_per_commit) break;
       plan.tasks.emplace_back(TaskOf(group, output));
       for (const ScanFile& file : group) {

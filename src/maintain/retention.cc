@@ -4,10 +4,12 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <tuple>
 
 #include "base/failpoint.h"
 #include "base/log.h"
-#include "iceberg/literal.h"
+#include "iceberg/transform.h"
+#include "iceberg/value_range.h"
 #include "maintain/commit_times.h"
 #include "maintain/unread.h"
 #include "task/market_tables.h"
@@ -15,42 +17,70 @@
 namespace k2 {
 namespace {
 
+using iceberg::ValueRange;
+
 constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 
 // Sums of times that stay below the end of time.
 int64_t Later(int64_t at_us, int64_t by_us) { return at_us > kNever - by_us ? kNever : at_us + by_us; }
 
-// The end of the time that a file's partition stands for; nullopt where its spec has no day.
-std::optional<int64_t> PartitionEnd(const iceberg::TableMetadata& metadata, const iceberg::DataFile& file) {
-  const iceberg::PartitionSpec* spec = metadata.FindSpec(file.spec_id);
-  if (spec == nullptr || spec->fields.size() != file.partition.size()) return std::nullopt;
-  std::optional<int64_t> day;
-  std::optional<int64_t> hour;
-  for (size_t i = 0; i < spec->fields.size(); ++i) {
-    const int32_t* value = std::get_if<int32_t>(&file.partition[i]);
-    const iceberg::NestedField* source = metadata.CurrentSchema().FindById(spec->fields[i].source_id);
-    if (value == nullptr || source == nullptr) continue;
-    const std::string& transform = spec->fields[i].transform;
-    const bool date = source->type.id == iceberg::TypeId::kDate;
-    if (transform == "day" || (date && transform == "identity")) day = *value;
-    if (source->name == "exchange_hour" && transform == "identity" && *value >= 0 && *value < 24) hour = *value;
+// What a table's rows are kept by.
+class Dates {
+ public:
+  Dates(const iceberg::TableMetadata& metadata, std::string_view table) : metadata_(metadata) {
+    const iceberg::Schema& schema = metadata.CurrentSchema();
+    date_ = schema.Find(DateColumnOf(table));
+    time_ = schema.Find(table == kBronzeTable ? "ingestion_timestamp" : "timestamp");
+    hour_ = table == kGoldTable ? schema.Find("exchange_hour") : nullptr;
   }
-  if (!day) return std::nullopt;
-  return hour ? (*day * 24 + *hour + 1) * kMicrosPerHour : (*day + 1) * kMicrosPerDay;
-}
+
+  [[nodiscard]] const iceberg::NestedField* column() const { return date_; }
+
+  // The days that a file's rows may be of: by its partition, else by the bounds of its columns.
+  [[nodiscard]] ValueRange DaysOf(const iceberg::DataFile& file) const {
+    ValueRange days = RangeOfField(file, date_);
+    if (days.HasLast()) return days;
+    const ValueRange times = RangeOfField(file, time_);
+    if (times.HasFirst()) days.first = FloorDiv(times.first, kMicrosPerDay);
+    if (times.HasLast()) days.last = FloorDiv(times.last, kMicrosPerDay);
+    return days;
+  }
+
+  // The end of the time that a file's rows are of; nullopt where nothing tells it.
+  [[nodiscard]] std::optional<int64_t> EndOf(const iceberg::DataFile& file) const {
+    const ValueRange days = DaysOf(file);
+    if (!days.HasLast() || days.last > kNever / kMicrosPerDay - 1) return std::nullopt;
+    const ValueRange hours = ValueRange{0, 23}.And(RangeOfField(file, hour_));
+    const int64_t hour = days.IsOneValue() ? hours.last : 23;
+    return (days.last * 24 + hour + 1) * kMicrosPerHour;
+  }
+
+  // Does the file's partition alone tell its day?
+  [[nodiscard]] bool PartitionTellsDay(const iceberg::DataFile& file) const {
+    return date_ != nullptr && PartitionRange(metadata_, file, *date_).IsOneValue();
+  }
+
+ private:
+  [[nodiscard]] ValueRange RangeOfField(const iceberg::DataFile& file, const iceberg::NestedField* field) const {
+    return field == nullptr ? ValueRange{} : RangeOf(metadata_, file, *field);
+  }
+
+  const iceberg::TableMetadata& metadata_;
+  const iceberg::NestedField* date_ = nullptr;
+  const iceberg::NestedField* time_ = nullptr;
+  const iceberg::NestedField* hour_ = nullptr;
+};
 
 std::string NameOf(const iceberg::TableMetadata& metadata, const iceberg::DataFile& file) {
   const iceberg::PartitionSpec* spec = metadata.FindSpec(file.spec_id);
-  std::string name;
-  for (size_t i = 0; spec != nullptr && i < spec->fields.size() && i < file.partition.size(); ++i) {
-    const iceberg::PartitionField& field = spec->fields[i];
-    const iceberg::NestedField* source = metadata.CurrentSchema().FindById(field.source_id);
-    if (source == nullptr) continue;
-    const auto type = iceberg::TransformResultType(field.transform, source->type);
-    if (!type) continue;
-    name += fmt::format("{}{}={}", name.empty() ? "" : "/", field.name, iceberg::ToHumanText(file.partition[i], *type));
-  }
-  return name.empty() ? "(all)" : name;
+  if (spec == nullptr) return fmt::format("of spec {}", file.spec_id);
+  const auto path = iceberg::PartitionPath(*spec, metadata.CurrentSchema(), file.partition);
+  if (!path) return fmt::format("of spec {}", file.spec_id);
+  return path->empty() ? "(all)" : *path;
+}
+
+std::string DayText(int64_t day) {
+  return FormatDate(static_cast<int32_t>(std::clamp<int64_t>(day, INT32_MIN, INT32_MAX)));
 }
 
 std::string Span(int64_t us) {
@@ -67,7 +97,8 @@ class Planner {
         lakehouse_(lakehouse),
         hold_us_(policy.hold_us),
         now_us_(now_us),
-        times_(metadata_) {
+        times_(metadata_),
+        dates_(metadata_, table.name().name) {
     result_.table = table.name().name;
     result_.limit_us = policy.LimitOf(result_.table);
   }
@@ -76,19 +107,17 @@ class Planner {
     const bool for_ever = result_.limit_us == 0;
     if (!metadata_.current_snapshot_id || (for_ever && !scope.with_young)) return std::move(result_);
     std::vector<iceberg::ColumnPredicate> old_enough;
-    if (!scope.with_young) {
-      const bool of_trades = IsSilver(result_.table) || result_.table == kGoldTable;
-      const iceberg::NestedField* date = metadata_.CurrentSchema().Find(of_trades ? "exchange_date" : "ingestion_date");
-      if (date != nullptr) {
-        old_enough.push_back(
-            {.field_id = date->id, .op = iceberg::CompareOp::kLe, .values = {DayOfMicros(now_us_ - result_.limit_us)}});
-      }
+    if (!scope.with_young && dates_.column() != nullptr) {
+      old_enough.push_back({.field_id = dates_.column()->id,
+                            .op = iceberg::CompareOp::kLe,
+                            .values = {DayOfMicros(now_us_ - result_.limit_us)}});
     }
     K2_ASSIGN(std::vector<ScanFile> files,
               PlanScan(table_.io(), metadata_, *metadata_.current_snapshot_id, old_enough));
-    std::map<std::pair<int32_t, std::vector<iceberg::Literal>>, PartitionRetention> partitions;
+    // Of a partition that has rows of several days, each file is dropped with those that end when it does.
+    std::map<std::tuple<std::optional<int64_t>, int32_t, std::vector<iceberg::Literal>>, PartitionRetention> partitions;
     for (ScanFile& file : files) {
-      partitions[{file.file.spec_id, file.file.partition}].files.push_back(std::move(file));
+      partitions[{dates_.EndOf(file.file), file.file.spec_id, file.file.partition}].files.push_back(std::move(file));
     }
     for (auto& [key, partition] : partitions) {
       K2_TRY(Judge(partition));
@@ -99,7 +128,7 @@ class Planner {
 
  private:
   Status Judge(PartitionRetention& partition) {
-    partition.partition = NameOf(metadata_, partition.files.front().file);
+    NamePartition(partition);
     partition.oldest_commit_us = kNever;
     bool exact = true;
     for (const ScanFile& file : partition.files) {
@@ -115,14 +144,15 @@ class Planner {
       partition.reason = "kept for ever";
       return {};
     }
-    const std::optional<int64_t> end_us = PartitionEnd(metadata_, partition.files.front().file);
+    const std::optional<int64_t> end_us = dates_.EndOf(partition.files.front().file);
     if (!end_us) {
-      partition.reason = "its partition names no day";
+      partition.reason = "neither its partition nor the bounds of its columns tell the days of its rows";
       return {};
     }
     partition.due_us = Later(std::max(*end_us, partition.newest_commit_us), result_.limit_us);
     if (now_us_ < Later(*end_us, result_.limit_us)) {
       partition.reason = fmt::format("its date is not {} past", Span(result_.limit_us));
+      TellRowsPastLimit(partition);
       return {};
     }
     if (now_us_ < partition.due_us) {
@@ -131,6 +161,29 @@ class Planner {
       return {};
     }
     return JudgeDue(partition);
+  }
+
+  void NamePartition(PartitionRetention& partition) const {
+    const iceberg::DataFile& first = partition.files.front().file;
+    partition.partition = NameOf(metadata_, first);
+    const ValueRange days = dates_.DaysOf(first);
+    if (dates_.PartitionTellsDay(first) || !days.HasLast()) return;
+    partition.partition += fmt::format(", {} to {}", dates_.column()->name, DayText(days.last));
+  }
+
+  // Of files that are younger than the limit: whether rows of days that are past it are among theirs.
+  void TellRowsPastLimit(PartitionRetention& partition) const {
+    int64_t files = 0;
+    int64_t oldest = ValueRange::kHighest;
+    for (const ScanFile& file : partition.files) {
+      const ValueRange days = dates_.DaysOf(file.file);
+      if (!days.HasFirst() || days.first >= FloorDiv(now_us_ - result_.limit_us, kMicrosPerDay)) continue;
+      oldest = std::min(oldest, days.first);
+      ++files;
+    }
+    if (files == 0) return;
+    partition.reason += fmt::format("; {} of its files hold rows since {} too, which stay as long as the newest", files,
+                                    DayText(oldest));
   }
 
   Status JudgeDue(PartitionRetention& partition) {
@@ -167,6 +220,7 @@ class Planner {
   int64_t hold_us_;
   int64_t now_us_;
   CommitTimes times_;
+  Dates dates_;
   std::optional<Readers> readers_;
   TableRetention result_;
 };

@@ -10,29 +10,6 @@
 #include "task/market_tables.h"
 
 namespace k2 {
-namespace {
-
-// Bound of an int64 column in a file's metrics, or the given value where it is not known.
-int64_t BoundOr(const std::map<int32_t, std::string>& bounds, const iceberg::NestedField& field, int64_t otherwise) {
-  const auto found = bounds.find(field.id);
-  if (found == bounds.end()) return otherwise;
-  const auto literal = iceberg::FromBytes(found->second, field.type);
-  if (!literal || !std::holds_alternative<int64_t>(*literal)) return otherwise;
-  return std::get<int64_t>(*literal);
-}
-
-GoldFile DescribeGoldFile(const iceberg::DataFile& file, const iceberg::Schema& schema) {
-  const int32_t day = std::get<int32_t>(file.partition.at(0));
-  const int32_t hour = std::get<int32_t>(file.partition.at(1));
-  const iceberg::NestedField& timestamp = *schema.Find("timestamp");
-  return {.path = file.file_path,
-          .hour = day * 24 + hour,
-          .record_count = file.record_count,
-          .min_timestamp_us = BoundOr(file.lower_bounds, timestamp, INT64_MIN),
-          .max_timestamp_us = BoundOr(file.upper_bounds, timestamp, INT64_MAX)};
-}
-
-}  // namespace
 
 Result<std::unique_ptr<GoldLayer>> GoldLayer::Open(const Lakehouse& lakehouse, const LayerOptions& options,
                                                    BatchCache* cache) {
@@ -53,9 +30,7 @@ Result<std::string> GoldLayer::Head() {
 void GoldLayer::Recover() {
   gold_known_ = false;
   index_.Clear();
-  gold_files_.clear();
-  gold_files_snapshot_ = 0;
-  listed_days_.clear();
+  gold_files_.Forget();
   for (Upstream& upstream : upstreams_) {
     upstream.pending.clear();
     upstream.planned_snapshot = 0;
@@ -156,60 +131,13 @@ GoldLayer::FilesByUpstream GoldLayer::TakeFiles(bool whole_snapshots, std::vecto
   return files;
 }
 
-std::pair<int32_t, int32_t> GoldLayer::HoursOf(const iceberg::DataFile& file, const iceberg::Schema& schema) const {
-  const iceberg::NestedField& timestamp = *schema.Find("timestamp");
-  const int64_t first = BoundOr(file.lower_bounds, timestamp, INT64_MIN);
-  const int64_t last = BoundOr(file.upper_bounds, timestamp, INT64_MAX);
-  // Hours are numbers of 32 bits: of times beyond, which nobody forbids a message, any may be meant.
-  constexpr int64_t kLimit = int64_t{INT32_MAX} * kMicrosPerHour;
-  if (first < -kLimit || last > kLimit) return {INT32_MIN, INT32_MAX};
-  return {HourOfMicros(first), HourOfMicros(last)};
-}
-
-// Brings the list of Gold's files up to date for some days, those included.
-Status GoldLayer::ListGoldFiles(int32_t first_day, int32_t last_day) {
-  constexpr int32_t kDaysMax = 4096;  // beyond, bounds that are not known: the days are listed, not remembered
-  const bool remember = last_day - first_day < kDaysMax;
-  bool listed = remember;
-  for (int32_t day = first_day; listed && day <= last_day; ++day) listed = listed_days_.contains(day);
-  if (listed) return {};
-  const iceberg::TableMetadata& metadata = gold_.metadata();
-  const int32_t date_id = metadata.CurrentSchema().Find("exchange_date")->id;
-  K2_ASSIGN(const std::vector<ScanFile> files,
-            PlanScan(gold_.io(), metadata, gold_files_snapshot_,
-                     {{.field_id = date_id, .op = iceberg::CompareOp::kGe, .values = {first_day}},
-                      {.field_id = date_id, .op = iceberg::CompareOp::kLe, .values = {last_day}}}));
-  std::map<int32_t, std::vector<GoldFile>> fresh;
-  for (const ScanFile& file : files) {
-    GoldFile described = DescribeGoldFile(file.file, metadata.CurrentSchema());
-    fresh[described.hour].push_back(std::move(described));
-  }
-  for (auto& [hour, list] : fresh) gold_files_[hour] = std::move(list);
-  for (int32_t day = first_day; remember && day <= last_day; ++day) listed_days_.insert(day);
-  return {};
-}
-
 // The Gold files of all hours that the inputs may have rows in.
 Result<std::vector<GoldFile>> GoldLayer::ExistingFiles(const FilesByUpstream& inputs) {
-  const int64_t current = gold_.metadata().current_snapshot_id.value_or(0);
-  if (current != gold_files_snapshot_) {
-    gold_files_.clear();
-    listed_days_.clear();
-    gold_files_snapshot_ = current;
-  }
-  std::vector<GoldFile> existing;
-  std::set<int32_t> hours;
+  std::vector<HourRange> hours;
   for (size_t i = 0; i < inputs.size(); ++i) {
-    for (const ScanFile& input : inputs[i]) {
-      const auto [first, last] = HoursOf(input.file, upstreams_[i].table.metadata().CurrentSchema());
-      K2_TRY(ListGoldFiles(static_cast<int32_t>(FloorDiv(first, 24)), static_cast<int32_t>(FloorDiv(last, 24))));
-      for (auto at = gold_files_.lower_bound(first); at != gold_files_.end() && at->first <= last; ++at) {
-        if (!hours.insert(at->first).second) continue;
-        existing.insert(existing.end(), at->second.begin(), at->second.end());
-      }
-    }
+    for (const ScanFile& input : inputs[i]) hours.push_back(HoursOf(upstreams_[i].table.metadata(), input.file));
   }
-  return existing;
+  return gold_files_.Of(gold_, hours);
 }
 
 Result<StepPlan> GoldLayer::Plan(const GoldSpread& spread) { return PlanStep(spread, /*whole_snapshots=*/true); }
@@ -240,10 +168,10 @@ std::vector<GoldSlice> GoldLayer::Slices(const FilesByUpstream& inputs, GoldTask
   std::vector<GoldSlice> slices;
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (inputs[i].empty()) continue;
-    const iceberg::Schema& schema = upstreams_[i].table.metadata().CurrentSchema();
-    GoldInput input{.schema = schema, .files = {}};
+    const iceberg::TableMetadata& metadata = upstreams_[i].table.metadata();
+    GoldInput input{.schema = metadata.CurrentSchema(), .files = {}};
     for (const ScanFile& file : inputs[i]) {
-      const auto [first, last] = HoursOf(file.file, schema);
+      const auto [first, last] = HoursOf(metadata, file.file);
       slices.push_back({.first_hour = first,
                         .last_hour = last,
                         .rows = file.file.record_count,
@@ -422,15 +350,7 @@ Status GoldLayer::Commit(StepPlan plan) {
     const auto found = next.find(upstream.table.name().ToString());
     if (found != next.end()) upstream.committed = found->second;
   }
-  // No one else's commit came in between when our snapshot stands directly on the one the list was true for.
-  const iceberg::Snapshot* head = gold_.metadata().CurrentSnapshot();
-  if (head != nullptr && head->parent_snapshot_id == gold_files_snapshot_) {
-    for (const iceberg::DataFile& file : added) {
-      GoldFile described = DescribeGoldFile(file, gold_.metadata().CurrentSchema());
-      gold_files_[described.hour].push_back(std::move(described));
-    }
-    gold_files_snapshot_ = head->snapshot_id;
-  }
+  gold_files_.Committed(gold_, added);
   return {};
 }
 

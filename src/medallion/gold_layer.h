@@ -4,10 +4,10 @@
 #include <deque>
 #include <future>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
+#include "medallion/gold_files.h"
 #include "medallion/gold_shares.h"
 #include "medallion/layer.h"
 #include "medallion/layer_metrics.h"
@@ -79,8 +79,6 @@ class GoldLayer {
   Result<StepPlan> PlanStep(const GoldSpread& spread, bool whole_snapshots);
   FilesByUpstream TakeFiles(bool whole_snapshots, std::vector<std::optional<ReadTo>>& read_to);
   Result<std::vector<GoldFile>> ExistingFiles(const FilesByUpstream& inputs);
-  Status ListGoldFiles(int32_t first_day, int32_t last_day);
-  [[nodiscard]] std::pair<int32_t, int32_t> HoursOf(const iceberg::DataFile& file, const iceberg::Schema& schema) const;
   [[nodiscard]] std::vector<GoldSlice> Slices(const FilesByUpstream& inputs, GoldTask& whole) const;
   Result<std::vector<GoldTask>> MakeTasks(const FilesByUpstream& inputs, const GoldSpread& spread);
   Result<std::vector<GoldTask>> MakeTasksAnew(const FilesByUpstream& inputs, const DayRange& days, int32_t tasks);
@@ -100,10 +98,7 @@ class GoldLayer {
   bool gold_known_ = false;  // gold_ is as this layer's own commits, or a look since, have left it
   FoundProgress progress_;   // as planned from
   LayerStats stats_;
-  // Live files of Gold by hour, true for one snapshot: kept up by our own commits, read anew after others'.
-  std::map<int32_t, std::vector<GoldFile>> gold_files_;
-  int64_t gold_files_snapshot_ = 0;
-  std::set<int32_t> listed_days_;
+  GoldFiles gold_files_;
   std::future<void> reading_;  // last: it uses the others
 };
 

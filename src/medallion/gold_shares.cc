@@ -75,7 +75,8 @@ GoldTask Narrow(const GoldTask& whole, const std::vector<GoldSlice>& slices, con
     task.inputs.push_back({.schema = whole.inputs[input].schema, .files = std::move(list)});
   }
   for (const GoldFile& file : whole.existing) {
-    if (std::ranges::binary_search(part.hours, file.hour)) task.existing.push_back(file);
+    const auto hour = std::ranges::lower_bound(part.hours, file.first_hour);
+    if (hour != part.hours.end() && *hour <= file.last_hour) task.existing.push_back(file);
   }
   return task;
 }

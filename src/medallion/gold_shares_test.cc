@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <random>
 #include <set>
@@ -15,7 +16,9 @@ GoldTask TaskOf(int32_t files, const std::vector<int32_t>& existing_hours = {}) 
   GoldTask task;
   task.inputs.resize(1);
   for (int32_t i = 0; i < files; ++i) task.inputs[0].files.push_back({.path = std::to_string(i), .record_count = 1});
-  for (const int32_t hour : existing_hours) task.existing.push_back({.path = "e" + std::to_string(hour), .hour = hour});
+  for (const int32_t hour : existing_hours) {
+    task.existing.push_back({.path = "e" + std::to_string(hour), .first_hour = hour, .last_hour = hour});
+  }
   return task;
 }
 
@@ -64,7 +67,7 @@ TEST(GoldShares, OneLargeHourIsSharedOutByIds) {
     EXPECT_EQ(task.hours, std::vector<int32_t>{7});
     EXPECT_EQ(task.shares, 4);
     ASSERT_EQ(task.existing.size(), 1U);
-    EXPECT_EQ(task.existing[0].hour, 7);
+    EXPECT_EQ(task.existing[0].first_hour, 7);
     shares.insert(task.share);
   }
   EXPECT_EQ(shares.size(), 4U);
@@ -118,7 +121,11 @@ TEST(GoldShares, EveryRowIsInOneTaskWithAllThatGoldHoldsOfItsHour) {
     }
     const GoldSpread spread{.tasks = static_cast<int32_t>(random() % 7 + 1),
                             .cores = static_cast<int32_t>(random() % 7 + 1)};
-    const auto tasks = ShareOut(TaskOf(files, existing), slices, spread);
+    GoldTask whole = TaskOf(files, existing);
+    for (const auto& [first, last] : {std::pair{90, 105}, {110, 112}, {INT32_MIN, INT32_MAX}}) {
+      whole.existing.push_back({.path = "wide", .first_hour = first, .last_hour = last});
+    }
+    const auto tasks = ShareOut(whole, slices, spread);
     if (tasks.size() == 1 && tasks[0].hours.empty()) continue;
     const auto covered = Coverage(tasks);
     for (const auto& [place, times] : covered) ASSERT_EQ(times, 1);
@@ -131,8 +138,20 @@ TEST(GoldShares, EveryRowIsInOneTaskWithAllThatGoldHoldsOfItsHour) {
     }
     for (const GoldTask& task : tasks) {
       std::set<int32_t> held;
-      for (const GoldFile& file : task.existing) held.insert(file.hour);
+      std::set<std::pair<int32_t, int32_t>> wide;
+      for (const GoldFile& file : task.existing) {
+        if (file.OfOneHour()) {
+          held.insert(file.first_hour);
+        } else {
+          wide.insert({file.first_hour, file.last_hour});
+        }
+      }
       EXPECT_EQ(held, std::set<int32_t>(task.hours.begin(), task.hours.end()));
+      for (const auto& [first, last] : {std::pair{90, 105}, {110, 112}, {INT32_MIN, INT32_MAX}}) {
+        const bool needed =
+            std::ranges::any_of(task.hours, [&](int32_t hour) { return first <= hour && hour <= last; });
+        EXPECT_EQ(wide.contains({first, last}), needed);
+      }
     }
   }
 }

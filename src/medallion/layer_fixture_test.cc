@@ -170,7 +170,7 @@ iceberg::DataFile WriteBronzeFile(const Lakehouse& lakehouse, const std::vector<
       {keys.Finish().ValueOrDie(), payloads.Finish().ValueOrDie(), topics.Finish().ValueOrDie(),
        partitions.Finish().ValueOrDie(), offsets.Finish().ValueOrDie(), time, time, dates.Finish().ValueOrDie()});
   const std::vector<iceberg::Literal> partition = {DayOfMicros(rows.front().time_us)};
-  auto writer = DataFileWriter::Create(lakehouse.io(), DataFileLocation(output, partition, RandomHex64(), 0),
+  auto writer = DataFileWriter::Create(lakehouse.io(), *DataFileLocation(output, partition, RandomHex64(), 0),
                                        output.schema, output.spec, partition, FileOptions(output.name, output.schema));
   EXPECT_TRUE(writer && (*writer)->Write(*batch));
   const auto file = (*writer)->Finish();
@@ -227,7 +227,7 @@ void ForeignCompaction(const Lakehouse& lakehouse, std::string_view name) {
   for (const auto& [partition, files] : by_partition) {
     if (files.size() < 2) continue;
     // Other engines know nothing of our encodings.
-    auto writer = DataFileWriter::Create(lakehouse.io(), DataFileLocation(output, partition, RandomHex64(), 0),
+    auto writer = DataFileWriter::Create(lakehouse.io(), *DataFileLocation(output, partition, RandomHex64(), 0),
                                          output.schema, output.spec, partition, WriteOptions{});
     ASSERT_TRUE(writer);
     for (const iceberg::DataFile& file : files) {

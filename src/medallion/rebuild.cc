@@ -9,7 +9,9 @@
 #include <set>
 #include <string>
 
+#include "base/time.h"
 #include "base/uuid.h"
+#include "medallion/gold_files.h"
 #include "medallion/gold_shares.h"
 #include "medallion/silver_layer.h"
 #include "table/arrow_adapt.h"
@@ -57,6 +59,37 @@ Result<PlannedCommit> Replacement(const Table& table, std::string layer,
   for (const ScanFile& file : live) planned.commit.removed.push_back(Bare(file.file));
   planned.needs_rows = live.empty();
   return planned;
+}
+
+// Some days of Gold are rebuilt by replacing whole files: none may hold rows of other days, too.
+Status CheckFilesAreWithin(const Table& gold, const DayRange& days) {
+  if (days.all()) return {};
+  const iceberg::TableMetadata& metadata = gold.metadata();
+  K2_ASSIGN(const std::vector<ScanFile> live,
+            PlanScan(gold.io(), metadata, metadata.current_snapshot_id.value_or(0), {}));
+  DayRange wide = days;
+  const iceberg::DataFile* beyond = nullptr;
+  for (bool wider = true; wider;) {
+    wider = false;
+    for (const ScanFile& file : live) {
+      const HourRange hours = HoursOf(metadata, file.file);
+      const auto first = static_cast<int32_t>(FloorDiv(hours.first, 24));
+      const auto last = static_cast<int32_t>(FloorDiv(hours.last, 24));
+      if (last < wide.first || first > wide.last || (first >= wide.first && last <= wide.last)) continue;
+      wide = {.first = std::min(wide.first, first), .last = std::max(wide.last, last)};
+      beyond = &file.file;
+      wider = true;
+    }
+  }
+  if (beyond == nullptr) return {};
+  constexpr int32_t kDaysMax = 3'000'000;  // of years that have four digits
+  const bool known = wide.first > -kDaysMax && wide.last < kDaysMax;
+  return Fail(ErrorKind::kInvalidArgument,
+              "{} is not rebuilt: it is not partitioned by days alone, and files such as {} hold rows of other days "
+              "too. Rebuild {}; nothing was changed",
+              kGoldTable, beyond->file_path,
+              known ? fmt::format("--from {} --to {}", FormatDate(wide.first), FormatDate(wide.last))
+                    : std::string("all of it, without --from and --to"));
 }
 
 int64_t RowsOf(const std::vector<iceberg::DataFile>& files) {
@@ -331,6 +364,7 @@ Result<StepPlan> GoldLayer::PlanRebuild(const DayRange& days, int32_t tasks) {
   Recover();
   K2_TRY(gold_.Refresh());
   K2_ASSIGN(progress_, FindProgress(gold_.metadata()));
+  K2_TRY(CheckFilesAreWithin(gold_, days));
   StepPlan plan{.layer = "gold", .tasks = {}, .ranges = {}, .commits = {}, .rebuild = true};
   FilesByUpstream inputs;
   for (Upstream& upstream : upstreams_) {

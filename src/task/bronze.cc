@@ -97,7 +97,7 @@ class BronzeRows {
  private:
   Status Flush() {
     bytes_ = 0;
-    return writer_.WriteByDay(std::exchange(batches_, {}), "ingestion_date");
+    return writer_.Write(std::exchange(batches_, {}));
   }
 
   int64_t flush_bytes_;

@@ -43,9 +43,9 @@ Result<TaskResult> RunCompactionTask(const CompactionTask& task, const TaskConte
     K2_ASSIGN(const auto sorted, InGoldsOrder(std::move(batches)));
     batches = {sorted};
   }
-  K2_TRY(writer.WriteFile(batches, task.partition));
-  result.rows_out = result.rows_in;
+  K2_TRY(writer.Write(batches));
   result.outputs.push_back(writer.Finish());
+  result.rows_out = result.outputs.front().rows();
   return result;
 }
 

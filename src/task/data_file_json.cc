@@ -87,8 +87,6 @@ std::map<int32_t, std::string> BoundsFromJson(const Json& object) {
   return bounds;
 }
 
-}  // namespace
-
 Json LiteralsToJson(const std::vector<Literal>& literals) {
   Json array = Json::array();
   for (const Literal& value : literals) array.push_back(std::visit(LiteralWriter{}, value));
@@ -100,6 +98,8 @@ std::vector<Literal> LiteralsFromJson(const Json& array) {
   for (const Json& value : array) literals.push_back(ReadLiteral(value));
   return literals;
 }
+
+}  // namespace
 
 Json DataFileToJson(const iceberg::DataFile& file) {
   Json object = {{"file_path", file.file_path},

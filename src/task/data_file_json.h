@@ -8,10 +8,6 @@
 
 namespace k2 {
 
-// A literal each, which names its own kind. Reading throws as below.
-nlohmann::json LiteralsToJson(const std::vector<iceberg::Literal>& literals);
-std::vector<iceberg::Literal> LiteralsFromJson(const nlohmann::json& json);
-
 nlohmann::json DataFileToJson(const iceberg::DataFile& file);
 // Throws nlohmann::json::exception or std::invalid_argument on a document of another form: for task_json.cc, which
 // catches both.

@@ -31,7 +31,13 @@ class GoldRun {
         own_index_(task.memory_bytes),
         index_(context.index != nullptr ? *context.index : own_index_),
         writer_(task.output, task.attempt_id, context, "gold.data-file", /*hand_on=*/false) {
-    for (const GoldFile& file : task.existing) existing_[file.hour].push_back({file.path, file.record_count});
+    for (const GoldFile& file : task.existing) {
+      if (file.OfOneHour()) {
+        existing_[file.first_hour].push_back({file.path, file.record_count});
+      } else {
+        of_several_hours_.push_back(&file);
+      }
+    }
   }
 
   Result<TaskResult> Run() {
@@ -118,9 +124,9 @@ class GoldRun {
       kept.push_back(row);
       kept_keys.push_back(key);
     }
-    if (suspects && (added.HasSequences() || index_.HasSequences(hour))) unread = existing_[hour];
+    if (suspects && (added.HasSequences() || index_.HasSequences(hour))) unread = FilesOf(hour);
     if (!unread.empty() || (suspects && added.HasSequences()))
-      K2_TRY(DropKnown(unread, view, kept, kept_keys, duplicates, added));
+      K2_TRY(DropKnown(hour, unread, view, kept, kept_keys, duplicates, added));
     for (const TradeKey& key : kept_keys) {
       if (index_.ContainsElsewhere(hour, key)) ++result_.identity_conflicts;
     }
@@ -130,34 +136,63 @@ class GoldRun {
     if (kept.empty()) return {};
     view.SortBySymbolAndTime(kept);
     K2_ASSIGN(const auto batch, TakeGoldRows(*rows, kept, task_.output.schema, hour));
-    const int32_t day = static_cast<int32_t>(FloorDiv(hour, 24));
-    K2_TRY(writer_.WriteFile(batch, {iceberg::Literal(day), iceberg::Literal(hour - day * 24)}));
-    index_.Add(hour, added, writer_.last_path());
+    K2_TRY(writer_.Write(batch));
+    index_.Add(hour, added, writer_.last_paths());
     return {};
   }
 
+  // Gold's files that may hold rows of an hour.
+  [[nodiscard]] std::vector<GoldIndex::File> FilesOf(int32_t hour) const {
+    std::vector<GoldIndex::File> files;
+    if (const auto found = existing_.find(hour); found != existing_.end()) files = found->second;
+    for (const GoldFile* file : of_several_hours_) {
+      if (file->first_hour > hour || file->last_hour < hour) continue;
+      files.push_back({.path = file->path, .record_count = file->record_count, .other_hours = true});
+    }
+    return files;
+  }
+
   Result<std::vector<GoldIndex::File>> PrepareHour(int32_t hour) {
-    const auto found = existing_.find(hour);
-    static const std::vector<GoldIndex::File> kNone;
-    return index_.Prepare(hour, found == existing_.end() ? kNone : found->second,
-                          [&](const std::string& path, const GoldIndex::Take& take) { return LoadKeys(path, take); });
+    return index_.Prepare(hour, FilesOf(hour), [&](const GoldIndex::File& file, const GoldIndex::Take& take) {
+      return LoadKeys(hour, file, take);
+    });
   }
 
   // Keys of a Gold file, batch by batch.
-  Status LoadKeys(const std::string& path, const GoldIndex::Take& take) {
+  Status LoadKeys(int32_t hour, const GoldIndex::File& file, const GoldIndex::Take& take) {
     bool more = true;
-    const Status status =
-        ReadColumns(path, {"message_id", "trade_id", "symbol", "exchange"}, 0, 0, [&](const GoldRows& view) {
-          std::vector<TradeKey> keys;
-          keys.reserve(static_cast<size_t>(view.size()));
-          for (int64_t row = 0; row < view.size(); ++row) {
-            if (IsOwn(view, row)) keys.push_back(view.Key(row, index_.names()));
-          }
-          more = take(keys);
-          // Stops the read; told apart from a real error by `more`.
-          return more ? Status{} : Status(Fail(ErrorKind::kCancelled, "enough"));
-        });
+    const Status status = ReadOfHour(hour, file, {"message_id", "trade_id", "symbol", "exchange"},
+                                     [&](const GoldRows& view, const std::vector<int64_t>& rows) {
+                                       std::vector<TradeKey> keys;
+                                       keys.reserve(rows.size());
+                                       for (const int64_t row : rows) {
+                                         if (IsOwn(view, row)) keys.push_back(view.Key(row, index_.names()));
+                                       }
+                                       more = take(keys);
+                                       // Stops the read; told apart from a real error by `more`.
+                                       return more ? Status{} : Status(Fail(ErrorKind::kCancelled, "enough"));
+                                     });
     return more ? status : Status{};
+  }
+
+  // The rows that a file has of an hour.
+  Status ReadOfHour(int32_t hour, const GoldIndex::File& file, std::vector<std::string> names,
+                    const std::function<Status(const GoldRows&, const std::vector<int64_t>&)>& use) {
+    int64_t from_us = 0;
+    int64_t to_us = 0;
+    if (file.other_hours) {
+      names.emplace_back("timestamp");
+      from_us = hour * kMicrosPerHour;
+      to_us = from_us + kMicrosPerHour - 1;
+    }
+    return ReadColumns(file.path, names, from_us, to_us, [&](const GoldRows& view) {
+      std::vector<int64_t> rows;
+      rows.reserve(static_cast<size_t>(view.size()));
+      for (int64_t row = 0; row < view.size(); ++row) {
+        if (!file.other_hours || HourOfMicros(view.timestamp_us(row)) == hour) rows.push_back(row);
+      }
+      return use(view, rows);
+    });
   }
 
   Status ReadColumns(const std::string& path, const std::vector<std::string>& names, int64_t from_us, int64_t to_us,
@@ -174,8 +209,9 @@ class GoldRun {
   }
 
   // Files whose ids are not in memory: their ids are read past the batch's own, which are few enough to hold.
-  Status DropKnown(const std::vector<GoldIndex::File>& files, const GoldRows& view, std::vector<int64_t>& kept,
-                   std::vector<TradeKey>& kept_keys, std::vector<Duplicate>& duplicates, TradeSet& added) {
+  Status DropKnown(int32_t hour, const std::vector<GoldIndex::File>& files, const GoldRows& view,
+                   std::vector<int64_t>& kept, std::vector<TradeKey>& kept_keys, std::vector<Duplicate>& duplicates,
+                   TradeSet& added) {
     boost::unordered_flat_map<Uuid, size_t, UuidHash> position;
     position.reserve(kept.size());
     std::vector<bool> known(kept.size(), false);
@@ -184,8 +220,8 @@ class GoldRun {
       if (!position.emplace(kept_keys[i].id, i).second) known[i] = any = true;
     }
     for (const GoldIndex::File& file : files) {
-      K2_TRY(ReadColumns(file.path, {"message_id"}, 0, 0, [&](const GoldRows& stored) {
-        for (int64_t row = 0; row < stored.size(); ++row) {
+      K2_TRY(ReadOfHour(hour, file, {"message_id"}, [&](const GoldRows& stored, const std::vector<int64_t>& rows) {
+        for (const int64_t row : rows) {
           const auto found = position.find(IdOfText(stored.message_id(row)));
           if (found != position.end()) known[found->second] = any = true;
         }
@@ -231,7 +267,9 @@ class GoldRun {
     }
     for (const GoldFile& file : task_.existing) {
       if (open.empty()) break;
-      if (file.hour != hour || file.max_timestamp_us < from_us || file.min_timestamp_us > to_us) continue;
+      if (file.first_hour > hour || file.last_hour < hour || file.max_timestamp_us < from_us ||
+          file.min_timestamp_us > to_us)
+        continue;
       K2_TRY(ReadColumns(file.path, GoldRows::ContentColumns(), from_us, to_us, [&](const GoldRows& stored) {
         for (int64_t row = 0; row < stored.size(); ++row) {
           open.erase(fingerprint(IdOfText(stored.message_id(row)), stored.ContentHash(row)));
@@ -250,7 +288,8 @@ class GoldRun {
   GoldIndex own_index_;
   GoldIndex& index_;
   PartitionedWriter writer_;
-  std::map<int32_t, std::vector<GoldIndex::File>> existing_;
+  std::map<int32_t, std::vector<GoldIndex::File>> existing_;  // of one hour
+  std::vector<const GoldFile*> of_several_hours_;
   TaskResult result_;
 };
 

@@ -127,7 +127,7 @@ Result<std::vector<GoldIndex::File>> GoldIndex::Prepare(int32_t hour, const std:
     if (entry.covered.contains(file.path)) continue;
     // What was taken in before the room ran out is in Gold all the same: it may stay.
     bool whole = true;
-    K2_TRY(load(file.path, [&](const std::vector<TradeKey>& keys) {
+    K2_TRY(load(file, [&](const std::vector<TradeKey>& keys) {
       TradeSet part;
       for (const TradeKey& key : keys) part.Insert(key);
       whole = MakeRoom(entry, entry.trades.BytesWith(part));
@@ -162,12 +162,12 @@ bool GoldIndex::ContainsElsewhere(int32_t hour, const TradeKey& key) const {
   return before != hours_.begin() && std::prev(before)->second.trades.Contains(key);
 }
 
-void GoldIndex::Add(int32_t hour, const TradeSet& trades, const std::string& path) {
+void GoldIndex::Add(int32_t hour, const TradeSet& trades, const std::vector<std::string>& paths) {
   Hour& entry = hours_[hour];
   entry.used = ++clock_;
   if (!MakeRoom(entry, entry.trades.BytesWith(trades))) return;
   entry.trades.InsertAll(trades);
-  entry.covered.insert(path);
+  entry.covered.insert(paths.begin(), paths.end());
   Account(entry);
 }
 

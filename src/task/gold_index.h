@@ -77,8 +77,8 @@ Uuid IdOfText(std::string_view message_id);
 TradeKey KeyOfTrade(std::string_view message_id, std::string_view exchange, std::string_view symbol,
                     std::string_view trade_id, SequenceNames& names);
 
-// Sets of recent hours. An hour is true for the files it covers: those whose trades it holds, all of them. Files that
-// do not fit in the bound stay uncovered, and are read by who asks. Not thread-safe.
+// Sets of recent hours. An hour is true for the files it covers: those of which it holds all trades of the hour. Files
+// that do not fit in the bound stay uncovered, and are read by who asks. Not thread-safe.
 class GoldIndex {
  public:
   explicit GoldIndex(int64_t max_bytes) : max_bytes_(max_bytes) {}
@@ -86,10 +86,11 @@ class GoldIndex {
   struct File {
     std::string path;
     int64_t record_count = 0;
+    bool other_hours = false;  // it may hold rows of other hours, too
   };
-  // Reads the trades of one file, part by part, until `take` answers false.
+  // Reads the trades that one file has of the hour, part by part, until `take` answers false.
   using Take = std::function<bool(const std::vector<TradeKey>& keys)>;
-  using Loader = std::function<Status(const std::string& path, const Take& take)>;
+  using Loader = std::function<Status(const File& file, const Take& take)>;
 
   // Brings `hour` up to date with the files that Gold holds for it now, and says which of them it could not take in.
   Result<std::vector<File>> Prepare(int32_t hour, const std::vector<File>& files, const Loader& load);
@@ -100,8 +101,8 @@ class GoldIndex {
   // in every hour that is held would cost a catch-up over many hours more than the rows themselves.
   [[nodiscard]] bool ContainsElsewhere(int32_t hour, const TradeKey& key) const;
 
-  // Takes in the trades of a file that was just written for `hour`, if they fit.
-  void Add(int32_t hour, const TradeSet& trades, const std::string& path);
+  // Takes in the trades of files that were just written for `hour`, if they fit.
+  void Add(int32_t hour, const TradeSet& trades, const std::vector<std::string>& paths);
 
   // Forgets everything: after a commit that failed, what was added is not in Gold.
   void Clear();

@@ -34,9 +34,9 @@ class Files {
   }
   // Parts of 100 keys; the bound must hold at each.
   GoldIndex::Loader Loader(const GoldIndex& index) {
-    return [this, &index](const std::string& path, const GoldIndex::Take& take) -> Status {
+    return [this, &index](const GoldIndex::File& file, const GoldIndex::Take& take) -> Status {
       ++loads;
-      const std::vector<TradeKey>& keys = keys_.at(path);
+      const std::vector<TradeKey>& keys = keys_.at(file.path);
       for (size_t at = 0; at < keys.size(); at += 100) {
         const auto begin = keys.begin() + static_cast<std::ptrdiff_t>(at);
         const bool more = take({begin, begin + static_cast<std::ptrdiff_t>(std::min<size_t>(100, keys.size() - at))});
@@ -150,7 +150,7 @@ TEST(GoldIndex, ReadsAFileOnceWhileItFits) {
   // What is written is known without a read.
   TradeSet more;
   more.Insert(SequenceKey(0, 8));
-  index.Add(5, more, files.Add({SequenceKey(0, 8)}));
+  index.Add(5, more, {files.Add({SequenceKey(0, 8)})});
   EXPECT_TRUE(index.Prepare(5, files.List(), files.Loader(index))->empty());
   EXPECT_EQ(files.loads, 1);
   // A file that is gone takes what it held with it.
@@ -181,7 +181,7 @@ TEST(GoldIndex, StaysWithinItsBoundWhateverTheKeys) {
       }
       ASSERT_TRUE(index.Prepare(hour, gold[hour].List(), gold[hour].Loader(index)));
       ASSERT_LE(index.bytes(), bound);
-      index.Add(hour, added, gold[hour].Add(std::move(keys)));
+      index.Add(hour, added, {gold[hour].Add(std::move(keys))});
       ASSERT_LE(index.bytes(), bound);
     }
   }
@@ -247,7 +247,7 @@ TEST(GoldIndex, AgreesWithAModel) {
         model[hour].insert(key.id.bytes);
       }
       if (kept.empty()) continue;
-      index.Add(hour, added, files.Add(kept));
+      index.Add(hour, added, {files.Add(kept)});
       ASSERT_LE(index.bytes(), index.max_bytes());
     }
   }

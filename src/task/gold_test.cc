@@ -6,10 +6,12 @@
 
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <random>
 
 #include "base/seed_for_tests.h"
 #include "base/time.h"
+#include "iceberg/literal.h"
 #include "task/gold_index.h"
 #include "task/market_tables.h"
 #include "task/partitioned_write.h"
@@ -46,7 +48,19 @@ class GoldTest : public testing::Test {
   void TearDown() override { fs::remove_all(root_); }
   [[nodiscard]] OutputTable Output(std::string_view name) const {
     const CreateTableRequest request = *TableDefinition(name);
-    return {std::string(name), fmt::format("file://{}/{}", root_, name), request.schema, request.spec};
+    const iceberg::PartitionSpec& spec = name == kGoldTable && gold_spec_ ? *gold_spec_ : request.spec;
+    return {std::string(name), fmt::format("file://{}/{}", root_, name), request.schema, spec};
+  }
+  // What another engine has made of Gold's partition spec: fields as "transform column".
+  void EvolveGold(const std::vector<std::pair<std::string, std::string>>& fields) {
+    gold_spec_.emplace();
+    const iceberg::Schema schema = TableDefinition(kGoldTable)->schema;
+    for (const auto& [transform, column] : fields) {
+      gold_spec_->fields.push_back({.source_id = schema.Find(column)->id,
+                                    .field_id = static_cast<int32_t>(1000 + gold_spec_->fields.size()),
+                                    .name = column + "_" + transform,
+                                    .transform = transform});
+    }
   }
 
   GoldInput Silver(const std::vector<TestTrade>& trades) {
@@ -71,7 +85,7 @@ class GoldTest : public testing::Test {
     const std::string attempt = RandomHex64();
     const TaskContext context{.io = io_};
     PartitionedWriter writer(output, attempt, context, "test");
-    EXPECT_TRUE(writer.WriteByDay({arrow::ImportRecordBatch(&array, &schema).ValueOrDie()}, "exchange_date"));
+    EXPECT_TRUE(writer.Write(arrow::ImportRecordBatch(&array, &schema).ValueOrDie()));
     GoldInput input{.schema = output.schema, .files = {}};
     for (const iceberg::DataFile& file : writer.Finish().files)
       input.files.push_back({file.file_path, file.record_count});
@@ -92,29 +106,42 @@ class GoldTest : public testing::Test {
     const auto result = RunGoldTask(task, context);
     EXPECT_TRUE(result) << result.error().message;
     for (const iceberg::DataFile& file : result->Find(kGoldTable)->files) {
-      existing_.push_back({file.file_path,
-                           std::get<int32_t>(file.partition[0]) * 24 + std::get<int32_t>(file.partition[1]),
-                           file.record_count});
+      existing_.push_back(Described(file));
     }
     return *result;
   }
 
-  // Another engine rewrites an hour's files into one.
-  void Compact(int32_t hour) {
+  static GoldFile Described(const iceberg::DataFile& file) {
+    const iceberg::Schema schema = TableDefinition(kGoldTable)->schema;
+    const iceberg::NestedField& time = *schema.Find("timestamp");
+    const auto hour = [&](const std::map<int32_t, std::string>& bounds) {
+      return HourOfMicros(std::get<int64_t>(iceberg::FromBytes(bounds.at(time.id), time.type).value()));
+    };
+    return {.path = file.file_path,
+            .first_hour = hour(file.lower_bounds),
+            .last_hour = hour(file.upper_bounds),
+            .record_count = file.record_count};
+  }
+
+  // Another engine rewrites an hour's files into one; those of all hours, without one.
+  void Compact(std::optional<int32_t> hour) {
     const OutputTable output = Output(kGoldTable);
-    const std::vector<iceberg::Literal> partition = {hour / 24, hour % 24};
-    auto writer = DataFileWriter::Create(io_, DataFileLocation(output, partition, RandomHex64(), 0), output.schema,
-                                         output.spec, partition, WriteOptions{});
+    const auto joined = [&](const GoldFile& file) {
+      return !hour || (file.first_hour == *hour && file.last_hour == *hour);
+    };
+    if (std::ranges::none_of(existing_, joined)) return;
+    auto writer = DataFileWriter::Create(io_, *DataFileLocation({.location = output.location}, {}, RandomHex64(), 0),
+                                         output.schema, {}, {}, WriteOptions{});
     ASSERT_TRUE(writer);
     for (const GoldFile& file : existing_) {
-      if (file.hour != hour) continue;
+      if (!joined(file)) continue;
       ASSERT_TRUE(ReadDataFile(*io_, file.path, output.schema, {},
                                [&](const auto& batch) { return (*writer)->Write(*batch); }));
     }
     const auto whole = (*writer)->Finish();
     ASSERT_TRUE(whole);
-    std::erase_if(existing_, [&](const GoldFile& file) { return file.hour == hour; });
-    existing_.push_back({whole->file_path, hour, whole->record_count});
+    std::erase_if(existing_, joined);
+    existing_.push_back(Described(*whole));
   }
 
   // hour and message_id, price
@@ -127,10 +154,12 @@ class GoldTest : public testing::Test {
           ReadDataFile(*io_, file.path, output.schema, {}, [&](const std::shared_ptr<arrow::RecordBatch>& rows) {
             const TextView ids(rows->GetColumnByName("message_id"));
             const auto& prices = static_cast<const arrow::FixedSizeBinaryArray&>(*rows->GetColumnByName("price"));
+            const auto& times = static_cast<const arrow::TimestampArray&>(*rows->GetColumnByName("timestamp"));
             for (int64_t i = 0; i < rows->num_rows(); ++i) {
               int64_t price = 0;
               std::memcpy(&price, prices.GetValue(i), sizeof price);
-              EXPECT_TRUE(gold.insert({{file.hour, std::string(ids[i])}, price}).second) << "twice: " << ids[i];
+              EXPECT_TRUE(gold.insert({{HourOfMicros(times.Value(i)), std::string(ids[i])}, price}).second)
+                  << "twice: " << ids[i];
             }
             return Status{};
           }));
@@ -141,6 +170,7 @@ class GoldTest : public testing::Test {
   std::string root_ = (fs::temp_directory_path() / ("k2-gold-" + RandomHex64())).string();
   std::shared_ptr<FileIo> io_ = MakeFileIo();
   std::vector<GoldFile> existing_;
+  std::optional<iceberg::PartitionSpec> gold_spec_;
 };
 
 const int32_t kHour = HourOfMicros(kStart);
@@ -175,9 +205,7 @@ TEST_F(GoldTest, SharesMakeTheWhole) {
       sum.rows_out += result->rows_out;
       sum.duplicates += result->duplicates;
       for (const iceberg::DataFile& file : result->Find(kGoldTable)->files) {
-        existing_.push_back({file.file_path,
-                             std::get<int32_t>(file.partition[0]) * 24 + std::get<int32_t>(file.partition[1]),
-                             file.record_count});
+        existing_.push_back(Described(file));
       }
     }
     EXPECT_EQ(sum.rows_in, 300);
@@ -285,14 +313,25 @@ TEST_F(GoldTest, AgreesWithAMap) {
   for (TestTrade& trade : universe) {
     trade.timestamp_us += static_cast<int64_t>(UuidHash{}(IdOfText(trade.message_id)) % 3) * 5 * kMicrosPerHour;
   }
-  for (int round = 0; round < 3; ++round) {
+  // As others may evolve the table: between two steps, files of all specs beside each other.
+  const std::vector<std::vector<std::pair<std::string, std::string>>> specs = {
+      {{"identity", "exchange_date"}, {"identity", "exchange_hour"}},
+      {{"identity", "exchange_date"}, {"identity", "exchange_hour"}, {"identity", "symbol"}},
+      {{"bucket[3]", "symbol"}},
+      {{"void", "exchange_date"}, {"void", "exchange_hour"}, {"truncate[2]", "symbol"}},
+      {{"hour", "timestamp"}, {"bucket[2]", "message_id"}},
+      {}};
+  for (int round = 0; round < 5; ++round) {
     existing_.clear();
+    gold_spec_.reset();
     Contents model;
     const auto bound = static_cast<int64_t>(random() % 4 == 0 ? 0 : random() % 30'000);
     auto index = std::make_unique<GoldIndex>(bound);
     for (int step = 0; step < 15; ++step) {
       if (random() % 4 == 0) index = std::make_unique<GoldIndex>(bound);  // a restart
-      if (random() % 5 == 0 && !existing_.empty()) Compact(existing_[random() % existing_.size()].hour);
+      if (random() % 5 == 0 && !existing_.empty()) Compact(existing_[random() % existing_.size()].first_hour);
+      if (round > 1 && random() % 3 == 0) EvolveGold(specs[random() % specs.size()]);
+      if (round > 1 && random() % 6 == 0) Compact(std::nullopt);
       std::vector<std::vector<TestTrade>> files(random() % 3 + 1);
       int64_t expected = 0;
       int64_t duplicates = 0;
@@ -300,6 +339,7 @@ TEST_F(GoldTest, AgreesWithAMap) {
         for (uint64_t n = random() % 60 + 1; n > 0; --n) {
           TestTrade trade = universe[random() % universe.size()];
           if (random() % 10 == 0) trade.price = 2;
+          if (random() % 20 == 0) trade.timestamp_us += kMicrosPerHour;  // the same id in two hours is two rows
           const bool is_new = model.insert({{HourOfMicros(trade.timestamp_us), trade.message_id}, trade.price}).second;
           ++(is_new ? expected : duplicates);
           file.push_back(trade);

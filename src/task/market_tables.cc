@@ -162,6 +162,11 @@ bool IsSilver(std::string_view table) {
   return std::ranges::any_of(Exchanges(), [&](const ExchangeInfo& exchange) { return exchange.silver_table == table; });
 }
 
+std::string_view DateColumnOf(std::string_view table) {
+  if (table == kBronzeTable || table == kRejectedTable) return "ingestion_date";
+  return IsSilver(table) || table == kGoldTable ? "exchange_date" : "";
+}
+
 Result<CreateTableRequest> TableDefinition(std::string_view table) {
   CreateTableRequest request;
   request.properties = Properties();

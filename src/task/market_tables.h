@@ -31,6 +31,8 @@ const ExchangeInfo* ExchangeByTopicName(std::string_view name);
 // All tables in the order they are made: bronze, rejected, one silver an exchange, gold.
 std::vector<std::string> AllTables();
 bool IsSilver(std::string_view table);
+// The column by whose days a table's rows are kept; empty for tables that are not K2's.
+std::string_view DateColumnOf(std::string_view table);
 
 // Schema, partition spec, sort order and properties of one of AllTables().
 Result<CreateTableRequest> TableDefinition(std::string_view table);

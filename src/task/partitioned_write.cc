@@ -4,8 +4,6 @@
 #include <arrow/compute/api.h>
 
 #include <algorithm>
-#include <map>
-#include <mutex>
 
 #include "base/failpoint.h"
 #include "table/arrow_adapt.h"
@@ -62,7 +60,8 @@ PartitionedWriter::PartitionedWriter(const OutputTable& output, const std::strin
   files_.table = output.name;
 }
 
-Status PartitionedWriter::WriteFile(const Batches& batches, std::vector<iceberg::Literal> partition) {
+Status PartitionedWriter::Write(const Batches& batches) {
+  last_paths_.clear();
   Batches ordered;
   for (const auto& rows : batches) {
     if (rows->num_rows() == 0) continue;
@@ -70,41 +69,28 @@ Status PartitionedWriter::WriteFile(const Batches& batches, std::vector<iceberg:
     ordered.push_back(std::move(batch));
   }
   if (ordered.empty()) return {};
-  options_.footer = footer_;
-  const std::string location = DataFileLocation(output_, partition, attempt_id_, counter_++);
-  K2_ASSIGN(auto writer, DataFileWriter::Create(context_.io, location, output_.schema, output_.spec,
-                                                std::move(partition), options_));
-  for (const auto& batch : ordered) K2_TRY(writer->Write(*batch));
-  K2_ASSIGN(iceberg::DataFile file, writer->Finish());
-  Failpoint(failpoint_);
-  if (hand_on_ && context_.cache != nullptr) context_.cache->Put(file.file_path, std::move(ordered));
-  files_.files.push_back(std::move(file));
+  if (!partitions_) {
+    const iceberg::NestedField* day = output_.schema.Find(DateColumnOf(output_.name));
+    auto made = RowPartitions::Create(output_.spec, output_.schema, day == nullptr ? 0 : day->id);
+    if (!made) return std::unexpected(made.error().With(fmt::format("table {} cannot be written", output_.name)));
+    partitions_ = std::move(*made);
+  }
+  K2_ASSIGN(std::vector<RowPartitions::Part> parts, partitions_->Split(ordered));
+  for (RowPartitions::Part& part : parts) K2_TRY(WriteFile(std::move(part.rows), std::move(part.partition)));
   return {};
 }
 
-Status PartitionedWriter::WriteByDay(const Batches& batches, const std::string& date_column) {
-  std::map<int32_t, Batches> by_day;
-  for (const auto& batch : batches) {
-    if (batch->num_rows() == 0) continue;
-    const auto dates = std::static_pointer_cast<arrow::Date32Array>(batch->GetColumnByName(date_column));
-    const int32_t* days = dates->raw_values();
-    const int64_t rows = batch->num_rows();
-    if (std::all_of(days, days + rows, [&](int32_t day) { return day == days[0]; })) {
-      by_day[days[0]].push_back(batch);
-      continue;
-    }
-    K2_TRY(EnsureArrowKernels());
-    std::map<int32_t, std::vector<int64_t>> rows_by_day;
-    for (int64_t row = 0; row < rows; ++row) rows_by_day[days[row]].push_back(row);
-    for (auto& [day, indices] : rows_by_day) {
-      K2_ARROW_ASSIGN(const arrow::Datum taken,
-                      arrow::compute::Take(batch, Int64Array(std::move(indices), arrow::int64()),
-                                           arrow::compute::TakeOptions::NoBoundsCheck()),
-                      "splitting rows by day");
-      by_day[day].push_back(taken.record_batch());
-    }
-  }
-  for (const auto& [day, parts] : by_day) K2_TRY(WriteFile(parts, {iceberg::Literal(day)}));
+Status PartitionedWriter::WriteFile(Batches rows, std::vector<iceberg::Literal> partition) {
+  options_.footer = footer_;
+  K2_ASSIGN(const std::string location, DataFileLocation(output_, partition, attempt_id_, counter_++));
+  K2_ASSIGN(auto writer, DataFileWriter::Create(context_.io, location, output_.schema, output_.spec,
+                                                std::move(partition), options_));
+  for (const auto& batch : rows) K2_TRY(writer->Write(*batch));
+  K2_ASSIGN(iceberg::DataFile file, writer->Finish());
+  Failpoint(failpoint_);
+  if (hand_on_ && context_.cache != nullptr) context_.cache->Put(file.file_path, std::move(rows));
+  last_paths_.push_back(file.file_path);
+  files_.files.push_back(std::move(file));
   return {};
 }
 

@@ -1,4 +1,4 @@
-// Rows of one batch to data files, one a partition. Includes Arrow: for task/*.cc only.
+// Rows to data files, one a partition and day. Includes Arrow: for task/*.cc only.
 #pragma once
 
 #include <arrow/array.h>
@@ -8,11 +8,13 @@
 #include <functional>
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "task/batch_cache.h"
 #include "task/market_tables.h"
+#include "task/row_partitions.h"
 #include "task/task.h"
 
 namespace k2 {
@@ -33,21 +35,21 @@ class PartitionedWriter {
   PartitionedWriter(const OutputTable& output, const std::string& attempt_id, const TaskContext& context,
                     std::string failpoint, bool hand_on = true);
 
-  // Writes rows as one data file of the partition. Columns are found by name, for the table's order may have been
-  // changed; an optional column that the rows do not have (a user's own, a later version's) is null.
-  Status WriteFile(const Batches& batches, std::vector<iceberg::Literal> partition);
-  Status WriteFile(const std::shared_ptr<arrow::RecordBatch>& batch, std::vector<iceberg::Literal> partition) {
-    return WriteFile(Batches{batch}, std::move(partition));
-  }
-
-  // Splits rows by a date32 column (day partitions: the transform of a date is the date) and writes a file a day.
-  Status WriteByDay(const Batches& batches, const std::string& date_column);
+  // Writes rows as data files: one for each partition that the table's spec puts some of them in, and for each day (of
+  // the table's date column), for retention drops whole files. Columns are found by name, for the table's order may
+  // have been changed; an optional column that the rows do not have (a user's own, a later version's) is null. Error
+  // kUnsupported: the table is partitioned by a transform that this version does not know.
+  Status Write(const Batches& batches);
+  Status Write(const std::shared_ptr<arrow::RecordBatch>& batch) { return Write(Batches{batch}); }
 
   void SetFooter(std::string key, std::string value) { footer_[std::move(key)] = std::move(value); }
-  [[nodiscard]] const std::string& last_path() const { return files_.files.back().file_path; }
+  // Of the last Write().
+  [[nodiscard]] const std::vector<std::string>& last_paths() const { return last_paths_; }
   [[nodiscard]] TableFiles Finish() { return std::move(files_); }
 
  private:
+  Status WriteFile(Batches rows, std::vector<iceberg::Literal> partition);
+
   const OutputTable& output_;
   const std::string& attempt_id_;
   const TaskContext& context_;
@@ -55,6 +57,8 @@ class PartitionedWriter {
   bool hand_on_;
   WriteOptions options_;
   std::map<std::string, std::string> footer_;
+  std::optional<RowPartitions> partitions_;  // once there are rows
+  std::vector<std::string> last_paths_;
   TableFiles files_;
   int32_t counter_ = 0;
 };

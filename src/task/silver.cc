@@ -260,12 +260,12 @@ class SilverRun {
     ArrowSchema schema;
     columns_[table].Export(&array, &schema);
     K2_ARROW_ASSIGN(const auto batch, arrow::ImportRecordBatch(&array, &schema), "taking over decoded rows");
-    return writers_[table]->WriteByDay({batch}, "exchange_date");
+    return writers_[table]->Write(batch);
   }
 
   Status FlushRejected() {
     if (rejected_.offset.empty()) return {};
-    return rejected_writer_.WriteByDay({std::exchange(rejected_, {}).Finish()}, "ingestion_date");
+    return rejected_writer_.Write(std::exchange(rejected_, {}).Finish());
   }
 
   const SilverTask& task_;

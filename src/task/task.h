@@ -41,7 +41,7 @@ struct BronzeInput {
   int64_t end_offset = -1;  // Kafka: all up to this offset and none from it on; -1: what there is, within the limits
 };
 
-// Messages of some source partitions to Bronze files, one a day, each input's rows together and in order.
+// Messages of some source partitions to Bronze files, each input's rows together and in order.
 struct BronzeTask {
   std::vector<BronzeInput> inputs;
   int64_t max_messages = 0;  // of all inputs together
@@ -77,10 +77,12 @@ struct SilverTask {
 // A Gold file that may hold ids of the hours a Gold task writes to.
 struct GoldFile {
   std::string path;
-  int32_t hour = 0;  // hours since 1970
+  int32_t first_hour = 0;  // hours since 1970 that its rows may be of, both included: one, unless the table is, or was
+  int32_t last_hour = 0;   // when it was written, partitioned otherwise than by hours
   int64_t record_count = 0;
   int64_t min_timestamp_us = INT64_MIN;  // bounds of its rows' times, where known
   int64_t max_timestamp_us = INT64_MAX;
+  [[nodiscard]] bool OfOneHour() const { return first_hour == last_hour; }
   bool operator==(const GoldFile&) const = default;
 };
 
@@ -103,10 +105,10 @@ struct GoldTask {
   int32_t shares = 1;
 };
 
-// Files of one partition into one that holds the same rows: Gold's in Gold's order, those of others as they came.
+// Files into one for each partition of the table's present spec, and day, that together hold the same rows: Gold's in
+// Gold's order, those of others as they came.
 struct CompactionTask {
   std::vector<InputFile> inputs;
-  std::vector<iceberg::Literal> partition;
   OutputTable output;
   std::string attempt_id;
 };
@@ -173,8 +175,9 @@ std::string TaskResultToJson(const TaskResult& result);
 Result<TaskResult> TaskResultFromJson(std::string_view json);
 
 // Path of one data file under a table: <location>/data/[<partition>/]<attempt>-<counter>.parquet. The random attempt id
-// keeps tries apart, so that nothing is ever written twice under one name.
-std::string DataFileLocation(const OutputTable& table, const std::vector<iceberg::Literal>& partition,
-                             const std::string& attempt_id, int32_t counter);
+// keeps tries apart, so that nothing is ever written twice under one name. The partition's folders are for people: long
+// values are cut short in them. Error kInvalidArgument: the values are not those of the table's spec.
+Result<std::string> DataFileLocation(const OutputTable& table, const std::vector<iceberg::Literal>& partition,
+                                     const std::string& attempt_id, int32_t counter);
 
 }  // namespace k2

@@ -11,7 +11,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 
 Json ToJson(const SourceKey& key) {
   return {{"cluster", key.cluster}, {"topic", key.topic}, {"topic_id", key.topic_id}, {"partition", key.partition}};
@@ -149,7 +149,8 @@ Json ToJson(const GoldTask& task) {
   Json existing = Json::array();
   for (const GoldFile& file : task.existing) {
     existing.push_back({{"path", file.path},
-                        {"hour", file.hour},
+                        {"first_hour", file.first_hour},
+                        {"last_hour", file.last_hour},
                         {"record_count", file.record_count},
                         {"min_timestamp_us", file.min_timestamp_us},
                         {"max_timestamp_us", file.max_timestamp_us}});
@@ -176,7 +177,8 @@ GoldTask ReadGold(const Json& value) {
   }
   for (const Json& file : value.at("existing")) {
     task.existing.push_back({.path = file.at("path"),
-                             .hour = file.at("hour"),
+                             .first_hour = file.at("first_hour"),
+                             .last_hour = file.at("last_hour"),
                              .record_count = file.at("record_count"),
                              .min_timestamp_us = file.at("min_timestamp_us"),
                              .max_timestamp_us = file.at("max_timestamp_us")});
@@ -197,13 +199,11 @@ GoldTask ReadGold(const Json& value) {
 Json ToJson(const CompactionTask& task) {
   return {{"kind", "compaction"},
           {"inputs", ToJson(task.inputs)},
-          {"partition", LiteralsToJson(task.partition)},
           {"output", ToJson(task.output)},
           {"attempt_id", task.attempt_id}};
 }
 CompactionTask ReadCompaction(const Json& value) {
   return {.inputs = ReadInputs(value.at("inputs")),
-          .partition = LiteralsFromJson(value.at("partition")),
           .output = ReadOutputTable(value.at("output")),
           .attempt_id = value.at("attempt_id")};
 }
@@ -321,17 +321,21 @@ Result<TaskResult> RunTask(const Task& task, const TaskContext& context) {
   return result;
 }
 
-std::string DataFileLocation(const OutputTable& table, const std::vector<iceberg::Literal>& partition,
-                             const std::string& attempt_id, int32_t counter) {
-  std::string path = table.location + "/data";
-  for (size_t i = 0; i < partition.size() && i < table.spec.fields.size(); ++i) {
-    const iceberg::PartitionField& field = table.spec.fields[i];
-    const iceberg::NestedField* source = table.schema.FindById(field.source_id);
-    const auto transform = iceberg::Transform::Parse(field.transform);
-    if (source == nullptr || !transform) continue;
-    path += fmt::format("/{}={}", field.name, iceberg::PartitionValueText(*transform, source->type, partition[i]));
+Result<std::string> DataFileLocation(const OutputTable& table, const std::vector<iceberg::Literal>& partition,
+                                     const std::string& attempt_id, int32_t counter) {
+  constexpr size_t kFolderMax = 120;  // names of 255 bytes are the most that file systems take
+  K2_ASSIGN(const std::string folders, iceberg::PartitionPath(table.spec, table.schema, partition));
+  std::string path = table.location + "/data/";
+  for (size_t begin = 0; begin < folders.size();) {
+    const size_t end = std::min(folders.find('/', begin), folders.size());
+    std::string folder = folders.substr(begin, std::min(end - begin, kFolderMax));
+    if (const size_t escape = folder.rfind('%'); end - begin > kFolderMax && escape + 2 >= folder.size()) {
+      folder.resize(escape);  // that was cut in two
+    }
+    path += folder + "/";
+    begin = end + 1;
   }
-  return fmt::format("{}/{}-{:05}.parquet", path, attempt_id, counter);
+  return fmt::format("{}{}-{:05}.parquet", path, attempt_id, counter);
 }
 
 }  // namespace k2
