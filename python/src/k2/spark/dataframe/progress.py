@@ -230,6 +230,11 @@ class Metadata:
         self.fields: list[dict[str, Any]] = next(
             (s["fields"] for s in document.get("schemas", ()) if s.get("schema-id") == self.schema_id), []
         )
+        # Partition specs by id, fields as Iceberg's JSON has them.
+        self.specs: dict[int, list[dict[str, Any]]] = {
+            one["spec-id"]: one["fields"] for one in document.get("partition-specs") or ()
+        }
+        self.spec_id: int = document.get("default-spec-id", 0)
         self.snapshots: dict[int, Snapshot] = {}
         for one in document.get("snapshots") or ():
             summary = dict(one.get("summary") or {})

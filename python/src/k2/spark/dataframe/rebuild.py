@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import date
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import functions as f
 
 from k2.spark.dataframe.gold import File, GoldOptions, GoldStep, Upstream, chain_since, check_iceberg, files_of
 from k2.spark.dataframe.judge import RULES_VERSION
@@ -26,10 +28,10 @@ from k2.spark.dataframe.progress import (
 )
 from k2.spark.dataframe.silver import SilverOptions, SilverStep
 from k2.spark.dataframe.step import StepResult
-from k2.spark.dataframe.tables import Table, any_of
+from k2.spark.dataframe.tables import Table, TaskSets, any_of
 from k2.spark.dataframe.verdicts import SEEN_MAX, Range, Work, ids_in
-from k2.spark.schemas import EXCHANGES, REJECTED, Exchange
-from k2.spark.utils.errors import DataError
+from k2.spark.schemas import EXCHANGES, GOLD, REJECTED, Exchange
+from k2.spark.utils.errors import ConfigurationError, DataError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -148,6 +150,7 @@ class _Gold(GoldStep):
         # A row that a step adds meanwhile may be among those that are written here.
         move = Move(Progress(), Progress(), base_snapshot_id=self.found.snapshot_id)
         removed = live_tasks(self.gold, self.metadata, self.days)
+        self._check_within(removed)
         replacement = Replacement(self.gold, self.metadata, move, removed, self.options.policy)
         since = time.monotonic()
         self.result.plan_s = since - began
@@ -162,6 +165,24 @@ class _Gold(GoldStep):
         finally:
             replacement.close()
         return self.result
+
+    def _check_within(self, removed: Sequence[Any]) -> None:
+        """Some days are rebuilt by replacing whole files: none may hold rows of other days, too, as those of a table
+        that is, or was, partitioned otherwise may."""
+        if self.days == Days() or len(self.metadata.specs) < 2 or not removed:
+            return
+        read = TaskSets()
+        try:
+            ends = read.rows(self.gold, removed).agg(f.min("exchange_date"), f.max("exchange_date")).collect()[0]
+        finally:
+            read.close()
+        first, last = self.days.first or ends[0], self.days.last or ends[1]
+        if ends[0] is None or (first <= ends[0] and ends[1] <= last):
+            return
+        raise ConfigurationError(
+            f"{GOLD} is not rebuilt: it is not partitioned by days alone, and some files hold rows of other days too. "
+            f"Rebuild --from {min(first, ends[0])} --to {max(last, ends[1])}; nothing was changed"
+        )
 
     def _draft(self, replacement: Replacement, kept: DataFrame) -> None:
         if self.result.rows_out:

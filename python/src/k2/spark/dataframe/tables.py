@@ -157,10 +157,10 @@ class Table:
         return reader.option("end-snapshot-id", str(snapshot_id)).load(self.identifier)
 
     def append(self, rows: DataFrame, branch: str, summary: Mapping[str, str]) -> None:
-        """Writes the rows as they are laid out: a file for each of the table's partitions that a task holds, whose rows
-        must come together."""
+        """Writes the rows as they are laid out: a file for each of the table's partitions that a task holds. Rows come
+        laid out for the partitions that K2 makes its tables with; those of another spec are put together here."""
         self.forget_cached()
-        writer = rows.writeTo(f"{self.identifier}.`branch_{branch}`")
+        writer = self._clustered(rows).writeTo(f"{self.identifier}.`branch_{branch}`")
         options = {
             "use-table-distribution-and-ordering": "false",
             "distribution-mode": "none",
@@ -170,6 +170,14 @@ class Table:
         for name, value in options.items():
             writer = writer.option(name, value)
         writer.append()
+
+    def _clustered(self, rows: DataFrame) -> DataFrame:
+        """The rows of each task partition by partition, each partition's in the order they had."""
+        keys = partition_keys(self.current(), self.name, self.catalog)
+        if not keys:
+            return rows
+        numbered = rows.withColumn("_k2_order", f.monotonically_increasing_id())
+        return numbered.sortWithinPartitions(*keys, "_k2_order").drop("_k2_order")
 
     def columns(self, metadata: Metadata, known: Mapping[str, Column]) -> list[Column]:
         """The table's columns in its order; those that K2 does not know are null."""
@@ -229,6 +237,41 @@ class TaskSets:
 
     def _manager(self, table: Table) -> Any:
         return table.jvm.org.apache.iceberg.spark.ScanTaskSetManager.get()
+
+
+# Iceberg's functions for the transforms of partition fields, but for identity.
+_TRANSFORM_FUNCTIONS = {"year": "years", "month": "months", "day": "days", "hour": "hours"}
+
+
+def partition_keys(metadata: Metadata, name: str, catalog: str) -> list[Column]:
+    """What tells rows of two partitions apart under the table's present spec; none where it is the spec that K2 makes
+    the table with, or has no fields."""
+    columns = {one["id"]: one["name"] for one in metadata.fields}
+    fields = metadata.specs.get(metadata.spec_id, [])
+    present = [(columns.get(one["source-id"]), one["transform"]) for one in fields]
+    if name in schemas.TABLES:
+        definition = schemas.table(name)
+        made = {one["id"]: one["name"] for one in definition.schema["fields"]}
+        if present == [(made[one["source-id"]], one["transform"]) for one in definition.partition_spec["fields"]]:
+            return []
+    keys: list[Column] = []
+    for column, transform in present:
+        if column is None or transform == "void":  # of a column that K2's rows have no values of: one partition
+            continue
+        quoted = f"`{column}`"
+        kind, _, argument = transform.rstrip("]").partition("[")
+        if kind == "identity":
+            keys.append(f.col(quoted))
+        elif kind in ("bucket", "truncate"):
+            keys.append(f.expr(f"{catalog}.system.{kind}({argument}, {quoted})"))
+        elif kind in _TRANSFORM_FUNCTIONS:
+            keys.append(f.expr(f"{catalog}.system.{_TRANSFORM_FUNCTIONS[kind]}({quoted})"))
+        else:
+            raise ConfigurationError(
+                f"table {name} cannot be written: its partition transform {transform} is none that this K2 knows. "
+                "Remove the field from the partition spec, or use a K2 that knows it; nothing was written"
+            )
+    return keys
 
 
 def file_count(rows: int, parallelism: int, rows_per_file: int = 250_000) -> int:

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import bisect
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from k2.spark import schemas
-from k2.spark.dataframe.progress import Positions, Progress, find_progress, offset_of
+from k2.spark.dataframe.progress import Metadata, Positions, Progress, find_progress, offset_of
 from k2.spark.dataframe.tables import metadata_of
 from k2.spark.maintenance import procedures
 from k2.spark.maintenance.offsets import read_sequence
@@ -37,7 +38,10 @@ class FilesMovedError(DataError):
 
 @dataclass
 class Partition:
-    day: str  # ISO date
+    """The files whose newest rows are of one day: a day's partition, unless the table is partitioned otherwise."""
+
+    day: str  # ISO date; empty: nothing tells it
+    first_day: str = ""  # of the oldest rows; empty: not known
     files: list[str] = field(default_factory=list)
     rows: int = 0
     newest_commit_ms: int | None = 0  # None: of a file whose commit's time is not known
@@ -104,9 +108,14 @@ def plan(spark: SparkSession, iceberg: IcebergCatalog, name: str, limit_us: int 
     now = datetime.fromtimestamp(now_us / 1_000_000, timezone.utc)
     due = []
     for partition in partitions:
+        if not partition.day:
+            partition.reason = "neither its partition nor the bounds of its columns tell the days of its rows"
+            continue
         end = datetime.fromisoformat(partition.day).replace(tzinfo=timezone.utc) + timedelta(days=1)
         if now < end + limit:
             partition.reason = "its date is not past the limit"
+            if partition.first_day and partition.first_day < str((now - limit).date()):
+                partition.reason += f"; it holds rows since {partition.first_day} too, which stay as long as the newest"
         elif partition.newest_commit_ms is None:
             partition.reason = "when its newest file was committed is not known yet"
         elif now_us < partition.newest_commit_ms * 1000 + limit_us:
@@ -121,17 +130,19 @@ def plan(spark: SparkSession, iceberg: IcebergCatalog, name: str, limit_us: int 
 
 def _partitions(spark: SparkSession, iceberg: IcebergCatalog, table: Any, name: str) -> list[Partition]:
     times = CommitTimes(table)
-    day = schemas.table(name).partition_spec["fields"][0]["name"]
+    days = _Days(metadata_of(table), procedures.day_column(name))
     view = f"k2_entries_of_{name}"
     iceberg.view_of_entries(table, view)
     rows = spark.sql(
-        f"SELECT data_file.partition.{day} AS day, data_file.file_path AS path, data_file.record_count AS rows, "
-        f"snapshot_id, file_sequence_number AS sequence FROM {view} WHERE status < 2 AND data_file.content = 0"
+        f"SELECT {days.columns}, data_file.file_path AS path, data_file.record_count AS rows, snapshot_id, "
+        f"file_sequence_number AS sequence FROM {view} WHERE status < 2 AND data_file.content = 0"
     ).collect()
     spark.catalog.dropTempView(view)
     found: dict[str, Partition] = {}
     for row in rows:
-        partition = found.setdefault(str(row["day"]), Partition(str(row["day"])))
+        first, last = days.of(row)
+        partition = found.setdefault(last, Partition(last, first))
+        partition.first_day = min(partition.first_day, first)
         partition.files.append(row["path"])
         partition.rows += row["rows"]
         partition.newest_sequence = max(partition.newest_sequence, row["sequence"])
@@ -141,6 +152,47 @@ def _partitions(spark: SparkSession, iceberg: IcebergCatalog, table: Any, name: 
         else:
             partition.newest_commit_ms = max(partition.newest_commit_ms, committed)
     return [found[day] for day in sorted(found)]
+
+
+class _Days:
+    """The days that a file's rows are of: by the partition spec that it was written with, else by the bounds of the
+    date column."""
+
+    def __init__(self, metadata: Metadata, column: str) -> None:
+        self.field_id = next(one["id"] for one in metadata.fields if one["name"] == column)
+        # Names that each partition field of the date itself has, or had, by spec.
+        names: dict[int, set[str]] = {}
+        for fields in metadata.specs.values():
+            for one in fields:
+                names.setdefault(one["field-id"], set()).add(one["name"])
+        self.names: dict[int, set[str]] = {}
+        for spec_id, fields in metadata.specs.items():
+            for one in fields:
+                if one["source-id"] == self.field_id and one["transform"] in ("identity", "day"):
+                    self.names[spec_id] = names[one["field-id"]]
+        values = "to_json(data_file.partition)" if any(metadata.specs.values()) else "CAST(NULL AS STRING)"
+        self.columns = (
+            f"data_file.spec_id AS spec, {values} AS values, data_file.lower_bounds[{self.field_id}] AS lower, "
+            f"data_file.upper_bounds[{self.field_id}] AS upper"
+        )
+
+    def of(self, row: Any) -> tuple[str, str]:
+        """First and last, as ISO dates; empty where nothing tells them."""
+        values = json.loads(row["values"] or "{}")
+        for name in self.names.get(row["spec"], ()):
+            if values.get(name) is not None:
+                return values[name], values[name]
+        return _day_of_bound(row["lower"]), _day_of_bound(row["upper"])
+
+
+def _day_of_bound(bound: bytes | None) -> str:
+    """Iceberg's single-value form of a date: days since 1970."""
+    if bound is None or len(bound) != 4:
+        return ""
+    try:
+        return str(date(1970, 1, 1) + timedelta(days=int.from_bytes(bound, "little", signed=True)))
+    except OverflowError:  # beyond the year 9999
+        return ""
 
 
 def _hold_unread(spark: SparkSession, iceberg: IcebergCatalog, table: Any, name: str, due: Sequence[Partition]) -> None:
@@ -176,18 +228,21 @@ def _hold_unread_bronze(
     own: Positions,
     silver: Positions,
 ) -> None:
-    by_day = {partition.day: partition for partition in due}
-    days = ", ".join(f"DATE'{day}'" for day in by_day)
+    last = max(partition.day for partition in due)
     rows = spark.sql(
         f"SELECT ingestion_date AS day, topic, partition, max(offset) AS last "
-        f"FROM {iceberg.name}.{schemas.NAMESPACE}.{schemas.BRONZE} WHERE ingestion_date IN ({days}) GROUP BY 1, 2, 3"
+        f"FROM {iceberg.name}.{schemas.NAMESPACE}.{schemas.BRONZE} WHERE ingestion_date <= DATE'{last}' "
+        "GROUP BY 1, 2, 3"
     ).collect()
     for row in rows:
         sources = [one for one in own if one.topic == row["topic"] and one.partition == row["partition"]]
-        if not sources or not all(
+        if sources and all(
             offset_of(silver, one) > row["last"] or offset_of(silver, one) >= own[one].next_offset for one in sources
         ):
-            _hold(by_day[str(row["day"])], f"Silver has yet to read {row['topic']}/{row['partition']}")
+            continue
+        for partition in due:
+            if partition.first_day <= str(row["day"]) <= partition.day:
+                _hold(partition, f"Silver has yet to read {row['topic']}/{row['partition']}")
 
 
 def _hold(partition: Partition, reason: str) -> None:
