@@ -9,6 +9,7 @@
 #include "catalog/rest_errors.h"
 #include "catalog/rest_session.h"
 #include "catalog/vended_keys.h"
+#include "io/confined_file_io.h"
 
 namespace k2 {
 namespace {
@@ -275,6 +276,13 @@ Result<TableState> RestCatalog::Accept(const TableName& table, const HttpRespons
     auto parsed = iceberg::ParseTableMetadata(read->metadata);
     if (!parsed) return refused(parsed.error());
     state.metadata = std::make_shared<const iceberg::TableMetadata>(*std::move(parsed));
+  }
+  if (!options_.table_root.empty() && !IsLocalLocation(options_.table_root) &&
+      IsLocalLocation(state.metadata->location)) {
+    return refused({ErrorKind::kPermission,
+                    fmt::format("the catalog says that it lies at {}, on this machine's disks, while the warehouse is "
+                                "{}: refused",
+                                state.metadata->location, options_.table_root)});
   }
   keys_.Keep(table, state.metadata->location, properties_, *read);
   const auto etag = reply.headers.find("etag");

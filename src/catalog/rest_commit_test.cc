@@ -34,6 +34,45 @@ TEST_F(RestCatalogTest, AStaleCommitIsAConflict) {
   EXPECT_EQ(server_.commits, 0);
 }
 
+// One message for each of the words by which a conflict is told, as the catalogs say them.
+TEST_F(RestCatalogTest, ConflictsThatAreAnsweredWith400) {
+  const auto catalog = Open();
+  for (const std::string message : {
+           "Requirement failed: branch main has changed: expected id 1 != 2",
+           "Cannot add snapshot with sequence number 7 older than last sequence number 8",
+           "Snapshot already exists for id: 5520831229483724761",
+           "Validation failed, please retry: Cannot add a snapshot, first-row-id is behind table next-row-id: 1 < 2",
+           "Cannot commit: stale table metadata",
+           "Cannot commit market_data.trades: metadata location s3://a/1.json has changed from s3://a/0.json",
+           "Table metadata refresh is required",
+           "Commit validation failed",
+           "Commit failed: another one was faster",
+           "Commit conflict on main",
+           "ConcurrentModificationException",
+       }) {
+    const TableState base = Load(*catalog);
+    for (const int status : {400, 409}) {
+      server_.spoil = [&](const SeenRequest& request) {
+        return IsCommit(request) ? Spoil{.instead = RestServerForTests::Error(status, "ValidationException", message)}
+                                 : Spoil{};
+      };
+      EXPECT_EQ(NameOf(Append(*catalog, base)), "conflict") << status << " " << message;
+    }
+    server_.spoil = nullptr;
+  }
+}
+
+TEST_F(RestCatalogTest, ATableOnThisMachinesDisksIsNoPartOfARemoteWarehouse) {
+  const auto local = Open();
+  ASSERT_TRUE(Load(*local).metadata->location.starts_with("file:"));
+  const auto catalog = Open({.table_root = "s3://lake/warehouse"});
+  const auto refused = catalog->Load(kTrades);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kPermission);
+  EXPECT_NE(refused.error().message.find("while the warehouse is s3://lake/warehouse: refused"), std::string::npos)
+      << refused.error().message;
+}
+
 struct Case {
   const char* name;
   Spoil spoil;

@@ -25,15 +25,37 @@ std::string TextOf(const nlohmann::json& object, const char* key) {
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
-// Catalogs that answer 400 to a conflict, told by their words: Java's "Requirement failed: branch main has changed",
-// Unity Catalog's "Commit validation failed".
+// Catalogs that answer 400 to a conflict, told by their words, in lower case.
+constexpr std::string_view kConflictWords[] = {
+    // Java (UpdateRequirement): "Requirement failed: branch main has changed: expected id 1 != 2".
+    "requirement failed",
+    // Java (TableMetadata.Builder.addSnapshot), up to Iceberg 1.11 a ValidationException: "Cannot add snapshot with
+    // sequence number 7 older than last sequence number 8". Somebody has committed since the request was made.
+    "older than last sequence number",
+    // The same place: "Snapshot already exists for id: 1". An earlier try was applied after all.
+    "snapshot already exists for id",
+    // Java since 1.12 (CatalogHandlers), about both numbers of a snapshot: "Validation failed, please retry: …".
+    "validation failed, please retry",
+    // Java's catalogs over their own store: "Cannot commit: stale table metadata", "Cannot commit changes based on
+    // stale
+    // table metadata".
+    "stale table metadata",
+    // Java's JdbcCatalog: "Cannot commit market_data.t: metadata location a has changed from b".
+    "has changed from",
+    // Java (BaseTransaction): "Table metadata refresh is required".
+    "metadata refresh is required",
+    "commit validation failed",  // Unity Catalog
+    "commit failed",
+    "commit conflict",
+    "concurrent",
+};
+
 bool SpeaksOfConflict(const RestFailure& failure) {
   if (failure.type == "CommitFailedException" || failure.type == "CommitConflictException") return true;
   std::string text = failure.message;
   std::ranges::transform(text, text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  constexpr std::string_view kSigns[] = {"requirement failed", "commit validation failed", "commit failed",
-                                         "commit conflict", "concurrent"};
-  return std::ranges::any_of(kSigns, [&](std::string_view sign) { return text.find(sign) != std::string::npos; });
+  return std::ranges::any_of(kConflictWords,
+                             [&](std::string_view words) { return text.find(words) != std::string::npos; });
 }
 
 // Java's table metadata refuses a commit while the catalog's own clock is more than a minute behind the newest snapshot

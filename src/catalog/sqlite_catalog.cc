@@ -10,6 +10,7 @@
 #include "base/uuid.h"
 #include "catalog/metadata_files.h"
 #include "catalog/sqlite_db.h"
+#include "iceberg/own_files.h"
 #include "io/location.h"
 
 namespace k2 {
@@ -342,8 +343,14 @@ CommitOutcome SqliteCatalog::Commit(const TableName& table, const TableState& ba
 }
 
 void SqliteCatalog::DeleteOld(const iceberg::TableMetadata& metadata, const std::vector<std::string>& dropped) {
-  if (!IsTrue(metadata, kDeleteAfterCommit)) return;
+  if (!IsTrue(metadata, kDeleteAfterCommit) || !iceberg::GarbageCollected(metadata)) return;
+  const iceberg::OwnFiles own(metadata);
   for (const std::string& file : dropped) {
+    if (!own.Hold(file) || !file.ends_with(".metadata.json")) {
+      log::Warn("the metadata log names a file that is not the table's own metadata: it stays",
+                {{"table", metadata.location}, {"file", file}});
+      continue;
+    }
     if (const Status deleted = io_->Delete(file); !deleted) {
       log::Warn("old table metadata stays", {{"file", file}, {"error", deleted.error().message}});
     }

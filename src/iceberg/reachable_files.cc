@@ -7,6 +7,7 @@
 #include <unordered_set>
 
 #include "iceberg/manifest.h"
+#include "iceberg/own_files.h"
 
 namespace k2::iceberg {
 namespace {
@@ -170,7 +171,13 @@ Result<ExpiredFiles> FilesOfExpired(ManifestStore& store, const TableMetadata& b
   for (const Snapshot& snapshot : after.snapshots) {
     if (before.FindSnapshot(snapshot.snapshot_id) == nullptr) all.snapshots.push_back(snapshot);
   }
-  return FilesOnlyIn(store, all, expired);
+  if (!GarbageCollected(after)) return ExpiredFiles{};
+  K2_ASSIGN(ExpiredFiles files, FilesOnlyIn(store, all, expired));
+  const OwnFiles own(after);
+  for (auto* list : {&files.data_files, &files.manifests, &files.manifest_lists}) {
+    std::erase_if(*list, [&](const std::string& path) { return !own.Hold(path); });
+  }
+  return files;
 }
 
 Status ForEachReachable(ManifestStore& store, const TableMetadata& metadata,

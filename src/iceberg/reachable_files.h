@@ -27,7 +27,8 @@ Result<ExpiredFiles> FilesOnlyIn(ManifestStore& store, const TableMetadata& befo
                                  const std::vector<int64_t>& expired);
 
 // The same after the catalog has answered: `after` is what it holds now, where snapshots and refs that others have
-// added meanwhile count, and a snapshot that it has kept is not expired.
+// added meanwhile count, and a snapshot that it has kept is not expired. Files outside the table's own places
+// (own_files.h) are left out, and all are where the table is not garbage collected.
 Result<ExpiredFiles> FilesOfExpired(ManifestStore& store, const TableMetadata& before, const TableMetadata& after,
                                     std::vector<int64_t> expired);
 

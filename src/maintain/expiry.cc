@@ -6,6 +6,7 @@
 
 #include "base/failpoint.h"
 #include "base/log.h"
+#include "iceberg/own_files.h"
 #include "iceberg/reachable_files.h"
 #include "table/metadata_store.h"
 
@@ -43,6 +44,7 @@ Result<ExpiryReport> ExpireSnapshots(Table& table, int64_t now_us, const ExpiryO
     if (attempt > 0) std::this_thread::sleep_for(std::chrono::milliseconds(5 << attempt));
     K2_TRY(table.Refresh());
     const TableState before = table.state();
+    K2_TRY(iceberg::CheckGarbageCollected(*before.metadata, table.name().ToString(), "no snapshot was expired"));
     ExpiryReport report{.table = table.name().name, .snapshots = ToExpire(*before.metadata, now_us, options)};
     if (report.snapshots.empty()) return report;
     if (options.dry_run) {

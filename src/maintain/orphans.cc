@@ -7,19 +7,12 @@
 #include <string_view>
 
 #include "base/log.h"
+#include "iceberg/own_files.h"
 #include "iceberg/reachable_files.h"
 #include "table/metadata_store.h"
 
 namespace k2 {
 namespace {
-
-// Without the scheme, which may be spelt in several ways (file:///x, file:/x, /x), and slashes about it.
-std::string_view Bare(std::string_view location) {
-  if (const size_t colon = location.find(':'); colon != std::string_view::npos) location.remove_prefix(colon + 1);
-  location.remove_prefix(std::min(location.find_first_not_of('/'), location.size()));
-  while (location.ends_with('/')) location.remove_suffix(1);
-  return location;
-}
 
 std::string_view LastName(std::string_view path) { return path.substr(path.rfind('/') + 1); }
 
@@ -67,6 +60,7 @@ Result<OrphanReport> RemoveOrphans(Table& table, int64_t now_us, const OrphanOpt
     return Fail(ErrorKind::kInvalidArgument,
                 "orphans younger than 24 hours are not removed: they may be files of a commit that is on its way");
   }
+  K2_TRY(iceberg::CheckGarbageCollected(table.metadata(), table.name().ToString(), "no orphan file was removed"));
   const std::string location = table.metadata().location;
   // Listed before the table is read: what is committed in between is named then.
   K2_ASSIGN(std::vector<FileInfo> files, table.io().List(location));
@@ -77,9 +71,9 @@ Result<OrphanReport> RemoveOrphans(Table& table, int64_t now_us, const OrphanOpt
   }
   K2_ASSIGN(const std::set<std::string> names, NamesInUse(table));
   OrphanReport report;
-  const std::string_view root = Bare(location);
+  const std::string_view root = iceberg::WithoutScheme(location);
   for (FileInfo& file : files) {
-    const std::string_view path = Bare(file.location);
+    const std::string_view path = iceberg::WithoutScheme(file.location);
     if (!path.starts_with(root) || !IsTablesKind(path.substr(root.size()))) continue;
     if (file.modified_us > now_us - options.older_than_us || names.contains(std::string(LastName(path)))) continue;
     report.bytes += file.size_bytes;

@@ -8,6 +8,7 @@
 
 #include "base/failpoint.h"
 #include "base/log.h"
+#include "iceberg/own_files.h"
 #include "iceberg/transform.h"
 #include "iceberg/value_range.h"
 #include "maintain/commit_times.h"
@@ -142,6 +143,10 @@ class Planner {
     partition.due_us = kNever;
     if (result_.limit_us == 0) {
       partition.reason = "kept for ever";
+      return {};
+    }
+    if (!iceberg::GarbageCollected(metadata_)) {
+      partition.reason = "kept: the table's property gc.enabled is false";
       return {};
     }
     const std::optional<int64_t> end_us = dates_.EndOf(partition.files.front().file);

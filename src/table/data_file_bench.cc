@@ -89,11 +89,7 @@ const BatchShape kAllDictionaries{.dictionaries = true, .key_dictionaries = true
 const BatchShape kKeyDictionaries{.dictionaries = true, .key_dictionaries = true};
 const BatchShape kNoMap{.dictionaries = true, .vendor_data = false};
 
-void Best(WriteOptions& options) {
-  options.plain_fields = {1};
-  options.delta_fields = {2, 6, 12, 13, 16};
-  options.plain_fields.push_back(19);
-}
+void Best(WriteOptions& options) { options.plain_fields = {1, 2, 6, 12, 13, 19}; }
 
 std::vector<Variant> SilverVariants() {
   return {
@@ -102,20 +98,14 @@ std::vector<Variant> SilverVariants() {
       {"all-dictionaries", kAllDictionaries, [](auto&) {}},
       {"all-dictionaries-4MiB", kAllDictionaries, [](auto& o) { o.dictionary_bytes = 4 << 20; }},
       {"no-map", kNoMap, [](auto&) {}},
-      {"delta-times", kDictionaries, [](auto& o) { o.delta_fields = {6, 12, 13, 16}; }},
-      {"delta-times-tradeid", kDictionaries, [](auto& o) { o.delta_fields = {2, 6, 12, 13, 16}; }},
-      {"delta-ids", kDictionaries, [](auto& o) { o.delta_fields = {1, 2}; }},
-      {"delta-length-ids", kDictionaries, [](auto& o) { o.delta_length_fields = {1, 2}; }},
       {"plain-decimals", kDictionaries, [](auto& o) { o.plain_fields = {1, 2, 7, 8}; }},
       {"map-values-plain", kDictionaries, [](auto& o) { o.plain_fields = {1, 2, 19}; }},
-      {"map-values-delta", kDictionaries, [](auto& o) { o.delta_fields = {19}; }},
-      {"map-values-delta-length", kDictionaries, [](auto& o) { o.delta_length_fields = {19}; }},
       {"best", kKeyDictionaries, Best},
       {"best-dense-keys", kDictionaries, Best},
       {"best-values-dictionary", kKeyDictionaries,
        [](auto& o) {
          Best(o);
-         o.plain_fields = {1};
+         o.plain_fields.pop_back();
        }},
       {"best-no-map", kNoMap, Best},
       {"best-batch-8k", kKeyDictionaries,
@@ -201,39 +191,26 @@ std::vector<Variant> SilverVariants() {
   };
 }
 
+void Bronze(WriteOptions& options) {
+  options.plain_fields = {2, 5, 6, 7};
+  options.no_stats_fields = {1, 2};
+}
+
 std::vector<Variant> BronzeVariants() {
   return {
       {"dictionary-payload", kDense, [](auto& o) { o.plain_fields.clear(); }},
       {"plain-payload", kDense, [](auto&) {}},
-      {"delta", kDense, [](auto& o) { o.delta_fields = {5, 6, 7, 8}; }},
-      {"delta-no-payload-stats", kDense,
+      {"plain-times", kDense, [](auto& o) { o.plain_fields = {2, 5, 6, 7}; }},
+      {"no-payload-stats", kDense, [](auto& o) { Bronze(o); }},
+      {"no-payload-stats-lz4", kDense,
        [](auto& o) {
-         o.delta_fields = {5, 6, 7, 8};
-         o.no_stats_fields = {1, 2};
-       }},
-      {"delta-no-payload-stats-delta-length", kDense,
-       [](auto& o) {
-         o.delta_fields = {5, 6, 7, 8};
-         o.no_stats_fields = {1, 2};
-         o.delta_length_fields = {2};
-       }},
-      {"delta-no-payload-stats-lz4", kDense,
-       [](auto& o) {
-         o.delta_fields = {5, 6, 7, 8};
-         o.no_stats_fields = {1, 2};
+         Bronze(o);
          o.codec = "lz4";
        }},
-      {"delta-no-payload-stats-page-128k", kDense,
+      {"no-payload-stats-page-128k", kDense,
        [](auto& o) {
-         o.delta_fields = {5, 6, 7, 8};
-         o.no_stats_fields = {1, 2};
+         Bronze(o);
          o.page_bytes = 128 << 10;
-       }},
-      {"delta-no-payload-stats-checksums", kDense,
-       [](auto& o) {
-         o.delta_fields = {5, 6, 7, 8};
-         o.no_stats_fields = {1, 2};
-         o.page_checksums = true;
        }},
   };
 }

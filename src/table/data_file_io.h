@@ -24,10 +24,9 @@ struct WriteOptions {
   std::string codec = "zstd";  // zstd | lz4 | snappy | none
   int32_t level = 1;
   int64_t row_group_rows = 131'072;
-  std::vector<int32_t> plain_fields;  // field ids without dictionary encoding (unique values: ids, payloads)
-  std::vector<int32_t>
-      delta_fields;  // field ids of integers and times that step: DELTA_BINARY_PACKED; strings: DELTA_BYTE_ARRAY
-  std::vector<int32_t> delta_length_fields;   // strings and binaries whose lengths alone step: DELTA_LENGTH_BYTE_ARRAY
+  // Field ids without dictionary encoding, for values that rarely repeat. There is no choice beyond dictionary and plain:
+  // readers of Iceberg before 1.11 refuse the delta encodings (docs/tables.md, "Files").
+  std::vector<int32_t> plain_fields;
   std::vector<int32_t> bloom_fields;          // field ids with a bloom filter, sized for row_group_rows values
   double bloom_fpp = 0.01;                    // share of absent values it lets pass
   std::vector<int32_t> no_stats_fields;       // field ids without column bounds (still counted)

@@ -74,8 +74,7 @@ class DataFileTest : public ::testing::Test {
 
 WriteOptions SilverOptions() {
   return {.row_group_rows = 2'000,
-          .plain_fields = {1, 19},
-          .delta_fields = {2, 6, 12, 13, 14, 16},
+          .plain_fields = {1, 2, 6, 12, 13, 14, 19},
           .bloom_fields = {1},
           .footer = {{"k2.test", "yes"}}};
 }
@@ -169,7 +168,7 @@ TEST_F(DataFileTest, ReadsBackWhatWasWrittenWhateverTheEncoding) {
       }
       WriteOptions options = SilverOptions();
       options.row_group_rows = group;
-      if (!dictionaries) options.plain_fields = options.delta_fields = {};
+      if (!dictionaries) options.plain_fields = {};
       const std::string name = std::to_string(number++);
       const auto file = Write(name, schema, batches, options);
       ASSERT_TRUE(file) << file.error().message;
@@ -191,7 +190,7 @@ TEST_F(DataFileTest, PyarrowAndDuckDbReadIt) {
             {SilverBatchForTests({.rows = 3'000, .dictionaries = true, .key_dictionaries = true})}, SilverOptions());
   ASSERT_TRUE(file) << file.error().message;
   const auto bronze = Write("bronze.parquet", BronzeSchemaForTests(), {BronzeBatchForTests(1'000)},
-                            {.plain_fields = {2}, .delta_fields = {5, 6, 7, 8}, .no_stats_fields = {1, 2}});
+                            {.plain_fields = {2, 5, 6, 7}, .no_stats_fields = {1, 2}});
   ASSERT_TRUE(bronze) << bronze.error().message;
   EXPECT_FALSE(bronze->lower_bounds.contains(2));
   EXPECT_EQ(bronze->null_value_counts.at(2), 0);
@@ -219,6 +218,8 @@ print(d[0], d[2], d[3], d[4])
 print(duckdb.sql("select count(*), count(distinct \"offset\"), min(octet_length(avro_payload)), any_value(topic) from 'ROOT/bronze.parquet'").fetchone())
 print(duckdb.sql(f"select count(*) from '{path}' where message_id = '{rows[17]['message_id']}'").fetchone())
 print(sorted({str(e) for e in f.metadata.row_group(0).column(1).encodings}), f.metadata.row_group(0).column(0).compression)
+groups = [pq.ParquetFile(f"ROOT/{name}.parquet").metadata.row_group(0) for name in ("silver", "bronze")]
+print(sorted({str(e) for g in groups for i in range(g.num_columns) for e in g.column(i).encodings}))
 )";
   for (size_t at = 0; (at = script.find("ROOT")) != std::string::npos;) script.replace(at, 4, root_);
   EXPECT_EQ(Python(script),
@@ -229,7 +230,8 @@ print(sorted({str(e) for e in f.metadata.row_group(0).column(1).encodings}), f.m
             "3000 ADAUSDT 1 2024-08-08\n"
             "(1000, 1000, 270, 'market.crypto.trades.binance')\n"
             "(1,)\n"
-            "['DELTA_BYTE_ARRAY', 'RLE'] ZSTD\n");
+            "['PLAIN', 'RLE'] ZSTD\n"
+            "['PLAIN', 'RLE', 'RLE_DICTIONARY']\n");
 }
 
 TEST_F(DataFileTest, ProjectsRenamesPromotesAndFillsIn) {

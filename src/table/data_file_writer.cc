@@ -31,24 +31,6 @@ Result<parquet::Compression::type> CodecOf(const std::string& name) {
   return Fail(ErrorKind::kInvalidArgument, "unknown Parquet codec '{}': zstd, lz4, snappy or none", name);
 }
 
-void SetDelta(parquet::WriterProperties::Builder& builder, const ParquetLeaf& leaf) {
-  switch (leaf.type.id) {
-    case TypeId::kString:
-    case TypeId::kBinary: builder.encoding(leaf.path, parquet::Encoding::DELTA_BYTE_ARRAY); break;
-    case TypeId::kDecimal:
-      if (leaf.type.precision > 18) return;
-      [[fallthrough]];
-    case TypeId::kInt:
-    case TypeId::kLong:
-    case TypeId::kDate:
-    case TypeId::kTime:
-    case TypeId::kTimestamp:
-    case TypeId::kTimestamptz: builder.encoding(leaf.path, parquet::Encoding::DELTA_BINARY_PACKED); break;
-    default: return;
-  }
-  builder.disable_dictionary(leaf.path);
-}
-
 Result<std::shared_ptr<parquet::WriterProperties>> MakeProperties(const std::vector<ParquetLeaf>& leaves,
                                                                   const WriteOptions& options) {
   parquet::WriterProperties::Builder builder;
@@ -75,10 +57,6 @@ Result<std::shared_ptr<parquet::WriterProperties>> MakeProperties(const std::vec
   }
   for (const ParquetLeaf& leaf : leaves) {
     if (HoldsField(options.plain_fields, leaf.field_id)) builder.disable_dictionary(leaf.path);
-    if (HoldsField(options.delta_fields, leaf.field_id)) SetDelta(builder, leaf);
-    if (HoldsField(options.delta_length_fields, leaf.field_id)) {
-      builder.encoding(leaf.path, parquet::Encoding::DELTA_LENGTH_BYTE_ARRAY)->disable_dictionary(leaf.path);
-    }
     // Nothing reads bounds below lists and maps; keeping them costs a comparison a value.
     if (leaf.repeated || HoldsField(options.no_stats_fields, leaf.field_id)) {
       builder.disable_statistics(leaf.path)->disable_write_page_index(leaf.path);

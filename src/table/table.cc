@@ -8,8 +8,10 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "base/uuid.h"
+#include "iceberg/own_files.h"
 #include "iceberg/reachable_files.h"
 #include "iceberg/snapshot_producer.h"
+#include "io/confined_file_io.h"
 #include "table/metadata_store.h"
 #include "table/progress_json.h"
 
@@ -205,7 +207,10 @@ class TableCommit {
     // The tag leaves its snapshot in this very commit, so that the old one may go too.
     TableMetadata without_tag = metadata;
     without_tag.refs.erase(std::string(kOffsetsTag));
-    expired_ = iceberg::SnapshotsToExpire(without_tag, HistoryPolicyOf(metadata), NowMicros() / 1000);
+    expired_.clear();
+    if (iceberg::GarbageCollected(metadata)) {
+      expired_ = iceberg::SnapshotsToExpire(without_tag, HistoryPolicyOf(metadata), NowMicros() / 1000);
+    }
     if (!expired_.empty()) updates.emplace_back(iceberg::RemoveSnapshots{expired_});
     if (commit_.make_properties) {
       K2_ASSIGN(auto properties, commit_.make_properties(metadata));
@@ -329,6 +334,7 @@ iceberg::HistoryPolicy HistoryPolicyOf(const TableMetadata& metadata) {
 
 Result<Table> Table::Load(std::shared_ptr<Catalog> catalog, std::shared_ptr<FileIo> io, const TableName& name) {
   K2_ASSIGN(TableState state, catalog->Load(name));
+  io = ConfinedTo(std::move(io), state.metadata->location);
   return Table(std::move(catalog), std::move(io), name, std::move(state));
 }
 

@@ -206,21 +206,20 @@ WriteOptions FileOptions(std::string_view table, const Schema& schema) {
   WriteOptions options;
   // The next layer reads these files whole: one row group a step's file, which it takes as one batch, without joining.
   if (table != kGoldTable) options.row_group_rows = 262'144;
-  // Chosen by measurement (bench/RESULTS.md): dictionaries only pay where values come again, delta where they step.
+  // Chosen by measurement (bench/RESULTS.md): dictionaries only pay where values repeat.
   if (table == kBronzeTable || table == kRejectedTable) {
-    options.plain_fields = Ids(schema, {"message_key", "avro_payload", "payload", "detail"});
-    if (table == kBronzeTable) options.plain_fields = Ids(schema, {"avro_payload"});
-    options.delta_fields = Ids(schema, {"offset", "kafka_timestamp", "ingestion_timestamp", "ingestion_date"});
+    options.plain_fields = table == kBronzeTable
+                               ? Ids(schema, {"avro_payload", "offset", "kafka_timestamp", "ingestion_timestamp"})
+                               : Ids(schema, {"payload", "detail", "offset", "kafka_timestamp"});
     options.no_stats_fields = Ids(schema, {"message_key", "avro_payload", "payload", "detail"});
     options.full_bounds_fields = Ids(schema, {"topic"});
     return options;
   }
-  options.plain_fields = Ids(schema, {"message_id"});
+  options.plain_fields = Ids(
+      schema, {"message_id", "trade_id", "timestamp", "source_sequence", "ingestion_timestamp", "platform_sequence"});
   if (const NestedField* vendor_data = schema.Find("vendor_data")) {
     options.plain_fields.push_back(vendor_data->type.fields.at(1).id);
   }
-  options.delta_fields = Ids(schema, {"trade_id", "timestamp", "source_sequence", "ingestion_timestamp",
-                                      "platform_sequence", "exchange_date"});
   if (table == kGoldTable) {
     options.bloom_fields = Ids(schema, {"message_id", "trade_id"});
     options.sort_order_id = 1;

@@ -3,6 +3,7 @@
 
 #include "iceberg/schema_json.h"
 #include "iceberg/transform.h"
+#include "io/confined_file_io.h"
 #include "task/data_file_json.h"
 #include "task/task.h"
 
@@ -310,12 +311,21 @@ const TableFiles* TaskResult::Find(std::string_view table) const {
   return nullptr;
 }
 
+static const std::string& OutputLocation(const Task& task) {
+  if (const auto* silver = std::get_if<SilverTask>(&task)) return silver->rejected.location;
+  if (const auto* bronze = std::get_if<BronzeTask>(&task)) return bronze->output.location;
+  if (const auto* gold = std::get_if<GoldTask>(&task)) return gold->output.location;
+  return std::get<CompactionTask>(task).output.location;
+}
+
 Result<TaskResult> RunTask(const Task& task, const TaskContext& context) {
+  TaskContext confined = context;
+  confined.io = ConfinedTo(context.io, OutputLocation(task));
   Result<TaskResult> result = [&] {
-    if (const auto* bronze = std::get_if<BronzeTask>(&task)) return RunBronzeTask(*bronze, context);
-    if (const auto* silver = std::get_if<SilverTask>(&task)) return RunSilverTask(*silver, context);
-    if (const auto* gold = std::get_if<GoldTask>(&task)) return RunGoldTask(*gold, context);
-    return RunCompactionTask(std::get<CompactionTask>(task), context);
+    if (const auto* bronze = std::get_if<BronzeTask>(&task)) return RunBronzeTask(*bronze, confined);
+    if (const auto* silver = std::get_if<SilverTask>(&task)) return RunSilverTask(*silver, confined);
+    if (const auto* gold = std::get_if<GoldTask>(&task)) return RunGoldTask(*gold, confined);
+    return RunCompactionTask(std::get<CompactionTask>(task), confined);
   }();
   if (result) result->attempt_id = AttemptOf(task);
   return result;

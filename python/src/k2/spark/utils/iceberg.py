@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,31 +10,6 @@ from k2.spark.utils.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-
-VECTORIZED = "spark.sql.iceberg.vectorization.enabled"
-# From there on its vectorized reader knows all encodings of K2's files (DELTA_BYTE_ARRAY came last).
-READS_ALL_ENCODINGS = (1, 11)
-
-
-def version_of(spark: SparkSession) -> tuple[int, int] | None:
-    """Of the Iceberg on the session's class path: (1, 12); None where there is none, or it does not say."""
-    from py4j.protocol import Py4JError
-
-    jvm: Any = spark.sparkContext._jvm
-    try:
-        found = re.match(r"(\d+)\.(\d+)", str(jvm.org.apache.iceberg.IcebergBuild.version()))
-    except (TypeError, Py4JError):  # what is no class is a package, which cannot be called
-        return None
-    return (int(found[1]), int(found[2])) if found else None
-
-
-def read_row_by_row_where_needed(spark: SparkSession) -> None:
-    """An older Iceberg refuses to read K2's files by its vectorized reader, and reads them well by the other one. What
-    the user has set is left."""
-    version = version_of(spark)
-    if version is not None and version < READS_ALL_ENCODINGS and spark.conf.get(VECTORIZED, None) is None:
-        spark.conf.set(VECTORIZED, "false")
 
 
 class IcebergCatalog:

@@ -16,7 +16,6 @@ from k2.spark.utils.checks import check_address, check_java, check_master, check
 from k2.spark.utils.coordinates import Jar, installed_spark, jars
 from k2.spark.utils.errors import ConfigurationError, UnavailableError, one_line
 from k2.spark.utils.explain import explain
-from k2.spark.utils.iceberg import read_row_by_row_where_needed
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -112,7 +111,6 @@ def _create(app_name: str, options: Mapping[str, Any], streaming: bool) -> Spark
     if packages is not None:
         needed = [jar for jar in wanted if streaming or jar.always]
         _check_classes(session, needed, wanted, running, is_new)
-    read_row_by_row_where_needed(session)
     return session
 
 
