@@ -23,7 +23,6 @@ constexpr int64_t kVersionNotFound = 40402;
 constexpr int64_t kSchemaNotFound = 40403;
 constexpr char kMediaType[] = "application/vnd.schemaregistry.v1+json";
 constexpr char kCacheMark[] = "k2-schema-1 ";
-constexpr size_t kMaxMissing = 10'000;
 
 std::string HashHex(std::string_view text) { return fmt::format("{:016x}", XXH3_64bits(text.data(), text.size())); }
 
@@ -132,7 +131,7 @@ Result<std::string> RegistryClient::SchemaJson(int32_t id) {
   if (fetched) {
     schemas_[id] = *fetched;
   } else if (fetched.error().kind == ErrorKind::kNotFound || fetched.error().kind == ErrorKind::kUnsupported) {
-    if (missing_.size() >= kMaxMissing) missing_.clear();
+    if (missing_.size() >= options_.missing_max) missing_.clear();
     missing_.insert_or_assign(id, std::pair(MonotonicMicros() + options_.missing_us, fetched.error()));
   } else {
     unavailable_until_us_ = MonotonicMicros() + options_.unavailable_us;

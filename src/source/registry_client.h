@@ -22,6 +22,7 @@ struct RegistryOptions {
   std::string token;                // bearer token
   std::string cache_folder;         // empty: in memory only. Ids never change their schema, so files are good for ever
   int64_t missing_us = 30'000'000;  // how long an id that is not there is not asked for again
+  size_t missing_max = 10'000;      // such ids that are remembered; with more, all are forgotten
   int64_t unavailable_us = 1'000'000;  // how long the registry is left alone after it did not answer
   int64_t timeout_ms = 10'000;
 };

@@ -84,6 +84,23 @@ TEST_F(Registry, AnIdThatIsNotThereIsNotAskedForAgainAtOnce) {
   EXPECT_EQ(client->SchemaJson(9).value(), "\"long\"");
 }
 
+// Messages may carry any id: what is remembered of those that are not there is limited.
+TEST_F(Registry, RemembersALimitedNumberOfMissingIds) {
+  RegistryOptions options;
+  options.missing_max = 3;
+  const auto client = Open(options);
+  const auto ask = [&](int32_t id) {
+    http_->Answer(404, R"({"error_code":40403,"message":"not found"})");
+    EXPECT_EQ(client->SchemaJson(id).error().kind, ErrorKind::kNotFound);
+  };
+  for (int32_t id = 100; id < 103; ++id) ask(id);
+  EXPECT_EQ(client->SchemaJson(100).error().kind, ErrorKind::kNotFound);
+  EXPECT_EQ(http_->asked.size(), 3U) << "remembered";
+  ask(103);  // one too many
+  ask(100);
+  EXPECT_EQ(http_->asked.size(), 5U) << "forgotten";
+}
+
 TEST_F(Registry, WhatIsNoAnswerOfARegistryRejectsNothing) {
   const auto client = Open();
   const std::vector<std::pair<int, std::string>> answers = {{500, "{}"},

@@ -64,6 +64,23 @@ TEST_F(CommitTest, AConflictThatCannotBeLookedIntoIsUnknown) {
   EXPECT_EQ(Rows(), 5);
 }
 
+// Somebody's retention settings of main are not the commit's to drop.
+TEST_F(CommitTest, MainKeepsItsRetentionSettings) {
+  Table table = Load();
+  EXPECT_COMMITTED(table.Commit(Move(0, 0, 5)));
+  iceberg::SnapshotRef kept{.is_branch = true,
+                            .min_snapshots_to_keep = 7,
+                            .max_snapshot_age_ms = 86'400'000,
+                            .max_ref_age_ms = int64_t{1} << 50};
+  ASSERT_TRUE(table.Update([&](const iceberg::TableMetadata& head) -> Result<std::vector<iceberg::TableUpdate>> {
+    kept.snapshot_id = *head.current_snapshot_id;
+    return std::vector<iceberg::TableUpdate>{iceberg::SetSnapshotRef{std::string(iceberg::kMainBranch), kept}};
+  }));
+  EXPECT_COMMITTED(table.Commit(Move(0, 5, 9)));
+  kept.snapshot_id = *Load().metadata().current_snapshot_id;
+  EXPECT_EQ(*Load().metadata().FindRef(iceberg::kMainBranch), kept);
+}
+
 // No requirement of a commit speaks of a tag that someone else has made meanwhile: what this process knows of the table
 // may be a moment old, no more, or the tag would go with the snapshot that the commit expires.
 TEST_F(CommitTest, AnOldStateIsNotStoodOn) {
