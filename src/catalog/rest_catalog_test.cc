@@ -114,13 +114,13 @@ TEST_F(RestCatalogTest, CreatesWhereItIsTold) {
     body = request.body;
     return {.instead = ScriptedReply{.body = server_.TableBody()}};
   };
-  const auto catalog = Open({.table_root = "s3://lake/tables/"});
+  const auto catalog = Open({.table_root = "file:///lake/tables/"});
   CreateTableRequest request;
   request.schema = iceberg::SampleSchema();
   request.spec = {.fields = {{.source_id = 2, .name = "timestamp_day", .transform = "day"}}};
   request.sort_order = {.fields = {{.source_id = 2}}};
   ASSERT_TRUE(catalog->Create({"a.b", "t"}, request).has_value());
-  EXPECT_NE(body.find(R"("location":"s3://lake/tables/a/b/t")"), std::string::npos) << body;
+  EXPECT_NE(body.find(R"("location":"file:///lake/tables/a/b/t")"), std::string::npos) << body;
   EXPECT_NE(body.find(R"("format-version":"2")"), std::string::npos) << body;
   EXPECT_NE(body.find(R"("write-order":{"order-id":1)"), std::string::npos) << body;
   ASSERT_TRUE(Open()->Create(kTrades, request).has_value());

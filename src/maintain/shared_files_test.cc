@@ -55,7 +55,7 @@ TEST_F(SharedFiles, WithoutGarbageCollectionNothingIsDeleted) {
   const TableRetention plan = Plan(kBronzeTable, later_us);
   ASSERT_FALSE(plan.partitions.empty());
   EXPECT_EQ(plan.partitions.front().reason, "kept: the table's property gc.enabled is false");
-  EXPECT_EQ(OnDisk(kBronzeTable), before);
+  EXPECT_TRUE(std::ranges::includes(OnDisk(kBronzeTable), before));
 
   Set(kBronzeTable, {{"gc.enabled", "true"}});
   EXPECT_GT(Apply(kBronzeTable, later_us).FilesOf(PartitionFate::kDropped), 0);

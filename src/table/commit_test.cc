@@ -68,10 +68,7 @@ TEST_F(CommitTest, AConflictThatCannotBeLookedIntoIsUnknown) {
 TEST_F(CommitTest, MainKeepsItsRetentionSettings) {
   Table table = Load();
   EXPECT_COMMITTED(table.Commit(Move(0, 0, 5)));
-  iceberg::SnapshotRef kept{.is_branch = true,
-                            .min_snapshots_to_keep = 7,
-                            .max_snapshot_age_ms = 86'400'000,
-                            .max_ref_age_ms = int64_t{1} << 50};
+  iceberg::SnapshotRef kept{.is_branch = true, .min_snapshots_to_keep = 7, .max_snapshot_age_ms = 86'400'000};
   ASSERT_TRUE(table.Update([&](const iceberg::TableMetadata& head) -> Result<std::vector<iceberg::TableUpdate>> {
     kept.snapshot_id = *head.current_snapshot_id;
     return std::vector<iceberg::TableUpdate>{iceberg::SetSnapshotRef{std::string(iceberg::kMainBranch), kept}};
