@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,8 @@ def filters(market: Warehouse, name: str) -> tuple[str, Any]:
 
 
 def plain(answer: Answer) -> dict[str, str]:
-    """Numbers as texts without an exponent or trailing zeros."""
-    return {key: f"{Decimal(str(value)):f}".rstrip("0").rstrip(".") for key, value in answer.items() if value}
+    """Numbers as texts that are equal where the numbers are."""
+    return {key: str(Fraction(str(value))) for key, value in answer.items()}
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -106,6 +107,11 @@ def test_polars(market: Warehouse, name: str, monkeypatch: pytest.MonkeyPatch) -
     assert plain(found) == plain(truth(market, name))
 
 
+def rows_of(frame: daft.DataFrame, column: str) -> int:
+    """By reading them: Daft 0.7.26's count_rows() leaves a filter on a partition column out."""
+    return len(frame.select(column).to_pydict()[column])
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_daft(market: Warehouse, name: str) -> None:
     frame = daft.read_iceberg(market.table(name))
@@ -118,7 +124,7 @@ def test_daft(market: Warehouse, name: str) -> None:
             column("offset").sum().alias("offsets"),
             column(payload).length().sum().alias("bytes"),
         )
-        found = {"of_topic": frame.where(column("topic") == value).count_rows()}
+        found = {"of_topic": rows_of(frame.where(column("topic") == value), "offset")}
     else:
         sums = frame.agg(
             column("message_id").count().alias("rows"),
@@ -129,9 +135,9 @@ def test_daft(market: Warehouse, name: str) -> None:
             column("trade_conditions").list_count().sum().alias("conditions"),
         )
         found = {
-            "of_symbol": frame.where(column("symbol") == value).count_rows(),
-            "of_last_day": frame.where(column("exchange_date") == day).count_rows(),
-            "base": frame.where(column("vendor_data").map_get("base_asset") == "BTC").count_rows(),
+            "of_symbol": rows_of(frame.where(column("symbol") == value), "symbol"),
+            "of_last_day": rows_of(frame.where(column("exchange_date") == day), "symbol"),
+            "base": rows_of(frame.where(column("vendor_data").map_get("base_asset") == "BTC"), "symbol"),
         }
     (row,) = sums.to_pylist()
     assert plain(row | found) == plain(truth(market, name))
