@@ -62,6 +62,7 @@ function(k2_room name)
     k2_unity(tests ${name}_test ${tests})
     add_executable(${name}_test ${tests})
     target_link_libraries(${name}_test PRIVATE k2_${name} GTest::gtest_main)
+    target_compile_options(${name}_test PRIVATE -O0)  # what is tested is optimised; compiling tests costs less so
     gtest_discover_tests(${name}_test TEST_PREFIX "${name}/" DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT 900)
   endif()
   set(fuzzers ${all})

@@ -24,8 +24,8 @@ struct WriteOptions {
   std::string codec = "zstd";  // zstd | lz4 | snappy | none
   int32_t level = 1;
   int64_t row_group_rows = 131'072;
-  // Field ids without dictionary encoding, for values that rarely repeat. There is no choice beyond dictionary and plain:
-  // readers of Iceberg before 1.11 refuse the delta encodings (docs/tables.md, "Files").
+  // Field ids without dictionary encoding, for values that rarely repeat. There is no choice beyond dictionary and
+  // plain: readers of Iceberg before 1.11 refuse the delta encodings (docs/tables.md, "Files").
   std::vector<int32_t> plain_fields;
   std::vector<int32_t> bloom_fields;          // field ids with a bloom filter, sized for row_group_rows values
   double bloom_fpp = 0.01;                    // share of absent values it lets pass
