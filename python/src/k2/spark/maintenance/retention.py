@@ -172,13 +172,13 @@ class _Days:
                     self.names[spec_id] = names[one["field-id"]]
         values = "to_json(data_file.partition)" if any(metadata.specs.values()) else "CAST(NULL AS STRING)"
         self.columns = (
-            f"data_file.spec_id AS spec, {values} AS values, data_file.lower_bounds[{self.field_id}] AS lower, "
+            f"data_file.spec_id AS spec, {values} AS partition_values, data_file.lower_bounds[{self.field_id}] AS lower, "
             f"data_file.upper_bounds[{self.field_id}] AS upper"
         )
 
     def of(self, row: Any) -> tuple[str, str]:
         """First and last, as ISO dates; empty where nothing tells them."""
-        values = json.loads(row["values"] or "{}")
+        values = json.loads(row["partition_values"] or "{}")
         for name in self.names.get(row["spec"], ()):
             if values.get(name) is not None:
                 return values[name], values[name]
