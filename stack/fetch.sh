@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts the servers of the stack into .deps (and the wheels of requirements.txt beside them, into .venv), by the ordinary
+# Puts the servers of the stack into .deps (and the wheels of requirements-tests.txt beside them, into .venv), by the ordinary
 # clients of their registries, at the versions of versions.env. A second run finds nothing to do.
 #   fetch.sh [PART...]: only these. Two that only tests use come when they are named: rustberg, a REST catalog (built from
 #   its crate, which needs cargo and some ten minutes), and trino (a download of 821 MB; it runs on Java 24 and later).

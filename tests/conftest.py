@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 from engines import Spark, spark_session
+from skips import pytest_make_collect_report, pytest_runtest_makereport, scrub_environment  # noqa: F401
 from warehouse import Warehouse, k2_environment
 
 from stack.services import Services
 
 ROOT = Path(__file__).resolve().parent.parent
+scrub_environment()
 
 REAL_RECORDINGS = (
     ("binance", "binance_spot_ws/btcusdt_20240808.gz"),
@@ -25,6 +27,12 @@ REAL_RECORDINGS = (
     ("kraken", "kraken/ws_v1_20210417.gz"),
     ("kraken", "kraken/ws_v2_reframed_20190701.gz"),
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Programs start in an empty folder: neither does a k2.toml of the clone reach them, nor they the clone."""
+    os.chdir(tmp_path_factory.mktemp("cwd"))
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import subprocess
 import sys
@@ -516,6 +517,7 @@ def test_the_wheel_holds_everything(tmp_path: Path) -> None:
         [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", tmp_path, ROOT / "python"],
         check=True,
         timeout=900,
+        env=os.environ | {"PIP_CONSTRAINT": str(ROOT / "constraints.txt")},
     )
     wheel = next(tmp_path.glob("k2-*.whl"))
     target = tmp_path / "site"

@@ -386,7 +386,7 @@ def containers() -> dict[str, Any]:
 def test_versions_are_one(containers: dict[str, Any]) -> None:
     version = versions()["SPARK_VERSION"]
     assert re.fullmatch(r"3\.5\.\d+", version)
-    assert re.search(r"^pyspark==(.*)$", (ROOT / "requirements.txt").read_text(), re.M)[1] == version  # type: ignore[index]
+    assert re.search(r"^pyspark==(.*)$", (ROOT / "requirements-tests.txt").read_text(), re.M)[1] == version  # type: ignore[index]
     volumes = composed_services()["spark-volumes"]
     for service in (*containers.values(), volumes):
         assert service["image"] == f"apache/spark:{version}-scala2.12-java17-python3-ubuntu"

