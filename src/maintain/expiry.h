@@ -27,7 +27,8 @@ struct ExpiryReport {
 };
 
 // Expires, and deletes what only the expired snapshots named, once the catalog has taken it. kCommitUnknown: no file
-// was deleted. kUnsupported: the table is not garbage collected (property gc.enabled). kConflict: other writers were faster, several times.
+// was deleted. kUnsupported: the table is not garbage collected (property gc.enabled). kConflict: other writers were
+// faster, several times.
 Result<ExpiryReport> ExpireSnapshots(Table& table, int64_t now_us, const ExpiryOptions& options = {});
 
 }  // namespace k2
