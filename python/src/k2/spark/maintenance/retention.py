@@ -172,8 +172,8 @@ class _Days:
                     self.names[spec_id] = names[one["field-id"]]
         values = "to_json(data_file.partition)" if any(metadata.specs.values()) else "CAST(NULL AS STRING)"
         self.columns = (
-            f"data_file.spec_id AS spec, {values} AS partition_values, data_file.lower_bounds[{self.field_id}] AS lower, "
-            f"data_file.upper_bounds[{self.field_id}] AS upper"
+            f"data_file.spec_id AS spec, {values} AS partition_values, "
+            f"data_file.lower_bounds[{self.field_id}] AS lower, data_file.upper_bounds[{self.field_id}] AS upper"
         )
 
     def of(self, row: Any) -> tuple[str, str]:
