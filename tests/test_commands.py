@@ -428,10 +428,15 @@ def test_logs_as_json(warehouse: Warehouse, recordings: list[tuple[str, Path]]) 
 
 def output_of(warehouse: Warehouse, name: str) -> dict[str, Any]:
     metadata = json.loads(Path(warehouse.table(name).metadata_location.removeprefix("file://")).read_text())
+    schema = next(s for s in metadata["schemas"] if s["schema-id"] == metadata["current-schema-id"])
     return {
         "name": name,
         "location": metadata["location"],
-        "schema": next(s for s in metadata["schemas"] if s["schema-id"] == metadata["current-schema-id"]),
+        "shape": {
+            "schema": schema,
+            "columns": {field["name"]: field["id"] for field in schema["fields"]},
+            "name_mapping": "",
+        },
         "spec": next(s for s in metadata["partition-specs"] if s["spec-id"] == metadata["default-spec-id"]),
     }
 
@@ -496,7 +501,7 @@ def test_tasks_give_the_rows_of_the_run(lake: Warehouse, recordings: list[tuple[
     silver_task = {
         "kind": "silver",
         "inputs": inputs_of(lake, BRONZE),
-        "input_schema": output_of(lake, BRONZE)["schema"],
+        "input_shape": output_of(lake, BRONZE)["shape"],
         "ranges": [{"topic": topic, "partition": 0, "begin": 0, "end": end, "already_judged": False}],
         "rejected_files": [],
         "schema_folder": "",
@@ -516,7 +521,7 @@ def test_tasks_give_the_rows_of_the_run(lake: Warehouse, recordings: list[tuple[
 
     gold_task = {
         "kind": "gold",
-        "inputs": [{"schema": output_of(lake, BINANCE)["schema"], "files": inputs_of(lake, BINANCE)}],
+        "inputs": [{"shape": output_of(lake, BINANCE)["shape"], "files": inputs_of(lake, BINANCE)}],
         "existing": [],
         "output": output_of(target, GOLD),
         "memory_bytes": 64 << 20,

@@ -13,9 +13,10 @@ from confluent_kafka.admin import AdminClient
 from engines import Spark
 from hostile import send_hostile
 from kafka_oracle import Oracle
+from pyiceberg.types import DecimalType, LongType
 from service_warehouse import Lake
 from spark_frames import Frames, assert_same, new_lake, new_topics, places, progress_of, session_of
-from warehouse import BRONZE, REJECTED, SILVER
+from warehouse import BRONZE, GOLD, REJECTED, SILVER
 
 from k2.spark.dataframe import OffsetsError, bronze_step
 from k2.spark.utils.errors import ConfigurationError
@@ -196,3 +197,29 @@ def test_topics_that_are_not_what_they_were(
     with pytest.raises(ConfigurationError, match="no Kafka topic"):
         bronze_step(frames.spark, frames.of_bronze)
     frames.assert_no_branches()
+
+
+def test_columns_that_others_have_changed(lake: Lake, oracle: Oracle, topics: list[str], frames: Frames) -> None:
+    """They are found by their ids: renamed and widened between two steps, named as before for the oracle."""
+    renamed = {BRONZE: ("offset", "place"), REJECTED: ("topic", "subject"), SILVER[0]: ("message_id", "uid")}
+    renamed[GOLD] = ("symbol", "pair")
+    for step in range(2):
+        for topic in topics:
+            oracle.send(topic, 200)
+        oracle.flush()
+        frames.all()
+        for name, (old, new) in renamed.items():
+            with lake.table(name).update_schema() as change:
+                change.rename_column(old if step == 0 else new, new if step == 0 else old)
+                if step == 0 and name == GOLD:
+                    change.update_column("exchange_hour", field_type=LongType())
+                if step == 0 and name == SILVER[0]:
+                    change.update_column("price", field_type=DecimalType(38, 8))
+    oracle.check(lake)
+    with lake.table(GOLD).update_schema(allow_incompatible_changes=True) as change:
+        change.delete_column("currency")
+    for topic in topics:
+        oracle.send(topic, 10)
+    oracle.flush()
+    with pytest.raises(ConfigurationError, match=r"gold_crypto_trades: the column currency \(field id 9\) was dropped"):
+        frames.all()

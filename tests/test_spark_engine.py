@@ -427,7 +427,7 @@ def test_what_a_step_has_committed(told: Path) -> None:
         assert done is not None
         assert (tuple(done.tables), done.newest_us) == (tables, 7)
         assert not {"tables", "newest_us"} & done.row().keys()
-    task = {"output": {"schema": {"fields": [{"id": 4, "name": "offset"}, {"id": 6, "name": "kafka_timestamp"}]}}}
+    task = {"output": {"shape": {"columns": {"offset": 4, "kafka_timestamp": 6}}}}
     files = [{"upper_bounds": {"4": "ff00000000000000", "6": f"{second:02x}01000000000000"}} for second in (3, 2)]
     result = json.dumps({"outputs": [{"table": schemas.BRONZE, "files": files}]})
     plan = Plan("bronze", "", [json.dumps(task)], 1, 0, 0, 0.0, {schemas.BRONZE: False}, 0)

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <csignal>
 #include <cstdlib>
+#include <stdexcept>
 #include <string>
 
 namespace k2 {
@@ -28,24 +29,26 @@ Plan ReadPlan(const char* variable) {
 
 class Trap {
  public:
-  Trap(const char* variable, int signal) : plan_(ReadPlan(variable)), remaining_(plan_.remaining), signal_(signal) {}
-  void Pass(std::string_view name) {
-    if (!plan_.name.empty() && plan_.name == name && remaining_.fetch_sub(1) == 1) std::raise(signal_);
+  explicit Trap(const char* variable) : plan_(ReadPlan(variable)), remaining_(plan_.remaining) {}
+  // Whether this passage is the one that is meant.
+  bool Springs(std::string_view name) {
+    return !plan_.name.empty() && plan_.name == name && remaining_.fetch_sub(1) == 1;
   }
 
  private:
   const Plan plan_;
   std::atomic<int> remaining_;
-  const int signal_;
 };
 
 }  // namespace
 
 void Failpoint(std::string_view name) {
-  static Trap crash("K2_TEST_CRASH_AT", SIGKILL);
-  static Trap stop("K2_TEST_STOP_AT", SIGSTOP);
-  crash.Pass(name);
-  stop.Pass(name);
+  static Trap crash("K2_TEST_CRASH_AT");
+  static Trap stop("K2_TEST_STOP_AT");
+  static Trap exception("K2_TEST_THROW_AT");
+  if (crash.Springs(name)) std::raise(SIGKILL);
+  if (stop.Springs(name)) std::raise(SIGSTOP);
+  if (exception.Springs(name)) throw std::logic_error(std::string("failpoint ") + std::string(name));
 }
 
 }  // namespace k2

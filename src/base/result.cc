@@ -36,10 +36,10 @@ int ExitCode(ErrorKind kind) {
     case ErrorKind::kInvalidData:
     case ErrorKind::kConflict:
     case ErrorKind::kOffsetMismatch:
-    case ErrorKind::kCancelled:
-    case ErrorKind::kInternal: return 1;
+    case ErrorKind::kCancelled: return 1;
+    case ErrorKind::kInternal: return 5;
   }
-  return 1;
+  return 5;
 }
 
 }  // namespace k2

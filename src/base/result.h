@@ -48,7 +48,7 @@ template <typename... Args>
   return std::unexpected(Error{kind, fmt::format(format, std::forward<Args>(args)...)});
 }
 
-// Exit codes of the command line (README): 0 ok, 1 data or check failure, 2 usage, 3 dependency, 4 commit unknown.
+// Exit codes (README): 0 ok, 1 data or check failure, 2 usage, 3 dependency, 4 commit unknown, 5 a fault of k2.
 int ExitCode(ErrorKind kind);
 
 }  // namespace k2

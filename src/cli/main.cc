@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "base/guard.h"
 #include "base/log.h"
 #include "base/version.h"
 #include "cli/commands.h"
@@ -57,7 +58,9 @@ int TerminalWidth(int descriptor) {
   return size.ws_col;
 }
 
-int Main(int argc, char** argv) {
+namespace {
+
+Result<int> RunCommandLine(int argc, char** argv) {
   // Batches of tens of megabytes are made in one thread and freed in another: few arenas, and large blocks that go back
   // to the system, keep the peak near what is in use (bench/RESULTS.md). Arrow's own pool would keep its own copy.
   ::mallopt(M_ARENA_MAX, 2);
@@ -81,7 +84,7 @@ int Main(int argc, char** argv) {
   app.footer(
       "Every setting is a flag, a variable K2_<NAME>, or a line in k2.toml; the first of these wins.\n"
       "Exit codes: 0 ok, 1 data or check failure, 2 usage or configuration, 3 a dependency is unavailable,\n"
-      "4 the outcome of a commit is unknown.\n\n"
+      "4 the outcome of a commit is unknown, 5 an internal error.\n\n"
       "Examples:\n"
       "  k2 simulate --exchange binance --trades 100000 --out binance.zst\n"
       "  k2 run --warehouse lake --recording binance=binance.zst\n"
@@ -110,9 +113,17 @@ int Main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
-  if (const Status status = program.settings.Resolve(program.config); !status) return PrintError(status.error());
-  if (const Status status = ConfigureLog(program.settings); !status) return PrintError(status.error());
-  const Result<int> code = program.action();
+  K2_TRY(program.settings.Resolve(program.config));
+  K2_TRY(ConfigureLog(program.settings));
+  return program.action();
+}
+
+}  // namespace
+
+int Main(int argc, char** argv) {
+  TellTermination();
+  const std::string place = argc > 1 && argv[1][0] != '-' ? fmt::format("k2 {}", argv[1]) : "k2";
+  const Result<int> code = Guarded(place, [&] { return RunCommandLine(argc, argv); });
   return code ? *code : PrintError(code.error());
 }
 

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "base/guard.h"
 #include "base/log.h"
 #include "base/time.h"
 #include "cli/commands.h"
@@ -90,10 +91,12 @@ class ProduceProgressBar {
   explicit ProduceProgressBar(const ProduceProgress& progress) : progress_(progress) {
     if (!IsTerminal(STDERR_FILENO)) return;
     thread_ = std::jthread([this](const std::stop_token& ended) {
-      while (!ended.stop_requested()) {
-        Draw();
-        std::this_thread::sleep_for(std::chrono::milliseconds(100));
-      }
+      GuardedOrLogged("the progress bar", [&] {
+        while (!ended.stop_requested()) {
+          Draw();
+          std::this_thread::sleep_for(std::chrono::milliseconds(100));
+        }
+      });
       std::fputs("\r\x1b[K", stderr);
     });
   }

@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "base/time.h"
@@ -10,6 +11,7 @@
 #include "query/lakehouse_table.h"
 #include "query/ohlcv.h"
 #include "task/market_tables.h"
+#include "task/table_shape.h"
 
 namespace k2 {
 namespace {
@@ -33,12 +35,8 @@ struct OhlcvFlags {
 };
 
 // An engine that knows every table of the namespace, ours and others'.
-Result<std::unique_ptr<QueryEngine>> OpenEngine(const Settings& settings, const std::string& as_of_text) {
-  AsOf as_of;
-  if (!as_of_text.empty()) {
-    K2_ASSIGN(as_of, ParseAsOf(as_of_text));
-  }
-  K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouse(settings, false));
+Result<std::unique_ptr<QueryEngine>> OpenEngine(const Settings& settings, const std::shared_ptr<Lakehouse>& lakehouse,
+                                                const AsOf& as_of) {
   K2_ASSIGN(const std::vector<TableName> tables, lakehouse->catalog()->ListTables(std::string(kNamespace)));
   QueryOptions options;
   K2_ASSIGN(options.memory_limit_bytes, settings.Bytes("query-memory"));
@@ -50,6 +48,28 @@ Result<std::unique_ptr<QueryEngine>> OpenEngine(const Settings& settings, const 
   }
   return engine;
 }
+
+// What Gold's columns are called at that time, by K2's names.
+Result<std::map<std::string, std::string>> GoldColumns(const Lakehouse& lakehouse, const AsOf& as_of) {
+  K2_ASSIGN(const Table gold, lakehouse.Open(kGoldTable));
+  K2_ASSIGN(const ColumnIds ids, ColumnsOf(kGoldTable, gold.metadata()));
+  const auto table = MakeQueryTable(std::string(kGoldTable), [&]() -> Result<Table> { return gold; }, as_of);
+  K2_ASSIGN(const std::vector<ColumnInfo> columns, table->Columns());
+  std::map<std::string, std::string> names;
+  for (const std::string name :
+       {"symbol", "exchange", "timestamp", "exchange_date", "price", "quantity", "source_sequence"}) {
+    const int32_t id = ids.find(name)->second;
+    const auto found = std::ranges::find(columns, id, &ColumnInfo::field_id);
+    names[name] = found == columns.end() ? "" : found->name;
+    if (found != columns.end() || name == "source_sequence") continue;
+    return Fail(ErrorKind::kUnsupported,
+                "{}.{} has no column {} (field id {}) any more: there are no candles without it", kNamespace,
+                kGoldTable, name, id);
+  }
+  return names;
+}
+
+Result<AsOf> AsOfFlag(const std::string& text) { return text.empty() ? AsOf{} : ParseAsOf(text); }
 
 Result<int> PrintQuery(QueryEngine& engine, const std::string& sql, const Settings& settings, const std::string& out,
                        int64_t rows_max) {
@@ -66,7 +86,9 @@ Result<int> PrintQuery(QueryEngine& engine, const std::string& sql, const Settin
 }
 
 Result<int> RunQuery(const Settings& settings, const QueryFlags& flags) {
-  K2_ASSIGN(const auto engine, OpenEngine(settings, flags.as_of));
+  K2_ASSIGN(const AsOf as_of, AsOfFlag(flags.as_of));
+  K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouse(settings, false));
+  K2_ASSIGN(const auto engine, OpenEngine(settings, lakehouse, as_of));
   return PrintQuery(*engine, flags.sql, settings, flags.out, flags.rows_max);
 }
 
@@ -82,8 +104,12 @@ Result<int> RunOhlcv(const Settings& settings, OhlcvFlags flags) {
   };
   K2_TRY(time(flags.from, "--from", flags.options.from_micros));
   K2_TRY(time(flags.to, "--to", flags.options.to_micros));
+  K2_TRY(OhlcvSql(flags.options));  // what is wrong with the flags is told before any table is opened
+  K2_ASSIGN(const AsOf as_of, AsOfFlag(flags.as_of));
+  K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouse(settings, false));
+  K2_ASSIGN(flags.options.columns, GoldColumns(*lakehouse, as_of));
   K2_ASSIGN(const std::string sql, OhlcvSql(flags.options));
-  K2_ASSIGN(const auto engine, OpenEngine(settings, flags.as_of));
+  K2_ASSIGN(const auto engine, OpenEngine(settings, lakehouse, as_of));
   if (!flags.draw) return PrintQuery(*engine, sql, settings, flags.out, INT64_MAX);
   K2_ASSIGN(const QueryResult result, engine->Run(sql));
   K2_ASSIGN(const std::vector<Candle> candles, CandlesOf(result));

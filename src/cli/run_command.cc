@@ -8,6 +8,7 @@
 #include <optional>
 #include <thread>
 
+#include "base/guard.h"
 #include "base/time.h"
 #include "cli/commands.h"
 #include "cli/kafka_settings.h"
@@ -131,10 +132,12 @@ class ProgressBar {
   explicit ProgressBar(const RunProgress& progress) : progress_(progress) {
     if (!IsTerminal(STDERR_FILENO)) return;
     thread_ = std::jthread([this](const std::stop_token& ended) {
-      while (!ended.stop_requested()) {
-        Draw();
-        std::this_thread::sleep_for(std::chrono::milliseconds(100));
-      }
+      GuardedOrLogged("the progress bar", [&] {
+        while (!ended.stop_requested()) {
+          Draw();
+          std::this_thread::sleep_for(std::chrono::milliseconds(100));
+        }
+      });
       std::fputs("\r\x1b[K", stderr);
     });
   }

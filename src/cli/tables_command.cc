@@ -9,6 +9,7 @@
 #include "table/progress_json.h"
 #include "table/scan.h"
 #include "task/market_tables.h"
+#include "task/table_shape.h"
 
 namespace k2 {
 namespace {
@@ -53,34 +54,51 @@ Result<int> CreateTables(const Settings& settings) {
   return 0;
 }
 
-// Adds the columns that this version of K2 has and the table has not, under new ids. Columns are never dropped, retyped
-// or renamed here: readers by id keep reading old files.
+// Adds the columns that this version of K2 has and the table has not, under new ids, or takes up one of that name that
+// others have added; writes down which column is which. Columns are never dropped, retyped or renamed here: readers by
+// id keep reading old files. What was changed, in words.
 Result<std::vector<std::string>> MigrateTable(Table& table) {
-  K2_ASSIGN(const CreateTableRequest definition, TableDefinition(table.name().name));
-  std::vector<std::string> added;
+  const std::string& name = table.name().name;
+  K2_ASSIGN(const CreateTableRequest definition, TableDefinition(name));
+  std::vector<std::string> changes;
   K2_TRY(table.Update([&](const iceberg::TableMetadata& metadata) -> Result<std::vector<iceberg::TableUpdate>> {
-    added.clear();
+    changes.clear();
     iceberg::Schema schema = metadata.CurrentSchema();
+    K2_ASSIGN(ColumnIds columns, ColumnsOf(name, metadata));
     int32_t last = metadata.last_column_id;
+    bool added = false;
     for (iceberg::NestedField field : definition.schema.fields) {
-      if (const iceberg::NestedField* present = schema.Find(field.name)) {
-        if (present->type.id != field.type.id) {
-          return Fail(ErrorKind::kUnsupported, "{}.{} has type {}, this k2 writes {}: rename or drop the column first",
-                      table.name().ToString(), field.name, present->type.ToString(), field.type.ToString());
-        }
+      int32_t& id = columns[field.name];
+      const auto known = std::ranges::find(schema.fields, id, &iceberg::NestedField::id);
+      const iceberg::NestedField* present = known != schema.fields.end() ? &*known : schema.Find(field.name);
+      if (present != nullptr && !HoldsValuesOf(present->type, field.type)) {
+        return Fail(ErrorKind::kUnsupported, "{}.{} has type {}, this k2 writes {}: rename or drop the column first",
+                    table.name().ToString(), present->name, present->type.ToString(), field.type.ToString());
+      }
+      if (known != schema.fields.end()) continue;
+      if (present != nullptr) {
+        changes.push_back("took up column " + field.name);
+        id = present->id;
         continue;
       }
-      added.push_back(field.name);
-      field.id = ++last;
+      changes.push_back("added column " + field.name);
+      added = true;
+      id = field.id = ++last;
       field.required = false;  // files that are there hold no values of it
       for (iceberg::NestedField& nested : field.type.fields) nested.id = ++last;
       schema.fields.push_back(std::move(field));
     }
-    if (added.empty()) return std::vector<iceberg::TableUpdate>{};
+    std::vector<iceberg::TableUpdate> updates;
     schema.schema_id = -1;
-    return std::vector<iceberg::TableUpdate>{iceberg::AddSchema{schema, last}, iceberg::SetCurrentSchema{-1}};
+    if (added) updates = {iceberg::AddSchema{schema, last}, iceberg::SetCurrentSchema{-1}};
+    const std::string text = ColumnsToJson(columns);
+    const auto written = metadata.properties.find(std::string(kColumnsProperty));
+    if (written == metadata.properties.end() || written->second != text) {
+      updates.emplace_back(iceberg::SetProperties{{{std::string(kColumnsProperty), text}}});
+    }
+    return updates;
   }));
-  return added;
+  return changes;
 }
 
 Result<int> MigrateTables(const Settings& settings) {
@@ -89,9 +107,9 @@ Result<int> MigrateTables(const Settings& settings) {
   int changed = 0;
   for (const std::string& name : AllTables()) {
     K2_ASSIGN(Table table, lakehouse->Open(name));
-    K2_ASSIGN(const std::vector<std::string> added, MigrateTable(table));
-    for (const std::string& column : added) std::printf("%s: added column %s\n", name.c_str(), column.c_str());
-    changed += added.empty() ? 0 : 1;
+    K2_ASSIGN(const std::vector<std::string> changes, MigrateTable(table));
+    for (const std::string& change : changes) std::printf("%s: %s\n", name.c_str(), change.c_str());
+    changed += changes.empty() ? 0 : 1;
   }
   std::printf("%d tables changed, %d made\n", changed, made);
   return 0;
@@ -212,7 +230,7 @@ void AddTables(Program& program) {
   });
   CLI::App* create = command->add_subcommand("create", "Make the tables that are missing");
   create->callback([&program] { program.action = [&program] { return CreateTables(program.settings); }; });
-  CLI::App* migrate = command->add_subcommand("migrate", "Add the columns that a newer K2 has, by id");
+  CLI::App* migrate = command->add_subcommand("migrate", "Add the columns that K2 needs and a table lacks, by id");
   migrate->callback([&program] { program.action = [&program] { return MigrateTables(program.settings); }; });
   CLI::App* describe =
       command->add_subcommand("describe", "Schema, partitions, snapshots with their source offsets, files");

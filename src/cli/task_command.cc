@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "base/guard.h"
 #include "cli/commands.h"
 #include "cli/kafka_settings.h"
 #include "cli/storage_settings.h"
@@ -34,8 +35,10 @@ class TaskTools {
   }
 
   Result<TaskResult> Run(const std::string& text) {
-    K2_ASSIGN(const Task task, TaskFromJson(text));
-    return RunTask(task, context_);
+    return Guarded("k2 task", [&]() -> Result<TaskResult> {
+      K2_ASSIGN(const Task task, TaskFromJson(text));
+      return RunTask(task, context_);
+    });
   }
 
  private:
@@ -49,12 +52,16 @@ class TaskLines {
  public:
   TaskLines() {
     std::thread([this] {
-      for (std::string line; std::getline(std::cin, line);) {
-        const std::lock_guard lock(mutex_);
-        lines_.push_back(std::move(line));
-        there_.notify_one();
-      }
-      ::_exit(0);
+      const Status read = Guarded("k2 task --worker, reading tasks", [this]() -> Status {
+        for (std::string line; std::getline(std::cin, line);) {
+          const std::lock_guard lock(mutex_);
+          lines_.push_back(std::move(line));
+          there_.notify_one();
+        }
+        return {};
+      });
+      if (!read) std::fprintf(stderr, "k2: %s\n", read.error().message.c_str());
+      ::_exit(read ? 0 : ExitCode(read.error().kind));
     }).detach();
   }
 

@@ -144,6 +144,19 @@ Status CheckEntry(const ManifestEntry& entry, ManifestContent content, const std
   return {};
 }
 
+// The entry with partition values of the types: a source column may have been widened since the file was written.
+const ManifestEntry& PromotePartition(const ManifestEntry& entry, const std::vector<Type>& types, ManifestEntry& copy) {
+  const std::vector<Literal>& values = entry.file.partition;
+  bool fit = values.size() == types.size();
+  for (size_t i = 0; fit && i < types.size(); ++i) fit = Fits(values[i], types[i]);
+  if (fit || values.size() != types.size()) return entry;
+  copy = entry;
+  for (size_t i = 0; i < types.size(); ++i) {
+    if (std::optional<Literal> promoted = Coerce(values[i], types[i])) copy.file.partition[i] = *std::move(promoted);
+  }
+  return copy;
+}
+
 void AppendEntry(std::string& out, const ManifestEntry& entry, const std::vector<Type>& types) {
   const DataFile& file = entry.file;
   AppendInt(out, static_cast<int32_t>(entry.status));
@@ -209,7 +222,9 @@ Result<EncodedManifest> EncodeManifest(const TableMetadata& metadata, int32_t sp
             avro::ContainerWriter::Create(ManifestEntrySchema(*spec, types), header, avro::Codec::kDeflate));
   Summary summary(types);
   std::string record;
-  for (const ManifestEntry& entry : entries) {
+  ManifestEntry widened;
+  for (const ManifestEntry& given : entries) {
+    const ManifestEntry& entry = PromotePartition(given, types, widened);
     K2_TRY(CheckEntry(entry, content, types));
     summary.Add(entry);
     record.clear();

@@ -13,6 +13,7 @@
 #include "iceberg/literal.h"
 #include "iceberg/manifest_list.h"
 #include "iceberg/manifest_schema.h"
+#include "iceberg/pruning.h"
 #include "iceberg/table_fixture.h"
 
 namespace k2::iceberg {
@@ -51,6 +52,32 @@ TEST(ManifestTest, RoundTrip) {
   EXPECT_EQ(read[0].file_sequence_number, 9);
   EXPECT_EQ(read[1].sequence_number, 3);
   EXPECT_EQ(read[2].status, EntryStatus::kDeleted);
+}
+
+// A source column was widened after its files were written, or while one was.
+TEST(ManifestTest, PartitionValuesFollowAWidenedColumn) {
+  const TableMetadata before = TestTable();
+  TableMetadata table = before;
+  table.schemas[0].fields[1].type = Type::Primitive(TypeId::kLong);
+  DataFile file = TestFile("f", 19943, 10);
+  ASSERT_TRUE(std::holds_alternative<int32_t>(file.partition[1]));
+  const EncodedManifest old =
+      EncodeManifest(before, 0, ManifestContent::kData, 7, {Entry(EntryStatus::kAdded, file)}).value();
+  const EncodedManifest now =
+      EncodeManifest(table, 0, ManifestContent::kData, 7, {Entry(EntryStatus::kAdded, file)}).value();
+  for (const EncodedManifest& encoded : {old, now}) {
+    ManifestFile manifest = encoded.file;
+    manifest.sequence_number = 9;
+    const auto read = DecodeManifest(encoded.bytes, manifest, table).value();
+    EXPECT_EQ(read.at(0).file.partition[1], Literal(static_cast<int64_t>(std::get<int32_t>(file.partition[1]))));
+    const Pruner other(table, {{.field_id = 2, .op = CompareOp::kEq, .values = {int64_t{25}}}});
+    EXPECT_FALSE(other.ManifestMayMatch(manifest));
+    EXPECT_FALSE(other.FileMayMatch(read.at(0).file));
+    const Pruner same(table, {{.field_id = 2, .op = CompareOp::kEq, .values = {file.partition[1]}}});
+    EXPECT_TRUE(same.ManifestMayMatch(manifest));
+    EXPECT_TRUE(same.FileMayMatch(read.at(0).file));
+  }
+  EXPECT_EQ(now.file.partitions[1].lower_bound->size(), 8U);
 }
 
 TEST(ManifestTest, RefusesWhatCannotBeWritten) {

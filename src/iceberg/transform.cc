@@ -180,6 +180,19 @@ std::string PartitionValueText(const Transform& transform, const Type& source, c
   }
 }
 
+std::map<int32_t, Literal> IdentityValues(const PartitionSpec& spec, const std::vector<Literal>& partition) {
+  std::map<int32_t, Literal> values;
+  for (size_t i = 0; i < spec.fields.size() && i < partition.size(); ++i) {
+    if (spec.fields[i].transform == "identity") values.emplace(spec.fields[i].source_id, partition[i]);
+  }
+  return values;
+}
+
+std::map<int32_t, Literal> IdentityValues(const TableMetadata& metadata, const DataFile& file) {
+  const PartitionSpec* spec = metadata.FindSpec(file.spec_id);
+  return spec == nullptr ? std::map<int32_t, Literal>{} : IdentityValues(*spec, file.partition);
+}
+
 Result<std::string> PartitionPath(const PartitionSpec& spec, const Schema& schema,
                                   const std::vector<Literal>& partition) {
   if (partition.size() != spec.fields.size()) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -10,6 +11,7 @@
 #include "base/result.h"
 #include "iceberg/data_file.h"
 #include "iceberg/schema.h"
+#include "iceberg/table_metadata.h"
 
 namespace k2::iceberg {
 
@@ -37,6 +39,11 @@ Result<int32_t> BucketHash(const Type& source, const Literal& value);
 
 // A partition value as the Java library writes it in paths: 2024-08-08, 2024-08-08-23, null.
 std::string PartitionValueText(const Transform& transform, const Type& source, const Literal& value);
+
+// A file's partition values under an identity transform, by the id of their column: what its rows have in a column that
+// the file lacks (spec, "Column Projection").
+std::map<int32_t, Literal> IdentityValues(const PartitionSpec& spec, const std::vector<Literal>& partition);
+std::map<int32_t, Literal> IdentityValues(const TableMetadata& metadata, const DataFile& file);
 
 // The folder of a partition: exchange_date=2024-08-08/exchange_hour=23, names and values URL-encoded as Java's
 // URLEncoder does; empty for an unpartitioned spec. Error kInvalidArgument: the values are not those of the spec.

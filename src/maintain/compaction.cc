@@ -64,11 +64,10 @@ std::vector<std::vector<ScanFile>> Groups(std::vector<ScanFile> files, const Com
   return groups;
 }
 
-CompactionTask TaskOf(const std::vector<ScanFile>& group, const OutputTable& output) {
+CompactionTask TaskOf(const iceberg::TableMetadata& metadata, const std::vector<ScanFile>& group,
+                      const OutputTable& output) {
   CompactionTask task{.inputs = {}, .output = output, .attempt_id = RandomHex64()};
-  for (const ScanFile& file : group) {
-    task.inputs.push_back({.path = file.file.file_path, .record_count = file.file.record_count});
-  }
+  for (const ScanFile& file : group) task.inputs.push_back(InputOf(metadata, file));
   return task;
 }
 
@@ -80,7 +79,7 @@ Result<StepPlan> PlanCompaction(const Table& table, const CompactionPolicy& poli
   if (!metadata.current_snapshot_id) return plan;
   K2_ASSIGN(std::vector<ScanFile> files, PlanScan(table.io(), metadata, *metadata.current_snapshot_id, {}));
   std::map<PartitionKey, Partition> partitions;
-  const iceberg::NestedField* date = metadata.CurrentSchema().Find(DateColumnOf(table.name().name));
+  const iceberg::NestedField* date = FindColumn(table.name().name, metadata, DateColumnOf(table.name().name));
   for (ScanFile& file : files) {
     Partition& partition = partitions[KeyOf(metadata, file.file, date)];
     const iceberg::Snapshot* snapshot = metadata.FindSnapshot(file.snapshot_id);
@@ -91,7 +90,7 @@ Result<StepPlan> PlanCompaction(const Table& table, const CompactionPolicy& poli
   }
   PlannedCommit planned{.table = table.name().name, .layer = "compaction", .commit = {}, .needs_rows = true};
   planned.commit.operation = "replace";
-  const OutputTable output = OutputOf(table);
+  K2_ASSIGN(const OutputTable output, OutputOf(table, TableUse::kRead));
   int64_t rows = 0;
   for (auto& [key, partition] : partitions) {
     // Others' files of several days become one a day, or retention would keep all as long as the newest.
@@ -100,7 +99,7 @@ Result<StepPlan> PlanCompaction(const Table& table, const CompactionPolicy& poli
     if (!partition.settled || std::cmp_less(partition.small.size(), min_files)) continue;
     for (const std::vector<ScanFile>& group : Groups(std::move(partition.small), policy, splits)) {
       if (rows >= policy.rows_per_commit) break;
-      plan.tasks.emplace_back(TaskOf(group, output));
+      plan.tasks.emplace_back(TaskOf(metadata, group, output));
       for (const ScanFile& file : group) {
         planned.commit.removed.push_back(Bare(file.file));
         rows += file.file.record_count;

@@ -29,10 +29,9 @@ int64_t Later(int64_t at_us, int64_t by_us) { return at_us > kNever - by_us ? kN
 class Dates {
  public:
   Dates(const iceberg::TableMetadata& metadata, std::string_view table) : metadata_(metadata) {
-    const iceberg::Schema& schema = metadata.CurrentSchema();
-    date_ = schema.Find(DateColumnOf(table));
-    time_ = schema.Find(table == kBronzeTable ? "ingestion_timestamp" : "timestamp");
-    hour_ = table == kGoldTable ? schema.Find("exchange_hour") : nullptr;
+    date_ = FindColumn(table, metadata, DateColumnOf(table));
+    time_ = FindColumn(table, metadata, table == kBronzeTable ? "ingestion_timestamp" : "timestamp");
+    hour_ = FindColumn(table, metadata, "exchange_hour");
   }
 
   [[nodiscard]] const iceberg::NestedField* column() const { return date_; }

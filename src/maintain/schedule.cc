@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <utility>
 
+#include "base/guard.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "maintain/expiry.h"
@@ -55,7 +56,7 @@ void Maintenance::Start() {
     std::condition_variable_any wake;
     std::unique_lock lock(mutex);
     while (!ended.stop_requested()) {
-      RunDue(NowMicros(), ended);
+      GuardedOrLogged("the scheduled maintenance", [&] { RunDue(NowMicros(), ended); });
       wake.wait_for(lock, ended, std::chrono::seconds(1), [] { return false; });
     }
   });

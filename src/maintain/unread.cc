@@ -16,7 +16,11 @@ T BoundOr(const std::map<int32_t, std::string>& bounds, const iceberg::NestedFie
   const auto found = bounds.find(field->id);
   if (found == bounds.end()) return otherwise;
   const auto literal = iceberg::FromBytes(found->second, field->type);
-  if (!literal || !std::holds_alternative<T>(*literal)) return otherwise;
+  if (!literal) return otherwise;
+  if constexpr (std::is_same_v<T, int64_t>) {  // of an int, or one that was widened
+    if (const auto* narrow = std::get_if<int32_t>(&*literal)) return *narrow;
+  }
+  if (!std::holds_alternative<T>(*literal)) return otherwise;
   return std::get<T>(*literal);
 }
 
@@ -109,13 +113,14 @@ Result<Readers::Unread> Readers::Of(const ScanFile& file) const {
 }
 
 Result<Readers::Unread> Readers::OfBronze(const ScanFile& file) const {
-  const iceberg::Schema& schema = table_.metadata().CurrentSchema();
+  K2_ASSIGN(const TableShape shape, ShapeOf(table_, TableUse::kRead));
+  const iceberg::Schema schema = shape.Rows();
   const iceberg::DataFile& data = file.file;
   const auto last = BoundOr<int64_t>(data.upper_bounds, schema.Find("offset"), std::numeric_limits<int64_t>::max());
   const auto topic_low = BoundOr<std::string>(data.lower_bounds, schema.Find("topic"), "");
   const auto topic_high = BoundOr<std::string>(data.upper_bounds, schema.Find("topic"), "\xff");
-  const auto low = BoundOr<int32_t>(data.lower_bounds, schema.Find("partition"), std::numeric_limits<int32_t>::min());
-  const auto high = BoundOr<int32_t>(data.upper_bounds, schema.Find("partition"), std::numeric_limits<int32_t>::max());
+  const auto low = BoundOr<int64_t>(data.lower_bounds, schema.Find("partition"), std::numeric_limits<int64_t>::min());
+  const auto high = BoundOr<int64_t>(data.upper_bounds, schema.Find("partition"), std::numeric_limits<int64_t>::max());
   const bool all_read = std::ranges::all_of(own_.positions, [&](const auto& source) {
     const auto& [key, bronze] = source;
     if (key.topic < topic_low || key.topic > topic_high || key.partition < low || key.partition > high) return true;
@@ -125,7 +130,7 @@ Result<Readers::Unread> Readers::OfBronze(const ScanFile& file) const {
   Unread unread;
   if (all_read) return unread;
   const TaskContext context{.io = table_.io_ptr(), .schemas = nullptr, .cache = nullptr};
-  K2_ASSIGN(const std::vector<BronzePart> parts, ReadBronzeParts(context, data.file_path, schema));
+  K2_ASSIGN(const std::vector<BronzePart> parts, ReadBronzeParts(context, data.file_path, shape));
   for (const BronzePart& part : parts) {
     for (const auto& [key, bronze] : own_.positions) {
       if (key.topic != part.topic || key.partition != part.partition) continue;
@@ -143,8 +148,9 @@ Result<Readers::Unread> Readers::OfBronze(const ScanFile& file) const {
 
 // Where Silver stands behind rejected_trades, a crash came between the two commits, and Silver will take the rows of
 // that range that rejected_trades does not hold: with its rows gone, rejected ones would be accepted.
-Readers::Unread Readers::OfRejected(const ScanFile& file) const {
-  const iceberg::Schema& schema = table_.metadata().CurrentSchema();
+Result<Readers::Unread> Readers::OfRejected(const ScanFile& file) const {
+  K2_ASSIGN(const TableShape shape, ShapeOf(table_, TableUse::kRead));
+  const iceberg::Schema schema = shape.Rows();
   const auto first = BoundOr<int64_t>(file.file.lower_bounds, schema.Find("offset"), 0);
   const auto last =
       BoundOr<int64_t>(file.file.upper_bounds, schema.Find("offset"), std::numeric_limits<int64_t>::max());

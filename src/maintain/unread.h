@@ -35,7 +35,7 @@ class Readers {
   Status LookAtGold(const Lakehouse& lakehouse);
   [[nodiscard]] int64_t ReadTo(const SourceKey& key) const;
   [[nodiscard]] Result<Unread> OfBronze(const ScanFile& file) const;
-  [[nodiscard]] Unread OfRejected(const ScanFile& file) const;
+  [[nodiscard]] Result<Unread> OfRejected(const ScanFile& file) const;
 
   enum class Below { kNobody, kSilver, kSilverCatchingUp, kGold };
   Table table_;

@@ -4,6 +4,7 @@
 #include <future>
 #include <system_error>
 
+#include "base/guard.h"
 #include "base/log.h"
 #include "base/time.h"
 #include "base/uuid.h"
@@ -108,13 +109,15 @@ Result<int64_t> BronzeLayer::Step(int64_t wait_us, const Moved& moved) {
   }
   if (sources_->Available() == 0) sources_->Wait(wait_us);
   int64_t started_us = MonotonicMicros();
-  const OutputTable output = OutputOf(table_);  // a commit that runs beside changes the table
+  // A commit that runs beside changes the table.
+  K2_ASSIGN(const OutputTable output, OutputOf(table_));
   K2_ASSIGN(Written written, Write(open, output, wait_us));
   const int64_t overlap_until_us = started_us + options_.overlap_us_max;
   while (moved && written.worth_a_commit && WholeStepAvailable() && MonotonicMicros() < overlap_until_us) {
     std::future<Status> committed;
     try {
-      committed = std::async(std::launch::async, [&] { return Commit(written); });
+      committed = std::async(std::launch::async,
+                             [&] { return Guarded("a commit of bronze", [&] { return Commit(written); }); });
     } catch (const std::system_error& error) {
       log::Warn("no thread to commit in beside the next step", {{"error", error.what()}});
       break;

@@ -112,7 +112,8 @@ Result<StepPlan> PlanBronze(const Lakehouse& lakehouse, const LayerOptions& opti
   Shorten(backlog, rows_max);
   plan.left = plan.behind;
   for (const Backlog& one : backlog) plan.left -= one.end - one.begin.next_offset;
-  plan.tasks = MakeTasks(backlog, OutputOf(table), tasks);
+  K2_ASSIGN(const OutputTable output, OutputOf(table));
+  plan.tasks = MakeTasks(backlog, output, tasks);
   PlannedCommit planned{.table = std::string(kBronzeTable), .layer = "bronze", .commit = {}, .needs_rows = false};
   for (const Backlog& one : backlog) {
     if (one.known) planned.commit.base.positions[one.key] = one.begin;

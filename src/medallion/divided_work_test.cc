@@ -159,7 +159,7 @@ TEST_F(BronzeSteps, AFailedTaskTakesTheFilesOfTheOthersWithIt) {
     BronzeTask task{.inputs = {},
                     .max_messages = 1'000,
                     .max_bytes = 1 << 20,
-                    .output = OutputOf(*table),
+                    .output = *OutputOf(*table),
                     .attempt_id = fmt::format("{}", reader->key().partition)};
     task.inputs.push_back({reader->key(), "", "", {}});
     tasks.emplace_back(std::move(task));

@@ -12,9 +12,9 @@ namespace {
 
 using iceberg::ValueRange;
 
-ValueRange RangeOfColumn(const iceberg::TableMetadata& metadata, const iceberg::DataFile& file,
-                         std::string_view column) {
-  const iceberg::NestedField* field = metadata.CurrentSchema().Find(column);
+ValueRange RangeOfColumn(const iceberg::TableMetadata& metadata, const iceberg::Schema& rows,
+                         const iceberg::DataFile& file, std::string_view column) {
+  const iceberg::NestedField* field = rows.Find(column);
   return field == nullptr ? ValueRange{} : RangeOf(metadata, file, *field);
 }
 
@@ -27,9 +27,9 @@ ValueRange HoursOfTimes(const ValueRange& times) {
   return hours;
 }
 
-GoldFile Described(const iceberg::TableMetadata& metadata, const iceberg::DataFile& file) {
-  const HourRange hours = HoursOf(metadata, file);
-  const ValueRange times = RangeOfColumn(metadata, file, "timestamp");
+GoldFile Described(const iceberg::TableMetadata& metadata, const iceberg::Schema& rows, const iceberg::DataFile& file) {
+  const HourRange hours = HoursOf(metadata, rows, file);
+  const ValueRange times = RangeOfColumn(metadata, rows, file, "timestamp");
   return {.path = file.file_path,
           .first_hour = hours.first,
           .last_hour = hours.last,
@@ -42,9 +42,9 @@ int32_t DayOfHour(int32_t hour) { return static_cast<int32_t>(FloorDiv(hour, 24)
 
 }  // namespace
 
-HourRange HoursOf(const iceberg::TableMetadata& metadata, const iceberg::DataFile& file) {
-  const ValueRange dates = RangeOfColumn(metadata, file, "exchange_date");
-  ValueRange of_day = RangeOfColumn(metadata, file, "exchange_hour");
+HourRange HoursOf(const iceberg::TableMetadata& metadata, const iceberg::Schema& rows, const iceberg::DataFile& file) {
+  const ValueRange dates = RangeOfColumn(metadata, rows, file, "exchange_date");
+  ValueRange of_day = RangeOfColumn(metadata, rows, file, "exchange_hour");
   of_day = ValueRange{0, 23}.And(of_day);
   const int64_t first_of_day = dates.IsOneValue() ? of_day.first : 0;
   const int64_t last_of_day = dates.IsOneValue() ? of_day.last : 23;
@@ -52,7 +52,7 @@ HourRange HoursOf(const iceberg::TableMetadata& metadata, const iceberg::DataFil
   ValueRange hours;
   if (dates.HasFirst() && dates.first >= -kDaysMax) hours.first = dates.first * 24 + first_of_day;
   if (dates.HasLast() && dates.last < kDaysMax) hours.last = dates.last * 24 + last_of_day;
-  hours = hours.And(HoursOfTimes(RangeOfColumn(metadata, file, "timestamp")));
+  hours = hours.And(HoursOfTimes(RangeOfColumn(metadata, rows, file, "timestamp")));
   const auto clamped = [](int64_t hour) {
     return static_cast<int32_t>(std::clamp<int64_t>(hour, INT32_MIN, INT32_MAX));
   };
@@ -67,21 +67,21 @@ void GoldFiles::Forget() {
 }
 
 // Brings the list up to date for some days, those included.
-Status GoldFiles::List(const Table& gold, int32_t first_day, int32_t last_day) {
+Status GoldFiles::List(const Table& gold, const iceberg::Schema& rows, int32_t first_day, int32_t last_day) {
   constexpr int32_t kDaysMax = 4096;  // beyond, bounds that are not known: the days are listed, not remembered
   const bool remember = int64_t{last_day} - first_day < kDaysMax;
   bool listed = remember;
   for (int32_t day = first_day; listed && day <= last_day; ++day) listed = listed_days_.contains(day);
   if (listed) return {};
   const iceberg::TableMetadata& metadata = gold.metadata();
-  const int32_t date_id = metadata.CurrentSchema().Find("exchange_date")->id;
+  const int32_t date_id = rows.Find("exchange_date")->id;
   K2_ASSIGN(const std::vector<ScanFile> files,
             PlanScan(gold.io(), metadata, snapshot_,
                      {{.field_id = date_id, .op = iceberg::CompareOp::kGe, .values = {first_day}},
                       {.field_id = date_id, .op = iceberg::CompareOp::kLe, .values = {last_day}}}));
   std::map<int32_t, std::vector<GoldFile>> fresh;
   for (const ScanFile& file : files) {
-    GoldFile described = Described(metadata, file.file);
+    GoldFile described = Described(metadata, rows, file.file);
     if (!described.OfOneHour()) {
       of_several_.insert_or_assign(described.path, std::move(described));
       continue;
@@ -95,13 +95,14 @@ Status GoldFiles::List(const Table& gold, int32_t first_day, int32_t last_day) {
   return {};
 }
 
-Result<std::vector<GoldFile>> GoldFiles::Of(const Table& gold, const std::vector<HourRange>& hours) {
+Result<std::vector<GoldFile>> GoldFiles::Of(const Table& gold, const iceberg::Schema& rows,
+                                            const std::vector<HourRange>& hours) {
   const int64_t current = gold.metadata().current_snapshot_id.value_or(0);
   if (current != snapshot_) {
     Forget();
     snapshot_ = current;
   }
-  for (const auto& [first, last] : hours) K2_TRY(List(gold, DayOfHour(first), DayOfHour(last)));
+  for (const auto& [first, last] : hours) K2_TRY(List(gold, rows, DayOfHour(first), DayOfHour(last)));
   std::vector<GoldFile> found;
   std::set<int32_t> taken;
   for (const auto& [first, last] : hours) {
@@ -117,12 +118,12 @@ Result<std::vector<GoldFile>> GoldFiles::Of(const Table& gold, const std::vector
   return found;
 }
 
-void GoldFiles::Committed(const Table& gold, const std::vector<iceberg::DataFile>& added) {
+void GoldFiles::Committed(const Table& gold, const iceberg::Schema& rows, const std::vector<iceberg::DataFile>& added) {
   // No one else's commit came in between when our snapshot stands directly on the one the list is true for.
   const iceberg::Snapshot* head = gold.metadata().CurrentSnapshot();
   if (head == nullptr || head->parent_snapshot_id != snapshot_) return;
   for (const iceberg::DataFile& file : added) {
-    GoldFile described = Described(gold.metadata(), file);
+    GoldFile described = Described(gold.metadata(), rows, file);
     if (described.OfOneHour()) {
       of_one_hour_[described.first_hour].push_back(std::move(described));
     } else {

@@ -19,20 +19,20 @@ struct HourRange {
 };
 
 // The hours that the rows of a file of trades may be of: by the partition values of the file's own spec and the bounds
-// of exchange_date, exchange_hour and timestamp; any hour, where none of them is known.
-HourRange HoursOf(const iceberg::TableMetadata& metadata, const iceberg::DataFile& file);
+// of exchange_date, exchange_hour and timestamp; any hour, where none of them is known. `rows`: TableShape::Rows().
+HourRange HoursOf(const iceberg::TableMetadata& metadata, const iceberg::Schema& rows, const iceberg::DataFile& file);
 
 // True for one snapshot of Gold: kept up by this process's own commits, listed again after others'.
 class GoldFiles {
  public:
   // Each file once that may have rows of some of these hours, at Gold's present snapshot.
-  Result<std::vector<GoldFile>> Of(const Table& gold, const std::vector<HourRange>& hours);
+  Result<std::vector<GoldFile>> Of(const Table& gold, const iceberg::Schema& rows, const std::vector<HourRange>& hours);
   // This process has committed: `gold` is as it stands after that.
-  void Committed(const Table& gold, const std::vector<iceberg::DataFile>& added);
+  void Committed(const Table& gold, const iceberg::Schema& rows, const std::vector<iceberg::DataFile>& added);
   void Forget();
 
  private:
-  Status List(const Table& gold, int32_t first_day, int32_t last_day);
+  Status List(const Table& gold, const iceberg::Schema& rows, int32_t first_day, int32_t last_day);
 
   std::map<int32_t, std::vector<GoldFile>> of_one_hour_;  // by it
   std::map<std::string, GoldFile> of_several_;            // by path

@@ -52,6 +52,16 @@ Status GoldLayer::FindInputs() {
     upstream.committed = committed;
     K2_TRY(PlanUpstream(upstream));
   }
+  return CheckShapes();
+}
+
+Status GoldLayer::CheckShapes() {
+  K2_ASSIGN(output_, OutputOf(gold_));
+  gold_rows_ = output_.shape.Rows();
+  for (Upstream& upstream : upstreams_) {
+    K2_ASSIGN(upstream.shape, ShapeOf(upstream.table, TableUse::kRead));
+    upstream.rows = upstream.shape.Rows();
+  }
   return {};
 }
 
@@ -135,9 +145,11 @@ GoldLayer::FilesByUpstream GoldLayer::TakeFiles(bool whole_snapshots, std::vecto
 Result<std::vector<GoldFile>> GoldLayer::ExistingFiles(const FilesByUpstream& inputs) {
   std::vector<HourRange> hours;
   for (size_t i = 0; i < inputs.size(); ++i) {
-    for (const ScanFile& input : inputs[i]) hours.push_back(HoursOf(upstreams_[i].table.metadata(), input.file));
+    for (const ScanFile& input : inputs[i]) {
+      hours.push_back(HoursOf(upstreams_[i].table.metadata(), upstreams_[i].rows, input.file));
+    }
   }
-  return gold_files_.Of(gold_, hours);
+  return gold_files_.Of(gold_, gold_rows_, hours);
 }
 
 Result<StepPlan> GoldLayer::Plan(const GoldSpread& spread) { return PlanStep(spread, /*whole_snapshots=*/true); }
@@ -168,20 +180,20 @@ std::vector<GoldSlice> GoldLayer::Slices(const FilesByUpstream& inputs, GoldTask
   std::vector<GoldSlice> slices;
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (inputs[i].empty()) continue;
-    const iceberg::TableMetadata& metadata = upstreams_[i].table.metadata();
-    GoldInput input{.schema = metadata.CurrentSchema(), .files = {}};
+    const Upstream& upstream = upstreams_[i];
+    GoldInput input{.shape = upstream.shape, .files = {}};
     for (const ScanFile& file : inputs[i]) {
-      const auto [first, last] = HoursOf(metadata, file.file);
+      const auto [first, last] = HoursOf(upstream.table.metadata(), upstream.rows, file.file);
       slices.push_back({.first_hour = first,
                         .last_hour = last,
                         .rows = file.file.record_count,
                         .input = whole.inputs.size(),
                         .file = input.files.size()});
-      input.files.push_back({.path = file.file.file_path, .record_count = file.file.record_count});
+      input.files.push_back(InputOf(upstream.table.metadata(), file));
     }
     whole.inputs.push_back(std::move(input));
   }
-  whole.output = OutputOf(gold_);
+  whole.output = output_;
   whole.memory_bytes = options_.gold_index_bytes;
   return slices;
 }
@@ -223,7 +235,7 @@ Result<int64_t> GoldLayer::Step() {
 // the next step's to tell.
 void GoldLayer::ReadAhead() {
   if (!options_.read_ahead || cache_ == nullptr) return;
-  std::vector<std::pair<iceberg::Schema, std::vector<std::string>>> wanted;
+  std::vector<std::pair<TableShape, std::vector<std::string>>> wanted;
   for (const Upstream& upstream : upstreams_) {
     std::vector<std::string> paths;
     int64_t rows = 0;
@@ -232,14 +244,14 @@ void GoldLayer::ReadAhead() {
       if (!paths.empty() && rows > options_.rows_per_step) break;
       paths.push_back(next.file.file_path);
     }
-    if (!paths.empty()) wanted.emplace_back(upstream.table.metadata().CurrentSchema(), std::move(paths));
+    if (!paths.empty()) wanted.emplace_back(upstream.shape, std::move(paths));
   }
   if (wanted.empty()) return;
   const auto read = [context = TaskContext{.io = gold_.io_ptr(), .schemas = nullptr, .cache = cache_},
                      wanted = std::move(wanted)] {
-    for (const auto& [schema, paths] : wanted) {
+    for (const auto& [shape, paths] : wanted) {
       for (const std::string& path : paths) {
-        if (!ReadIntoCache(context, path, schema)) return;
+        if (!ReadIntoCache(context, path, shape)) return;
       }
     }
   };
@@ -350,7 +362,7 @@ Status GoldLayer::Commit(StepPlan plan) {
     const auto found = next.find(upstream.table.name().ToString());
     if (found != next.end()) upstream.committed = found->second;
   }
-  gold_files_.Committed(gold_, added);
+  gold_files_.Committed(gold_, gold_rows_, added);
   return {};
 }
 

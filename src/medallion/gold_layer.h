@@ -53,6 +53,8 @@ class GoldLayer {
   // One Silver table: the files that Gold has yet to read, and the snapshot it has read wholly when they are done.
   struct Upstream {
     Table table;
+    TableShape shape{};                     // as CheckShapes() found it fit to be read
+    iceberg::Schema rows{};                 // its columns under K2's names
     std::deque<ScanFile> pending;           // in the order of the snapshots that added them
     int64_t planned_sequence = 0;           // sequence number of that snapshot
     int64_t planned_snapshot = 0;           // up to which `pending` knows the files; 0: not planned yet
@@ -68,6 +70,7 @@ class GoldLayer {
 
   Status TrySettle();
   Status FindInputs();
+  Status CheckShapes();
   Status PlanUpstream(Upstream& upstream);
   static Status CheckNothingLost(const Upstream& upstream);
   // A snapshot of an upstream table that may have expired since.
@@ -95,8 +98,10 @@ class GoldLayer {
   LayerOptions options_;
   BatchCache* cache_;
   GoldIndex index_;
-  bool gold_known_ = false;  // gold_ is as this layer's own commits, or a look since, have left it
-  FoundProgress progress_;   // as planned from
+  bool gold_known_ = false;    // gold_ is as this layer's own commits, or a look since, have left it
+  FoundProgress progress_;     // as planned from
+  OutputTable output_;         // Gold, as CheckShapes() found it fit to be written
+  iceberg::Schema gold_rows_;  // its columns under K2's names
   LayerStats stats_;
   GoldFiles gold_files_;
   std::future<void> reading_;  // last: it uses the others

@@ -72,7 +72,7 @@ GoldTask Narrow(const GoldTask& whole, const std::vector<GoldSlice>& slices, con
     files[slice.input].push_back(whole.inputs[slice.input].files[slice.file]);
   }
   for (auto& [input, list] : files) {
-    task.inputs.push_back({.schema = whole.inputs[input].schema, .files = std::move(list)});
+    task.inputs.push_back({.shape = whole.inputs[input].shape, .files = std::move(list)});
   }
   for (const GoldFile& file : whole.existing) {
     const auto hour = std::ranges::lower_bound(part.hours, file.first_hour);

@@ -1,5 +1,6 @@
 #include "medallion/lakehouse.h"
 
+#include "iceberg/transform.h"
 #include "task/market_tables.h"
 
 namespace k2 {
@@ -29,7 +30,10 @@ Status Lakehouse::CreateTable(const std::string& name) {
   K2_ASSIGN(Table opened, Open(name));
   // Another process may be making the same table: its first snapshot is as good as ours.
   if (opened.metadata().CurrentSnapshot() != nullptr) return {};
-  const LayerCommitOutcome outcome = opened.Commit({});
+  // Its columns by the ids that the catalog has given them.
+  LayerCommit first;
+  first.make_properties = [&](const iceberg::TableMetadata& head) { return MissingColumnsProperty(name, head); };
+  const LayerCommitOutcome outcome = opened.Commit(std::move(first));
   if (std::holds_alternative<CommitDone>(outcome)) return {};
   K2_TRY(opened.Refresh());
   if (opened.metadata().CurrentSnapshot() != nullptr) return {};
@@ -46,11 +50,24 @@ Result<Table> Lakehouse::Open(std::string_view table) const {
   return opened;
 }
 
-OutputTable OutputOf(const Table& table) {
-  return {.name = table.name().name,
-          .location = table.metadata().location,
-          .schema = table.metadata().CurrentSchema(),
-          .spec = table.metadata().DefaultSpec()};
+Result<TableShape> ShapeOf(const Table& table, TableUse use) {
+  return ShapeOf(table.name().name, table.metadata(), use);
+}
+
+InputFile InputOf(const iceberg::TableMetadata& metadata, const ScanFile& file) {
+  InputFile input{.path = file.file.file_path, .record_count = file.file.record_count};
+  for (auto& [id, value] : iceberg::IdentityValues(metadata, file.file)) {
+    if (!file.file.value_counts.contains(id)) input.constants.emplace(id, value);
+  }
+  return input;
+}
+
+Result<OutputTable> OutputOf(const Table& table, TableUse use) {
+  K2_ASSIGN(TableShape shape, ShapeOf(table, use));
+  return OutputTable{.name = table.name().name,
+                     .location = table.metadata().location,
+                     .shape = std::move(shape),
+                     .spec = table.metadata().DefaultSpec()};
 }
 
 }  // namespace k2

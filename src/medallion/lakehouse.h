@@ -6,6 +6,7 @@
 
 #include "catalog/catalog.h"
 #include "io/file_io.h"
+#include "table/scan.h"
 #include "table/table.h"
 #include "task/task.h"
 
@@ -33,7 +34,11 @@ class Lakehouse {
   std::shared_ptr<FileIo> io_;
 };
 
-// What a task needs to know of a table to write to it.
-OutputTable OutputOf(const Table& table);
+// ShapeOf the table as it was read last.
+Result<TableShape> ShapeOf(const Table& table, TableUse use);
+// What a task needs to know of a data file of the table to read it.
+InputFile InputOf(const iceberg::TableMetadata& metadata, const ScanFile& file);
+// What a task needs to know of a table to write to it, where its columns let K2 do so. Errors: ShapeOf's.
+Result<OutputTable> OutputOf(const Table& table, TableUse use = TableUse::kWrite);
 
 }  // namespace k2

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "base/failpoint.h"
+#include "base/guard.h"
 #include "base/log.h"
 #include "base/time.h"
 #include "medallion/layer_metrics.h"
@@ -21,10 +22,11 @@ static_assert(std::is_same_v<Task, std::variant<BronzeTask, SilverTask, GoldTask
 
 Result<TaskResult> RunTimed(const Task& task, const TaskContext& context) {
   const int64_t started_us = MonotonicMicros();
-  Result<TaskResult> result = RunTask(task, context);
+  const std::string_view layer = kLayerOfTask[task.index()];
+  Result<TaskResult> result = Guarded(fmt::format("a task of {}", layer), [&] { return RunTask(task, context); });
   // A look that found nothing is no task.
   if (result && result->rows_in > 0) {
-    MetricsOf(kLayerOfTask[task.index()]).task_duration.ObserveMicros(MonotonicMicros() - started_us);
+    MetricsOf(layer).task_duration.ObserveMicros(MonotonicMicros() - started_us);
   }
   return result;
 }
@@ -150,10 +152,21 @@ Status RetryRaces(const std::function<Status()>& attempt) {
 Status CommitStep(Table& table, LayerCommit commit, const CommitPolicy& policy, std::string_view layer,
                   LayerStats& stats) {
   const std::vector<iceberg::DataFile> files = commit.added;
+  // A table of a K2 that found columns by name learns their ids with the next commit, whichever that is.
+  commit.make_properties = [&table, make = std::move(commit.make_properties)](
+                               const iceberg::TableMetadata& head) -> Result<std::map<std::string, std::string>> {
+    std::map<std::string, std::string> properties = MissingColumnsProperty(table.name().name, head);
+    if (!make) return properties;
+    K2_ASSIGN(auto more, make(head));
+    properties.merge(more);
+    return properties;
+  };
   if (stats.layer.empty()) stats.layer = layer == "rejected" ? "silver" : layer;
   std::optional<MessageTimes> times = ReadTimes(commit.summary);
   if (!times) {
-    for (const iceberg::DataFile& file : files) times = Join(times, TimesOf(file, table.metadata().CurrentSchema()));
+    const Result<TableShape> shape = ShapeOf(table, TableUse::kRead);
+    const iceberg::Schema rows = shape ? shape->Rows() : iceberg::Schema{};
+    for (const iceberg::DataFile& file : files) times = Join(times, TimesOf(file, rows));
     if (times) WriteTimes(*times, commit.summary);
   }
   int64_t attempts = 0;

@@ -146,7 +146,7 @@ int64_t LiveRows(const Lakehouse& lakehouse, std::string_view table) {
 }
 
 iceberg::DataFile WriteBronzeFile(const Lakehouse& lakehouse, const std::vector<BronzeRow>& rows) {
-  const OutputTable output = OutputOf(OpenTable(lakehouse, kBronzeTable));
+  const OutputTable output = *OutputOf(OpenTable(lakehouse, kBronzeTable));
   arrow::BinaryBuilder keys;
   arrow::BinaryBuilder payloads;
   arrow::StringBuilder topics;
@@ -166,12 +166,13 @@ iceberg::DataFile WriteBronzeFile(const Lakehouse& lakehouse, const std::vector<
   }
   const auto time = times.Finish().ValueOrDie();
   const Batch batch = arrow::RecordBatch::Make(
-      ToArrowSchema(output.schema), static_cast<int64_t>(rows.size()),
+      ToArrowSchema(output.shape.schema), static_cast<int64_t>(rows.size()),
       {keys.Finish().ValueOrDie(), payloads.Finish().ValueOrDie(), topics.Finish().ValueOrDie(),
        partitions.Finish().ValueOrDie(), offsets.Finish().ValueOrDie(), time, time, dates.Finish().ValueOrDie()});
   const std::vector<iceberg::Literal> partition = {DayOfMicros(rows.front().time_us)};
   auto writer = DataFileWriter::Create(lakehouse.io(), *DataFileLocation(output, partition, RandomHex64(), 0),
-                                       output.schema, output.spec, partition, FileOptions(output.name, output.schema));
+                                       output.shape.schema, output.spec, partition,
+                                       FileOptions(output.name, output.shape.schema));
   EXPECT_TRUE(writer && (*writer)->Write(*batch));
   const auto file = (*writer)->Finish();
   EXPECT_TRUE(file) << file.error().message;
@@ -219,7 +220,7 @@ void ForeignSnapshot(const Lakehouse& lakehouse, std::string_view name, const st
 
 void ForeignCompaction(const Lakehouse& lakehouse, std::string_view name) {
   const Table table = OpenTable(lakehouse, name);
-  const OutputTable output = OutputOf(table);
+  const OutputTable output = *OutputOf(table);
   std::map<std::vector<iceberg::Literal>, std::vector<iceberg::DataFile>> by_partition;
   for (iceberg::DataFile& file : LiveFiles(lakehouse, name)) by_partition[file.partition].push_back(file);
   std::vector<iceberg::DataFile> added;
@@ -228,10 +229,10 @@ void ForeignCompaction(const Lakehouse& lakehouse, std::string_view name) {
     if (files.size() < 2) continue;
     // Other engines know nothing of our encodings.
     auto writer = DataFileWriter::Create(lakehouse.io(), *DataFileLocation(output, partition, RandomHex64(), 0),
-                                         output.schema, output.spec, partition, WriteOptions{});
+                                         output.shape.schema, output.spec, partition, WriteOptions{});
     ASSERT_TRUE(writer);
     for (const iceberg::DataFile& file : files) {
-      ASSERT_TRUE(ReadDataFile(*lakehouse.io(), file.file_path, output.schema, {},
+      ASSERT_TRUE(ReadDataFile(*lakehouse.io(), file.file_path, output.shape.schema, {},
                                [&](const Batch& batch) { return (*writer)->Write(*batch); }));
       removed.push_back(file);
     }

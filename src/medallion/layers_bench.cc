@@ -77,7 +77,7 @@ Result<int64_t> Bronze(const k2::Lakehouse& lakehouse, ReadyReader& reader, k2::
   int64_t rows = 0;
   while (!reader.AtEnd()) {
     const k2::BronzeTask task{.inputs = {{reader.key(), "binance", {}, position}},
-                              .output = k2::OutputOf(table),
+                              .output = *k2::OutputOf(table),
                               .attempt_id = k2::RandomHex64()};
     k2::TaskContext context;
     context.io = table.io_ptr();

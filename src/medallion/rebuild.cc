@@ -62,7 +62,7 @@ Result<PlannedCommit> Replacement(const Table& table, std::string layer,
 }
 
 // Some days of Gold are rebuilt by replacing whole files: none may hold rows of other days, too.
-Status CheckFilesAreWithin(const Table& gold, const DayRange& days) {
+Status CheckFilesAreWithin(const Table& gold, const iceberg::Schema& rows, const DayRange& days) {
   if (days.all()) return {};
   const iceberg::TableMetadata& metadata = gold.metadata();
   K2_ASSIGN(const std::vector<ScanFile> live,
@@ -72,7 +72,7 @@ Status CheckFilesAreWithin(const Table& gold, const DayRange& days) {
   for (bool wider = true; wider;) {
     wider = false;
     for (const ScanFile& file : live) {
-      const HourRange hours = HoursOf(metadata, file.file);
+      const HourRange hours = HoursOf(metadata, rows, file.file);
       const auto first = static_cast<int32_t>(FloorDiv(hours.first, 24));
       const auto last = static_cast<int32_t>(FloorDiv(hours.last, 24));
       if (last < wide.first || first > wide.last || (first >= wide.first && last <= wide.last)) continue;
@@ -100,15 +100,14 @@ int64_t RowsOf(const std::vector<iceberg::DataFile>& files) {
 
 Status EachText(const Table& table, const iceberg::DataFile& file, std::string_view column,
                 const std::function<void(std::string_view)>& use) {
-  ReadOptions options;
-  const iceberg::Schema& schema = table.metadata().CurrentSchema();
-  options.field_ids.push_back(schema.Find(column)->id);
-  return ReadDataFile(table.io(), file.file_path, schema, options,
-                      [&](const std::shared_ptr<arrow::RecordBatch>& batch) -> Status {
-                        const TextView texts(batch->column(0));
-                        for (int64_t row = 0; row < batch->num_rows(); ++row) use(texts[row]);
-                        return {};
-                      });
+  K2_ASSIGN(const TableShape shape, ShapeOf(table, TableUse::kRead));
+  const TaskContext context{.io = table.io_ptr(), .schemas = nullptr};
+  return ReadInput(context, file.file_path, shape, {std::string(column)},
+                   [&](const std::shared_ptr<arrow::RecordBatch>& batch) -> Status {
+                     const TextView texts(batch->column(0));
+                     for (int64_t row = 0; row < batch->num_rows(); ++row) use(texts[row]);
+                     return {};
+                   });
 }
 
 // The ids of rows that are rejected now, as far as their messages can be decoded.
@@ -117,9 +116,8 @@ class RejectedIds {
   explicit RejectedIds(std::shared_ptr<SchemaSource> schemas) : topics_(std::move(schemas)) {}
 
   Status Read(const Table& rejected, const std::vector<iceberg::DataFile>& files) {
-    const iceberg::Schema& schema = rejected.metadata().CurrentSchema();
-    ReadOptions options;
-    for (const char* name : {"topic", "payload"}) options.field_ids.push_back(schema.Find(name)->id);
+    K2_ASSIGN(const TableShape shape, ShapeOf(rejected, TableUse::kRead));
+    const TaskContext context{.io = rejected.io_ptr(), .schemas = nullptr};
     const auto take = [&](const std::shared_ptr<arrow::RecordBatch>& batch) -> Status {
       const TextView topics(batch->GetColumnByName("topic"));
       const auto& payloads = static_cast<const arrow::BinaryArray&>(*batch->GetColumnByName("payload"));
@@ -129,7 +127,7 @@ class RejectedIds {
       return Flush();
     };
     for (const iceberg::DataFile& file : files) {
-      K2_TRY(ReadDataFile(rejected.io(), file.file_path, schema, options, take));
+      K2_TRY(ReadInput(context, file.file_path, shape, {"topic", "payload"}, take));
     }
     return {};
   }
@@ -228,7 +226,7 @@ Status CheckNothingVanishes(const StepPlan& plan, const TableByName& table,
   std::optional<RejectedIds> rejected;
   for (const PlannedCommit& planned : plan.commits) {
     K2_ASSIGN(const Table* const of, table(planned.table));
-    if (of->metadata().CurrentSchema().Find("message_id") == nullptr) continue;
+    if (planned.table == kRejectedTable) continue;
     K2_ASSIGN(Vanishing vanishing, FindVanishing(*of, planned.commit, memory_bytes));
     if (!vanishing.ids.empty() && !rejected) {
       rejected.emplace(schemas);
@@ -317,7 +315,7 @@ Result<std::vector<ScanFile>> GoldLayer::FilesToReadAgain(const Upstream& upstre
   }
   const int64_t current = *metadata.current_snapshot_id;
   K2_ASSIGN(std::vector<ScanFile> files,
-            PlanScan(upstream.table.io(), metadata, current, ConjunctsOf(days, metadata.CurrentSchema())));
+            PlanScan(upstream.table.io(), metadata, current, ConjunctsOf(days, upstream.rows)));
   K2_ASSIGN(const Increment unread,
             PlanIncrement(upstream.table.io(), metadata, upstream.committed->snapshot_id, current));
   std::set<std::string_view> unread_paths;
@@ -364,11 +362,12 @@ Result<StepPlan> GoldLayer::PlanRebuild(const DayRange& days, int32_t tasks) {
   Recover();
   K2_TRY(gold_.Refresh());
   K2_ASSIGN(progress_, FindProgress(gold_.metadata()));
-  K2_TRY(CheckFilesAreWithin(gold_, days));
+  for (Upstream& upstream : upstreams_) K2_TRY(upstream.table.Refresh());
+  K2_TRY(CheckShapes());
+  K2_TRY(CheckFilesAreWithin(gold_, gold_rows_, days));
   StepPlan plan{.layer = "gold", .tasks = {}, .ranges = {}, .commits = {}, .rebuild = true};
   FilesByUpstream inputs;
   for (Upstream& upstream : upstreams_) {
-    K2_TRY(upstream.table.Refresh());
     const auto hint = progress_.progress.upstream.find(upstream.table.name().ToString());
     if (hint != progress_.progress.upstream.end()) upstream.committed = hint->second;
     K2_ASSIGN(auto files, FilesToReadAgain(upstream, days));
@@ -376,7 +375,7 @@ Result<StepPlan> GoldLayer::PlanRebuild(const DayRange& days, int32_t tasks) {
   }
   K2_ASSIGN(std::vector<GoldTask> made, MakeTasksAnew(inputs, days, tasks));
   for (GoldTask& task : made) plan.tasks.emplace_back(std::move(task));
-  K2_ASSIGN(PlannedCommit planned, Replacement(gold_, "gold", ConjunctsOf(days, gold_.metadata().CurrentSchema())));
+  K2_ASSIGN(PlannedCommit planned, Replacement(gold_, "gold", ConjunctsOf(days, gold_rows_)));
   planned.commit.base_snapshot_id = progress_.snapshot_id;  // a row that a step adds meanwhile may be among them
   plan.commits.push_back(std::move(planned));
   return plan;

@@ -8,6 +8,7 @@
 #include <optional>
 #include <thread>
 
+#include "base/guard.h"
 #include "base/health.h"
 #include "base/log.h"
 #include "base/time.h"
@@ -107,6 +108,19 @@ void WaitForCommit(int64_t last_commit_us, BronzeLayer& layer, const RunOptions&
     }
     std::this_thread::sleep_for(std::chrono::microseconds(std::min(left_us, kSliceUs)));
   }
+}
+
+// The top of a layer's thread: what no code of K2 should throw ends the run with an error that names the layer.
+template <typename Run>
+void RunLayer(LayerNumber number, Floor& floor, const Run& run) {
+  const Status status = Guarded(fmt::format("the layer {}", kLayerNames[number]), [&]() -> Status {
+    run();
+    return {};
+  });
+  if (status) return;
+  floor.Failed(status.error());
+  floor.Finished(number);
+  ProcessHealth().Finished(kLayerNames[number]);
 }
 
 void RunBronze(BronzeLayer& layer, const RunOptions& options, Floor& floor, RunProgress& progress) {
@@ -236,15 +250,21 @@ Result<RunReport> Run(const Lakehouse& lakehouse, const RunOptions& options, con
   if (gold) ProcessHealth().Expect("gold");
   {
     std::vector<std::jthread> threads;
-    if (bronze) threads.emplace_back([&] { RunBronze(*bronze, options, floor, progress); });
+    if (bronze) {
+      threads.emplace_back([&] { RunLayer(kBronze, floor, [&] { RunBronze(*bronze, options, floor, progress); }); });
+    }
     if (silver) {
       threads.emplace_back([&] {
-        RunBelow(*silver, kSilver, "silver", options, options.bronze, options.gold, floor, progress.silver_rows);
+        RunLayer(kSilver, floor, [&] {
+          RunBelow(*silver, kSilver, "silver", options, options.bronze, options.gold, floor, progress.silver_rows);
+        });
       });
     }
     if (gold) {
-      threads.emplace_back(
-          [&] { RunBelow(*gold, kGold, "gold", options, options.silver, false, floor, progress.gold_rows); });
+      threads.emplace_back([&] {
+        RunLayer(kGold, floor,
+                 [&] { RunBelow(*gold, kGold, "gold", options, options.silver, false, floor, progress.gold_rows); });
+      });
     }
   }
   if (auto error = floor.error()) return std::unexpected(std::move(*error));

@@ -5,10 +5,12 @@
 #include <system_error>
 #include <thread>
 
+#include "base/guard.h"
 #include "base/health.h"
 #include "iceberg/literal.h"
 #include "medallion/silver_layer.h"
 #include "task/market_tables.h"
+#include "task/text_view.h"
 
 namespace k2 {
 
@@ -27,7 +29,7 @@ Status SilverLayer::PlanFiles() {
     // First step of this process, or Bronze's history has moved on: find the files by the bounds of their offsets.
     planned_snapshot_ = 0;
     described.swap(pending_);
-    const int32_t offset_id = bronze_.metadata().CurrentSchema().Find("offset")->id;
+    const int32_t offset_id = bronze_rows_.Find("offset")->id;
     K2_ASSIGN(files, PlanScan(bronze_.io(), bronze_.metadata(), current,
                               {{.field_id = offset_id, .op = iceberg::CompareOp::kGe, .values = {unjudged_from_}}}));
   }
@@ -63,7 +65,7 @@ Status SilverLayer::AddPending(const std::vector<ScanFile>& files, std::vector<B
       }
       if (failed) continue;
       ProcessHealth().Beat("silver");
-      if (auto file = Describe(files[i].file)) {
+      if (auto file = Guarded("a look at Bronze's files", [&] { return Describe(files[i].file); })) {
         described[i] = *std::move(file);
       } else {
         const std::lock_guard lock(mutex);
@@ -90,12 +92,15 @@ Status SilverLayer::AddPending(const std::vector<ScanFile>& files, std::vector<B
 
 // Bounds that agree on one source are exact when they name one we know; cut-off ones name none.
 std::optional<BronzePart> SilverLayer::PartOfBounds(const iceberg::DataFile& file) const {
-  const iceberg::Schema& schema = bronze_.metadata().CurrentSchema();
   const auto bound = [&](const std::map<int32_t, std::string>& bounds, const char* column) -> iceberg::Literal {
-    const iceberg::NestedField* field = schema.Find(column);
+    const iceberg::NestedField* field = bronze_rows_.Find(column);
     const auto found = bounds.find(field->id);
     if (found == bounds.end()) return std::monostate{};
-    return iceberg::FromBytes(found->second, field->type).value_or(iceberg::Literal{});
+    const iceberg::Literal value = iceberg::FromBytes(found->second, field->type).value_or(iceberg::Literal{});
+    // The partition's column may have been widened.
+    const auto* wide = std::get_if<int64_t>(&value);
+    if (std::string_view(column) == "partition" && wide != nullptr) return PartitionOf(*wide);
+    return value;
   };
   const iceberg::Literal topic = bound(file.lower_bounds, "topic");
   const iceberg::Literal partition = bound(file.lower_bounds, "partition");
@@ -119,16 +124,14 @@ std::optional<BronzePart> SilverLayer::PartOfBounds(const iceberg::DataFile& fil
 }
 
 Result<SilverLayer::BronzeFile> SilverLayer::Describe(const iceberg::DataFile& file) const {
-  BronzeFile described{.path = file.file_path,
-                       .rows = file.record_count,
-                       .parts = {},
-                       .times = TimesOf(file, bronze_.metadata().CurrentSchema())};
+  BronzeFile described{
+      .path = file.file_path, .rows = file.record_count, .parts = {}, .times = TimesOf(file, bronze_rows_)};
   if (auto part = PartOfBounds(file)) {
     described.parts.push_back(std::move(*part));
     return described;
   }
   const TaskContext context{.io = bronze_.io_ptr(), .schemas = nullptr, .cache = cache_};
-  K2_ASSIGN(described.parts, ReadBronzeParts(context, file.file_path, bronze_.metadata().CurrentSchema()));
+  K2_ASSIGN(described.parts, ReadBronzeParts(context, file.file_path, bronze_shape_));
   return described;
 }
 

@@ -39,6 +39,18 @@ Status SilverLayer::Refresh() {
   }
   K2_TRY(bronze_.Refresh());
   K2_ASSIGN(bronze_progress_, ReadProgress(bronze_.metadata()));
+  return CheckShapes();
+}
+
+Status SilverLayer::CheckShapes() {
+  K2_ASSIGN(bronze_shape_, ShapeOf(bronze_, TableUse::kRead));
+  bronze_rows_ = bronze_shape_.Rows();
+  K2_ASSIGN(rejected_output_, OutputOf(rejected_));
+  silver_outputs_.clear();
+  for (const Table& table : silver_) {
+    K2_ASSIGN(OutputTable output, OutputOf(table));
+    silver_outputs_.push_back(std::move(output));
+  }
   return {};
 }
 
@@ -126,9 +138,9 @@ Result<std::vector<Task>> SilverLayer::MakeTasks(const std::vector<Range>& range
                                                  int32_t tasks_max) {
   SilverTask base;
   base.schema_folder = options_.schema_folder;
-  base.input_schema = bronze_.metadata().CurrentSchema();
-  base.rejected = OutputOf(rejected_);
-  for (const Table& table : silver_) base.silver.push_back(OutputOf(table));
+  base.input_shape = bronze_shape_;
+  base.rejected = rejected_output_;
+  base.silver = silver_outputs_;
   bool judged = false;
   for (const Range& range : ranges) {
     base.ranges.push_back({.topic = range.key.topic,
@@ -141,7 +153,7 @@ Result<std::vector<Task>> SilverLayer::MakeTasks(const std::vector<Range>& range
   if (judged) {
     int64_t first = INT64_MAX;
     for (const Range& range : ranges) first = std::min(first, range.begin.next_offset);
-    const int32_t offset_id = rejected_.metadata().CurrentSchema().Find("offset")->id;
+    const int32_t offset_id = rejected_output_.shape.Rows().Find("offset")->id;
     K2_ASSIGN(const auto rejected,
               PlanScan(rejected_.io(), rejected_.metadata(), rejected_.metadata().current_snapshot_id.value_or(0),
                        {{.field_id = offset_id, .op = iceberg::CompareOp::kGe, .values = {first}}}));

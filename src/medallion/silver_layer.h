@@ -73,6 +73,7 @@ class SilverLayer {
         cache_(cache) {}
 
   Status Refresh();
+  Status CheckShapes();
   Result<std::vector<Range>> PlanRanges();
   static Status StopAtGap(const DroppedUnread& dropped, Range& range);
   static Error GapError(const Range& range, const OffsetGap& gap);
@@ -100,6 +101,11 @@ class SilverLayer {
   std::shared_ptr<SchemaSource> schemas_;
   BatchCache* cache_;
   bool own_tables_known_ = false;
+  // As Refresh() found them fit to be read and written.
+  TableShape bronze_shape_;
+  iceberg::Schema bronze_rows_;  // its columns under K2's names
+  OutputTable rejected_output_;
+  std::vector<OutputTable> silver_outputs_;  // in the order of silver_
   LayerProgress bronze_progress_;
   LayerProgress rejected_progress_;
   std::vector<LayerProgress> silver_progress_;

@@ -92,7 +92,7 @@ TEST_F(TaskMemory, OfBronze) {
     task.inputs.push_back(
         {.source = (*reader)->key(), .exchange = recording.exchange, .recording = recording.path, .begin = {}});
   }
-  task.output = OutputOf(*lakehouse_->Open(kBronzeTable));
+  task.output = *OutputOf(*lakehouse_->Open(kBronzeTable));
   const auto whole = RunTask(task, {.io = lakehouse_->io(), .schemas = nullptr});
   ASSERT_TRUE(whole) << whole.error().message;
   task.attempt_id = "b";

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 
 #include "duckdb/catalog/catalog.hpp"
 #include "duckdb/catalog/catalog_entry/table_function_catalog_entry.hpp"
@@ -15,6 +16,7 @@
 #include "duckdb/parser/parsed_data/create_table_function_info.hpp"
 #include "duckdb/parser/tableref/table_function_ref.hpp"
 #include "duckdb/planner/operator/logical_get.hpp"
+#include "query/duckdb_columns.h"
 #include "query/duckdb_predicates.h"
 
 namespace k2::query {
@@ -202,15 +204,6 @@ class PlannedFileList : public MultiFileList {
   mutable std::shared_ptr<const Plan> plan_;
 };
 
-duckdb::MultiFileColumnDefinition Definition(const ColumnInfo& column) {
-  duckdb::MultiFileColumnDefinition definition(column.name, DuckDbType(column));
-  definition.identifier = duckdb::Value::INTEGER(column.field_id);
-  // What a row of a file without the column has.
-  definition.default_expression = duckdb::make_uniq<duckdb::ConstantExpression>(duckdb::Value(definition.type));
-  for (const auto& child : column.children) definition.children.push_back(Definition(child));
-  return definition;
-}
-
 class PlannedFileReader : public duckdb::MultiFileReader {
  public:
   explicit PlannedFileReader(std::shared_ptr<Tables> tables) : tables_(std::move(tables)) {
@@ -231,7 +224,7 @@ class PlannedFileReader : public duckdb::MultiFileReader {
   bool Bind(duckdb::MultiFileOptions& /*options*/, MultiFileList& files, duckdb::vector<LogicalType>& return_types,
             duckdb::vector<std::string>& names, duckdb::MultiFileReaderBindData& bind_data) override {
     for (const auto& column : *files.Cast<PlannedFileList>().table().Columns()) {
-      bind_data.schema.push_back(Definition(column));
+      bind_data.schema.push_back(ColumnDefinition(column));
       return_types.push_back(bind_data.schema.back().type);
       names.push_back(column.name);
     }
@@ -246,6 +239,27 @@ class PlannedFileReader : public duckdb::MultiFileReader {
     options.hive_partitioning = false;
     options.union_by_name = false;
     MultiFileReader::BindOptions(options, files, return_types, names, bind_data);
+  }
+
+  duckdb::ReaderInitializeType InitializeReader(duckdb::MultiFileReaderData& reader_data,
+                                                const duckdb::MultiFileBindData& bind_data,
+                                                const duckdb::vector<duckdb::MultiFileColumnDefinition>& global_columns,
+                                                const duckdb::vector<duckdb::ColumnIndex>& global_column_ids,
+                                                duckdb::optional_ptr<duckdb::TableFilterSet> table_filters,
+                                                ClientContext& context, duckdb::MultiFileGlobalState& gstate) override {
+    const auto& list = bind_data.file_list->Cast<PlannedFileList>();
+    const std::string path = reader_data.reader->file.path.substr(std::strlen(QueryFiles::kPrefix));
+    auto planned = list.Files().begin();
+    if (const auto at = reader_data.reader->file_list_idx; at.IsValid() && at.GetIndex() < list.Files().size()) {
+      planned += static_cast<std::ptrdiff_t>(at.GetIndex());
+    }
+    if (planned == list.Files().end() || planned->path != path) {
+      planned = std::ranges::find(list.Files(), path, &PlannedFile::path);
+    }
+    if (planned == list.Files().end()) throw duckdb::InternalException("a file that was not planned: " + path);
+    FitFile(*list.table().Columns(), *planned, global_column_ids, list.table().files(), reader_data);
+    return MultiFileReader::InitializeReader(reader_data, bind_data, global_columns, global_column_ids, table_filters,
+                                             context, gstate);
   }
 
   duckdb::unique_ptr<MultiFileReader> Copy() const override { return duckdb::make_uniq<PlannedFileReader>(tables_); }

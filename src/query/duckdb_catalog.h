@@ -27,6 +27,7 @@ class SharedTable {
   // Both throw duckdb::Exception, with the QueryTable's error kept in QueryFiles for the engine to report.
   std::shared_ptr<const std::vector<ColumnInfo>> Columns();
   std::shared_ptr<const Plan> Files(const std::vector<ColumnPredicate>& conjuncts);
+  QueryFiles& files() const { return *files_; }
 
  private:
   std::shared_ptr<QueryTable> table_;

@@ -67,6 +67,44 @@ TEST_F(EngineTest, FindsColumnsByFieldId) {
   EXPECT_EQ(Rows(*engine_, "SELECT t.name FROM THINGS AS t JOIN other USING (id)"), "a");
 }
 
+// Iceberg spec, "Column Projection": files that were written outside Iceberg.
+TEST_F(EngineTest, FindsColumnsWithoutIdsByTheNameMapping) {
+  const auto file =
+      WriteParquet(folder_.File("theirs.parquet"),
+                   "SELECT 3::INT AS no, 'c' AS label, MAP {'k': 'v'} AS tags, ['z'] AS marks, {'lat': 1, "
+                   "'long': 2} AS place, 5 AS day, 9 AS unmapped",
+                   "");
+  std::vector<ColumnInfo> columns = {
+      {"id", 1, "long", true, {}, {"id", "no"}},
+      {"name", 2, "string", true, {}, {"label"}},
+      {"marks", 4, "list", true, {{"element", 5, "string", true, {}}}, {"marks"}},
+      {"tags", 6, "map", false, {{"key", 7, "string", true, {}}, {"value", 8, "string", true, {}}}, {"tags"}},
+      {"place",
+       10,
+       "struct",
+       false,
+       {{"latitude", 11, "int", false, {}, {"lat"}}, {"long", 12, "int", false, {}}},
+       {"place"}},
+      {"day", 13, "date", true, {}},
+      {"unmapped", 14, "int", false, {}},
+      {"venue", 15, "string", true, {}, {}, "NONE"}};
+  PlannedFile planned = file;
+  planned.constants[13] = int64_t{19'000};
+  const auto engine = EngineOf({std::make_shared<FakeTable>("theirs", columns, std::vector<PlannedFile>{planned}),
+                                std::make_shared<FakeTable>("bare", columns, std::vector<PlannedFile>{file})});
+  EXPECT_EQ(Rows(*engine, "SELECT * FROM theirs"), "3,c,[z],{k=v},{'latitude': 1, 'long': NULL},2022-01-08,NULL,NONE");
+  EXPECT_EQ(Rows(*engine, "SELECT id FROM theirs WHERE day = DATE '2022-01-08' AND name = 'c'"), "3");
+  EXPECT_EQ(Rows(*engine, "SELECT count(*) FROM theirs WHERE day > DATE '2022-01-08'"), "0");
+  EXPECT_EQ(Rows(*engine, "SELECT name FROM bare"), "c");
+  EXPECT_EQ(Rows(*engine, "SELECT unmapped FROM bare"), "NULL");
+  const auto refused = engine->Run("SELECT day FROM bare");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kInvalidData);
+  EXPECT_NE(refused.error().message.find("field id 13, the required column 'day': its columns carry no field ids"),
+            std::string::npos)
+      << refused.error().message;
+}
+
 TEST_F(EngineTest, CountsFromTheManifestsAndFromTheRowsAlike) {
   EXPECT_EQ(Rows(*engine_, "SELECT count(*) FROM things"), "2");
   EXPECT_EQ(Rows(*engine_, "SELECT count(id), count(venue), sum(id) FROM things"), "2,1,3");

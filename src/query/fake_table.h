@@ -35,13 +35,13 @@ class ScratchFolder {
   std::filesystem::path path_;
 };
 
-// COPY (select) TO path, with Parquet field ids as in "{a: 1, b: {__duckdb_field_id: 2, element: 3}}".
+// COPY (select) TO path, with Parquet field ids as in "{a: 1, b: {__duckdb_field_id: 2, element: 3}}"; "": without any.
 inline PlannedFile WriteParquet(const std::string& path, const std::string& select, const std::string& field_ids) {
   duckdb::DuckDB database(nullptr);
   duckdb::Connection connection(database);
   for (const std::string& sql :
-       {std::string("SET TimeZone = 'UTC'"),
-        "COPY (" + select + ") TO '" + path + "' (FORMAT parquet, FIELD_IDS " + field_ids + ")"}) {
+       {std::string("SET TimeZone = 'UTC'"), "COPY (" + select + ") TO '" + path + "' (FORMAT parquet" +
+                                                 (field_ids.empty() ? "" : ", FIELD_IDS " + field_ids) + ")"}) {
     auto result = connection.Query(sql);
     EXPECT_FALSE(result->HasError()) << result->GetError();
   }

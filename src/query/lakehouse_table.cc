@@ -3,23 +3,50 @@
 #include <charconv>
 #include <functional>
 #include <mutex>
+#include <nlohmann/json.hpp>
 
 #include "base/time.h"
+#include "iceberg/json_text.h"
 #include "iceberg/literal.h"
+#include "iceberg/name_mapping.h"
+#include "iceberg/transform.h"
 #include "table/scan.h"
 
 namespace k2 {
 namespace {
 
-ColumnInfo Describe(const iceberg::NestedField& field) {
+// The literal as the engine takes it; nullopt for null.
+std::optional<PredicateValue> ToValue(const iceberg::Literal& literal, const iceberg::Type& type) {
+  if (const auto* flag = std::get_if<bool>(&literal)) return *flag;
+  if (const auto* number = std::get_if<int32_t>(&literal)) return int64_t{*number};
+  if (const auto* number = std::get_if<int64_t>(&literal)) return *number;
+  if (const auto* number = std::get_if<float>(&literal)) return double{*number};
+  if (const auto* number = std::get_if<double>(&literal)) return *number;
+  if (const auto* text = std::get_if<std::string>(&literal)) return *text;
+  if (const auto* decimal = std::get_if<iceberg::Int128>(&literal)) return DecimalValue{*decimal, type.scale};
+  return std::nullopt;
+}
+
+Result<ColumnInfo> Describe(const iceberg::NestedField& field, const iceberg::NameMapping& mapping) {
   ColumnInfo column{.name = field.name, .field_id = field.id, .iceberg_type = {}, .required = field.required};
+  if (!field.initial_default.empty() && field.type.IsPrimitive()) {
+    K2_ASSIGN(const nlohmann::json json, iceberg::ParseJson(field.initial_default, "initial-default"));
+    K2_ASSIGN(const iceberg::Literal value, iceberg::LiteralFromJson(json, field.type));
+    column.initial_default = ToValue(value, field.type);
+  }
+  const auto mapped = std::ranges::find(mapping, field.id, &iceberg::MappedField::field_id);
+  if (mapped != mapping.end()) column.mapped_names = mapped->names;
   switch (field.type.id) {
     case iceberg::TypeId::kStruct: column.iceberg_type = "struct"; break;
     case iceberg::TypeId::kList: column.iceberg_type = "list"; break;
     case iceberg::TypeId::kMap: column.iceberg_type = "map"; break;
     default: column.iceberg_type = field.type.ToString(); break;
   }
-  for (const iceberg::NestedField& child : field.type.fields) column.children.push_back(Describe(child));
+  for (const iceberg::NestedField& child : field.type.fields) {
+    static const iceberg::NameMapping nothing;
+    K2_ASSIGN(ColumnInfo nested, Describe(child, mapped == mapping.end() ? nothing : mapped->fields));
+    column.children.push_back(std::move(nested));
+  }
   return column;
 }
 
@@ -60,8 +87,18 @@ class CatalogTable final : public QueryTable {
 
   Result<std::vector<ColumnInfo>> Columns() override {
     K2_TRY(Load());
+    iceberg::NameMapping mapping;
+    const auto& properties = table_->metadata().properties;
+    if (const auto found = properties.find(std::string(iceberg::kNameMappingProperty)); found != properties.end()) {
+      auto parsed = iceberg::ParseNameMapping(found->second);
+      if (!parsed) return std::unexpected(parsed.error().With(iceberg::kNameMappingProperty));
+      mapping = *std::move(parsed);
+    }
     std::vector<ColumnInfo> columns;
-    for (const iceberg::NestedField& field : SnapshotSchema().fields) columns.push_back(Describe(field));
+    for (const iceberg::NestedField& field : SnapshotSchema().fields) {
+      K2_ASSIGN(ColumnInfo column, Describe(field, mapping));
+      columns.push_back(std::move(column));
+    }
     return columns;
   }
 
@@ -86,12 +123,23 @@ class CatalogTable final : public QueryTable {
     for (const ScanFile& file : files) {
       planned.push_back({.path = file.file.file_path,
                          .size_bytes = file.file.file_size_in_bytes,
-                         .record_count = file.file.record_count});
+                         .record_count = file.file.record_count,
+                         .constants = ConstantsOf(file.file)});
     }
     return planned;
   }
 
  private:
+  [[nodiscard]] std::map<int32_t, PredicateValue> ConstantsOf(const iceberg::DataFile& file) const {
+    std::map<int32_t, PredicateValue> constants;
+    for (const auto& [id, literal] : iceberg::IdentityValues(table_->metadata(), file)) {
+      const iceberg::NestedField* field = SnapshotSchema().FindById(id);
+      if (field == nullptr) continue;
+      if (auto value = ToValue(literal, field->type)) constants.emplace(id, *std::move(value));
+    }
+    return constants;
+  }
+
   Status Load() {
     const std::lock_guard lock(mutex_);
     if (table_) return {};

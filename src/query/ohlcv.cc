@@ -19,17 +19,27 @@ std::string Quoted(const std::string& text, char quote) {
   return out + quote;
 }
 
+std::string ColumnName(const OhlcvOptions& options, const std::string& column) {
+  const auto found = options.columns.find(column);
+  if (found == options.columns.end()) return Quoted(column, '"');
+  return found->second.empty() ? "NULL" : Quoted(found->second, '"');
+}
+
 std::string Where(const OhlcvOptions& options) {
-  std::string out = fmt::format("symbol = {}", Quoted(options.symbol, '\''));
-  if (options.exchange) out += fmt::format(" AND exchange = {}", Quoted(*options.exchange, '\''));
+  const std::string time = ColumnName(options, "timestamp");
+  const std::string date = ColumnName(options, "exchange_date");
+  std::string out = fmt::format("{} = {}", ColumnName(options, "symbol"), Quoted(options.symbol, '\''));
+  if (options.exchange) {
+    out += fmt::format(" AND {} = {}", ColumnName(options, "exchange"), Quoted(*options.exchange, '\''));
+  }
   // The dates say nothing new about the rows; they let whole manifests be passed over.
   if (options.from_micros) {
-    out += fmt::format(" AND timestamp >= TIMESTAMPTZ '{}' AND exchange_date >= DATE '{}'",
-                       FormatTimestamp(*options.from_micros), FormatDate(DayOfMicros(*options.from_micros)));
+    out += fmt::format(" AND {} >= TIMESTAMPTZ '{}' AND {} >= DATE '{}'", time, FormatTimestamp(*options.from_micros),
+                       date, FormatDate(DayOfMicros(*options.from_micros)));
   }
   if (options.to_micros) {
-    out += fmt::format(" AND timestamp < TIMESTAMPTZ '{}' AND exchange_date <= DATE '{}'",
-                       FormatTimestamp(*options.to_micros), FormatDate(DayOfMicros(*options.to_micros - 1)));
+    out += fmt::format(" AND {} < TIMESTAMPTZ '{}' AND {} <= DATE '{}'", time, FormatTimestamp(*options.to_micros),
+                       date, FormatDate(DayOfMicros(*options.to_micros - 1)));
   }
   return out;
 }
@@ -83,11 +93,12 @@ Result<std::string> OhlcvSql(const OhlcvOptions& options) {
   }
   const int64_t shift = options.interval_micros % (7 * kMicrosPerDay) == 0 ? kWeekShift : 0;
   // nth: where a trade stands, as one number of 128 bits, for arg_min and arg_max: time above, sequence below.
-  // The division is DuckDB's, in doubles: the vwap is kept between low and high.
+  // The division is DuckDB's, in doubles: the vwap is kept between low and high. A column that was widened is read as
+  // K2 writes it, or the products would need more digits than there are.
   const std::string sql = fmt::format(R"(WITH trades AS (
-  SELECT (epoch_us(timestamp) - {0}) // {1} AS i, price, quantity,
-         epoch_us(timestamp)::HUGEINT * 9223372036854775808 +
-           coalesce(source_sequence::HUGEINT, (price::DECIMAL(38, 8) * 100000000)::HUGEINT) AS nth
+  SELECT (epoch_us({4}) - {0}) // {1} AS i, {5}::DECIMAL(18, 8) AS price, {6}::DECIMAL(18, 8) AS quantity,
+         epoch_us({4})::HUGEINT * 9223372036854775808 +
+           coalesce({7}::HUGEINT, ({5}::DECIMAL(38, 8) * 100000000)::HUGEINT) AS nth
   FROM {2} WHERE {3}),
 candles AS MATERIALIZED (
   SELECT i, arg_min(price, nth) AS open, max(price) AS high, min(price) AS low, arg_max(price, nth) AS close,
@@ -96,7 +107,9 @@ candles AS MATERIALIZED (
                  )::DECIMAL(18, 8) AS vwap,
          count(*) AS trades
   FROM trades GROUP BY i))",
-                                      shift, options.interval_micros, Quoted(options.table, '"'), Where(options));
+                                      shift, options.interval_micros, Quoted(options.table, '"'), Where(options),
+                                      ColumnName(options, "timestamp"), ColumnName(options, "price"),
+                                      ColumnName(options, "quantity"), ColumnName(options, "source_sequence"));
   if (options.fill) return sql + FilledTail(options, shift);
   return sql + fmt::format(R"(
 SELECT make_timestamptz(i * {} + {}) AS time, open, high, low, close, volume, vwap, trades

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -23,6 +24,9 @@ struct OhlcvOptions {
   // first trade have no close before them and are always left out.
   bool fill = false;
   std::string table = "gold_crypto_trades";
+  // What the table calls the columns symbol, exchange, timestamp, exchange_date, price, quantity and source_sequence;
+  // of those that are left out, the same. An empty name: it has no such column.
+  std::map<std::string, std::string> columns{};
 };
 
 // 30s, 1m, 15m, 4h, 1d, 1w to microseconds. Error: kInvalidArgument.

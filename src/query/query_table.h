@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -11,24 +13,6 @@
 #include "base/result.h"
 
 namespace k2 {
-
-// A column of the Iceberg schema. Columns of data files are found by field_id, never by name or position (Iceberg spec,
-// "Column Projection"), so renamed columns read right and columns that a file does not have are NULL.
-struct ColumnInfo {
-  std::string name;
-  int32_t field_id = 0;
-  // As in metadata.json: boolean, int, long, float, double, decimal(P,S), date, time, timestamp, timestamptz, string,
-  // uuid, binary, fixed[N]; or list (children: element), map (children: key, value), struct (children: its fields).
-  std::string iceberg_type;
-  bool required = false;
-  std::vector<ColumnInfo> children;
-};
-
-struct PlannedFile {
-  std::string path;  // as the manifest gives it: an absolute path or a URI
-  int64_t size_bytes = 0;
-  int64_t record_count = 0;
-};
 
 __extension__ typedef __int128 Int128;
 
@@ -39,11 +23,35 @@ struct DecimalValue {
   bool operator==(const DecimalValue&) const = default;
 };
 
-enum class PredicateOp { kEqual, kLess, kLessEqual, kGreater, kGreaterEqual, kIn, kIsNull, kIsNotNull };
-
 // bool for boolean; int64 for int, long, date (days since 1970), time and timestamps (microseconds, UTC); double for
 // float and double; string for string and, as raw bytes, for binary, fixed and uuid.
 using PredicateValue = std::variant<bool, int64_t, double, DecimalValue, std::string>;
+
+// A column of the Iceberg schema. Columns of data files are found by field_id, never by position (Iceberg spec, "Column
+// Projection"), so renamed columns read right; of a file whose columns carry no ids, by the names that are mapped to
+// it. A column that a file does not have is the file's constant for it, else its default, else NULL; that of a required
+// one is an error.
+struct ColumnInfo {
+  std::string name;
+  int32_t field_id = 0;
+  // As in metadata.json: boolean, int, long, float, double, decimal(P,S), date, time, timestamp, timestamptz, string,
+  // uuid, binary, fixed[N]; or list (children: element), map (children: key, value), struct (children: its fields).
+  std::string iceberg_type;
+  bool required = false;
+  std::vector<ColumnInfo> children;
+  std::vector<std::string> mapped_names{};          // in files without field ids (table property)
+  std::optional<PredicateValue> initial_default{};  // of rows in files without the column
+};
+
+struct PlannedFile {
+  std::string path;  // as the manifest gives it: an absolute path or a URI
+  int64_t size_bytes = 0;
+  int64_t record_count = 0;
+  // By field id: partition values under an identity transform, for columns that the file lacks.
+  std::map<int32_t, PredicateValue> constants{};
+};
+
+enum class PredicateOp { kEqual, kLess, kLessEqual, kGreater, kGreaterEqual, kIn, kIsNull, kIsNotNull };
 
 // `column op value`. A row for which it is false or NULL is not wanted. kIn has one value or more; the tests for NULL
 // have none; the others have one. The values have the column's own type.

@@ -8,6 +8,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/guard.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/time.h"
@@ -107,6 +108,14 @@ class HttpStatusServer::Impl {
     server_.Get("/readyz", [&health](const httplib::Request& request, httplib::Response& response) {
       Answer(request, response, health.Ready(), "readyz");
     });
+    server_.set_exception_handler(
+        [](const httplib::Request& request, httplib::Response& response, std::exception_ptr what) {
+          const Status told =
+              Guarded("the status page, " + request.path, [&]() -> Status { std::rethrow_exception(what); });
+          log::Error(told.error().message);
+          response.status = 500;
+          response.set_content(told.error().message + "\n", kText);
+        });
     server_.set_error_handler([](const httplib::Request&, httplib::Response& response) {
       if (response.status == 404) response.set_content(fmt::format("not found\n\n{}", kIndex), kText);
     });
@@ -128,7 +137,7 @@ class HttpStatusServer::Impl {
       return Fail(ErrorKind::kInvalidArgument, "cannot listen on {}: {}; choose another address with --http",
                   address.ToString(), reason == 0 ? "no such host" : std::strerror(reason));
     }
-    thread_ = std::jthread([this] { server_.listen_after_bind(); });
+    thread_ = std::jthread([this] { GuardedOrLogged("the status page", [this] { server_.listen_after_bind(); }); });
     // stop() does nothing before the server runs.
     for (int i = 0; i < 1000 && !server_.is_running(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     return port;

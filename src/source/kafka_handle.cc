@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "base/guard.h"
 #include "base/log.h"
 #include "base/time.h"
 
@@ -34,6 +35,7 @@ constexpr std::string_view kOwnSettings[] = {
     "opaque",
 };
 
+// Both are called by threads of librdkafka, through which no exception can go.
 void OnError(rd_kafka_t* handle, int code, const char* reason, void* opaque) {
   auto error = static_cast<rd_kafka_resp_err_t>(code);
   std::array<char, kErrorTextSize> text{};
@@ -41,7 +43,7 @@ void OnError(rd_kafka_t* handle, int code, const char* reason, void* opaque) {
     rd_kafka_fatal_error(handle, text.data(), text.size());
     reason = text.data();
   }
-  static_cast<KafkaEvents*>(opaque)->Failed(error, reason);
+  GuardedOrLogged("a callback of Kafka's client", [&] { static_cast<KafkaEvents*>(opaque)->Failed(error, reason); });
 }
 
 void OnLog(const rd_kafka_t* /*handle*/, int level, const char* facility, const char* text) {
@@ -51,13 +53,15 @@ void OnLog(const rd_kafka_t* /*handle*/, int level, const char* facility, const 
   const std::string_view name = facility;
   const bool repeated = name == "FAIL" || name == "ERROR" || name == "CONFWARN" || name == "MAXPOLL" ||
                         name == "METADATAUPDATE" || name == "GETPID";
-  if (repeated || level > kSyslogWarning) {
-    log::Debug("kafka client", {{"facility", name}, {"text", text}});
-  } else if (level <= kSyslogError) {
-    log::Error("kafka client", {{"facility", name}, {"text", text}});
-  } else {
-    log::Warn("kafka client", {{"facility", name}, {"text", text}});
-  }
+  GuardedOrLogged("a callback of Kafka's client", [&] {
+    if (repeated || level > kSyslogWarning) {
+      log::Debug("kafka client", {{"facility", name}, {"text", text}});
+    } else if (level <= kSyslogError) {
+      log::Error("kafka client", {{"facility", name}, {"text", text}});
+    } else {
+      log::Warn("kafka client", {{"facility", name}, {"text", text}});
+    }
+  });
 }
 
 Status Set(rd_kafka_conf_t* conf, const std::string& name, const std::string& value) {

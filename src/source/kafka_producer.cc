@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "base/guard.h"
 #include "base/time.h"
 #include "source/kafka_handle.h"
 
@@ -74,7 +75,8 @@ KafkaProducer::~KafkaProducer() {
 }
 
 void KafkaProducer::OnDelivery(rd_kafka_s* /*handle*/, const rd_kafka_message_s* message, void* opaque) {
-  static_cast<Events*>(static_cast<KafkaEvents*>(opaque))->Give(*message, message->err);
+  GuardedOrLogged("a callback of Kafka's client",
+                  [&] { static_cast<Events*>(static_cast<KafkaEvents*>(opaque))->Give(*message, message->err); });
 }
 
 KafkaProducer::Batch* KafkaProducer::Keep(RawBatch&& messages) {

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <set>
 
+#include "base/guard.h"
 #include "base/log.h"
 #include "base/time.h"
 #include "source/kafka_consumer.h"
@@ -64,7 +65,17 @@ Result<std::unique_ptr<KafkaSource>> KafkaSource::Open(const KafkaOptions& optio
   for (const KafkaTopic& topic : found.topics) partitions += topic.partitions;
   K2_ASSIGN(source->consumer_, KafkaConsumer::Create(options, partitions, source->admin_.get()));
   source->AddReaders(found);
-  source->watcher_ = std::thread([raw = source.get()] { raw->Watch(); });
+  source->watcher_ = std::thread([raw = source.get()] {
+    const Status watched = Guarded("the watch over Kafka's topics", [raw]() -> Status {
+      raw->Watch();
+      return {};
+    });
+    if (watched) return;
+    const std::lock_guard lock(raw->mutex_);
+    raw->failure_ = watched.error();
+    raw->checks_done_ = raw->checks_wanted_;
+    raw->wake_.notify_all();
+  });
   return source;
 }
 

@@ -4,10 +4,15 @@
 #include <arrow/array/util.h>
 #include <arrow/compute/cast.h>
 #include <arrow/compute/initialize.h>
+#include <arrow/scalar.h>
 #include <arrow/type.h>
+#include <arrow/util/key_value_metadata.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
+#include "iceberg/json_text.h"
+#include "iceberg/literal.h"
 #include "io/arrow_error.h"
 #include "table/arrow_schema.h"
 
@@ -88,9 +93,7 @@ Result<ArrayPtr> AdaptStruct(const ArrayPtr& array, const NestedField& field, co
       const auto& stored = array->data()->child_data[static_cast<size_t>(found)];
       K2_ASSIGN(member, AdaptArray(arrow::MakeArray(stored), wanted, keep));
     } else {
-      auto nulls = arrow::MakeArrayOfNull(ToArrowType(wanted.type), array->offset() + array->length());
-      if (!nulls.ok()) return std::unexpected(ArrowError(nulls.status(), wanted.name));
-      member = *nulls;
+      K2_ASSIGN(member, MissingColumn(wanted, array->offset() + array->length()));
     }
     fields.push_back(ToArrowField(wanted)->WithType(member->type()));
     data->child_data.push_back(member->data());
@@ -134,7 +137,115 @@ Result<ArrayPtr> AdaptMap(const ArrayPtr& array, const NestedField& field, const
   return WithChild(map, *entries, type);
 }
 
+constexpr const char* kNoFieldId = "2147483647";  // of the specification's reserved ids, and no column's
+
+std::shared_ptr<arrow::Field> MapMember(const arrow::Field& field, const iceberg::MappedField* mapped,
+                                        const ArrayPtr& array) {
+  auto with_type = field.WithType(array->type());
+  if (FieldIdOf(field) >= 0) return with_type;
+  const std::string id = mapped != nullptr && mapped->field_id ? std::to_string(*mapped->field_id) : kNoFieldId;
+  return with_type->WithMetadata(arrow::key_value_metadata({kFieldIdKey}, {id}));
+}
+
+const iceberg::NameMapping& Below(const iceberg::MappedField* mapped) {
+  static const iceberg::NameMapping nothing;
+  return mapped == nullptr ? nothing : mapped->fields;
+}
+
+Result<std::shared_ptr<arrow::Scalar>> ScalarOf(const iceberg::Literal& value, const iceberg::Type& type) {
+  const auto target = ToArrowType(type);
+  arrow::Result<std::shared_ptr<arrow::Scalar>> scalar = arrow::Status::Invalid("no value of ", type.ToString());
+  if (const auto* flag = std::get_if<bool>(&value)) scalar = arrow::MakeScalar(target, *flag);
+  if (const auto* number = std::get_if<int32_t>(&value)) scalar = arrow::MakeScalar(target, *number);
+  if (const auto* number = std::get_if<int64_t>(&value)) scalar = arrow::MakeScalar(target, *number);
+  if (const auto* number = std::get_if<float>(&value)) scalar = arrow::MakeScalar(target, *number);
+  if (const auto* number = std::get_if<double>(&value)) scalar = arrow::MakeScalar(target, *number);
+  if (const auto* decimal = std::get_if<iceberg::Int128>(&value)) {
+    const arrow::Decimal128 exact(static_cast<int64_t>(*decimal >> 64), static_cast<uint64_t>(*decimal));
+    scalar = std::make_shared<arrow::Decimal128Scalar>(exact, target);
+  }
+  if (const auto* text = std::get_if<std::string>(&value)) {
+    scalar = arrow::MakeScalar(target, arrow::Buffer::FromString(*text));
+  }
+  if (!scalar.ok()) return Fail(ErrorKind::kInvalidArgument, "{}", scalar.status().message());
+  return *scalar;
+}
+
 }  // namespace
+
+Result<ArrayPtr> ConstantColumn(const iceberg::Literal& value, const iceberg::Type& type, int64_t rows) {
+  const auto as_array = [&](const arrow::Result<ArrayPtr>& array) -> Result<ArrayPtr> {
+    if (!array.ok()) return std::unexpected(ArrowError(array.status(), "a constant column"));
+    return *array;
+  };
+  if (iceberg::IsNull(value)) return as_array(arrow::MakeArrayOfNull(ToArrowType(type), rows));
+  const auto coerced = iceberg::Coerce(value, type);
+  if (!coerced) return Fail(ErrorKind::kInvalidArgument, "a constant is no value of {}", type.ToString());
+  K2_ASSIGN(const auto scalar, ScalarOf(*coerced, type));
+  return as_array(arrow::MakeArrayFromScalar(*scalar, rows));
+}
+
+Result<ArrayPtr> MissingColumn(const NestedField& field, int64_t rows) {
+  iceberg::Literal value;
+  if (!field.initial_default.empty() && field.type.IsPrimitive()) {
+    K2_ASSIGN(const nlohmann::json json, iceberg::ParseJson(field.initial_default, "initial-default"));
+    K2_ASSIGN(value, iceberg::LiteralFromJson(json, field.type));
+  }
+  return ConstantColumn(value, field.type, rows);
+}
+
+bool HasFieldIds(const arrow::Field& field) {
+  if (FieldIdOf(field) < 0) return false;
+  const arrow::DataType& type = *field.type();
+  // The entries of a map are no field of their own.
+  if (type.id() == arrow::Type::MAP) {
+    const auto& map = static_cast<const arrow::MapType&>(type);
+    return HasFieldIds(*map.key_field()) && HasFieldIds(*map.item_field());
+  }
+  return std::ranges::all_of(type.fields(), [](const auto& child) { return HasFieldIds(*child); });
+}
+
+ArrayPtr MapFieldIds(const ArrayPtr& array, const iceberg::NameMapping& mapping) {
+  const auto child = [&](size_t i, const iceberg::NameMapping& below) {
+    return MapFieldIds(arrow::MakeArray(array->data()->child_data[i]), below);
+  };
+  auto data = array->data()->Copy();
+  switch (array->type_id()) {
+    case arrow::Type::STRUCT: {
+      arrow::FieldVector fields;
+      for (int i = 0; i < array->type()->num_fields(); ++i) {
+        const arrow::Field& field = *array->type()->field(i);
+        const iceberg::MappedField* mapped = FindMapped(mapping, field.name());
+        const ArrayPtr member = child(static_cast<size_t>(i), Below(mapped));
+        fields.push_back(MapMember(field, mapped, member));
+        data->child_data[static_cast<size_t>(i)] = member->data();
+      }
+      data->type = arrow::struct_(std::move(fields));
+      return arrow::MakeArray(data);
+    }
+    case arrow::Type::LIST: {
+      const ArrayPtr values = child(0, Below(FindMapped(mapping, "element")));
+      data->child_data[0] = values->data();
+      data->type = arrow::list(array->type()->field(0)->WithType(values->type()));
+      return arrow::MakeArray(data);
+    }
+    case arrow::Type::MAP: {
+      // By position: the entries' two members are called key and value in a mapping, whatever the file calls them.
+      const auto& type = static_cast<const arrow::MapType&>(*array->type());
+      auto entries = data->child_data[0]->Copy();
+      const ArrayPtr keys = MapFieldIds(arrow::MakeArray(entries->child_data[0]), Below(FindMapped(mapping, "key")));
+      const ArrayPtr items = MapFieldIds(arrow::MakeArray(entries->child_data[1]), Below(FindMapped(mapping, "value")));
+      auto mapped = std::make_shared<arrow::MapType>(type.key_field()->WithType(keys->type()),
+                                                     type.item_field()->WithType(items->type()));
+      entries->child_data = {keys->data(), items->data()};
+      entries->type = mapped->value_type();
+      data->child_data[0] = std::move(entries);
+      data->type = std::move(mapped);
+      return arrow::MakeArray(data);
+    }
+    default: return array;
+  }
+}
 
 Result<ArrayPtr> AdaptArray(const ArrayPtr& array, const NestedField& field, const std::vector<int32_t>& keep) {
   switch (field.type.id) {

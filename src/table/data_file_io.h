@@ -64,11 +64,15 @@ class DataFileWriter {
 };
 
 // Reads a data file's columns (top-level field ids; all of `schema` when empty) as batches in file order, converted to
-// the schema's types; columns the file lacks are null. Columns are found by field id; in a file that has no field ids
-// at all, by name. `batch` returning an error stops the read with it. Errors: kInvalidData, a file that is not whole or
-// whose types cannot become the schema's; kInvalidArgument, a field the schema does not have.
+// the schema's types. Columns are found by field id; those of the file that carry none, by the name mapping. A column
+// that the file lacks has the value of `constants`, else the field's initial default, else null (Iceberg spec, "Column
+// Projection"). `batch` returning an error stops the read with it. Errors: kInvalidData, a file that is not whole,
+// whose types cannot become the schema's, or without values of a required column; kInvalidArgument, a field the schema
+// does not have.
 struct ReadOptions {
   std::vector<int32_t> field_ids;
+  std::string name_mapping;                         // table property schema.name-mapping.default; empty: none
+  std::map<int32_t, iceberg::Literal> constants{};  // by field id: partition values under an identity transform
   int64_t batch_rows = 65'536;
   // Row groups whose statistics exclude [min, max] of this int64/timestamp field are skipped; 0: none.
   int32_t range_field = 0;

@@ -1,5 +1,4 @@
 #include <arrow/array/array_base.h>
-#include <arrow/array/util.h>
 #include <arrow/io/caching.h>
 #include <arrow/io/interfaces.h>
 #include <arrow/record_batch.h>
@@ -61,7 +60,9 @@ void CollectLeaves(const SchemaField& field, std::vector<const SchemaField*>& le
 // One column that is asked for, and where the file has it.
 struct Column {
   const NestedField* field;
-  int file_field = -1;  // index among the file's top-level fields; -1: the file lacks it
+  int file_field = -1;                          // index among the file's top-level fields; -1: the file lacks it
+  bool map_ids = false;                         // what is nested in it has no field ids of its own
+  const iceberg::MappedField* names = nullptr;  // of the column in the name mapping
 };
 
 class DataFileReader {
@@ -71,7 +72,8 @@ class DataFileReader {
 
   Status Open(std::shared_ptr<arrow::io::RandomAccessFile> file) {
     K2_TRY(ChooseFields());
-    return Guard(location_, [&]() -> arrow::Status {
+    Status matched;
+    K2_TRY(Guard(location_, [&]() -> arrow::Status {
       parquet::ReaderProperties properties;
       properties.set_page_checksum_verification(true);  // pages that carry one
       auto raw = parquet::ParquetFileReader::Open(std::move(file), properties);
@@ -82,12 +84,13 @@ class DataFileReader {
       parquet::arrow::SchemaManifest manifest;
       ARROW_RETURN_NOT_OK(parquet::arrow::SchemaManifest::Make(
           raw->metadata()->schema(), raw->metadata()->key_value_metadata(), arrow_properties, &manifest));
-      Match(*raw->metadata(), manifest, arrow_properties);
+      matched = Match(*raw->metadata(), manifest, arrow_properties);
       ChooseRowGroups(*raw->metadata(), manifest);
       ARROW_ASSIGN_OR_RAISE(
           reader_, parquet::arrow::FileReader::Make(arrow::default_memory_pool(), std::move(raw), arrow_properties));
       return arrow::Status::OK();
-    });
+    }));
+    return matched;
   }
 
   Status Read(const std::function<Status(std::shared_ptr<arrow::RecordBatch>)>& consume) {
@@ -154,26 +157,47 @@ class DataFileReader {
     return {};
   }
 
-  void Match(const parquet::FileMetaData& footer, const parquet::arrow::SchemaManifest& manifest,
-             parquet::ArrowReaderProperties& properties) {
+  // The field ids of the file's top-level columns: their own, else those of the name mapping; -1: none.
+  Result<std::vector<int32_t>> IdsOf(const std::vector<SchemaField>& file_fields) {
+    const bool all = std::ranges::all_of(file_fields, [](const SchemaField& one) { return HasFieldIds(*one.field); });
+    if (!all && !options_.name_mapping.empty()) {
+      auto mapping = iceberg::ParseNameMapping(options_.name_mapping);
+      if (!mapping) return std::unexpected(mapping.error().With(iceberg::kNameMappingProperty));
+      mapping_ = *std::move(mapping);
+    }
+    std::vector<int32_t> ids;
+    for (const SchemaField& field : file_fields) {
+      const int32_t own = FieldIdOf(*field.field);
+      const iceberg::MappedField* mapped = own < 0 ? FindMapped(mapping_, field.field->name()) : nullptr;
+      ids.push_back(mapped != nullptr && mapped->field_id ? *mapped->field_id : own);
+    }
+    return ids;
+  }
+
+  Status Match(const parquet::FileMetaData& footer, const parquet::arrow::SchemaManifest& manifest,
+               parquet::ArrowReaderProperties& properties) {
     const auto& file_fields = manifest.schema_fields;
-    const bool has_ids = std::any_of(file_fields.begin(), file_fields.end(),
-                                     [](const SchemaField& field) { return FieldIdOf(*field.field) >= 0; });
+    K2_ASSIGN(file_ids_, IdsOf(file_fields));
     for (Column& column : columns_) {
-      const auto found = std::find_if(file_fields.begin(), file_fields.end(), [&](const SchemaField& field) {
-        return has_ids ? FieldIdOf(*field.field) == column.field->id : field.field->name() == column.field->name;
-      });
-      if (found == file_fields.end()) continue;
-      column.file_field = static_cast<int>(found - file_fields.begin());
+      const auto found = std::ranges::find(file_ids_, column.field->id);
+      const auto at = static_cast<size_t>(found - file_ids_.begin());
+      if (found == file_ids_.end() || (FieldIdOf(*file_fields[at].field) < 0 && ConstantOf(*column.field) != nullptr)) {
+        K2_TRY(CheckMayLack(*column.field, file_fields));
+        continue;
+      }
+      const SchemaField& field = file_fields[at];
+      column.file_field = static_cast<int>(at);
+      column.names = FindMapped(mapping_, field.field->name());
+      column.map_ids = !HasFieldIds(*field.field);
       file_order_.push_back(column.file_field);
       std::vector<const SchemaField*> leaves;
-      CollectLeaves(*found, leaves);
+      CollectLeaves(field, leaves);
       for (const SchemaField* leaf : leaves) {
         leaf_indices_.push_back(leaf->column_index);
-        const int32_t id = leaves.size() == 1 && found->is_leaf() ? column.field->id : FieldIdOf(*leaf->field);
+        const int32_t id = leaves.size() == 1 && field.is_leaf() ? column.field->id : FieldIdOf(*leaf->field);
         const bool asked =
             HoldsField(options_.dictionary_fields, id) && arrow::is_binary_like(leaf->field->type()->id());
-        if (asked && (found->is_leaf() || OnlyDictionaryPages(footer, leaf->column_index))) {
+        if (asked && (field.is_leaf() || OnlyDictionaryPages(footer, leaf->column_index))) {
           properties.set_read_dictionary(leaf->column_index, true);
         }
       }
@@ -182,14 +206,35 @@ class DataFileReader {
       std::sort(indices->begin(), indices->end());
       indices->erase(std::unique(indices->begin(), indices->end()), indices->end());
     }
+    return {};
+  }
+
+  [[nodiscard]] const iceberg::Literal* ConstantOf(const NestedField& field) const {
+    const auto found = options_.constants.find(field.id);
+    return found == options_.constants.end() ? nullptr : &found->second;
+  }
+
+  // Nulls in place of what must be there would be wrong rows.
+  [[nodiscard]] Status CheckMayLack(const NestedField& field, const std::vector<SchemaField>& file_fields) const {
+    if (!field.required || !field.initial_default.empty() || ConstantOf(field) != nullptr) return {};
+    const bool without_ids = std::ranges::any_of(file_ids_, [](int32_t id) { return id < 0; });
+    return Fail(ErrorKind::kInvalidData, "data file {} has no column of field id {}, the required column '{}'{}",
+                location_, field.id, field.name,
+                without_ids && !file_fields.empty()
+                    ? fmt::format(": its columns carry no field ids, and the table's property {} names none of them "
+                                  "for it; set the property to the mapping that the file was written for",
+                                  iceberg::kNameMappingProperty)
+                    : "");
   }
 
   void ChooseRowGroups(const parquet::FileMetaData& footer, const parquet::arrow::SchemaManifest& manifest) {
     int range_leaf = -1;
-    for (const SchemaField& field : manifest.schema_fields) {
-      if (options_.range_field != 0 && FieldIdOf(*field.field) == options_.range_field && field.is_leaf()) {
-        range_leaf = field.column_index;
-      }
+    const NestedField* range = options_.range_field == 0 ? nullptr : schema_.FindById(options_.range_field);
+    for (size_t i = 0; range != nullptr && i < file_ids_.size(); ++i) {
+      const SchemaField& field = manifest.schema_fields[i];
+      // Only of the same unit: statistics are compared as numbers.
+      const bool same = field.is_leaf() && field.field->type()->Equals(*ToArrowType(range->type));
+      if (file_ids_[i] == options_.range_field && same) range_leaf = field.column_index;
     }
     for (int group = 0; group < footer.num_row_groups(); ++group) {
       if (range_leaf < 0 || MayHold(*footer.RowGroup(group)->ColumnChunk(range_leaf))) row_groups_.push_back(group);
@@ -203,21 +248,29 @@ class DataFileReader {
     return typed.min() <= options_.range_max && typed.max() >= options_.range_min;
   }
 
+  Result<std::shared_ptr<arrow::Array>> AdaptColumn(const arrow::RecordBatch& batch, const Column& column) const {
+    if (column.file_field < 0) {
+      const iceberg::Literal* constant = ConstantOf(*column.field);
+      if (constant != nullptr) return ConstantColumn(*constant, column.field->type, batch.num_rows());
+      return MissingColumn(*column.field, batch.num_rows());
+    }
+    const auto position = std::lower_bound(file_order_.begin(), file_order_.end(), column.file_field);
+    auto array = batch.column(static_cast<int>(position - file_order_.begin()));
+    static const iceberg::NameMapping nothing;
+    if (column.map_ids) array = MapFieldIds(array, column.names != nullptr ? column.names->fields : nothing);
+    return AdaptArray(array, *column.field, options_.dictionary_fields);
+  }
+
   Result<std::shared_ptr<arrow::RecordBatch>> Adapt(const arrow::RecordBatch& batch) const {
     arrow::ArrayVector arrays;
     arrow::FieldVector fields;
     for (const Column& column : columns_) {
-      std::shared_ptr<arrow::Array> array;
-      if (column.file_field < 0) {
-        auto nulls = arrow::MakeArrayOfNull(ToArrowType(column.field->type), batch.num_rows());
-        if (!nulls.ok()) return std::unexpected(ArrowError(nulls.status(), "read data file " + location_));
-        array = *nulls;
-      } else {
-        const auto position = std::lower_bound(file_order_.begin(), file_order_.end(), column.file_field);
-        auto adapted = AdaptArray(batch.column(static_cast<int>(position - file_order_.begin())), *column.field,
-                                  options_.dictionary_fields);
-        if (!adapted) return std::unexpected(adapted.error().With("data file " + location_));
-        array = *std::move(adapted);
+      Result<std::shared_ptr<arrow::Array>> adapted = AdaptColumn(batch, column);
+      if (!adapted) return std::unexpected(adapted.error().With("data file " + location_));
+      std::shared_ptr<arrow::Array> array = *std::move(adapted);
+      if (column.field->required && array->null_count() > 0) {
+        return Fail(ErrorKind::kInvalidData, "data file {}: the column '{}' is required and has {} nulls", location_,
+                    column.field->name, array->null_count());
       }
       fields.push_back(ToArrowField(*column.field)->WithType(array->type()));
       arrays.push_back(std::move(array));
@@ -229,7 +282,9 @@ class DataFileReader {
   const iceberg::Schema& schema_;
   const ReadOptions& options_;
   std::vector<Column> columns_;
-  std::vector<int> file_order_;  // top-level fields that are read, as the file orders them
+  iceberg::NameMapping mapping_;   // where the file's columns need it
+  std::vector<int32_t> file_ids_;  // of the file's top-level fields
+  std::vector<int> file_order_;    // top-level fields that are read, as the file orders them
   std::vector<int> leaf_indices_;
   std::vector<int> row_groups_;
   std::unique_ptr<parquet::arrow::FileReader> reader_;

@@ -265,29 +265,58 @@ TEST_F(DataFileTest, ProjectsRenamesPromotesAndFillsIn) {
   EXPECT_EQ(ReadDataFile(*io_, At("old"), now, {}, consume).error().kind, ErrorKind::kInvalidData);
 }
 
-TEST_F(DataFileTest, FilesOfOthersWithoutIdsAreReadByName) {
+// Iceberg spec, "Column Projection" and "Name Mapping Serialization".
+TEST_F(DataFileTest, ColumnsWithoutIdsAreFoundByTheNameMapping) {
   std::string script = R"(
 import pyarrow as pa, pyarrow.parquet as pq
-pq.write_table(pa.table({"b": pa.array(["x", None], pa.large_string()), "l": pa.array([["p"], []], pa.large_list(pa.large_string())),
+pq.write_table(pa.table({"B": pa.array(["x", None], pa.large_string()), "l": pa.array([["p"], []], pa.large_list(pa.large_string())),
                          "m": pa.array([[("k", "v")], None], pa.map_(pa.string(), pa.string())),
-                         "a": pa.array([1, 2], pa.int32())}), "ROOT/theirs")
+                         "s": pa.array([{"lat": 1, "other": 2}, {"lat": 3, "other": 4}], pa.struct({"lat": pa.int32(), "other": pa.int32()})),
+                         "unmapped": pa.array([7, 8], pa.int64()), "a": pa.array([1, 2], pa.int32())}), "ROOT/theirs")
 )";
   script.replace(script.find("ROOT"), 4, root_);
   Python(script);
   const Type string = Type::Primitive(TypeId::kString);
   iceberg::Schema schema;
-  schema.fields = {{1, "a", false, Type::Primitive(TypeId::kLong)},
+  schema.fields = {{1, "a", true, Type::Primitive(TypeId::kLong)},
                    {2, "b", false, string},
                    {3, "l", false, Type::List(4, false, string)},
                    {5, "m", false, Type::Map(6, string, 7, false, string)},
-                   {8, "absent", false, string}};
-  const auto read = Read("theirs", schema);
+                   {8, "absent", false, string},
+                   {9, "unmapped", false, Type::Primitive(TypeId::kLong)},
+                   {10, "s", false, {.id = TypeId::kStruct}}};
+  schema.fields[6].type.fields = {{11, "latitude", false, Type::Primitive(TypeId::kLong)},
+                                  {12, "other", false, Type::Primitive(TypeId::kInt)}};
+  schema.fields[4].initial_default = "\"none\"";
+  const ReadOptions by_names{.name_mapping = R"([
+    {"field-id": 1, "names": ["first", "a"]}, {"field-id": 2, "names": ["b", "B"]},
+    {"field-id": 3, "names": ["l"], "fields": [{"field-id": 4, "names": ["element"]}]},
+    {"field-id": 5, "names": ["m"]}, {"field-id": 8, "names": ["absent"]},
+    {"field-id": 10, "names": ["s"], "fields": [{"field-id": 11, "names": ["lat"]}]}])"};
+  const auto read = Read("theirs", schema, by_names);
   ASSERT_TRUE(read);
-  EXPECT_TRUE(read->column(0)->type()->Equals(arrow::int64()));
-  EXPECT_TRUE(read->column(1)->type()->Equals(arrow::utf8()));
+  EXPECT_EQ(static_cast<const arrow::Int64Array&>(*read->column(0)).Value(1), 2);
+  EXPECT_EQ(static_cast<const arrow::StringArray&>(*read->column(1)).GetView(0), "x");
   EXPECT_EQ(static_cast<const arrow::ListArray&>(*read->column(2)).value_length(0), 1);
   EXPECT_EQ(static_cast<const arrow::MapArray&>(*read->column(3)).value_length(0), 1);
-  EXPECT_EQ(read->column(4)->null_count(), 2);
+  EXPECT_EQ(static_cast<const arrow::StringArray&>(*read->column(4)).GetView(1), "none");  // its initial default
+  EXPECT_EQ(read->column(5)->null_count(), 2);  // a column of that name, and no id
+  const auto& structs = static_cast<const arrow::StructArray&>(*read->column(6));
+  EXPECT_EQ(static_cast<const arrow::Int64Array&>(*structs.field(0)).Value(1), 3);
+  EXPECT_EQ(structs.field(1)->null_count(), 2);
+  // Without it no column is there: a required one is told of, not read as nulls.
+  const auto consume = [](auto) -> Status { return {}; };
+  const Status refused = ReadDataFile(*io_, At("theirs"), schema, {}, consume);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kInvalidData);
+  EXPECT_NE(refused.error().message.find("schema.name-mapping.default"), std::string::npos) << refused.error().message;
+  EXPECT_EQ(Read("theirs", schema, {.field_ids = {2}})->column(0)->null_count(), 2);
+  // A value that the partition tells comes first.
+  const auto constant = Read("theirs", schema, {.field_ids = {1, 2}, .constants = {{1, 40}, {2, "p"}}});
+  EXPECT_EQ(static_cast<const arrow::Int64Array&>(*constant->column(0)).Value(0), 40);
+  EXPECT_EQ(static_cast<const arrow::StringArray&>(*constant->column(1)).GetView(1), "p");
+  EXPECT_EQ(ReadDataFile(*io_, At("theirs"), schema, {.name_mapping = "{"}, consume).error().kind,
+            ErrorKind::kInvalidData);
 }
 
 TEST_F(DataFileTest, SkipsRowGroupsAndReadsDictionaries) {

@@ -377,6 +377,11 @@ Status Table::Update(
     if (updates.empty()) return {};
     std::vector<iceberg::TableRequirement> requirements = extra_requirements;
     requirements.emplace_back(iceberg::AssertTableUuid{metadata().table_uuid});
+    // A schema is made out of the current one: what somebody has changed in it meanwhile must not be undone.
+    const auto is_schema = [](const auto& update) { return std::holds_alternative<iceberg::AddSchema>(update); };
+    if (std::ranges::any_of(updates, is_schema)) {
+      requirements.emplace_back(iceberg::AssertCurrentSchemaId{metadata().current_schema_id});
+    }
     CommitOutcome outcome = catalog_->Commit(name_, state_, requirements, updates);
     if (auto* committed = std::get_if<Committed>(&outcome)) {
       state_ = std::move(committed->state);

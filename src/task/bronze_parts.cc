@@ -17,17 +17,17 @@ using Parts = std::map<std::pair<std::string, int32_t>, BronzePart>;
 
 void Add(const arrow::RecordBatch& batch, Parts& parts) {
   const TextView topics(batch.GetColumnByName("topic"));
-  const int32_t* partitions = static_cast<const arrow::Int32Array&>(*batch.GetColumnByName("partition")).raw_values();
+  const IntegerView partitions(*batch.GetColumnByName("partition"));
   const int64_t* offsets = static_cast<const arrow::Int64Array&>(*batch.GetColumnByName("offset")).raw_values();
   BronzePart* part = nullptr;
   for (int64_t row = 0; row < batch.num_rows(); ++row) {
     const std::string_view topic = topics[row];
     // Rows of a partition lie together.
     if (part == nullptr || part->partition != partitions[row] || part->topic != topic) {
-      part = &parts[{std::string(topic), partitions[row]}];
+      const int32_t partition = PartitionOf(partitions[row]);
+      part = &parts[{std::string(topic), partition}];
       if (part->rows == 0) {
-        *part = {
-            .topic = std::string(topic), .partition = partitions[row], .first = offsets[row], .last = offsets[row]};
+        *part = {.topic = std::string(topic), .partition = partition, .first = offsets[row], .last = offsets[row]};
       }
     }
     part->first = std::min(part->first, offsets[row]);
@@ -39,13 +39,15 @@ void Add(const arrow::RecordBatch& batch, Parts& parts) {
 }  // namespace
 
 Result<std::vector<BronzePart>> ReadBronzeParts(const TaskContext& context, const std::string& path,
-                                                const iceberg::Schema& schema) {
+                                                const TableShape& shape) {
   Parts parts;
   Batches batches;
   if (context.cache != nullptr) batches = context.cache->Peek(path);
   for (const auto& batch : batches) Add(*batch, parts);
   if (batches.empty()) {
+    const iceberg::Schema schema = shape.Rows();
     ReadOptions options;
+    options.name_mapping = shape.name_mapping;
     for (const char* name : {"topic", "partition", "offset"}) options.field_ids.push_back(schema.Find(name)->id);
     options.dictionary_fields = {schema.Find("topic")->id};
     K2_TRY(ReadDataFile(*context.io, path, schema, options, [&](const std::shared_ptr<arrow::RecordBatch>& batch) {

@@ -20,6 +20,6 @@ struct BronzePart {
 
 // Reads topic, partition and offset of all rows: from the cache, which keeps them, else from storage.
 Result<std::vector<BronzePart>> ReadBronzeParts(const TaskContext& context, const std::string& path,
-                                                const iceberg::Schema& schema);
+                                                const TableShape& shape);
 
 }  // namespace k2

@@ -31,12 +31,13 @@ Result<std::shared_ptr<arrow::RecordBatch>> InGoldsOrder(Batches batches) {
 Result<TaskResult> RunCompactionTask(const CompactionTask& task, const TaskContext& context) {
   TaskResult result;
   Batches batches;
+  const auto take = [&](std::shared_ptr<arrow::RecordBatch> batch) {
+    result.rows_in += batch->num_rows();
+    batches.push_back(std::move(batch));
+    return Status{};
+  };
   for (const InputFile& file : task.inputs) {
-    K2_TRY(ReadInput(context, file.path, task.output.schema, {}, [&](std::shared_ptr<arrow::RecordBatch> batch) {
-      result.rows_in += batch->num_rows();
-      batches.push_back(std::move(batch));
-      return Status{};
-    }));
+    K2_TRY(ReadInput(context, file.path, task.output.shape, {}, take, {}, file.constants));
   }
   PartitionedWriter writer(task.output, task.attempt_id, context, "compaction.data-file", /*hand_on=*/false);
   if (task.output.name == kGoldTable && result.rows_in > 0) {

@@ -101,6 +101,18 @@ std::vector<Literal> LiteralsFromJson(const Json& array) {
 
 }  // namespace
 
+Json LiteralMapToJson(const std::map<int32_t, Literal>& literals) {
+  Json object = Json::object();
+  for (const auto& [id, value] : literals) object[std::to_string(id)] = std::visit(LiteralWriter{}, value);
+  return object;
+}
+
+std::map<int32_t, Literal> LiteralMapFromJson(const Json& json) {
+  std::map<int32_t, Literal> literals;
+  for (const auto& [id, value] : json.items()) literals[std::stoi(id)] = ReadLiteral(value);
+  return literals;
+}
+
 Json DataFileToJson(const iceberg::DataFile& file) {
   Json object = {{"file_path", file.file_path},
                  {"file_format", file.file_format},

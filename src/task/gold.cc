@@ -7,6 +7,8 @@
 
 #include "base/time.h"
 #include "table/arrow_adapt.h"
+#include "table/arrow_schema.h"
+#include "task/conform.h"
 #include "task/gold_index.h"
 #include "task/gold_rows.h"
 #include "task/partitioned_write.h"
@@ -30,6 +32,7 @@ class GoldRun {
         context_(context),
         own_index_(task.memory_bytes),
         index_(context.index != nullptr ? *context.index : own_index_),
+        rows_(task.output.shape.Rows()),
         writer_(task.output, task.attempt_id, context, "gold.data-file", /*hand_on=*/false) {
     for (const GoldFile& file : task.existing) {
       if (file.OfOneHour()) {
@@ -57,7 +60,11 @@ class GoldRun {
   Result<std::shared_ptr<arrow::RecordBatch>> ReadRows() {
     std::vector<std::shared_ptr<arrow::RecordBatch>> batches;
     const bool all = task_.hours.empty() && task_.shares == 1;
+    // What Gold has of Silver's columns, in Gold's types, whichever table or version of its schema a row is of.
+    iceberg::Schema silver = rows_;
+    std::erase_if(silver.fields, [](const auto& field) { return IsHourColumn(field.name); });
     const auto take = [&](std::shared_ptr<arrow::RecordBatch> batch) -> Status {
+      K2_ASSIGN(batch, Conform(OfOneType(batch), silver, task_.output.name));
       if (!all) {
         K2_ASSIGN(batch, OwnRows(std::move(batch)));
       }
@@ -71,10 +78,20 @@ class GoldRun {
     }
     for (const GoldInput& input : task_.inputs) {
       for (const InputFile& file : input.files) {
-        K2_TRY(ReadInput(context_, file.path, input.schema, {}, take, times));
+        K2_TRY(ReadInput(context_, file.path, input.shape, {}, take, times, file.constants));
       }
     }
     return CombineBatches(std::move(batches));
+  }
+
+  // Without columns of others that Gold has under the same name in another type: these are other columns.
+  [[nodiscard]] std::shared_ptr<arrow::RecordBatch> OfOneType(std::shared_ptr<arrow::RecordBatch> batch) const {
+    for (const iceberg::NestedField& field : rows_.fields) {
+      const int at = batch->schema()->GetFieldIndex(field.name);
+      if (at < 0 || task_.output.shape.columns.contains(field.name)) continue;
+      if (!batch->column(at)->type()->Equals(*ToArrowType(field.type))) batch = *batch->RemoveColumn(at);
+    }
+    return batch;
   }
 
   // The rows of a batch that are this task's, where it takes a share only. Shares go by a hash of the id as Gold
@@ -135,7 +152,7 @@ class GoldRun {
     result_.rows_out += static_cast<int64_t>(kept.size());
     if (kept.empty()) return {};
     view.SortBySymbolAndTime(kept);
-    K2_ASSIGN(const auto batch, TakeGoldRows(*rows, kept, task_.output.schema, hour));
+    K2_ASSIGN(const auto batch, TakeGoldRows(*rows, kept, rows_, hour));
     K2_TRY(writer_.Write(batch));
     index_.Add(hour, added, writer_.last_paths());
     return {};
@@ -198,13 +215,18 @@ class GoldRun {
   Status ReadColumns(const std::string& path, const std::vector<std::string>& names, int64_t from_us, int64_t to_us,
                      const std::function<Status(const GoldRows&)>& use) {
     ReadOptions options;
-    for (const std::string& name : names) options.field_ids.push_back(task_.output.schema.Find(name)->id);
+    options.name_mapping = task_.output.shape.name_mapping;
+    for (const std::string& name : names) {
+      const iceberg::NestedField* field = rows_.Find(name);
+      if (field == nullptr) return Fail(ErrorKind::kInvalidData, "{} has no column {}", task_.output.name, name);
+      options.field_ids.push_back(field->id);
+    }
     if (from_us != 0 || to_us != 0) {
-      options.range_field = task_.output.schema.Find("timestamp")->id;
+      options.range_field = rows_.Find("timestamp")->id;
       options.range_min = from_us;
       options.range_max = to_us;
     }
-    return ReadDataFile(*context_.io, path, task_.output.schema, options,
+    return ReadDataFile(*context_.io, path, rows_, options,
                         [&](const std::shared_ptr<arrow::RecordBatch>& batch) { return use(GoldRows(*batch)); });
   }
 
@@ -287,6 +309,7 @@ class GoldRun {
   const TaskContext& context_;
   GoldIndex own_index_;
   GoldIndex& index_;
+  iceberg::Schema rows_;  // Gold's columns under K2's names
   PartitionedWriter writer_;
   std::map<int32_t, std::vector<GoldIndex::File>> existing_;  // of one hour
   std::vector<const GoldFile*> of_several_hours_;

@@ -52,6 +52,9 @@ class GoldRows {
 // One batch of all rows; dictionaries are unified.
 Result<std::shared_ptr<arrow::RecordBatch>> CombineBatches(std::vector<std::shared_ptr<arrow::RecordBatch>> batches);
 
+// The columns that TakeGoldRows sets.
+inline bool IsHourColumn(std::string_view name) { return name == "exchange_date" || name == "exchange_hour"; }
+
 // The chosen rows of a Silver batch in the given order, with Gold's columns: exchange_date and exchange_hour are set.
 Result<std::shared_ptr<arrow::RecordBatch>> TakeGoldRows(const arrow::RecordBatch& rows,
                                                          const std::vector<int64_t>& indices,

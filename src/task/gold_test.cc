@@ -49,7 +49,7 @@ class GoldTest : public testing::Test {
   [[nodiscard]] OutputTable Output(std::string_view name) const {
     const CreateTableRequest request = *TableDefinition(name);
     const iceberg::PartitionSpec& spec = name == kGoldTable && gold_spec_ ? *gold_spec_ : request.spec;
-    return {std::string(name), fmt::format("file://{}/{}", root_, name), request.schema, spec};
+    return {std::string(name), fmt::format("file://{}/{}", root_, name), ShapeByNames(request.schema), spec};
   }
   // What another engine has made of Gold's partition spec: fields as "transform column".
   void EvolveGold(const std::vector<std::pair<std::string, std::string>>& fields) {
@@ -86,7 +86,7 @@ class GoldTest : public testing::Test {
     const TaskContext context{.io = io_};
     PartitionedWriter writer(output, attempt, context, "test");
     EXPECT_TRUE(writer.Write(arrow::ImportRecordBatch(&array, &schema).ValueOrDie()));
-    GoldInput input{.schema = output.schema, .files = {}};
+    GoldInput input{.shape = output.shape, .files = {}};
     for (const iceberg::DataFile& file : writer.Finish().files)
       input.files.push_back({file.file_path, file.record_count});
     return input;
@@ -131,11 +131,11 @@ class GoldTest : public testing::Test {
     };
     if (std::ranges::none_of(existing_, joined)) return;
     auto writer = DataFileWriter::Create(io_, *DataFileLocation({.location = output.location}, {}, RandomHex64(), 0),
-                                         output.schema, {}, {}, WriteOptions{});
+                                         output.shape.schema, {}, {}, WriteOptions{});
     ASSERT_TRUE(writer);
     for (const GoldFile& file : existing_) {
       if (!joined(file)) continue;
-      ASSERT_TRUE(ReadDataFile(*io_, file.path, output.schema, {},
+      ASSERT_TRUE(ReadDataFile(*io_, file.path, output.shape.schema, {},
                                [&](const auto& batch) { return (*writer)->Write(*batch); }));
     }
     const auto whole = (*writer)->Finish();
@@ -151,7 +151,7 @@ class GoldTest : public testing::Test {
     const OutputTable output = Output(kGoldTable);
     for (const GoldFile& file : existing_) {
       EXPECT_TRUE(
-          ReadDataFile(*io_, file.path, output.schema, {}, [&](const std::shared_ptr<arrow::RecordBatch>& rows) {
+          ReadDataFile(*io_, file.path, output.shape.schema, {}, [&](const std::shared_ptr<arrow::RecordBatch>& rows) {
             const TextView ids(rows->GetColumnByName("message_id"));
             const auto& prices = static_cast<const arrow::FixedSizeBinaryArray&>(*rows->GetColumnByName("price"));
             const auto& times = static_cast<const arrow::TimestampArray&>(*rows->GetColumnByName("timestamp"));

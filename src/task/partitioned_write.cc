@@ -1,13 +1,12 @@
 #include "task/partitioned_write.h"
 
-#include <arrow/array/util.h>
 #include <arrow/compute/api.h>
 
 #include <algorithm>
 
 #include "base/failpoint.h"
 #include "table/arrow_adapt.h"
-#include "table/arrow_schema.h"
+#include "task/conform.h"
 
 namespace k2 {
 
@@ -20,35 +19,6 @@ Error FromArrow(const arrow::Status& status, std::string_view what) {
   return {kind, fmt::format("{}: {}", what, status.message())};
 }
 
-namespace {
-
-Result<std::shared_ptr<arrow::RecordBatch>> InTableOrder(const std::shared_ptr<arrow::RecordBatch>& batch,
-                                                         const OutputTable& output) {
-  const std::vector<iceberg::NestedField>& wanted = output.schema.fields;
-  bool in_order = batch->num_columns() == static_cast<int>(wanted.size());
-  for (size_t i = 0; in_order && i < wanted.size(); ++i) {
-    in_order = batch->column_name(static_cast<int>(i)) == wanted[i].name;
-  }
-  if (in_order) return batch;
-  arrow::FieldVector fields;
-  std::vector<std::shared_ptr<arrow::Array>> columns;
-  for (const iceberg::NestedField& field : wanted) {
-    std::shared_ptr<arrow::Array> column = batch->GetColumnByName(field.name);
-    if (column == nullptr) {
-      if (field.required) {
-        return Fail(ErrorKind::kUnsupported, "column {} of table {} is required and k2 has no value for it", field.name,
-                    output.name);
-      }
-      K2_ARROW_ASSIGN(column, arrow::MakeArrayOfNull(ToArrowType(field.type), batch->num_rows()), "an empty column");
-    }
-    fields.push_back(arrow::field(field.name, column->type(), !field.required));
-    columns.push_back(std::move(column));
-  }
-  return arrow::RecordBatch::Make(arrow::schema(std::move(fields)), batch->num_rows(), std::move(columns));
-}
-
-}  // namespace
-
 PartitionedWriter::PartitionedWriter(const OutputTable& output, const std::string& attempt_id,
                                      const TaskContext& context, std::string failpoint, bool hand_on)
     : output_(output),
@@ -56,7 +26,8 @@ PartitionedWriter::PartitionedWriter(const OutputTable& output, const std::strin
       context_(context),
       failpoint_(std::move(failpoint)),
       hand_on_(hand_on),
-      options_(FileOptions(output.name, output.schema)) {
+      rows_(output.shape.Rows()),
+      options_(FileOptions(output.name, rows_)) {
   files_.table = output.name;
 }
 
@@ -65,13 +36,13 @@ Status PartitionedWriter::Write(const Batches& batches) {
   Batches ordered;
   for (const auto& rows : batches) {
     if (rows->num_rows() == 0) continue;
-    K2_ASSIGN(std::shared_ptr<arrow::RecordBatch> batch, InTableOrder(rows, output_));
+    K2_ASSIGN(std::shared_ptr<arrow::RecordBatch> batch, Conform(rows, rows_, output_.name));
     ordered.push_back(std::move(batch));
   }
   if (ordered.empty()) return {};
   if (!partitions_) {
-    const iceberg::NestedField* day = output_.schema.Find(DateColumnOf(output_.name));
-    auto made = RowPartitions::Create(output_.spec, output_.schema, day == nullptr ? 0 : day->id);
+    const iceberg::NestedField* day = rows_.Find(DateColumnOf(output_.name));
+    auto made = RowPartitions::Create(output_.spec, rows_, day == nullptr ? 0 : day->id);
     if (!made) return std::unexpected(made.error().With(fmt::format("table {} cannot be written", output_.name)));
     partitions_ = std::move(*made);
   }
@@ -83,7 +54,7 @@ Status PartitionedWriter::Write(const Batches& batches) {
 Status PartitionedWriter::WriteFile(Batches rows, std::vector<iceberg::Literal> partition) {
   options_.footer = footer_;
   K2_ASSIGN(const std::string location, DataFileLocation(output_, partition, attempt_id_, counter_++));
-  K2_ASSIGN(auto writer, DataFileWriter::Create(context_.io, location, output_.schema, output_.spec,
+  K2_ASSIGN(auto writer, DataFileWriter::Create(context_.io, location, output_.shape.schema, output_.spec,
                                                 std::move(partition), options_));
   for (const auto& batch : rows) K2_TRY(writer->Write(*batch));
   K2_ASSIGN(iceberg::DataFile file, writer->Finish());
@@ -147,15 +118,19 @@ std::shared_ptr<arrow::Array> ConstantString(const std::string& value, int64_t r
       BytesArray(std::move(one), arrow::utf8()));
 }
 
-Status ReadInput(const TaskContext& context, const std::string& path, const iceberg::Schema& schema,
+Status ReadInput(const TaskContext& context, const std::string& path, const TableShape& shape,
                  const std::vector<std::string>& names,
-                 const std::function<Status(std::shared_ptr<arrow::RecordBatch>)>& batch, const TimeRange& times) {
+                 const std::function<Status(std::shared_ptr<arrow::RecordBatch>)>& batch, const TimeRange& times,
+                 const std::map<int32_t, iceberg::Literal>& constants) {
   if (context.cache != nullptr) {
     const Batches cached = context.cache->Take(path);
     for (const auto& one : cached) K2_TRY(batch(one));
     if (!cached.empty()) return {};
   }
+  const iceberg::Schema schema = shape.Rows();
   ReadOptions options;
+  options.name_mapping = shape.name_mapping;
+  options.constants = constants;
   for (const std::string& name : names) {
     const iceberg::NestedField* field = schema.Find(name);
     if (field == nullptr) return Fail(ErrorKind::kInvalidData, "the table of {} has no column {}", path, name);
@@ -181,14 +156,14 @@ Status ReadInput(const TaskContext& context, const std::string& path, const iceb
   return ReadDataFile(*context.io, path, schema, options, batch);
 }
 
-Status ReadIntoCache(const TaskContext& context, const std::string& path, const iceberg::Schema& schema) {
+Status ReadIntoCache(const TaskContext& context, const std::string& path, const TableShape& shape) {
   if (context.cache->Holds(path)) return {};
   Batches batches;
   const auto keep = [&](std::shared_ptr<arrow::RecordBatch> batch) {
     batches.push_back(std::move(batch));
     return Status{};
   };
-  K2_TRY(ReadInput({.io = context.io, .schemas = nullptr}, path, schema, {}, keep));
+  K2_TRY(ReadInput({.io = context.io, .schemas = nullptr}, path, shape, {}, keep));
   context.cache->Put(path, std::move(batches));
   return {};
 }

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -36,9 +37,9 @@ class PartitionedWriter {
                     std::string failpoint, bool hand_on = true);
 
   // Writes rows as data files: one for each partition that the table's spec puts some of them in, and for each day (of
-  // the table's date column), for retention drops whole files. Columns are found by name, for the table's order may
-  // have been changed; an optional column that the rows do not have (a user's own, a later version's) is null. Error
-  // kUnsupported: the table is partitioned by a transform that this version does not know.
+  // the table's date column), for retention drops whole files. Columns are found by K2's names, for the table's own
+  // names, order and types may have been changed; an optional column that the rows do not have (a user's own, a later
+  // version's) is null. Error kUnsupported: the table is partitioned by a transform that this version does not know.
   Status Write(const Batches& batches);
   Status Write(const std::shared_ptr<arrow::RecordBatch>& batch) { return Write(Batches{batch}); }
 
@@ -55,6 +56,7 @@ class PartitionedWriter {
   const TaskContext& context_;
   std::string failpoint_;
   bool hand_on_;
+  iceberg::Schema rows_;  // the table's columns under K2's names
   WriteOptions options_;
   std::map<std::string, std::string> footer_;
   std::optional<RowPartitions> partitions_;  // once there are rows
@@ -79,10 +81,11 @@ struct TimeRange {
   int64_t last_us = INT64_MAX;
 };
 
-// Reads an input file's rows: from the cache, else from storage. Columns by name of `schema`, only `names` when given.
-// Rows whose `timestamp` is not within `times` may be left out.
-Status ReadInput(const TaskContext& context, const std::string& path, const iceberg::Schema& schema,
+// Reads an input file's rows: from the cache, else from storage. Columns under K2's names, only `names` when given.
+// Rows whose `timestamp` is not within `times` may be left out. `constants`: as ReadOptions has them.
+Status ReadInput(const TaskContext& context, const std::string& path, const TableShape& shape,
                  const std::vector<std::string>& names,
-                 const std::function<Status(std::shared_ptr<arrow::RecordBatch>)>& batch, const TimeRange& times = {});
+                 const std::function<Status(std::shared_ptr<arrow::RecordBatch>)>& batch, const TimeRange& times = {},
+                 const std::map<int32_t, iceberg::Literal>& constants = {});
 
 }  // namespace k2

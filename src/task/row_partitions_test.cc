@@ -358,7 +358,7 @@ TEST(RowPartitions, RefusesWhatItDoesNotKnow) {
 // Folders are for people: what is in a value harms no path.
 TEST(DataFileLocation, OfAnyValues) {
   const Schema schema = TableDefinition(kGoldTable)->schema;
-  OutputTable table{.name = "t", .location = "file:///w/t", .schema = schema, .spec = {}};
+  OutputTable table{.name = "t", .location = "file:///w/t", .shape = ShapeByNames(schema), .spec = {}};
   EXPECT_EQ(*DataFileLocation(table, {}, "id", 7), "file:///w/t/data/id-00007.parquet");
   table.spec = SpecOf(schema, {{"identity", "exchange_date"}, {"identity", "symbol"}});
   EXPECT_EQ(*DataFileLocation(table, {Literal(19'943), Literal("../BTC/USD?#")}, "id", 0),

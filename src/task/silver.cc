@@ -28,7 +28,7 @@ struct BronzeArrays {
       : rows(batch.num_rows()),
         payload(static_cast<const arrow::BinaryArray*>(batch.GetColumnByName("avro_payload").get())),
         topic(batch.GetColumnByName("topic")),
-        partition(static_cast<const arrow::Int32Array&>(*batch.GetColumnByName("partition")).raw_values()),
+        partition(*batch.GetColumnByName("partition")),
         offset(static_cast<const arrow::Int64Array&>(*batch.GetColumnByName("offset")).raw_values()),
         kafka_timestamp(
             static_cast<const arrow::TimestampArray&>(*batch.GetColumnByName("kafka_timestamp")).raw_values()),
@@ -37,7 +37,7 @@ struct BronzeArrays {
   int64_t rows;
   const arrow::BinaryArray* payload;
   TextView topic;
-  const int32_t* partition;
+  IntegerView partition;
   const int64_t* offset;
   const int64_t* kafka_timestamp;
   const int32_t* ingestion_date;
@@ -111,8 +111,9 @@ class SilverRun {
     result_.range_rows.resize(task_.ranges.size());
     K2_TRY(ReadJudged());
     for (const InputFile& input : task_.inputs) {
-      K2_TRY(ReadInput(context_, input.path, task_.input_schema, BronzeColumns(),
-                       [&](const std::shared_ptr<arrow::RecordBatch>& batch) { return Judge(*batch); }));
+      K2_TRY(ReadInput(
+          context_, input.path, task_.input_shape, BronzeColumns(),
+          [&](const std::shared_ptr<arrow::RecordBatch>& batch) { return Judge(*batch); }, {}, input.constants));
     }
     for (size_t i = 0; i < columns_.size(); ++i) K2_TRY(Flush(i));
     K2_TRY(FlushRejected());
@@ -134,21 +135,17 @@ class SilverRun {
   // Offsets that rejected_trades holds, of ranges that were judged before a crash.
   Status ReadJudged() {
     for (const std::string& path : task_.rejected_files) {
-      ReadOptions options;
-      for (const char* name : {"topic", "partition", "offset"}) {
-        options.field_ids.push_back(task_.rejected.schema.Find(name)->id);
-      }
-      K2_TRY(ReadDataFile(
-          *context_.io, path, task_.rejected.schema, options, [&](const std::shared_ptr<arrow::RecordBatch>& batch) {
-            const TextView topic(batch->GetColumnByName("topic"));
-            const auto& partition = static_cast<const arrow::Int32Array&>(*batch->GetColumnByName("partition"));
-            const auto& offset = static_cast<const arrow::Int64Array&>(*batch->GetColumnByName("offset"));
-            for (int64_t row = 0; row < batch->num_rows(); ++row) {
-              const OffsetRange* range = Find(topic[row], partition.Value(row));
-              if (range != nullptr && range->already_judged) judged_[range].insert(offset.Value(row));
-            }
-            return Status{};
-          }));
+      K2_TRY(ReadInput(context_, path, task_.rejected.shape, {"topic", "partition", "offset"},
+                       [&](const std::shared_ptr<arrow::RecordBatch>& batch) {
+                         const TextView topic(batch->GetColumnByName("topic"));
+                         const IntegerView partition(*batch->GetColumnByName("partition"));
+                         const auto& offset = static_cast<const arrow::Int64Array&>(*batch->GetColumnByName("offset"));
+                         for (int64_t row = 0; row < batch->num_rows(); ++row) {
+                           const OffsetRange* range = Find(topic[row], PartitionOf(partition[row]));
+                           if (range != nullptr && range->already_judged) judged_[range].insert(offset.Value(row));
+                         }
+                         return Status{};
+                       }));
     }
     return {};
   }
@@ -170,7 +167,7 @@ class SilverRun {
       // Rows of a file are mostly of one source.
       if (rows.partition[row] != partition || rows.topic[row] != topic) {
         topic = rows.topic[row];
-        partition = rows.partition[row];
+        partition = PartitionOf(rows.partition[row]);
         range = Find(topic, partition);
         if (range != nullptr) table = TableOf(*range);
       }

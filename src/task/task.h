@@ -16,6 +16,7 @@
 #include "source/schema_source.h"
 #include "source/source.h"
 #include "table/source_offsets.h"
+#include "task/table_shape.h"
 
 namespace k2 {
 
@@ -23,13 +24,15 @@ namespace k2 {
 struct OutputTable {
   std::string name;      // within the namespace
   std::string location;  // of the table
-  iceberg::Schema schema;
+  TableShape shape;
   iceberg::PartitionSpec spec;
 };
 
 struct InputFile {
   std::string path;
   int64_t record_count = 0;
+  // By field id: what its rows have in columns that importers have left out of it, for the partition tells them.
+  std::map<int32_t, iceberg::Literal> constants{};
 };
 
 // A source partition that a Bronze task reads, and from where.
@@ -65,7 +68,7 @@ struct OffsetRange {
 // Bronze rows of some offset ranges to Silver and rejected_trades files.
 struct SilverTask {
   std::vector<InputFile> inputs;
-  iceberg::Schema input_schema;
+  TableShape input_shape;
   std::vector<OffsetRange> ranges;
   std::vector<std::string> rejected_files;  // of rejected_trades, that may hold rows of already judged ranges
   std::string schema_folder;                // schemas by id beside the built-in ones; may be empty
@@ -88,7 +91,7 @@ struct GoldFile {
 
 // Files of one Silver table. Tables that were made or migrated at different times give a column different ids.
 struct GoldInput {
-  iceberg::Schema schema;
+  TableShape shape;
   std::vector<InputFile> files;
 };
 
@@ -166,9 +169,9 @@ Result<TaskResult> RunGoldTask(const GoldTask& task, const TaskContext& context)
 Result<TaskResult> RunCompactionTask(const CompactionTask& task, const TaskContext& context);
 
 // Reads a data file into the context's cache, for a task to come; nothing where it is there already.
-Status ReadIntoCache(const TaskContext& context, const std::string& path, const iceberg::Schema& schema);
+Status ReadIntoCache(const TaskContext& context, const std::string& path, const TableShape& shape);
 
-// JSON both ways (docs/task.md): {"kind":"bronze|silver|gold|compaction", "version":1, …}.
+// JSON both ways (docs/task.md): {"kind":"bronze|silver|gold|compaction", "version":2, …}.
 std::string TaskToJson(const Task& task);
 Result<Task> TaskFromJson(std::string_view json);
 std::string TaskResultToJson(const TaskResult& result);

@@ -48,15 +48,26 @@ T ValueOrThrow(Result<T> result) {
   return std::move(*result);
 }
 
+Json ToJson(const TableShape& shape) {
+  return {{"schema", Json::parse(iceberg::SchemaToJson(shape.schema))},
+          {"columns", shape.columns},
+          {"name_mapping", shape.name_mapping}};
+}
+TableShape ReadShape(const Json& value) {
+  return {.schema = ValueOrThrow(iceberg::ParseSchema(value.at("schema").dump())),
+          .columns = value.at("columns").get<ColumnIds>(),
+          .name_mapping = value.at("name_mapping")};
+}
+
 Json ToJson(const OutputTable& table) {
   return {{"name", table.name},
           {"location", table.location},
-          {"schema", Json::parse(iceberg::SchemaToJson(table.schema))},
+          {"shape", ToJson(table.shape)},
           {"spec", Json::parse(iceberg::PartitionSpecToJson(table.spec))}};
 }
 OutputTable ReadOutputTable(const Json& value) {
-  OutputTable table{.name = value.at("name"), .location = value.at("location"), .schema = {}, .spec = {}};
-  table.schema = ValueOrThrow(iceberg::ParseSchema(value.at("schema").dump()));
+  OutputTable table{.name = value.at("name"), .location = value.at("location"), .shape = {}, .spec = {}};
+  table.shape = ReadShape(value.at("shape"));
   Json spec = value.at("spec");
   table.spec = ValueOrThrow(iceberg::PartitionSpecFromJson(spec));
   return table;
@@ -64,13 +75,18 @@ OutputTable ReadOutputTable(const Json& value) {
 
 Json ToJson(const std::vector<InputFile>& inputs) {
   Json array = Json::array();
-  for (const InputFile& file : inputs) array.push_back({{"path", file.path}, {"record_count", file.record_count}});
+  for (const InputFile& file : inputs) {
+    array.push_back({{"path", file.path}, {"record_count", file.record_count}});
+    if (!file.constants.empty()) array.back()["constants"] = LiteralMapToJson(file.constants);
+  }
   return array;
 }
 std::vector<InputFile> ReadInputs(const Json& array) {
   std::vector<InputFile> inputs;
   for (const Json& value : array)
-    inputs.push_back({.path = value.at("path"), .record_count = value.at("record_count")});
+    inputs.push_back({.path = value.at("path"),
+                      .record_count = value.at("record_count"),
+                      .constants = LiteralMapFromJson(value.value("constants", Json::object()))});
   return inputs;
 }
 
@@ -117,20 +133,14 @@ Json ToJson(const SilverTask& task) {
   }
   Json silver = Json::array();
   for (const OutputTable& table : task.silver) silver.push_back(ToJson(table));
-  return {{"kind", "silver"},
-          {"inputs", ToJson(task.inputs)},
-          {"input_schema", Json::parse(iceberg::SchemaToJson(task.input_schema))},
-          {"ranges", ranges},
-          {"rejected_files", task.rejected_files},
-          {"schema_folder", task.schema_folder},
-          {"silver", silver},
-          {"rejected", ToJson(task.rejected)},
-          {"attempt_id", task.attempt_id}};
+  return {{"kind", "silver"}, {"inputs", ToJson(task.inputs)},         {"input_shape", ToJson(task.input_shape)},
+          {"ranges", ranges}, {"rejected_files", task.rejected_files}, {"schema_folder", task.schema_folder},
+          {"silver", silver}, {"rejected", ToJson(task.rejected)},     {"attempt_id", task.attempt_id}};
 }
 SilverTask ReadSilver(const Json& value) {
   SilverTask task;
   task.inputs = ReadInputs(value.at("inputs"));
-  task.input_schema = ValueOrThrow(iceberg::ParseSchema(value.at("input_schema").dump()));
+  task.input_shape = ReadShape(value.at("input_shape"));
   for (const Json& range : value.at("ranges")) {
     task.ranges.push_back({.topic = range.at("topic"),
                            .partition = range.at("partition"),
@@ -158,7 +168,7 @@ Json ToJson(const GoldTask& task) {
   }
   Json inputs = Json::array();
   for (const GoldInput& input : task.inputs) {
-    inputs.push_back({{"schema", Json::parse(iceberg::SchemaToJson(input.schema))}, {"files", ToJson(input.files)}});
+    inputs.push_back({{"shape", ToJson(input.shape)}, {"files", ToJson(input.files)}});
   }
   return {{"kind", "gold"},
           {"inputs", inputs},
@@ -173,8 +183,7 @@ Json ToJson(const GoldTask& task) {
 GoldTask ReadGold(const Json& value) {
   GoldTask task;
   for (const Json& input : value.at("inputs")) {
-    task.inputs.push_back({.schema = ValueOrThrow(iceberg::ParseSchema(input.at("schema").dump())),
-                           .files = ReadInputs(input.at("files"))});
+    task.inputs.push_back({.shape = ReadShape(input.at("shape")), .files = ReadInputs(input.at("files"))});
   }
   for (const Json& file : value.at("existing")) {
     task.existing.push_back({.path = file.at("path"),
@@ -334,7 +343,7 @@ Result<TaskResult> RunTask(const Task& task, const TaskContext& context) {
 Result<std::string> DataFileLocation(const OutputTable& table, const std::vector<iceberg::Literal>& partition,
                                      const std::string& attempt_id, int32_t counter) {
   constexpr size_t kFolderMax = 120;  // names of 255 bytes are the most that file systems take
-  K2_ASSIGN(const std::string folders, iceberg::PartitionPath(table.spec, table.schema, partition));
+  K2_ASSIGN(const std::string folders, iceberg::PartitionPath(table.spec, table.shape.schema, partition));
   std::string path = table.location + "/data/";
   for (size_t begin = 0; begin < folders.size();) {
     const size_t end = std::min(folders.find('/', begin), folders.size());

@@ -69,7 +69,7 @@ class Draw {
   OutputTable Table() {
     const std::vector<std::string> names = AllTables();
     const CreateTableRequest request = *TableDefinition(names[random_() % names.size()]);
-    return {.name = Text(), .location = Text(), .schema = request.schema, .spec = request.spec};
+    return {.name = Text(), .location = Text(), .shape = ShapeByNames(request.schema), .spec = request.spec};
   }
   template <typename T>
   std::vector<T> Some(const std::function<T()>& one) {
@@ -98,8 +98,11 @@ class Draw {
   std::mt19937_64 random_;
 };
 
+bool Same(const TableShape& a, const TableShape& b) {
+  return a.schema.SameFields(b.schema) && a.columns == b.columns && a.name_mapping == b.name_mapping;
+}
 bool Same(const OutputTable& a, const OutputTable& b) {
-  return a.name == b.name && a.location == b.location && a.schema.SameFields(b.schema) && a.spec == b.spec;
+  return a.name == b.name && a.location == b.location && Same(a.shape, b.shape) && a.spec == b.spec;
 }
 bool Same(const std::vector<InputFile>& a, const std::vector<InputFile>& b) {
   return std::ranges::equal(
@@ -136,7 +139,7 @@ TEST(TaskJson, TasksRoundTrip) {
 
     SilverTask silver;
     silver.inputs = inputs();
-    silver.input_schema = draw.Table().schema;
+    silver.input_shape = draw.Table().shape;
     silver.ranges = draw.Some<OffsetRange>(
         [&] { return OffsetRange{draw.Text(), draw.Int(), draw.Long(), draw.Long(), draw.Bool()}; });
     silver.rejected_files = draw.Some<std::string>([&] { return draw.Text(); });
@@ -148,14 +151,14 @@ TEST(TaskJson, TasksRoundTrip) {
     ASSERT_TRUE(s) << s.error().message;
     const auto& silver_back = std::get<SilverTask>(*s);
     ASSERT_TRUE(
-        Same(silver_back.inputs, silver.inputs) && silver_back.input_schema.SameFields(silver.input_schema) &&
+        Same(silver_back.inputs, silver.inputs) && Same(silver_back.input_shape, silver.input_shape) &&
         silver_back.ranges == silver.ranges && silver_back.rejected_files == silver.rejected_files &&
         silver_back.schema_folder == silver.schema_folder && silver_back.attempt_id == silver.attempt_id &&
         Same(silver_back.rejected, silver.rejected) &&
         std::ranges::equal(silver_back.silver, silver.silver, [](const auto& x, const auto& y) { return Same(x, y); }));
 
     GoldTask gold;
-    gold.inputs = draw.Some<GoldInput>([&] { return GoldInput{draw.Table().schema, inputs()}; });
+    gold.inputs = draw.Some<GoldInput>([&] { return GoldInput{draw.Table().shape, inputs()}; });
     gold.existing = draw.Some<GoldFile>(
         [&] { return GoldFile{draw.Text(), draw.Int(), draw.Int(), draw.Long(), draw.Long(), draw.Long()}; });
     gold.output = draw.Table();
@@ -169,7 +172,7 @@ TEST(TaskJson, TasksRoundTrip) {
     ASSERT_TRUE(g) << g.error().message;
     const auto& gold_back = std::get<GoldTask>(*g);
     const auto same_input = [](const GoldInput& x, const GoldInput& y) {
-      return x.schema.SameFields(y.schema) && Same(x.files, y.files);
+      return Same(x.shape, y.shape) && Same(x.files, y.files);
     };
     ASSERT_TRUE(std::ranges::equal(gold_back.inputs, gold.inputs, same_input) && gold_back.existing == gold.existing &&
                 Same(gold_back.output, gold.output) && gold_back.attempt_id == gold.attempt_id &&
@@ -240,7 +243,8 @@ TEST(TaskJson, RefusesWhatIsNoTask) {
 TEST(TaskJson, EveryPathCanBeWritten) {
   BronzeTask task;
   task.inputs.push_back({.source = {}, .exchange = {}, .recording = "/data/\xFF.txt", .begin = {}});
-  task.output = {.name = "t", .location = "l", .schema = TableDefinition(kBronzeTable)->schema, .spec = {}};
+  task.output = {
+      .name = "t", .location = "l", .shape = ShapeByNames(TableDefinition(kBronzeTable)->schema), .spec = {}};
   EXPECT_TRUE(TaskFromJson(TaskToJson(task)));
 }
 
@@ -252,7 +256,8 @@ TEST(TaskJson, ACopyDoesTheSameWork) {
   ASSERT_TRUE(SimulateToFile({.trades = 500, .malformed_ppm = 20'000}, {.path = root + "/r.txt"}));
   const auto output = [&](std::string_view name) {
     const CreateTableRequest request = *TableDefinition(name);
-    return OutputTable{std::string(name), fmt::format("file://{}/{}", root, name), request.schema, request.spec};
+    return OutputTable{std::string(name), fmt::format("file://{}/{}", root, name), ShapeByNames(request.schema),
+                       request.spec};
   };
   const TaskContext context{.io = MakeFileIo()};
   // Without the moment of the verdict, which differs.
@@ -298,7 +303,7 @@ TEST(TaskJson, ACopyDoesTheSameWork) {
   ASSERT_GT(bronze.rows_out, 500);
   SilverTask silver;
   silver.inputs = inputs(bronze, kBronzeTable);
-  silver.input_schema = output(kBronzeTable).schema;
+  silver.input_shape = output(kBronzeTable).shape;
   silver.ranges = {{key.topic, 0, 0, bronze.ends.at(0).next_offset, false}};
   silver.rejected = output(kRejectedTable);
   for (const ExchangeInfo& exchange : Exchanges()) silver.silver.push_back(output(exchange.silver_table));
@@ -307,7 +312,7 @@ TEST(TaskJson, ACopyDoesTheSameWork) {
   EXPECT_EQ(judged.rows_in, bronze.rows_out);
   EXPECT_GT(judged.Find(kRejectedTable)->rows(), 0);
   GoldTask gold;
-  gold.inputs = {{silver.silver[0].schema, inputs(judged, "silver_binance_trades")}};
+  gold.inputs = {{silver.silver[0].shape, inputs(judged, "silver_binance_trades")}};
   gold.output = output(kGoldTable);
   gold.attempt_id = "a";
   gold.memory_bytes = 1 << 20;

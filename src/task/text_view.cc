@@ -4,6 +4,7 @@ namespace k2 {
 
 TextView::TextView(const std::shared_ptr<arrow::Array>& column) {
   if (column == nullptr) return;
+  if (column->null_count() > 0) nulls_ = column.get();
   if (column->type_id() == arrow::Type::DICTIONARY) {
     const auto& dictionary = static_cast<const arrow::DictionaryArray&>(*column);
     values_ = static_cast<const arrow::StringArray*>(dictionary.dictionary().get());

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as f
 
+from k2.spark import schemas
 from k2.spark.dataframe.progress import REBUILT_KEY, Metadata, Move
 from k2.spark.dataframe.publish import Policy, Published, Publisher, Staged, Write
 from k2.spark.dataframe.tables import Table, TaskSets
@@ -40,10 +41,11 @@ def live_tasks(table: Table, metadata: Metadata, days: Days | None = None) -> li
         return []
     scan = table.java.newScan().useSnapshot(metadata.head_id)
     expressions = table.jvm.org.apache.iceberg.expressions.Expressions
+    date_column = table.column_now(metadata, "exchange_date")
     if days is not None and days.first is not None:
-        scan = scan.filter(expressions.greaterThanOrEqual("exchange_date", days.first.isoformat()))
+        scan = scan.filter(expressions.greaterThanOrEqual(date_column, days.first.isoformat()))
     if days is not None and days.last is not None:
-        scan = scan.filter(expressions.lessThanOrEqual("exchange_date", days.last.isoformat()))
+        scan = scan.filter(expressions.lessThanOrEqual(date_column, days.last.isoformat()))
     return list(table.scan_tasks(scan))
 
 
@@ -144,7 +146,7 @@ def check_nothing_vanishes(replacements: Sequence[Replacement], rejected: DataFr
     """Each message_id of the removed rows must be written again to the same table, or be one of `rejected`, the ids of
     rows that are rejected now. Raises DataError."""
     for one in replacements:
-        if not one.removed or all(field["name"] != "message_id" for field in one.table.current().fields):
+        if not one.removed or one.table.name == schemas.REJECTED:
             continue
         with one.vanishing() as lost:
             count, example = _told(lost)

@@ -227,8 +227,9 @@ class Metadata:
         self.properties: dict[str, str] = dict(document.get("properties") or {})
         self.refs: dict[str, dict[str, Any]] = dict(document.get("refs") or {})
         self.schema_id: int = document.get("current-schema-id", 0)
+        self.schemas: list[dict[str, Any]] = list(document.get("schemas") or ())
         self.fields: list[dict[str, Any]] = next(
-            (s["fields"] for s in document.get("schemas", ()) if s.get("schema-id") == self.schema_id), []
+            (s["fields"] for s in self.schemas if s.get("schema-id") == self.schema_id), []
         )
         # Partition specs by id, fields as Iceberg's JSON has them.
         self.specs: dict[int, list[dict[str, Any]]] = {

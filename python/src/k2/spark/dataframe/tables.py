@@ -13,7 +13,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as f
 
-from k2.spark import schemas
+from k2.spark import columns, schemas
 from k2.spark.dataframe.progress import Metadata, Snapshot
 from k2.spark.schemas import EXCHANGES, Exchange
 from k2.spark.utils.errors import ConfigurationError, SparkStoppedError, UnavailableError, one_line
@@ -148,13 +148,40 @@ class Table:
         reader = self.spark.read.format("iceberg").option("versionAsOf", str(snapshot_id))
         for name, value in (options or {}).items():
             reader = reader.option(name, value)
-        return reader.load(self.identifier)
+        return self.under_k2_names(reader.load(self.identifier))
 
     def added_rows(self, after: int, snapshot_id: int) -> DataFrame:
         """Those that appends after one snapshot, up to another, have added."""
         self.forget_cached()
         reader = self.spark.read.format("iceberg").option("start-snapshot-id", str(after))
-        return reader.option("end-snapshot-id", str(snapshot_id)).load(self.identifier)
+        return self.under_k2_names(reader.option("end-snapshot-id", str(snapshot_id)).load(self.identifier))
+
+    def column_ids(self, metadata: Metadata) -> dict[str, int]:
+        return columns.column_ids(self.name, metadata.properties, metadata.schemas)
+
+    def column_now(self, metadata: Metadata, name: str) -> str:
+        """What the table calls the column of K2 now."""
+        field_id = self.column_ids(metadata)[name]
+        return next((field["name"] for field in metadata.fields if field["id"] == field_id), name)
+
+    def under_k2_names(self, rows: DataFrame) -> DataFrame:
+        """Rows as the table has them, with K2's columns under K2's names, and those that it has no more as nulls."""
+        metadata = self.current()
+        ids = self.column_ids(metadata)
+        columns.check(self.name, ids, metadata.fields, writing=False)
+        # Spark reads a snapshot of the past by the schema of its time.
+        of_rows = [
+            one["fields"] for one in metadata.schemas if [field["name"] for field in one["fields"]] == rows.columns
+        ]
+        fields = metadata.fields if not of_rows or metadata.fields in of_rows else of_rows[-1]
+        names = columns.k2_names(ids, fields)
+        types = {field.name: field.dataType for field in schemas.table(self.name).struct_type().fields}
+        missing = [f.lit(None).cast(types[name]).alias(name) for name in types if name not in names]
+        if names == rows.columns and not missing:
+            return rows
+        quoted = ["`" + one.replace("`", "``") + "`" for one in rows.columns]
+        renamed = [f.col(old).alias(new) for old, new in zip(quoted, names, strict=True)]
+        return rows.select(*renamed, *missing)
 
     def append(self, rows: DataFrame, branch: str, summary: Mapping[str, str]) -> None:
         """Writes the rows as they are laid out: a file for each of the table's partitions that a task holds. Rows come
@@ -180,13 +207,16 @@ class Table:
         return numbered.sortWithinPartitions(*keys, "_k2_order").drop("_k2_order")
 
     def columns(self, metadata: Metadata, known: Mapping[str, Column]) -> list[Column]:
-        """The table's columns in its order; those that K2 does not know are null."""
+        """The table's columns in its order and under its names; those that K2 does not know are null. `known`: by K2's
+        names."""
         self.forget_cached()
+        ids = self.column_ids(metadata)
+        columns.check(self.name, ids, metadata.fields, writing=True)
         types = {one.name: one.dataType for one in self.spark.table(self.identifier).schema.fields}
         chosen: list[Column] = []
-        for one in metadata.fields:
+        for one, key in zip(metadata.fields, columns.k2_names(ids, metadata.fields), strict=True):
             name = one["name"]
-            value = known.get(name)
+            value = known.get(key)
             chosen.append((f.lit(None).cast(types[name]) if value is None else value).alias(name))
         return chosen
 
@@ -228,7 +258,8 @@ class TaskSets:
         self._manager(table).stageTasks(table.java, name, listed)
         self._staged.append((table, name))
         table.forget_cached()
-        return table.spark.read.format("iceberg").option("scan-task-set-id", name).load(table.identifier)
+        rows = table.spark.read.format("iceberg").option("scan-task-set-id", name).load(table.identifier)
+        return table.under_k2_names(rows)
 
     def close(self) -> None:
         for table, name in self._staged:

@@ -24,6 +24,7 @@ from k2.spark.utils.command_line import say
 from k2.spark.utils.errors import (
     ConfigurationError,
     DataError,
+    InternalError,
     K2Error,
     RaceError,
     UnavailableError,
@@ -51,6 +52,7 @@ _ERRORS: Mapping[int, type[K2Error]] = {
     2: ConfigurationError,
     3: UnavailableError,
     4: UnknownOutcomeError,
+    5: InternalError,
 }
 
 
@@ -246,8 +248,7 @@ def _newest_message(plan: Plan, results: Sequence[str]) -> int:
     """Of Bronze, whose plan knows offsets alone: by the bounds of the files that were written."""
     if plan.layer != "bronze" or not plan.tasks:
         return 0
-    fields = json.loads(plan.tasks[0])["output"]["schema"]["fields"]
-    column = next((str(field["id"]) for field in fields if field["name"] == "kafka_timestamp"), "")
+    column = str(json.loads(plan.tasks[0])["output"]["shape"]["columns"]["kafka_timestamp"])
     outputs = (output for result in results for output in json.loads(result)["outputs"])
     bounds = (file["upper_bounds"].get(column, "") for output in outputs for file in output["files"])
     return max((int.from_bytes(bytes.fromhex(bound), "little", signed=True) for bound in bounds), default=0)
@@ -281,7 +282,7 @@ def _explain(error: Exception, layer: str) -> K2Error:
     from k2.spark.utils.explain import explain
 
     for line in str(error).splitlines():
-        for kind in (ConfigurationError, UnavailableError, DataError):
+        for kind in (ConfigurationError, UnavailableError, DataError, InternalError):
             _, mark, text = line.partition(f"{kind.__name__}: ")
             if mark:
                 return kind(f"{layer}: {one_line(text)}")

@@ -113,6 +113,6 @@ def run_task(task: str, environment: Mapping[str, str]) -> str:
     document["attempt_id"] += f"-{secrets.token_hex(4)}"
     answer = _worker_for(environment).run(json.dumps(document))
     failure = json.loads(answer) if answer.startswith('{"error"') else {}
-    if failure.get("exit_code", 0) >= 3:
+    if failure.get("exit_code", 0) in (3, 4):
         raise UnavailableError(failure["error"])
     return answer

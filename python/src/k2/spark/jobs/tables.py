@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from k2.spark import schemas
+from k2.spark import columns, schemas
 from k2.spark.utils import command_line
-from k2.spark.utils.errors import ConfigurationError, DataError
+from k2.spark.utils.errors import ConfigurationError
 from k2.spark.utils.explain import explain
 from k2.spark.utils.iceberg import IcebergCatalog
 from k2.spark.utils.settings import catalog_name
@@ -22,8 +22,8 @@ def create_tables(
 ) -> dict[str, str]:
     """Makes those that are missing and looks at those that are there. "made" or "there", by name.
 
-    `warehouse`: tables lie at <warehouse>/<namespace>/<table>, else where the catalog puts them. DataError: a table is
-    there and K2 could not write to it.
+    `warehouse`: tables lie at <warehouse>/<namespace>/<table>, else where the catalog puts them. ConfigurationError: a
+    table is there and K2 could not write to it.
     """
     if warehouse is not None and not (warehouse.startswith("/") or "://" in warehouse):
         raise ConfigurationError(f"the warehouse {warehouse!r} is neither s3://BUCKET/FOLDER nor an absolute path")
@@ -59,37 +59,16 @@ def _create(iceberg: IcebergCatalog, definition: schemas.TableDefinition, wareho
             if "AlreadyExistsException" not in str(error):  # else another process was faster
                 raise
     table = iceberg.load(namespace, name)
-    check_columns(definition, iceberg.schema_json(table))
+    fields = iceberg.schema_json(table)["fields"]
+    ids = columns.column_ids(name, dict(table.properties()), iceberg.schemas_json(table))
+    columns.check(name, ids, fields, writing=True)
+    if columns.PROPERTY not in table.properties():
+        # By the ids that the catalog has given, which need not be those that were asked for.
+        table.updateProperties().set(columns.PROPERTY, columns.to_json(ids)).commit()
     if table.currentSnapshot() is None:
         # Every commit of K2 asks for the head it stands on, so a table has one from the first.
         table.newFastAppend().commit()
     return outcome
-
-
-def check_columns(definition: schemas.TableDefinition, found: dict[str, Any]) -> None:
-    """Whether a table's schema has all columns that K2 writes, with their types."""
-    by_name = {field["name"]: field for field in found["fields"]}
-    for column in definition.columns:
-        where = f"{schemas.NAMESPACE}.{definition.name}.{column.name}"
-        if column.name not in by_name:
-            raise DataError(f"the table is there and has no column {where}: `k2 tables migrate` adds it")
-        is_type = _without_ids(by_name[column.name]["type"])
-        if is_type != _without_ids(column.type):
-            raise DataError(f"{where} has the type {is_type}, K2 writes {column.sql_type}: rename or drop the column")
-    known = {column.name for column in definition.columns}
-    for field in found["fields"]:
-        if field["required"] and field["name"] not in known:
-            raise DataError(
-                f"{schemas.NAMESPACE}.{definition.name}.{field['name']} is required and K2 does not know it: drop it, "
-                "or let it be null"
-            )
-
-
-def _without_ids(kind: Any) -> Any:
-    if isinstance(kind, dict):
-        kept = ("type", "element", "key", "value")
-        return {name: _without_ids(value) for name, value in kind.items() if name in kept}
-    return kind.replace(" ", "")
 
 
 def main(program: str, names: Sequence[str], arguments: Sequence[str] | None = None) -> int:

@@ -229,10 +229,14 @@ def _hold_unread_bronze(
     silver: Positions,
 ) -> None:
     last = max(partition.day for partition in due)
+    table = iceberg.load(schemas.NAMESPACE, schemas.BRONZE)
+    date, topic, number, offset = (
+        f"`{iceberg.column_now(table, schemas.BRONZE, column)}`"
+        for column in ("ingestion_date", "topic", "partition", "offset")
+    )
     rows = spark.sql(
-        f"SELECT ingestion_date AS day, topic, partition, max(offset) AS last "
-        f"FROM {iceberg.name}.{schemas.NAMESPACE}.{schemas.BRONZE} WHERE ingestion_date <= DATE'{last}' "
-        "GROUP BY 1, 2, 3"
+        f"SELECT {date} AS day, {topic} AS topic, {number} AS partition, max({offset}) AS last "
+        f"FROM {iceberg.name}.{schemas.NAMESPACE}.{schemas.BRONZE} WHERE {date} <= DATE'{last}' GROUP BY 1, 2, 3"
     ).collect()
     for row in rows:
         sources = [one for one in own if one.topic == row["topic"] and one.partition == row["partition"]]
@@ -266,7 +270,8 @@ def drop(iceberg: IcebergCatalog, table: Any, name: str, partitions: Sequence[Pa
     delete = table.newDelete().validateFilesExist()
     found = 0
     # By what the scan gives: a delete by paths alone passes over manifests that it does not know to hold them.
-    for file in iceberg.data_files(table, procedures.day_column(name), max(partition.day for partition in due)):
+    day_column = iceberg.column_now(table, name, procedures.day_column(name))
+    for file in iceberg.data_files(table, day_column, max(partition.day for partition in due)):
         if str(file.path()) in wanted:
             delete.deleteFile(file)
             found += 1

@@ -44,6 +44,12 @@ class UnknownOutcomeError(K2Error):
     exit_code = 4
 
 
+class InternalError(K2Error):
+    """A fault of k2 itself, told with the place where it was caught."""
+
+    exit_code = 5
+
+
 def one_line(text: object, limit: int = 400) -> str:
     """The first line of a text that says something: Java's stack traces follow it."""
     for line in str(text).splitlines():

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from k2.spark import columns
 from k2.spark.utils.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -79,6 +80,15 @@ class IcebergCatalog:
                 yield iterator.next().file()
         finally:
             tasks.close()
+
+    def column_now(self, table: Any, name: str, column: str) -> str:
+        """What one of K2's tables calls a column of K2 now."""
+        ids = columns.column_ids(name, dict(table.properties()), self.schemas_json(table))
+        return str(table.schema().findColumnName(ids[column]) or column)
+
+    def schemas_json(self, table: Any) -> list[dict[str, Any]]:
+        """All that the table has had."""
+        return [json.loads(self._iceberg.SchemaParser.toJson(one)) for one in table.schemas().values()]
 
     def schema_json(self, table: Any) -> dict[str, Any]:
         schema: dict[str, Any] = json.loads(self._iceberg.SchemaParser.toJson(table.schema()))

@@ -1,0 +1,202 @@
+#include "task/table_shape.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <span>
+#include <vector>
+
+#include "iceberg/name_mapping.h"
+#include "task/market_tables.h"
+
+namespace k2 {
+namespace {
+
+using iceberg::NestedField;
+using iceberg::Schema;
+using iceberg::TableMetadata;
+using iceberg::Type;
+using iceberg::TypeId;
+
+// Optional, for a tombstone has none, and yet all that Bronze and rejected_trades are for.
+constexpr std::string_view kPayloads[] = {"avro_payload", "payload"};
+
+// What tasks compare, sort and partition by: there must be a value in each row.
+constexpr std::string_view kComputedWith[] = {"topic",          "partition", "offset",   "kafka_timestamp",
+                                              "ingestion_date", "symbol",    "exchange", "trade_id",
+                                              "message_id",     "timestamp", "price",    "quantity"};
+
+bool IsOneOf(std::string_view name, std::span<const std::string_view> names) {
+  return std::ranges::find(names, name) != names.end();
+}
+
+const NestedField* TopLevel(const Schema& schema, int32_t id) {
+  const auto found = std::ranges::find(schema.fields, id, &NestedField::id);
+  return found == schema.fields.end() ? nullptr : &*found;
+}
+
+// The first schema that has the name tells the id: what was renamed since, or dropped and added again, is known by it.
+int32_t FirstIdOf(const TableMetadata& metadata, std::string_view name) {
+  std::vector<const Schema*> schemas;
+  for (const Schema& schema : metadata.schemas) schemas.push_back(&schema);
+  std::ranges::sort(schemas, {}, [](const Schema* schema) { return schema->schema_id; });
+  for (const Schema* schema : schemas) {
+    if (const NestedField* field = schema->Find(name)) return field->id;
+  }
+  return 0;
+}
+
+Result<ColumnIds> ColumnsFromJson(std::string_view text) {
+  const auto document = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  ColumnIds columns;
+  std::set<int32_t> ids;
+  if (!document.is_object()) return Fail(ErrorKind::kInvalidData, "it is no JSON object");
+  for (const auto& [name, id] : document.items()) {
+    if (!id.is_number_integer() || id < 1 || id > INT32_MAX) {
+      return Fail(ErrorKind::kInvalidData, "\"{}\" has no field id", name);
+    }
+    columns[name] = id.get<int32_t>();
+    if (!ids.insert(columns[name]).second) {
+      return Fail(ErrorKind::kInvalidData, "field id {} is given to two columns", columns[name]);
+    }
+  }
+  return columns;
+}
+
+struct Problem {
+  std::string what;
+  std::string remedy;
+};
+
+// Of one column of K2, as the table has it; null: not at all.
+std::optional<Problem> ProblemOf(const NestedField& own, int32_t id, const NestedField* field, TableUse use) {
+  if (field == nullptr) {
+    if (!own.required && !IsOneOf(own.name, kPayloads)) return std::nullopt;
+    return Problem{
+        id > 0 ? fmt::format("the column {} (field id {}) was dropped", own.name, id)
+               : fmt::format("there is no column {}", own.name),
+        "`k2 tables migrate` takes up a column of that name, or adds one; what stood in one that was dropped "
+        "can be read no more then, unless its schema is rolled back first"};
+  }
+  const std::string called = field->name == own.name ? "" : fmt::format(" (called {} now)", field->name);
+  if (!HoldsValuesOf(field->type, own.type)) {
+    return Problem{fmt::format("the column {}{} has the type {}, k2 needs {}", own.name, called, field->type.ToString(),
+                               own.type.ToString()),
+                   "give it that type, or a wider one, again"};
+  }
+  if (use == TableUse::kWrite && field->required && !own.required) {
+    return Problem{
+        fmt::format("the column {}{} is required now, and k2 has no value for it in each row", own.name, called),
+        "make it optional"};
+  }
+  return std::nullopt;
+}
+
+std::unexpected<Error> Unusable(std::string_view table, TableUse use, const Problem& problem) {
+  return Fail(ErrorKind::kUnsupported, "cannot {} {}.{}: {}; {}", use == TableUse::kWrite ? "write to" : "read",
+              kNamespace, table, problem.what, problem.remedy);
+}
+
+}  // namespace
+
+bool HoldsValuesOf(const Type& type, const Type& own) {
+  if (own.id == TypeId::kInt && type.id == TypeId::kLong) return true;
+  if (own.id == TypeId::kFloat && type.id == TypeId::kDouble) return true;
+  if (type.id != own.id || type.length != own.length) return false;
+  if (own.id == TypeId::kDecimal) return type.scale == own.scale && type.precision >= own.precision;
+  return std::ranges::equal(type.fields, own.fields,
+                            [](const NestedField& a, const NestedField& b) { return HoldsValuesOf(a.type, b.type); });
+}
+
+Schema TableShape::Rows() const {
+  std::map<int32_t, std::string_view> own;
+  for (const auto& [name, id] : columns) {
+    if (id > 0) own[id] = name;
+  }
+  Schema rows = schema;
+  for (NestedField& field : rows.fields) {
+    if (const auto found = own.find(field.id); found != own.end()) {
+      field.name = found->second;
+      field.required |= IsOneOf(field.name, kComputedWith);
+    } else if (columns.contains(field.name)) {
+      field.name = fmt::format("{} (field id {})", field.name, field.id);
+    }
+  }
+  return rows;
+}
+
+TableShape ShapeByNames(const Schema& schema) {
+  TableShape shape{.schema = schema};
+  for (const NestedField& field : schema.fields) shape.columns[field.name] = field.id;
+  return shape;
+}
+
+std::string ColumnsToJson(const ColumnIds& columns) {
+  nlohmann::json object = nlohmann::json::object();
+  for (const auto& [name, id] : columns) {
+    if (id > 0) object[name] = id;
+  }
+  return object.dump();
+}
+
+Result<ColumnIds> ColumnsOf(std::string_view table, const TableMetadata& metadata) {
+  K2_ASSIGN(const CreateTableRequest definition, TableDefinition(table));
+  const auto property = metadata.properties.find(std::string(kColumnsProperty));
+  ColumnIds columns;
+  if (property != metadata.properties.end()) {
+    auto read = ColumnsFromJson(property->second);
+    if (!read) {
+      return Fail(ErrorKind::kInvalidData,
+                  "{}.{}: the property {} is not what k2 wrote: {}. Remove it to have the columns found by their names",
+                  kNamespace, table, kColumnsProperty, read.error().message);
+    }
+    columns = *std::move(read);
+    for (const NestedField& own : definition.schema.fields) columns.try_emplace(own.name, 0);
+    return columns;
+  }
+  for (const NestedField& own : definition.schema.fields) columns[own.name] = FirstIdOf(metadata, own.name);
+  return columns;
+}
+
+const NestedField* FindColumn(std::string_view table, const TableMetadata& metadata, std::string_view column) {
+  const Result<ColumnIds> columns = ColumnsOf(table, metadata);
+  if (!columns) return nullptr;
+  const auto found = columns->find(column);
+  return found == columns->end() || found->second == 0 ? nullptr : TopLevel(metadata.CurrentSchema(), found->second);
+}
+
+std::map<std::string, std::string> MissingColumnsProperty(std::string_view table, const TableMetadata& metadata) {
+  if (metadata.properties.contains(std::string(kColumnsProperty))) return {};
+  const Result<ColumnIds> columns = ColumnsOf(table, metadata);
+  if (!columns) return {};
+  return {{std::string(kColumnsProperty), ColumnsToJson(*columns)}};
+}
+
+Result<TableShape> ShapeOf(std::string_view table, const TableMetadata& metadata, TableUse use) {
+  TableShape shape{.schema = metadata.CurrentSchema()};
+  const auto mapping = metadata.properties.find(std::string(iceberg::kNameMappingProperty));
+  if (mapping != metadata.properties.end()) shape.name_mapping = mapping->second;
+  const Result<CreateTableRequest> definition = TableDefinition(table);
+  if (!definition) return shape;  // a table of others, which compaction may work on
+  K2_ASSIGN(shape.columns, ColumnsOf(table, metadata));
+  std::set<int32_t> own_ids;
+  for (const NestedField& own : definition->schema.fields) {
+    int32_t& id = shape.columns[own.name];
+    const NestedField* field = id > 0 ? TopLevel(shape.schema, id) : nullptr;
+    if (const auto problem = ProblemOf(own, id, field, use)) return Unusable(table, use, *problem);
+    if (field == nullptr) id = 0;
+    own_ids.insert(id);
+  }
+  if (use == TableUse::kRead) return shape;
+  for (const NestedField& field : shape.schema.fields) {
+    if (!field.required || own_ids.contains(field.id) || !field.write_default.empty()) continue;
+    return Unusable(
+        table, use,
+        {fmt::format("the column {} (field id {}) is required, and k2 has no value for it", field.name, field.id),
+         "make it optional"});
+  }
+  return shape;
+}
+
+}  // namespace k2

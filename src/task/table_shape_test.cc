@@ -1,0 +1,121 @@
+#include "task/table_shape.h"
+
+#include <gtest/gtest.h>
+
+#include "task/market_tables.h"
+
+namespace k2 {
+namespace {
+
+using iceberg::NestedField;
+using iceberg::TableMetadata;
+using iceberg::Type;
+using iceberg::TypeId;
+
+// A table as a catalog has made it, with ids of its own choice.
+class TableShapeTest : public testing::Test {
+ protected:
+  TableShapeTest() {
+    table_.schemas = {TableDefinition(kGoldTable)->schema};
+    for (NestedField& field : Schema().fields) {
+      field.id += 100;
+      for (NestedField& nested : field.type.fields) nested.id += 100;
+    }
+    table_.last_column_id = Schema().HighestFieldId();
+    table_.partition_specs = {{}};
+    table_.properties = MissingColumnsProperty(kGoldTable, table_);
+  }
+  iceberg::Schema& Schema() { return table_.schemas.back(); }
+  NestedField& Field(std::string_view name) { return const_cast<NestedField&>(*Schema().Find(name)); }
+  void NewVersion() {
+    table_.schemas.push_back(Schema());
+    Schema().schema_id = table_.current_schema_id = static_cast<int32_t>(table_.schemas.size()) - 1;
+  }
+  void Drop(std::string_view name) {
+    std::erase_if(Schema().fields, [&](const NestedField& field) { return field.name == name; });
+  }
+  void Add(std::string name, Type type, bool required = false) {
+    Schema().fields.push_back(
+        {.id = ++table_.last_column_id, .name = std::move(name), .required = required, .type = std::move(type)});
+  }
+  std::string Refusal(TableUse use) {
+    const auto shape = ShapeOf(kGoldTable, table_, use);
+    EXPECT_TRUE(shape || shape.error().kind == ErrorKind::kUnsupported);
+    return shape ? "" : shape.error().message;
+  }
+
+  TableMetadata table_;
+};
+
+TEST_F(TableShapeTest, RenamesMovesAndWiderTypesAreWorkedWith) {
+  NewVersion();
+  Field("currency").name = "quote";
+  Field("exchange_hour").type = Type::Primitive(TypeId::kLong);
+  Field("price").type = Type::Decimal(38, 8);
+  std::swap(Schema().fields[0], Schema().fields[9]);
+  Add("currency", Type::Primitive(TypeId::kLong));
+  const auto shape = ShapeOf(kGoldTable, table_, TableUse::kWrite);
+  ASSERT_TRUE(shape) << shape.error().message;
+  const iceberg::Schema rows = shape->Rows();
+  EXPECT_EQ(rows.Find("currency")->id, 109);
+  EXPECT_EQ(shape->schema.FindById(109)->name, "quote");
+  EXPECT_EQ(rows.Find("currency (field id 121)")->type, Type::Primitive(TypeId::kLong));
+  EXPECT_EQ(rows.Find("exchange_hour")->type, Type::Primitive(TypeId::kLong));
+  EXPECT_EQ(rows.fields[9].name, "message_id");
+  // Without the property, the names of the first schema tell the same.
+  table_.properties.clear();
+  EXPECT_EQ(ShapeOf(kGoldTable, table_, TableUse::kWrite)->columns, shape->columns);
+}
+
+TEST_F(TableShapeTest, WhatK2NeedsMustBeThere) {
+  NewVersion();
+  Drop("currency");
+  Add("currency", Type::Primitive(TypeId::kString));  // another one, whatever its name
+  for (const TableUse use : {TableUse::kRead, TableUse::kWrite}) {
+    const std::string told = Refusal(use);
+    EXPECT_NE(told.find("gold_crypto_trades: the column currency (field id 109) was dropped"), std::string::npos)
+        << told;
+    EXPECT_NE(told.find("k2 tables migrate"), std::string::npos);
+  }
+  table_.properties.clear();
+  EXPECT_NE(Refusal(TableUse::kRead), "");
+}
+
+TEST_F(TableShapeTest, OptionalColumnsMayGo) {
+  NewVersion();
+  Drop("vendor_data");
+  Add("vendor_data", Type::Primitive(TypeId::kString));
+  const auto shape = ShapeOf(kGoldTable, table_, TableUse::kWrite);
+  ASSERT_TRUE(shape) << shape.error().message;
+  EXPECT_EQ(shape->columns.at("vendor_data"), 0);
+  EXPECT_EQ(shape->Rows().Find("vendor_data"), nullptr);  // the new one is another's
+}
+
+TEST_F(TableShapeTest, OtherTypesAreRefused) {
+  for (const Type& type : {Type::Decimal(38, 9), Type::Decimal(10, 8), Type::Primitive(TypeId::kString)}) {
+    Field("price").type = type;
+    EXPECT_NE(Refusal(TableUse::kRead).find("k2 needs decimal(18, 8)"), std::string::npos);
+  }
+}
+
+TEST_F(TableShapeTest, RequiredColumnsOfOthersStopWritersAlone) {
+  Add("theirs", Type::Primitive(TypeId::kLong), /*required=*/true);
+  EXPECT_NE(Refusal(TableUse::kWrite).find("the column theirs (field id 121) is required"), std::string::npos);
+  EXPECT_EQ(Refusal(TableUse::kRead), "");
+  Field("theirs").write_default = "7";
+  EXPECT_EQ(Refusal(TableUse::kWrite), "");
+  Field("platform_sequence").required = true;
+  EXPECT_NE(Refusal(TableUse::kWrite).find("platform_sequence is required now"), std::string::npos);
+}
+
+TEST_F(TableShapeTest, ABrokenPropertyIsNotGuessedAt) {
+  for (const char* text : {"", "[]", "{\"symbol\":\"3\"}", "{\"symbol\":1,\"price\":1}", "{\"symbol\":0}"}) {
+    table_.properties[std::string(kColumnsProperty)] = text;
+    const auto shape = ShapeOf(kGoldTable, table_, TableUse::kRead);
+    ASSERT_FALSE(shape) << text;
+    EXPECT_EQ(shape.error().kind, ErrorKind::kInvalidData);
+  }
+}
+
+}  // namespace
+}  // namespace k2
