@@ -14,24 +14,42 @@ say() { printf '\n== %s\n' "$*"; }
 summaries=()
 failed=0
 
+# What a shell has set for K2 or its storage is not for tests; see also tests/skips.py.
+knobs=' K2_BIN K2_SHARED_DATA K2_SEED K2_TEST_SERVICES K2_CHAOS_SCHEDULES K2_IO_TEST '
+for name in $(compgen -e | grep -E '^(K2|AWS)_' || true); do
+  [[ $knobs == *" $name "* ]] || unset "$name"
+done
+
+# Where CI=true, a skipped test has failed, but for these: root may write anywhere, tests/test_s3.py runs the S3 tests on
+# a store, and the recordings are not part of the repository.
+skips='io/FileIoTest.ReadOnlyFolder|io/S3FileIoTest|source/All/RealRecording'
+cxx_tests() { # PRESET [ctest's arguments]
+  local preset=$1 file=$log/$1.log
+  shift
+  ctest --test-dir "build/$preset" --output-on-failure -j2 "$@" > "$file" 2>&1 || { failed=1; tail -n 60 "$file"; }
+  if [ "${CI:-}" = true ] && grep -E ' \(Skipped\)$' "$file" | grep -vE "$skips"; then
+    failed=1
+    echo "skipped where CI=true, and scripts/test.sh does not list it"
+  fi
+  summaries+=("$(grep -E '^[0-9]+% tests passed' "$file" || echo "$preset: no summary")")
+}
+
 say "style"
 scripts/lint.sh
 
 say "C++ tests, release"
 scripts/build.sh release
-ctest --test-dir build/release --output-on-failure -j2 > "$log/release.log" 2>&1 || { failed=1; tail -n 60 "$log/release.log"; }
-summaries+=("$(grep -E '^[0-9]+% tests passed' "$log/release.log" || echo 'release: no summary')")
+cxx_tests release
 
 say "C++ tests, address and undefined-behaviour sanitizers"
 scripts/build.sh asan
-ctest --test-dir build/asan --output-on-failure -j2 > "$log/asan.log" 2>&1 || { failed=1; tail -n 60 "$log/asan.log"; }
-summaries+=("$(grep -E '^[0-9]+% tests passed' "$log/asan.log" || echo 'asan: no summary')")
+cxx_tests asan
 
 say "C++ tests, thread sanitizer"
 scripts/build.sh tsan base_test serve_test catalog_test table_test source_test task_test medallion_test maintain_test
 # Not Kafka's client: librdkafka was not built with the sanitizer, and dies in it.
-TSAN_OPTIONS="suppressions=$PWD/scripts/tsan.supp report_mutex_bugs=0" ctest --test-dir build/tsan --output-on-failure -R '^(base|serve|catalog|table|source|task|medallion|maintain)/' -E '^(source/Kafka|medallion/KafkaSet)' > "$log/tsan.log" 2>&1 || { failed=1; tail -n 60 "$log/tsan.log"; }
-summaries+=("$(grep -E '^[0-9]+% tests passed' "$log/tsan.log" || echo 'tsan: no summary')")
+TSAN_OPTIONS="suppressions=$PWD/scripts/tsan.supp report_mutex_bugs=0" cxx_tests tsan \
+  -R '^(base|serve|catalog|table|source|task|medallion|maintain)/' -E '^(source/Kafka|medallion/KafkaSet)'
 
 say "fuzzers"
 seconds=5

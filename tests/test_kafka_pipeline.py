@@ -153,7 +153,7 @@ def test_work_divided_between_processes(lake: Lake, oracle: Oracle, topics: list
     """Each process has all layers of its own topics or partitions; they share the tables."""
     processes = [lake.begin("run", *flags) for flags in SPLITS[split](topics)]
     with LiveProducer(oracle, 1500):
-        time.sleep(4)
+        lake.await_rows({GOLD: 3000})
     oracle.flush()
     lake.await_rows(oracle.expected_counts())
     for process in processes:
@@ -165,7 +165,7 @@ def test_work_divided_between_processes(lake: Lake, oracle: Oracle, topics: list
 def test_one_process_a_layer(rest: Lake, oracle: Oracle) -> None:
     processes = [rest.begin("run", "--layer", layer) for layer in ("bronze", "silver", "gold")]
     with LiveProducer(oracle, 1500):
-        time.sleep(4)
+        rest.await_rows({GOLD: 3000})
     oracle.flush()
     rest.await_rows(oracle.expected_counts())
     for process in processes:

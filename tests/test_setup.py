@@ -14,6 +14,7 @@ import pytest
 import tomllib
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from skips import KNOBS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -116,6 +117,12 @@ def test_what_a_user_leaves_in_the_clone_is_not_looked_at(clone: Path, tmp_path:
     assert done.returncode == 0, done.stdout + done.stderr
     (clone / "tests" / "composing.py").write_text("import os,sys\n")
     assert lint().returncode != 0, "what is tracked is looked at"
+
+
+def test_the_c_plus_plus_tests_get_the_same_variables() -> None:
+    found = re.search(r"^knobs='(.*)'$", (ROOT / "scripts" / "test.sh").read_text(), re.M)
+    assert found
+    assert set(found[1].split()) == KNOBS
 
 
 PROBE = """
