@@ -161,9 +161,10 @@ def test_columns_of_others_keep_their_values(warehouse: Warehouse, half: Recordi
         table = warehouse.table(name)
         rows = table.scan().to_arrow()
         key = "uid" if name == SILVER[0] else "message_id"
-        notes = pa.array([f"note {value}" for value in rows[key].to_pylist()], pa.string())
         index = rows.schema.get_field_index("theirs")
-        table.overwrite(rows.set_column(index, rows.schema.field(index), notes))
+        field = rows.schema.field(index)
+        notes = pa.array([f"note {value}" for value in rows[key].to_pylist()], field.type)
+        table.overwrite(rows.set_column(index, field, notes))
         noted[name] = sorted(notes.to_pylist())
     for name in (SILVER[0], GOLD):
         files = len(list(warehouse.table(name).scan().plan_files()))
