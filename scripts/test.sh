@@ -15,9 +15,9 @@ summaries=()
 failed=0
 
 # What a shell has set for K2 or its storage is not for tests; see also tests/skips.py.
-knobs=' K2_BIN K2_SHARED_DATA K2_SEED K2_TEST_SERVICES K2_CHAOS_SCHEDULES K2_IO_TEST '
+knobs='K2_(BIN|SHARED_DATA|SEED|TEST_SERVICES|IO_TEST|[A-Z]+_SCHEDULES)'
 for name in $(compgen -e | grep -E '^(K2|AWS)_' || true); do
-  [[ $knobs == *" $name "* ]] || unset "$name"
+  [[ $name =~ ^$knobs$ ]] || unset "$name"
 done
 
 # Where CI=true, a skipped test has failed, but for these: root may write anywhere, tests/test_s3.py runs the S3 tests on

@@ -23,13 +23,13 @@ ALLOWED_SKIPS = (
     r"Trino needs a Java of ",
 )
 # What steers the tests themselves; every other setting of K2 is left outside.
-KNOBS = {"K2_BIN", "K2_SHARED_DATA", "K2_SEED", "K2_TEST_SERVICES", "K2_CHAOS_SCHEDULES", "K2_IO_TEST"}
+KNOBS = r"K2_(BIN|SHARED_DATA|SEED|TEST_SERVICES|IO_TEST|[A-Z]+_SCHEDULES)"
 FOREIGN = ("K2_", "AWS_", "CATALOG_", "SPARK_", "PYSPARK_")
 
 
 def scrub_environment() -> None:
     for name in list(os.environ):
-        if name.startswith(FOREIGN) and name not in KNOBS:
+        if name.startswith(FOREIGN) and not re.fullmatch(KNOBS, name):
             del os.environ[name]
 
 
