@@ -155,7 +155,7 @@ BROKEN: Mapping[str, Any] = {
     "quantity_not_positive": {"quantity": Decimal(0)},
     "invalid_side": {"side": "SELL_SHORT"},
     "invalid_asset_class": {"asset_class": "futures"},
-    "timestamp_too_old": {"timestamp": BEGIN - timedelta(days=366)},
+    "timestamp_out_of_range": {"timestamp": datetime(1999, 12, 31, tzinfo=timezone.utc)},
     "timestamp_in_future": {"timestamp": BEGIN + timedelta(days=366)},
 }
 

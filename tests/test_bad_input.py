@@ -122,8 +122,8 @@ REFUSED_LINES = {
     b'1704153600000,"m":true,"M":true}',
     "quantity_not_positive": b'1704153600000000000 {"e":"trade","E":1,"s":"BTCUSDT","t":5,"p":"1","q":"-1","T":'
     b'1704153600000,"m":true,"M":true}',
-    "timestamp_too_old": b'1704153600000000000 {"e":"trade","E":1,"s":"BTCUSDT","t":6,"p":"1","q":"1","T":'
-    b'1604153600000,"m":true,"M":true}',
+    "timestamp_out_of_range": b'1704153600000000000 {"e":"trade","E":1,"s":"BTCUSDT","t":6,"p":"1","q":"1","T":'
+    b'904153600000,"m":true,"M":true}',
     "timestamp_in_future": b'1704153600000000000 {"e":"trade","E":1,"s":"BTCUSDT","t":7,"p":"1","q":"1","T":'
     b'1704153661000,"m":true,"M":true}',
     "frame_bad_type": b'1704153600000000000 {"e":"trade","E":1,"s":"BTCUSDT","t":8,"p":1,"q":"1","T":1704153600000,'

@@ -14,6 +14,7 @@ from k2.spark.dataframe import AnotherWriterError, Policy
 from k2.spark.dataframe.progress import Metadata, Move, Position, Progress, SourceKey, find_progress
 from k2.spark.dataframe.publish import STAGE_PREFIX, Published, Write, left_over_branches, publish
 from k2.spark.dataframe.tables import Table, unavailable
+from k2.spark.utils.age import ATTEMPT_AGE_S_MAX, LOOK_AGAIN_AFTER_S, Moment
 from k2.spark.utils.errors import K2Error, RaceError, SparkStoppedError, UnavailableError, UnknownOutcomeError
 
 KEY = SourceKey("c", "t.binance", "id", 0)
@@ -279,3 +280,74 @@ def test_branches_of_a_day_ago_are_left_over() -> None:
     for hours in (2, 23, 25):
         table.refs[f"{STAGE_PREFIX}{now_ms - hours * 3_600_000}-x{hours}"] = 1
     assert [name[-3:] for name in left_over_branches(table.current(), Policy().left_over_after_s)] == ["x25"]
+
+
+class Sleeper:
+    """A driver that sleeps between the look at main and the request."""
+
+    def __init__(self, wall_s: float = 0.0, boot_s: float = 0.0, passage: int = 1) -> None:
+        self.slept = (wall_s, boot_s)
+        self.passage = passage
+        self.at = Moment(1e9, 5.0)
+
+    def step(self, name: str, _: Table) -> None:
+        self.passage -= name == "checked"
+        if name == "checked" and self.passage == 0:
+            self.at = Moment(self.at.wall_s + self.slept[0], self.at.boot_s + self.slept[1])
+
+    def policy(self) -> dict[str, Any]:
+        return {"now": lambda: self.at, "on_step": self.step}
+
+
+@pytest.mark.parametrize("slept", [(2 * 86_400.0, 0.0), (0.0, 2 * 86_400.0), (-3600.0, ATTEMPT_AGE_S_MAX + 1)])
+def test_a_driver_that_slept_publishes_nothing(slept: tuple[float, float]) -> None:
+    table = MemoryTable()
+    with pytest.raises(RaceError, match="timed out"):
+        table.publish(**Sleeper(*slept).policy())
+    assert (table.place, table.branches) == (0, [])
+    assert table.publish().snapshot_id == table.refs["main"], "planned again it goes through"
+
+
+def test_what_was_in_doubt_stays_so_after_a_sleep() -> None:
+    table = MemoryTable()
+    answers(table, JavaError("CommitStateUnknownException"))
+    with pytest.raises(UnknownOutcomeError, match="timed out"):
+        table.publish(**Sleeper(boot_s=2 * 86_400.0, passage=2).policy())
+    assert len(table.branches) == 1, "what may be published yet is kept from expiry"
+
+
+class StoredFile:
+    """A data file, as Iceberg knows it and as it is."""
+
+    def __init__(self, bytes_there: int | None) -> None:
+        self.there = bytes_there
+
+    def path(self) -> str:
+        return "s3://lake/one.parquet"
+
+    def fileSizeInBytes(self) -> int:  # noqa: N802
+        return 10
+
+    def newInputFile(self, _: str) -> StoredFile:  # noqa: N802
+        return self
+
+    def getLength(self) -> int:  # noqa: N802
+        if self.there is None:
+            raise JavaError("NotFoundException")
+        return self.there
+
+
+@pytest.mark.parametrize(("there", "done"), [(10, True), (9, False), (None, False)])
+def test_files_written_long_ago_are_looked_at_once_more(
+    there: int | None, done: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, file = MemoryTable(), StoredFile(there)
+    monkeypatch.setattr(MemoryTable, "added_files", lambda _, snapshot: [file], raising=False)
+    monkeypatch.setattr(MemoryTable, "io", lambda _: file, raising=False)
+    policy = Sleeper(boot_s=2 * LOOK_AGAIN_AFTER_S).policy()
+    if done:
+        table.publish(**policy)
+    else:
+        with pytest.raises(RaceError, match=r"one\.parquet.*before a commit could name it"):
+            table.publish(**policy)
+    assert (table.place, table.branches) == (7 if done else 0, [])

@@ -15,14 +15,46 @@ inline constexpr int64_t kMicrosPerDay = 24 * kMicrosPerHour;
 
 // Floors towards minus infinity, so that times before 1970 fall on the right day (Iceberg spec, partition transforms).
 constexpr int64_t FloorDiv(int64_t value, int64_t divisor) { return value / divisor - (value % divisor < 0 ? 1 : 0); }
+// What is left of it: never negative.
+constexpr int64_t FloorMod(int64_t value, int64_t divisor) {
+  return value % divisor + (value % divisor < 0 ? divisor : 0);
+}
 
 // Days since 1970-01-01 of a time in microseconds.
 constexpr int32_t DayOfMicros(int64_t micros) { return static_cast<int32_t>(FloorDiv(micros, kMicrosPerDay)); }
-// Hours since 1970-01-01T00 of a time in microseconds.
-constexpr int32_t HourOfMicros(int64_t micros) { return static_cast<int32_t>(FloorDiv(micros, kMicrosPerHour)); }
+// Hours since 1970-01-01T00 of a time in microseconds; of times beyond the year 246952 they need more than 32 bits.
+constexpr int64_t HourOfMicros(int64_t micros) { return FloorDiv(micros, kMicrosPerHour); }
 
-int64_t NowMicros();  // wall clock
-int64_t MonotonicMicros();
+// `count` spans of `span_us` as microseconds, cut to what 64 bits hold.
+constexpr int64_t SaturatedMicros(int64_t count, int64_t span_us) {
+  int64_t micros = 0;
+  if (!__builtin_mul_overflow(count, span_us, &micros)) return micros;
+  return (count < 0) == (span_us < 0) ? INT64_MAX : INT64_MIN;
+}
+// First and last microsecond of a day or an hour since 1970, as far as 64 bits go.
+constexpr int64_t FirstMicros(int64_t number, int64_t span_us) { return SaturatedMicros(number, span_us); }
+constexpr int64_t LastMicros(int64_t number, int64_t span_us) {
+  const int64_t end = SaturatedMicros(number + 1, span_us);
+  return end == INT64_MAX || end == INT64_MIN ? end : end - 1;
+}
+
+// Times that K2 takes for real: within 2000-01-01 and 2200-01-01. Others are mistaken units (nanoseconds for
+// microseconds) or broken, and many engines cannot even list partitions of such years.
+inline constexpr int64_t kRealTimeMinUs = 10'957 * kMicrosPerDay;
+inline constexpr int64_t kRealTimeEndUs = 84'006 * kMicrosPerDay;  // exclusive
+constexpr bool IsRealTime(int64_t micros) { return micros >= kRealTimeMinUs && micros < kRealTimeEndUs; }
+
+int64_t NowMicros();        // wall clock
+int64_t MonotonicMicros();  // may stand still while the machine is suspended
+int64_t BootMicros();       // monotonic, and runs on while the machine is suspended
+
+// For tests: moves NowMicros and BootMicros, of this process. The environment variable K2_TEST_CLOCK does the same from
+// outside: it names a file of two whole numbers, seconds of both, which is read whenever one of them is asked.
+struct ClockShift {
+  int64_t wall_us = 0;
+  int64_t boot_us = 0;
+};
+void ShiftClocksForTests(const ClockShift& shift);
 
 std::string FormatDate(int32_t days);              // 2024-08-08
 std::string FormatTimestamp(int64_t micros);       // 2024-08-08T23:54:15.342000Z

@@ -12,6 +12,30 @@ TEST(Time, FloorsBefore1970) {
   EXPECT_EQ(HourOfMicros(kMicrosPerHour - 1), 0);
 }
 
+TEST(Time, DaysAndHoursOfAnyTimeAreExact) {
+  for (const int64_t us : {INT64_MIN, INT64_MIN + 1, int64_t{-1}, int64_t{0}, INT64_MAX - 1, INT64_MAX}) {
+    const int64_t hour = HourOfMicros(us);
+    EXPECT_EQ(FloorDiv(hour, 24), DayOfMicros(us)) << us;
+    EXPECT_LE(FirstMicros(hour, kMicrosPerHour), us);
+    EXPECT_GE(LastMicros(hour, kMicrosPerHour), us);
+    EXPECT_LE(FirstMicros(DayOfMicros(us), kMicrosPerDay), us);
+    EXPECT_GE(LastMicros(DayOfMicros(us), kMicrosPerDay), us);
+    EXPECT_FALSE(FormatTimestamp(us).empty());
+  }
+  EXPECT_EQ(HourOfMicros(INT64_MAX), 2'562'047'788);
+  EXPECT_EQ(FormatTimestamp(INT64_MAX), "294247-01-10T04:00:54.775807Z");
+  EXPECT_EQ(LastMicros(0, kMicrosPerHour), kMicrosPerHour - 1);
+  EXPECT_EQ(FirstMicros(INT64_MIN, kMicrosPerDay), INT64_MIN);
+}
+
+TEST(Time, RealTimesAreOfTheYears2000To2199) {
+  EXPECT_TRUE(IsRealTime(ParseTimestamp("2000-01-01T00:00:00Z").value()));
+  EXPECT_FALSE(IsRealTime(ParseTimestamp("1999-12-31T23:59:59.999999Z").value()));
+  EXPECT_TRUE(IsRealTime(ParseTimestamp("2199-12-31T23:59:59.999999Z").value()));
+  EXPECT_FALSE(IsRealTime(ParseTimestamp("2200-01-01T00:00:00Z").value()));
+  for (const int64_t us : {INT64_MIN, int64_t{0}, INT64_MAX}) EXPECT_FALSE(IsRealTime(us));
+}
+
 TEST(Time, RoundTripsDates) {
   for (int32_t day = -800'000; day < 800'000; day += 97) {
     if (CivilFromDays(day).year < 0 || CivilFromDays(day).year > 9999) continue;

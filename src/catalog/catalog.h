@@ -1,6 +1,7 @@
 // Which metadata file is a table's current one: the only place where a commit is decided.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <variant>
@@ -45,6 +46,10 @@ struct NotSent {
 };
 using CommitOutcome = std::variant<Committed, Conflict, Unknown, Rejected, NotSent>;
 
+// Asked at the last moment, when all is ready for the request or the swap, and perhaps more than once. An error means
+// that nothing is sent: the commit is Rejected with it.
+using BeforeSwap = std::function<Status()>;
+
 struct CreateTableRequest {
   iceberg::Schema schema;  // its field ids are a wish: use those of the table that comes back
   iceberg::PartitionSpec spec;
@@ -72,7 +77,8 @@ class Catalog {
   // requirements hold at the server (REST). One try: retrying is the caller's matter.
   virtual CommitOutcome Commit(const TableName& table, const TableState& base,
                                const std::vector<iceberg::TableRequirement>& requirements,
-                               const std::vector<iceberg::TableUpdate>& updates) = 0;
+                               const std::vector<iceberg::TableUpdate>& updates,
+                               const BeforeSwap& before_swap = nullptr) = 0;
   virtual Status Drop(const TableName& table) = 0;
   virtual Status Rename(const TableName& from, const TableName& to) = 0;
   [[nodiscard]] virtual std::string Describe() const = 0;  // for messages: kind and address

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <optional>
 
 #include "base/log.h"
 #include "catalog/rest_auth.h"
@@ -50,7 +51,7 @@ class RestCatalog : public Catalog {
   Result<TableState> Create(const TableName& table, const CreateTableRequest& request) override;
   CommitOutcome Commit(const TableName& table, const TableState& base,
                        const std::vector<iceberg::TableRequirement>& requirements,
-                       const std::vector<iceberg::TableUpdate>& updates) override;
+                       const std::vector<iceberg::TableUpdate>& updates, const BeforeSwap& before_swap) override;
   Status Drop(const TableName& table) override;
   Status Rename(const TableName& from, const TableName& to) override;
   [[nodiscard]] std::string Describe() const override {
@@ -330,14 +331,25 @@ Result<TableState> RestCatalog::Create(const TableName& table, const CreateTable
 
 CommitOutcome RestCatalog::Commit(const TableName& table, const TableState& /*base*/,
                                   const std::vector<iceberg::TableRequirement>& requirements,
-                                  const std::vector<iceberg::TableUpdate>& updates) {
+                                  const std::vector<iceberg::TableUpdate>& updates, const BeforeSwap& before_swap) {
   const std::string what = "commit to " + table.ToString();
   RestCall call = Call("POST", TablePath(table), CommitBody(table, requirements, updates));
   call.timeout_ms = options_.commit_timeout_ms;
   call.fresh_connection = true;
+  std::optional<Error> stopped;
+  if (before_swap) {
+    call.before_send = [&]() -> Status {
+      Status ready = before_swap();
+      if (!ready) stopped = ready.error();
+      return ready;
+    };
+  }
   Step("before-swap");
+  // What takes its time goes before the connection is made.
+  if (call.before_send && !call.before_send()) return Rejected{*std::move(stopped)};
   const Result<HttpResponse> reply = session_.Once(call);
   Step("after-swap");
+  if (stopped) return Rejected{*std::move(stopped)};
   if (!reply) {
     Error error = reply.error().With(what);
     switch (error.kind) {

@@ -26,6 +26,22 @@ TEST_F(RestCatalogTest, CommitsAndKeepsTheReply) {
   EXPECT_NE(commit.body.find(R"("updates":[{"action":"add-snapshot")"), std::string::npos) << commit.body;
 }
 
+TEST_F(RestCatalogTest, ACommitIsStoppedAtTheLastMoment) {
+  const auto catalog = Open();
+  const TableState base = Load(*catalog);
+  const size_t seen = server_.Seen().size();
+  int passes = 0;  // before the connection, and when it stands
+  int stop_at = 1;
+  const BeforeSwap stop = [&]() -> Status {
+    return ++passes < stop_at ? Status{} : Fail(ErrorKind::kConflict, "it slept");
+  };
+  for (; stop_at <= 2; ++stop_at, passes = 0) {
+    EXPECT_EQ(NameOf(Append(*catalog, base, stop)), "rejected conflict");
+    EXPECT_EQ(server_.Seen().size(), seen) << "nothing was sent";
+  }
+  EXPECT_EQ(NameOf(Append(*catalog, base, stop)), "committed") << "it is asked no third time";
+}
+
 TEST_F(RestCatalogTest, AStaleCommitIsAConflict) {
   const auto catalog = Open();
   const TableState base = Load(*catalog);

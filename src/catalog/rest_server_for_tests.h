@@ -115,12 +115,12 @@ class RestCatalogTest : public testing::Test {
     return state.value_or(TableState{});
   }
   // The next append to what `base` holds.
-  static CommitOutcome Append(Catalog& catalog, const TableState& base) {
+  static CommitOutcome Append(Catalog& catalog, const TableState& base, const BeforeSwap& before_swap = nullptr) {
     const auto number = static_cast<int64_t>(base.metadata->snapshots.size()) + 1;
     return catalog.Commit(kTrades, base,
                           {iceberg::AssertTableUuid{std::string(iceberg::kSampleUuid)},
                            iceberg::AssertRefSnapshotId{"main", base.metadata->current_snapshot_id}},
-                          iceberg::SampleAppend(*base.metadata, number));
+                          iceberg::SampleAppend(*base.metadata, number), before_swap);
   }
   static std::string NameOf(const CommitOutcome& outcome) {
     struct Namer {

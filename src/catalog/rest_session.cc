@@ -56,7 +56,8 @@ Result<HttpResponse> RestSession::Once(const RestCall& call) {
                       .body = call.body,
                       .timeout_ms = call.timeout_ms,
                       .connect_timeout_ms = std::min<int64_t>(5'000, call.timeout_ms),
-                      .fresh_connection = call.fresh_connection};
+                      .fresh_connection = call.fresh_connection,
+                      .before_send = call.before_send};
   for (bool again = false;; again = true) {
     K2_ASSIGN(const std::string token, auth_->Header());
     request.headers = headers_;

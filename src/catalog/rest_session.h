@@ -20,6 +20,7 @@ struct RestCall {
   std::string body;  // JSON
   int64_t timeout_ms = 30'000;
   bool fresh_connection = false;
+  std::function<Status()> before_send;  // as HttpRequest's
 };
 
 class RestSession {

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <optional>
 
+#include "base/age.h"
 #include "base/log.h"
 #include "base/time.h"
 #include "base/uuid.h"
@@ -59,21 +60,30 @@ class SqliteCatalog : public Catalog {
   Result<TableState> Create(const TableName& table, const CreateTableRequest& request) override;
   CommitOutcome Commit(const TableName& table, const TableState& base,
                        const std::vector<iceberg::TableRequirement>& requirements,
-                       const std::vector<iceberg::TableUpdate>& updates) override;
+                       const std::vector<iceberg::TableUpdate>& updates, const BeforeSwap& before_swap) override;
   Status Drop(const TableName& table) override;
   Status Rename(const TableName& from, const TableName& to) override;
   [[nodiscard]] std::string Describe() const override { return "SQLite catalog " + path_; }
 
  private:
+  // A metadata file that was written and is about to be named.
+  struct WrittenMetadata {
+    std::string file;
+    int64_t bytes = 0;
+    StartTime begun = StartTime::Now();
+  };
+  Result<WrittenMetadata> Write(const iceberg::TableMetadata& metadata, const std::string& previous) const;
+  [[nodiscard]] Status CheckStillThere(const WrittenMetadata& written) const;
   // The swap's result: rows that were changed, or an error after which nothing was applied, or the doubt.
   struct Swap {
     std::optional<Unknown> unknown;
     Status status;
     int rows = 0;
   };
-  Swap Transact(const std::string& sql, std::initializer_list<std::string_view> values);
-  Swap SwapPointer(const TableName& table, const std::string& from, const std::string& to);
-  Status Insert(const TableName& table, const std::string& metadata_location);
+  Swap Transact(const std::string& sql, std::initializer_list<std::string_view> values,
+                const BeforeSwap& before_commit = nullptr);
+  Swap SwapPointer(const TableName& table, const std::string& from, const std::string& to, const BeforeSwap& before);
+  Status Insert(const TableName& table, const WrittenMetadata& written);
   Result<std::optional<std::string>> Pointer(const TableName& table);
   Result<bool> NamespaceExists(const std::string& name_space);
   Result<bool> HasTypeColumn();
@@ -146,13 +156,18 @@ Result<bool> SqliteCatalog::HasTypeColumn() {
 
 // One statement in one transaction. A failed COMMIT that SQLite says it did not do (busy, no space: the transaction is
 // rolled back from its log) is certain; any other may be on disk.
-SqliteCatalog::Swap SqliteCatalog::Transact(const std::string& sql, std::initializer_list<std::string_view> values) {
+SqliteCatalog::Swap SqliteCatalog::Transact(const std::string& sql, std::initializer_list<std::string_view> values,
+                                            const BeforeSwap& before_commit) {
   if (Status begun = db_->Run("BEGIN IMMEDIATE"); !begun) return {.status = begun};
   if (Status changed = db_->Run(sql, values); !changed) {
     db_->Rollback();
     return {.status = changed};
   }
   const int rows = db_->rows_changed();
+  if (Status ready = before_commit ? before_commit() : Status{}; !ready) {  // it may have waited long for the lock
+    db_->Rollback();
+    return {.status = ready};
+  }
   if (Status committed = db_->Run("COMMIT"); !committed) {
     db_->Rollback();
     const ErrorKind kind = committed.error().kind;
@@ -234,13 +249,14 @@ Result<TableState> SqliteCatalog::Load(const TableName& table) {
   }
 }
 
-Status SqliteCatalog::Insert(const TableName& table, const std::string& metadata_location) {
+Status SqliteCatalog::Insert(const TableName& table, const WrittenMetadata& written) {
   const std::string sql =
       has_type_column_ ? "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, metadata_location, "
                          "previous_metadata_location, iceberg_type) VALUES (?1, ?2, ?3, ?4, NULL, 'TABLE')"
                        : "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, metadata_location, "
                          "previous_metadata_location) VALUES (?1, ?2, ?3, ?4, NULL)";
-  const Swap swap = Transact(sql, {options_.catalog_name, table.name_space, table.name, metadata_location});
+  const Swap swap = Transact(sql, {options_.catalog_name, table.name_space, table.name, written.file},
+                             [&] { return CheckStillThere(written); });
   if (swap.unknown) return std::unexpected(swap.unknown->error);
   return swap.status;
 }
@@ -267,13 +283,13 @@ Result<TableState> SqliteCatalog::Create(const TableName& table, const CreateTab
   K2_ASSIGN(auto made, iceberg::NewTableMetadata(RandomUuid().ToString(), location, request.schema, request.spec,
                                                  request.sort_order, properties, NowMs()));
   auto metadata = std::make_shared<const iceberg::TableMetadata>(std::move(made));
-  const std::string file = NewMetadataLocation(*metadata, "");
-  K2_TRY(io_->WriteNew(file, iceberg::TableMetadataToJson(*metadata)));
+  K2_ASSIGN(const WrittenMetadata written, Write(*metadata, ""));
+  const std::string& file = written.file;
   Step("metadata-written");
   Step("before-swap");
   {
     const std::lock_guard lock(mutex_);
-    if (const Status inserted = Insert(table, file); !inserted) {
+    if (const Status inserted = Insert(table, written); !inserted) {
       if (inserted.error().kind != ErrorKind::kCommitUnknown) (void)io_->Delete(file);
       if (inserted.error().kind == ErrorKind::kAlreadyExists) return exists();
       return std::unexpected(inserted.error().With("create table " + table.ToString()));
@@ -284,7 +300,27 @@ Result<TableState> SqliteCatalog::Create(const TableName& table, const CreateTab
   return TableState{file, metadata};
 }
 
-SqliteCatalog::Swap SqliteCatalog::SwapPointer(const TableName& table, const std::string& from, const std::string& to) {
+Result<SqliteCatalog::WrittenMetadata> SqliteCatalog::Write(const iceberg::TableMetadata& metadata,
+                                                            const std::string& previous) const {
+  const std::string json = iceberg::TableMetadataToJson(metadata);
+  WrittenMetadata written{.file = NewMetadataLocation(metadata, previous), .bytes = static_cast<int64_t>(json.size())};
+  K2_TRY(io_->WriteNew(written.file, json));
+  return written;
+}
+
+// A process that slept since may find that the file was removed as an orphan.
+Status SqliteCatalog::CheckStillThere(const WrittenMetadata& written) const {
+  K2_TRY(CheckAttemptAge(written.begun));
+  if (AgeMicros(written.begun) <= kLookAgainAfterUs) return {};
+  const Result<int64_t> bytes = io_->Size(written.file);
+  if (!bytes && bytes.error().kind != ErrorKind::kNotFound) return std::unexpected(bytes.error());
+  if (bytes && *bytes == written.bytes) return {};
+  return Fail(ErrorKind::kConflict, "the metadata file {} was removed or changed before the catalog was asked",
+              written.file);
+}
+
+SqliteCatalog::Swap SqliteCatalog::SwapPointer(const TableName& table, const std::string& from, const std::string& to,
+                                               const BeforeSwap& before) {
   const SwapFault fault = options_.swap_fault ? options_.swap_fault() : SwapFault::kNone;
   const Unknown lost{{ErrorKind::kCommitUnknown, "the catalog's reply was lost"}};
   if (fault == SwapFault::kRequestLost) return {.unknown = lost};
@@ -293,14 +329,14 @@ SqliteCatalog::Swap SqliteCatalog::SwapPointer(const TableName& table, const std
       "UPDATE iceberg_tables SET metadata_location = ?1, previous_metadata_location = ?2 WHERE catalog_name = ?3 AND "
       "table_namespace = ?4 AND table_name = ?5 AND metadata_location = ?2" +
           only_tables_,
-      {to, from, options_.catalog_name, table.name_space, table.name});
-  if (fault == SwapFault::kReplyLost) swap.unknown = lost;
+      {to, from, options_.catalog_name, table.name_space, table.name}, before);
+  if (fault == SwapFault::kReplyLost && swap.status) swap.unknown = lost;
   return swap;
 }
 
 CommitOutcome SqliteCatalog::Commit(const TableName& table, const TableState& base,
                                     const std::vector<iceberg::TableRequirement>& requirements,
-                                    const std::vector<iceberg::TableUpdate>& updates) {
+                                    const std::vector<iceberg::TableUpdate>& updates, const BeforeSwap& before_swap) {
   const Conflict moved{"table " + table.ToString() + " was changed since it was loaded"};
   const auto refused = [&](const Error& error) -> CommitOutcome {
     // Busy: nothing was applied and another try may go through.
@@ -321,17 +357,25 @@ CommitOutcome SqliteCatalog::Commit(const TableName& table, const TableState& ba
   if (!made) return refused(made.error());
   const auto dropped = iceberg::AddToMetadataLog(*made, base.metadata_location, base.metadata->last_updated_ms);
   auto metadata = std::make_shared<const iceberg::TableMetadata>(*std::move(made));
-  const std::string file = NewMetadataLocation(*metadata, base.metadata_location);
-  if (const Status written = io_->WriteNew(file, iceberg::TableMetadataToJson(*metadata)); !written) {
-    return Rejected{written.error().With("commit to " + table.ToString())};
-  }
+  const Result<WrittenMetadata> written = Write(*metadata, base.metadata_location);
+  if (!written) return Rejected{written.error().With("commit to " + table.ToString())};
+  const std::string& file = written->file;
   Step("metadata-written");
   Step("before-swap");
-  const Swap swap = SwapPointer(table, base.metadata_location, file);
+  std::optional<Error> stopped;
+  const BeforeSwap before = [&]() -> Status {
+    Status ready = CheckStillThere(*written);
+    if (ready && before_swap) ready = before_swap();
+    if (!ready) stopped = ready.error();
+    return ready;
+  };
+  Swap swap{.status = before()};  // looks at files, if any, before others wait for the lock
+  if (swap.status) swap = SwapPointer(table, base.metadata_location, file, before);
   Step("after-swap");
   if (swap.unknown) return *swap.unknown;
   if (!swap.status || swap.rows != 1) {
     (void)io_->Delete(file);
+    if (stopped) return Rejected{*std::move(stopped)};
     return swap.status ? moved : refused(swap.status.error());
   }
   {

@@ -10,6 +10,7 @@
 #include "cli/rows_output.h"
 #include "cli/stop_on_signal.h"
 #include "medallion/rebuild.h"
+#include "medallion/revalidate.h"
 #include "task/market_tables.h"
 
 namespace k2 {
@@ -19,7 +20,31 @@ struct RebuildFlags {
   std::string layer;
   std::string from;
   std::string to;
+  bool dry_run = false;
 };
+
+Result<int> RebuildRejected(const Settings& settings, const RebuildFlags& flags, const LayerOptions& options) {
+  if (!flags.from.empty() || !flags.to.empty()) {
+    return Fail(ErrorKind::kInvalidArgument, "--from, --to: they are of Gold");
+  }
+  const StopOnSignal signals;  // commits are not cut off
+  K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouse(settings, false));
+  K2_ASSIGN(const std::shared_ptr<SchemaSource> schemas, SchemasOf(settings));
+  LayerStats stats;
+  K2_ASSIGN(const auto by_reason, RevalidateRejected(*lakehouse, options, schemas, flags.dry_run, stats));
+  QueryResult rows;
+  rows.columns = {{"reason", "VARCHAR", CellKind::kText},
+                  {"accepted", "BIGINT", CellKind::kNumber},
+                  {"trades", "BIGINT", CellKind::kNumber},
+                  {"left", "BIGINT", CellKind::kNumber}};
+  for (const auto& [reason, of_reason] : by_reason) {
+    rows.rows.push_back(
+        {reason, std::to_string(of_reason.accepted), std::to_string(of_reason.trades), std::to_string(of_reason.left)});
+  }
+  rows.row_count = static_cast<int64_t>(rows.rows.size());
+  K2_TRY(PrintRows(rows, settings.Text("output")));
+  return 0;
+}
 
 Result<int> Rebuild(const Settings& settings, const RebuildFlags& flags) {
   K2_ASSIGN(const DayRange days, DaysOf(flags.from, flags.to));
@@ -28,6 +53,8 @@ Result<int> Rebuild(const Settings& settings, const RebuildFlags& flags) {
   options.threads = static_cast<int32_t>(std::max(1U, std::thread::hardware_concurrency()));
   options.schema_folder = settings.Text("schemas");
   K2_ASSIGN(options.gold_index_bytes, settings.Bytes("dedup-memory"));
+  if (flags.layer == "rejected") return RebuildRejected(settings, flags, options);
+  if (flags.dry_run) return Fail(ErrorKind::kInvalidArgument, "--dry-run: it is of --layer rejected");
   const StopOnSignal signals;  // commits are not cut off
   K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouse(settings, false));
   K2_ASSIGN(StepPlan plan, PlanRebuild(*lakehouse, options, flags.layer, days, options.threads));
@@ -49,17 +76,22 @@ Result<int> Rebuild(const Settings& settings, const RebuildFlags& flags) {
 }  // namespace
 
 void AddRebuild(Program& program) {
-  CLI::App* command =
-      program.app.add_subcommand("rebuild", "Make Silver again from Bronze, or Gold again from Silver, in one commit");
+  CLI::App* command = program.app.add_subcommand(
+      "rebuild", "Rebuild Silver from Bronze, Gold from Silver, or validate rejected_trades again");
   auto flags = std::make_shared<RebuildFlags>();
-  command->add_option("--layer", flags->layer, "silver or gold")->required();
+  command->add_option("--layer", flags->layer, "silver, gold or rejected")->required();
   command->add_option("--from", flags->from, "Gold: first exchange_date, YYYY-MM-DD");
   command->add_option("--to", flags->to, "Gold: last exchange_date");
+  command->add_flag("--dry-run", flags->dry_run, "rejected: only count what would be accepted, by reason");
   command->footer(
       "For rules or code that have changed. Source offsets stay; the layer below passes over the new snapshot. It is\n"
       "refused, and nothing changes, where a trade would vanish: the layer above must hold all that it was made of.\n"
       "After Silver, rebuild Gold: it does not read what was rebuilt by itself. Gold must not run meanwhile.\n"
-      "Examples:\n  k2 rebuild --layer silver\n  k2 rebuild --layer gold --from 2024-01-02 --to 2024-01-03");
+      "\nrejected: validates the messages in rejected_trades again by the current rules, which needs no Bronze. Rows "
+      "that\n"
+      "are accepted go to Silver, where Gold reads them as new rows, then leave rejected_trades.\n"
+      "Examples:\n  k2 rebuild --layer silver\n  k2 rebuild --layer gold --from 2024-01-02 --to 2024-01-03\n"
+      "  k2 rebuild --layer rejected --dry-run");
   command->callback(
       [&program, flags] { program.action = [&program, flags] { return Rebuild(program.settings, *flags); }; });
 }

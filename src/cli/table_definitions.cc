@@ -1,8 +1,10 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "base/age.h"
 #include "cli/commands.h"
 #include "iceberg/schema_json.h"
+#include "maintain/orphans.h"
 #include "table/progress_json.h"
 #include "task/market_tables.h"
 #include "trade/decoder.h"
@@ -52,8 +54,13 @@ Result<int> PrintTableDefinitions() {
         {"reasons", reasons},
         {"message-bytes-max", kMaxMessageSize},
         {"frame-message-bytes-max", kMaxFrameMessageSize},
-        {"age-us-max", kMaxTradeAgeMicros},
+        {"time-us-min", kRealTimeMinUs},
+        {"time-us-end", kRealTimeEndUs},
         {"ahead-us-max", kMaxTradeAheadMicros}}},
+      {"commits",
+       {{"attempt-age-us-max", kAttemptAgeMaxUs},
+        {"look-again-after-us", kLookAgainAfterUs},
+        {"orphan-age-us-min", kOrphanAgeMinUs}}},
       {"offsets", {{"version", kProgressVersion}, {"summary-key", kOffsetsKey}, {"tag", kOffsetsTag}}},
   };
   std::printf("%s\n", all.dump(2).c_str());

@@ -91,6 +91,7 @@ FrameOutcome PendingTrades::Emit(FrameSink& sink, std::string_view where) {
       continue;
     }
     Trade& trade = pending.trade;
+    trade.place = i;
     trade.trade_id = pending.trade_id;
     trade.symbol = pending.symbol;
     trade.vendor_data = {pending.vendor.data(), pending.vendor_count};

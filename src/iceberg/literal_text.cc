@@ -78,7 +78,7 @@ std::string JavaTimeText(int64_t micros) {
   return text;
 }
 
-int64_t MicrosOfDay(int64_t micros) { return micros - FloorDiv(micros, kMicrosPerDay) * kMicrosPerDay; }
+int64_t MicrosOfDay(int64_t micros) { return FloorMod(micros, kMicrosPerDay); }
 
 std::optional<Int128> ParseDecimal(std::string_view text, int32_t scale) {
   const bool negative = text.starts_with('-');

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <optional>
 #include <string_view>
 
 namespace k2 {
@@ -25,6 +26,8 @@ std::string_view Trim(std::string_view text) {
 struct Exchange {
   HttpResponse response;
   int64_t body_bytes_max = 0;
+  const HttpRequest* request = nullptr;
+  std::optional<Error> stopped;  // by the request's before_send
   int64_t header_bytes = 0;
   bool too_large = false;
   bool sending = false;  // a connection was ready: bytes of the request may be on their way
@@ -71,7 +74,14 @@ size_t OnHeader(char* data, size_t size, size_t count, void* context) noexcept {
 
 // Called when a connection stands, TLS and all, before anything of the request goes out.
 int OnReady(void* context, char*, char*, int, int) noexcept {
-  static_cast<Exchange*>(context)->sending = true;
+  auto& exchange = *static_cast<Exchange*>(context);
+  if (exchange.request->before_send) {
+    if (Status ready = exchange.request->before_send(); !ready) {
+      exchange.stopped = std::move(ready).error();
+      return CURL_PREREQFUNC_ABORT;
+    }
+  }
+  exchange.sending = true;
   return CURL_PREREQFUNC_OK;
 }
 
@@ -200,7 +210,7 @@ Result<HttpResponse> CurlHttpClient::Send(const HttpRequest& request) {
   if (!handle) return Fail(ErrorKind::kInternal, "libcurl gives no handle");
   HeaderList headers;
   K2_TRY(SetUp(handle.get(), request, headers));
-  Exchange exchange{.body_bytes_max = options_.max_response_bytes};
+  Exchange exchange{.body_bytes_max = options_.max_response_bytes, .request = &request};
   char detail[CURL_ERROR_SIZE] = {};
   curl_easy_setopt(handle.get(), CURLOPT_ERRORBUFFER, detail);
   curl_easy_setopt(handle.get(), CURLOPT_WRITEFUNCTION, OnBody);
@@ -210,6 +220,7 @@ Result<HttpResponse> CurlHttpClient::Send(const HttpRequest& request) {
   curl_easy_setopt(handle.get(), CURLOPT_PREREQFUNCTION, OnReady);
   curl_easy_setopt(handle.get(), CURLOPT_PREREQDATA, &exchange);
   const CURLcode code = curl_easy_perform(handle.get());
+  if (exchange.stopped) return std::unexpected(*std::move(exchange.stopped));
   if (code != CURLE_OK) return Failure(code, detail, exchange, request, options_.max_response_bytes);
   long status = 0;
   curl_easy_getinfo(handle.get(), CURLINFO_RESPONSE_CODE, &status);

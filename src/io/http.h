@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -24,6 +25,9 @@ struct HttpRequest {
   bool fresh_connection = false;
   // The reply's body as it comes, whatever its Content-Encoding says. Else gzip is asked for and undone.
   bool body_as_sent = false;
+  // Asked when the connection stands, before anything of the request goes out. An error ends the request unsent, and is
+  // what Send returns.
+  std::function<Status()> before_send;
 };
 
 struct HttpResponse {

@@ -34,6 +34,20 @@ TEST(Http, SendsAndReceives) {
   EXPECT_FALSE(seen[0].headers.contains("expect"));
 }
 
+TEST(Http, IsStoppedAtTheLastMoment) {
+  HttpServerForTests server([](const SeenRequest&) { return ScriptedReply{.body = "x"}; });
+  const auto client = MakeHttpClient();
+  HttpRequest request{.method = "POST", .url = server.url() + "/", .body = "hello"};
+  int asked = 0;
+  request.before_send = [&]() -> Status { return ++asked == 1 ? Status{} : Fail(ErrorKind::kConflict, "too late"); };
+  EXPECT_TRUE(client->Send(request));
+  const auto stopped = client->Send(request);
+  ASSERT_FALSE(stopped);
+  EXPECT_EQ(stopped.error().kind, ErrorKind::kConflict);
+  EXPECT_EQ(stopped.error().message, "too late");
+  EXPECT_EQ(server.Seen().size(), 1U);
+}
+
 TEST(Http, EveryMethodAndNoInventedType) {
   HttpServerForTests server([](const SeenRequest&) { return ScriptedReply{.body = "x"}; });
   const auto client = MakeHttpClient();

@@ -58,7 +58,9 @@ Result<std::set<std::string>> NamesInUse(const Table& table) {
 Result<OrphanReport> RemoveOrphans(Table& table, int64_t now_us, const OrphanOptions& options) {
   if (options.older_than_us < kOrphanAgeMinUs) {
     return Fail(ErrorKind::kInvalidArgument,
-                "orphans younger than 24 hours are not removed: they may be files of a commit that is on its way");
+                "orphan files younger than {} hours are not removed: they may belong to a commit that is on its way, "
+                "which times out only after {} hours",
+                kOrphanAgeMinUs / kMicrosPerHour, kAttemptAgeMaxUs / kMicrosPerHour);
   }
   K2_TRY(iceberg::CheckGarbageCollected(table.metadata(), table.name().ToString(), "no orphan file was removed"));
   const std::string location = table.metadata().location;

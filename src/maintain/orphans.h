@@ -6,14 +6,16 @@
 #include <string>
 #include <vector>
 
-#include "base/time.h"
+#include "base/age.h"
 #include "io/file_io.h"
 #include "table/table.h"
 
 namespace k2 {
 
-// Younger ones may belong to a commit that is on its way.
+// Younger ones may belong to a commit that is on its way. Commits time out long before, by clocks that may differ from
+// the storage's.
 inline constexpr int64_t kOrphanAgeMinUs = kMicrosPerDay;
+static_assert(kOrphanAgeMinUs >= 4 * kAttemptAgeMaxUs);
 
 struct OrphanOptions {
   int64_t older_than_us = 3 * kMicrosPerDay;

@@ -52,7 +52,7 @@ class Dates {
     if (!days.HasLast() || days.last > kNever / kMicrosPerDay - 1) return std::nullopt;
     const ValueRange hours = ValueRange{0, 23}.And(RangeOfField(file, hour_));
     const int64_t hour = days.IsOneValue() ? hours.last : 23;
-    return (days.last * 24 + hour + 1) * kMicrosPerHour;
+    return SaturatedMicros(days.last * 24 + hour + 1, kMicrosPerHour);
   }
 
   // Does the file's partition alone tell its day?

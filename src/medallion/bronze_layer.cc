@@ -151,6 +151,7 @@ bool BronzeLayer::WholeStepAvailable() const {
 // Plan and run: a part of the step's rows for each of the `open` inputs.
 Result<BronzeLayer::Written> BronzeLayer::Write(const std::vector<size_t>& open, const OutputTable& output,
                                                 int64_t wait_us) {
+  const StartTime begun = StartTime::Now();
   first_ = (first_ + 1) % inputs_.size();
   std::vector<Group> groups = Divide(open);
   const auto parts = static_cast<int64_t>(groups.size());
@@ -175,6 +176,7 @@ Result<BronzeLayer::Written> BronzeLayer::Write(const std::vector<size_t>& open,
   const int64_t started_us = MonotonicMicros();
   auto outcomes = RunEach(tasks, contexts, options_.threads);
   Written written;
+  written.commit.begun = begun;
   for (size_t i = 0; i < groups.size(); ++i) {
     if (outcomes[i]) {
       Take(groups[i], *outcomes[i], written);

@@ -18,12 +18,10 @@ ValueRange RangeOfColumn(const iceberg::TableMetadata& metadata, const iceberg::
   return field == nullptr ? ValueRange{} : RangeOf(metadata, file, *field);
 }
 
-// As hours of 32 bits: of times beyond, any hour may be meant.
 ValueRange HoursOfTimes(const ValueRange& times) {
-  constexpr int64_t kLimit = int64_t{INT32_MAX} * kMicrosPerHour;
   ValueRange hours;
-  if (times.HasFirst() && times.first >= -kLimit) hours.first = FloorDiv(times.first, kMicrosPerHour);
-  if (times.HasLast() && times.last <= kLimit) hours.last = FloorDiv(times.last, kMicrosPerHour);
+  if (times.HasFirst()) hours.first = HourOfMicros(times.first);
+  if (times.HasLast()) hours.last = HourOfMicros(times.last);
   return hours;
 }
 
@@ -38,7 +36,7 @@ GoldFile Described(const iceberg::TableMetadata& metadata, const iceberg::Schema
           .max_timestamp_us = times.last};
 }
 
-int32_t DayOfHour(int32_t hour) { return static_cast<int32_t>(FloorDiv(hour, 24)); }
+int32_t DayOfHour(int64_t hour) { return static_cast<int32_t>(FloorDiv(hour, 24)); }
 
 }  // namespace
 
@@ -48,15 +46,12 @@ HourRange HoursOf(const iceberg::TableMetadata& metadata, const iceberg::Schema&
   of_day = ValueRange{0, 23}.And(of_day);
   const int64_t first_of_day = dates.IsOneValue() ? of_day.first : 0;
   const int64_t last_of_day = dates.IsOneValue() ? of_day.last : 23;
-  constexpr int64_t kDaysMax = INT32_MAX / 24;
   ValueRange hours;
-  if (dates.HasFirst() && dates.first >= -kDaysMax) hours.first = dates.first * 24 + first_of_day;
-  if (dates.HasLast() && dates.last < kDaysMax) hours.last = dates.last * 24 + last_of_day;
+  if (dates.HasFirst()) hours.first = dates.first * 24 + first_of_day;
+  if (dates.HasLast()) hours.last = dates.last * 24 + last_of_day;
   hours = hours.And(HoursOfTimes(RangeOfColumn(metadata, rows, file, "timestamp")));
-  const auto clamped = [](int64_t hour) {
-    return static_cast<int32_t>(std::clamp<int64_t>(hour, INT32_MIN, INT32_MAX));
-  };
-  return {clamped(hours.first), clamped(hours.last)};
+  const HourRange any;  // that a time of 64 bits can be of
+  return {std::clamp(hours.first, any.first, any.last), std::clamp(hours.last, any.first, any.last)};
 }
 
 void GoldFiles::Forget() {
@@ -79,7 +74,7 @@ Status GoldFiles::List(const Table& gold, const iceberg::Schema& rows, int32_t f
             PlanScan(gold.io(), metadata, snapshot_,
                      {{.field_id = date_id, .op = iceberg::CompareOp::kGe, .values = {first_day}},
                       {.field_id = date_id, .op = iceberg::CompareOp::kLe, .values = {last_day}}}));
-  std::map<int32_t, std::vector<GoldFile>> fresh;
+  std::map<int64_t, std::vector<GoldFile>> fresh;
   for (const ScanFile& file : files) {
     GoldFile described = Described(metadata, rows, file.file);
     if (!described.OfOneHour()) {
@@ -104,7 +99,7 @@ Result<std::vector<GoldFile>> GoldFiles::Of(const Table& gold, const iceberg::Sc
   }
   for (const auto& [first, last] : hours) K2_TRY(List(gold, rows, DayOfHour(first), DayOfHour(last)));
   std::vector<GoldFile> found;
-  std::set<int32_t> taken;
+  std::set<int64_t> taken;
   for (const auto& [first, last] : hours) {
     for (auto at = of_one_hour_.lower_bound(first); at != of_one_hour_.end() && at->first <= last; ++at) {
       if (taken.insert(at->first).second) found.insert(found.end(), at->second.begin(), at->second.end());

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/time.h"
 #include "table/table.h"
 #include "task/task.h"
 
@@ -14,8 +15,8 @@ namespace k2 {
 
 // Hours since 1970, both included.
 struct HourRange {
-  int32_t first = INT32_MIN;
-  int32_t last = INT32_MAX;
+  int64_t first = HourOfMicros(INT64_MIN);
+  int64_t last = HourOfMicros(INT64_MAX);
 };
 
 // The hours that the rows of a file of trades may be of: by the partition values of the file's own spec and the bounds
@@ -34,7 +35,7 @@ class GoldFiles {
  private:
   Status List(const Table& gold, const iceberg::Schema& rows, int32_t first_day, int32_t last_day);
 
-  std::map<int32_t, std::vector<GoldFile>> of_one_hour_;  // by it
+  std::map<int64_t, std::vector<GoldFile>> of_one_hour_;  // by it
   std::map<std::string, GoldFile> of_several_;            // by path
   std::set<int32_t> listed_days_;
   int64_t snapshot_ = 0;

@@ -16,12 +16,12 @@ constexpr int64_t kFilesOfSharesMax = 1'000'000;  // of all shares of an hour to
 constexpr int32_t kFileHoursMax = 24 * 366;       // of a file; beyond, its bounds tell nothing
 
 // Rows by hour, those of a file spread evenly over its hours; empty where a file's hours are not known.
-std::map<int32_t, double> RowsByHour(const std::vector<GoldSlice>& slices) {
-  std::map<int32_t, double> rows;
+std::map<int64_t, double> RowsByHour(const std::vector<GoldSlice>& slices) {
+  std::map<int64_t, double> rows;
   for (const GoldSlice& slice : slices) {
-    const int64_t hours = int64_t{slice.last_hour} - slice.first_hour + 1;
+    const int64_t hours = slice.last_hour - slice.first_hour + 1;
     if (hours < 1 || hours > kFileHoursMax) return {};
-    for (int32_t hour = slice.first_hour; hour <= slice.last_hour; ++hour) {
+    for (int64_t hour = slice.first_hour; hour <= slice.last_hour; ++hour) {
       rows[hour] += static_cast<double>(slice.rows) / static_cast<double>(hours);
     }
   }
@@ -30,12 +30,12 @@ std::map<int32_t, double> RowsByHour(const std::vector<GoldSlice>& slices) {
 
 // Hours, in order, that one task or several take the rows of.
 struct Part {
-  std::vector<int32_t> hours;
+  std::vector<int64_t> hours;
   int32_t shares = 1;
 };
 
 // Neighbouring hours go together, for they are in the same files.
-std::vector<Part> Divide(const std::map<int32_t, double>& rows, double rows_per_task, double rows_per_share) {
+std::vector<Part> Divide(const std::map<int64_t, double>& rows, double rows_per_task, double rows_per_share) {
   std::vector<Part> parts;
   double load = 0;
   for (const auto& [hour, count] : rows) {
@@ -87,7 +87,7 @@ std::vector<GoldTask> ShareOut(GoldTask whole, const std::vector<GoldSlice>& sli
   const int64_t total = std::accumulate(slices.begin(), slices.end(), int64_t{0},
                                         [](int64_t sum, const GoldSlice& slice) { return sum + slice.rows; });
   const int64_t wanted = std::clamp<int64_t>(total / kRowsWorthATask, 1, std::max(spread.tasks, 1));
-  const std::map<int32_t, double> rows = wanted > 1 ? RowsByHour(slices) : std::map<int32_t, double>{};
+  const std::map<int64_t, double> rows = wanted > 1 ? RowsByHour(slices) : std::map<int64_t, double>{};
   std::vector<GoldTask> made;
   if (rows.empty()) {
     made.push_back(std::move(whole));

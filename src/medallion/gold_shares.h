@@ -11,8 +11,8 @@ namespace k2 {
 
 // A file of a Gold task's inputs, and the hours since 1970 that its rows may be of.
 struct GoldSlice {
-  int32_t first_hour = 0;
-  int32_t last_hour = 0;
+  int64_t first_hour = 0;
+  int64_t last_hour = 0;
   int64_t rows = 0;
   size_t input = 0;  // index in GoldTask::inputs
   size_t file = 0;   // index in its files

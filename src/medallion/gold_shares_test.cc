@@ -12,24 +12,24 @@
 namespace k2 {
 namespace {
 
-GoldTask TaskOf(int32_t files, const std::vector<int32_t>& existing_hours = {}) {
+GoldTask TaskOf(int32_t files, const std::vector<int64_t>& existing_hours = {}) {
   GoldTask task;
   task.inputs.resize(1);
   for (int32_t i = 0; i < files; ++i) task.inputs[0].files.push_back({.path = std::to_string(i), .record_count = 1});
-  for (const int32_t hour : existing_hours) {
+  for (const int64_t hour : existing_hours) {
     task.existing.push_back({.path = "e" + std::to_string(hour), .first_hour = hour, .last_hour = hour});
   }
   return task;
 }
 
 // Every (file, hour, share) that rows may be in, and how many tasks take it.
-std::map<std::tuple<std::string, int32_t, int32_t>, int> Coverage(const std::vector<GoldTask>& tasks) {
-  std::map<std::tuple<std::string, int32_t, int32_t>, int> covered;
+std::map<std::tuple<std::string, int64_t, int32_t>, int> Coverage(const std::vector<GoldTask>& tasks) {
+  std::map<std::tuple<std::string, int64_t, int32_t>, int> covered;
   constexpr int32_t kBuckets = 5040;  // divisible by all numbers of shares that are drawn here
   for (const GoldTask& task : tasks) {
     for (const GoldInput& input : task.inputs) {
       for (const InputFile& file : input.files) {
-        for (const int32_t hour : task.hours) {
+        for (const int64_t hour : task.hours) {
           for (int32_t bucket = task.share; bucket < kBuckets; bucket += task.shares) {
             if (bucket % 720 < 10) ++covered[{file.path, hour, bucket}];
           }
@@ -64,7 +64,7 @@ TEST(GoldShares, OneLargeHourIsSharedOutByIds) {
   ASSERT_EQ(tasks.size(), 4U);
   std::set<int32_t> shares;
   for (const GoldTask& task : tasks) {
-    EXPECT_EQ(task.hours, std::vector<int32_t>{7});
+    EXPECT_EQ(task.hours, std::vector<int64_t>{7});
     EXPECT_EQ(task.shares, 4);
     ASSERT_EQ(task.existing.size(), 1U);
     EXPECT_EQ(task.existing[0].first_hour, 7);
@@ -108,13 +108,13 @@ TEST(GoldShares, EveryRowIsInOneTaskWithAllThatGoldHoldsOfItsHour) {
   std::mt19937_64 random(seed);
   for (int round = 0; round < 50; ++round) {
     std::vector<GoldSlice> slices;
-    std::vector<int32_t> existing;
-    for (int32_t hour = 100; hour < 130; ++hour) existing.push_back(hour);
+    std::vector<int64_t> existing;
+    for (int64_t hour = 100; hour < 130; ++hour) existing.push_back(hour);
     const auto files = static_cast<int32_t>(random() % 12 + 1);
     for (int32_t i = 0; i < files; ++i) {
-      const auto first = static_cast<int32_t>(100 + random() % 20);
+      const auto first = static_cast<int64_t>(100 + random() % 20);
       slices.push_back({.first_hour = first,
-                        .last_hour = static_cast<int32_t>(first + random() % (random() % 3 == 0 ? 10 : 1)),
+                        .last_hour = first + static_cast<int64_t>(random() % (random() % 3 == 0 ? 10 : 1)),
                         .rows = static_cast<int64_t>(random() % 900'000),
                         .input = 0,
                         .file = static_cast<size_t>(i)});
@@ -130,15 +130,15 @@ TEST(GoldShares, EveryRowIsInOneTaskWithAllThatGoldHoldsOfItsHour) {
     const auto covered = Coverage(tasks);
     for (const auto& [place, times] : covered) ASSERT_EQ(times, 1);
     for (size_t i = 0; i < slices.size(); ++i) {
-      for (int32_t hour = slices[i].first_hour; hour <= slices[i].last_hour; ++hour) {
+      for (int64_t hour = slices[i].first_hour; hour <= slices[i].last_hour; ++hour) {
         for (int32_t bucket = 0; bucket < 7; ++bucket) {
           ASSERT_TRUE(covered.contains({std::to_string(i), hour, bucket})) << i << " " << hour << " " << bucket;
         }
       }
     }
     for (const GoldTask& task : tasks) {
-      std::set<int32_t> held;
-      std::set<std::pair<int32_t, int32_t>> wide;
+      std::set<int64_t> held;
+      std::set<std::pair<int64_t, int64_t>> wide;
       for (const GoldFile& file : task.existing) {
         if (file.OfOneHour()) {
           held.insert(file.first_hour);
@@ -146,10 +146,10 @@ TEST(GoldShares, EveryRowIsInOneTaskWithAllThatGoldHoldsOfItsHour) {
           wide.insert({file.first_hour, file.last_hour});
         }
       }
-      EXPECT_EQ(held, std::set<int32_t>(task.hours.begin(), task.hours.end()));
+      EXPECT_EQ(held, std::set<int64_t>(task.hours.begin(), task.hours.end()));
       for (const auto& [first, last] : {std::pair{90, 105}, {110, 112}, {INT32_MIN, INT32_MAX}}) {
         const bool needed =
-            std::ranges::any_of(task.hours, [&](int32_t hour) { return first <= hour && hour <= last; });
+            std::ranges::any_of(task.hours, [&](int64_t hour) { return first <= hour && hour <= last; });
         EXPECT_EQ(wide.contains({first, last}), needed);
       }
     }

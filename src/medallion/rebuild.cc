@@ -13,6 +13,7 @@
 #include "base/uuid.h"
 #include "medallion/gold_files.h"
 #include "medallion/gold_shares.h"
+#include "medallion/revalidation_mark.h"
 #include "medallion/silver_layer.h"
 #include "table/arrow_adapt.h"
 #include "table/data_file_io.h"
@@ -218,7 +219,7 @@ Result<StepPlan> PlanRebuild(const Lakehouse& lakehouse, const LayerOptions& opt
   if (layer == "silver") {
     return Fail(ErrorKind::kInvalidArgument, "--from, --to: Silver is rebuilt as a whole; days are for Gold");
   }
-  return Fail(ErrorKind::kInvalidArgument, "--layer {}: silver and gold can be rebuilt", layer);
+  return Fail(ErrorKind::kInvalidArgument, "--layer {}: silver, gold and rejected can be rebuilt", layer);
 }
 
 Status CheckNothingVanishes(const StepPlan& plan, const TableByName& table,
@@ -268,6 +269,7 @@ Result<StepPlan> SilverLayer::PlanRebuild(int32_t tasks) {
   StepPlan plan{.layer = "silver", .tasks = {}, .ranges = {}, .commits = {}, .rebuild = true};
   std::vector<Range> ranges;
   for (size_t i = 0; i < silver_.size(); ++i) {
+    K2_TRY(CheckNoRevalidationPending(silver_[i].metadata()));
     for (const auto& [key, position] : silver_progress_[i].positions) {
       const auto judged = rejected_progress_.positions.find(key);
       if (judged != rejected_progress_.positions.end() && judged->second.next_offset > position.next_offset) {
@@ -331,13 +333,11 @@ Result<std::vector<GoldTask>> GoldLayer::MakeTasksAnew(const FilesByUpstream& in
   std::vector<GoldSlice> slices = Slices(inputs, whole);
   if (slices.empty()) return std::vector<GoldTask>{};
   int64_t rows = 0;
-  int32_t first = INT32_MAX;
-  int32_t last = INT32_MIN;
+  int64_t first = INT64_MAX;
+  int64_t last = INT64_MIN;
   for (GoldSlice& slice : slices) {
-    const int64_t first_hour = std::max(int64_t{slice.first_hour}, int64_t{days.first} * 24);
-    const int64_t last_hour = std::min(int64_t{slice.last_hour}, int64_t{days.last} * 24 + 23);
-    slice.first_hour = static_cast<int32_t>(first_hour);
-    slice.last_hour = static_cast<int32_t>(std::max(last_hour, first_hour));
+    slice.first_hour = std::max(slice.first_hour, int64_t{days.first} * 24);
+    slice.last_hour = std::max(std::min(slice.last_hour, int64_t{days.last} * 24 + 23), slice.first_hour);
     first = std::min(first, slice.first_hour);
     last = std::max(last, slice.last_hour);
     rows += slice.rows;
@@ -353,7 +353,7 @@ Result<std::vector<GoldTask>> GoldLayer::MakeTasksAnew(const FilesByUpstream& in
                   "--to",
                   kRebuildHoursMax);
     }
-    for (int32_t hour = first; hour <= last; ++hour) task.hours.push_back(hour);
+    for (int64_t hour = first; hour <= last; ++hour) task.hours.push_back(hour);
   }
   return made;
 }

@@ -257,7 +257,10 @@ std::vector<PlannedCommit> SilverLayer::PlanCommits(const std::vector<Range>& ra
                                                     const std::optional<MessageTimes>& times) const {
   // rejected_trades first: a crash after it leaves Silver behind, and Silver then takes what rejected_trades has not.
   PlannedCommit rejected{.table = std::string(kRejectedTable), .layer = "rejected", .commit = {}, .needs_rows = true};
-  rejected.commit.next.rules_version = kRulesVersion;
+  // What was validated before a crash was so by the rules of then: new ones begin where all stand at the same offsets.
+  const bool judged = std::ranges::any_of(ranges, &Range::already_judged);
+  const int32_t rules = judged ? rejected_progress_.rules_version : kRulesVersion;
+  rejected.commit.next.rules_version = rules;
   rejected.commit.next.upstream[bronze_.name().ToString()] = Hint();
   for (const Range& range : ranges) {
     if (range.already_judged) continue;
@@ -268,7 +271,7 @@ std::vector<PlannedCommit> SilverLayer::PlanCommits(const std::vector<Range>& ra
   for (size_t i = 0; i < silver_.size(); ++i) {
     PlannedCommit planned{.table = silver_[i].name().name, .layer = "silver", .commit = {}, .needs_rows = false};
     LayerCommit& commit = planned.commit;
-    commit.next.rules_version = kRulesVersion;
+    commit.next.rules_version = rules;
     commit.next.upstream[bronze_.name().ToString()] = Hint();
     for (const Range& range : ranges) {
       if (range.table != i) continue;
@@ -318,10 +321,10 @@ Result<StepPlan> SilverLayer::PlanSettling() {
       if (known && found->second.next_offset >= position.next_offset) continue;
       if (known) commit.base.positions[key] = found->second;
       commit.next.positions[key] = position;
+      commit.next.rules_version = std::max(commit.next.rules_version, progress.rules_version);
     }
   }
   if (commit.next.positions.empty()) return plan;
-  commit.next.rules_version = kRulesVersion;
   commit.next.upstream[bronze_.name().ToString()] = Hint();
   plan.commits.push_back(std::move(planned));
   return plan;

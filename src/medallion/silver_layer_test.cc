@@ -65,9 +65,9 @@ class RefusingCatalog final : public Catalog {
   }
   CommitOutcome Commit(const TableName& table, const TableState& base,
                        const std::vector<iceberg::TableRequirement>& requirements,
-                       const std::vector<iceberg::TableUpdate>& updates) override {
+                       const std::vector<iceberg::TableUpdate>& updates, const BeforeSwap& before_swap) override {
     if (table.name == refused) return Rejected{{ErrorKind::kIo, "the machine stops here"}};
-    return base_->Commit(table, base, requirements, updates);
+    return base_->Commit(table, base, requirements, updates, before_swap);
   }
   Status Drop(const TableName& table) override { return base_->Drop(table); }
   Status Rename(const TableName& from, const TableName& to) override { return base_->Rename(from, to); }
@@ -374,7 +374,8 @@ TEST_F(SilverLayerTest, RefusesTablesJudgedByLaterRules) {
   EXPECT_EQ(refused.error().kind, ErrorKind::kUnsupported);
 }
 
-// A clock that is far off makes times that no calendar has; each trade is in Gold once all the same.
+// Times that no calendar has, which version 1 of the rules took where the ingestion time was as far off; each trade is
+// in Gold once all the same.
 TEST_F(SilverLayerTest, TimesFarOffAreInGoldOnce) {
   MakeTables();
   const Lakehouse lakehouse = OpenLakehouse();
@@ -384,7 +385,13 @@ TEST_F(SilverLayerTest, TimesFarOffAreInGoldOnce) {
     const int64_t time_us = years * kYear;
     const std::string payload = MessageOf(years, "BINANCE", kTradeV2SchemaId, 100, time_us, time_us);
     for (int delivery = 0; delivery < 2; ++delivery) {
-      CommitBronze(lakehouse, {{.topic = kBinance, .partition = 0, .offset = offset++, .payload = payload}});
+      CommitBronze(lakehouse, {{.topic = kBinance, .partition = 0, .offset = offset, .payload = payload}});
+      LayerCommit validated;  // by version 1, which then stopped before Silver's commit
+      if (offset > 0) validated.base.positions[KafkaKey(kBinance)] = {.next_offset = offset};
+      validated.next.positions[KafkaKey(kBinance)] = {.next_offset = ++offset};
+      validated.next.rules_version = 1;
+      Table rejected = *lakehouse.Open(kRejectedTable);
+      ASSERT_TRUE(std::holds_alternative<CommitDone>(rejected.Commit(validated)));
       const auto silver = SilverLayer::Open(lakehouse, layer_, nullptr, nullptr);
       ASSERT_TRUE((*silver)->Step());
       const auto gold = GoldLayer::Open(lakehouse, layer_, nullptr);  // knows nothing of what was

@@ -137,6 +137,7 @@ Status Complete(const std::vector<TaskResult>& results, StepPlan& plan) {
 Status CommitCompleted(StepPlan plan, const TableByName& table, const CommitPolicy& policy, LayerStats& stats) {
   for (PlannedCommit& planned : plan.commits) {
     K2_ASSIGN(Table* const of, table(planned.table));
+    planned.commit.begun = plan.begun;
     K2_TRY(CommitStep(*of, std::move(planned.commit), policy, planned.layer, stats));
   }
   return {};

@@ -41,6 +41,7 @@ struct StepPlan {
   std::vector<Task> tasks;
   std::vector<PlannedRange> ranges;    // Silver
   std::vector<PlannedCommit> commits;  // in the order in which they are made
+  StartTime begun = StartTime::Now();  // no file of its tasks is older
   bool rebuild = false;                // CheckNothingVanishes is asked before the commits (rebuild.h)
   int64_t behind = 0;                  // messages above the layer that were not in it when this was planned
   int64_t left = 0;                    // of them, those that will not be in it after this step, either

@@ -84,6 +84,7 @@ Result<StepPlan> Read(const Json& object, const TableByName& table) {
   object.at("behind").get_to(plan.behind);
   object.at("left").get_to(plan.left);
   object.at("rebuild").get_to(plan.rebuild);
+  plan.begun = {.wall_us = object.at("planned_at_us").get<int64_t>()};  // perhaps on another machine
   for (const Json& value : object.at("tasks")) {
     K2_ASSIGN(Task task, TaskFromJson(value.dump()));
     plan.tasks.push_back(std::move(task));
@@ -111,8 +112,9 @@ Result<std::string> StepPlanToJson(const StepPlan& plan, const TableByName& tabl
     K2_ASSIGN(const Table* const of, table(planned.table));
     commits.push_back(CommitJson(planned, *of));
   }
-  const Json object = {{"version", kVersion}, {"layer", plan.layer},     {"behind", plan.behind}, {"left", plan.left},
-                       {"tasks", tasks},      {"rebuild", plan.rebuild}, {"ranges", ranges},      {"commits", commits}};
+  const Json object = {{"version", kVersion},     {"layer", plan.layer}, {"planned_at_us", plan.begun.wall_us},
+                       {"behind", plan.behind},   {"left", plan.left},   {"tasks", tasks},
+                       {"rebuild", plan.rebuild}, {"ranges", ranges},    {"commits", commits}};
   return object.dump();
 }
 

@@ -207,11 +207,12 @@ class Translator {
     if (is_time(from) && is_time(to)) {
       out.push_back({column.info->field_id, op, {value}});
     } else if (is_time(from) && to == LogicalTypeId::DATE) {
-      const int64_t start = std::get<int64_t>(value) * kMicrosPerDay;
+      const int64_t start = FirstMicros(std::get<int64_t>(value), kMicrosPerDay);
+      const int64_t end = SaturatedMicros(std::get<int64_t>(value) + 1, kMicrosPerDay);
       if (op == PredicateOp::kEqual || op == PredicateOp::kGreaterEqual) add(PredicateOp::kGreaterEqual, start);
-      if (op == PredicateOp::kGreater) add(PredicateOp::kGreaterEqual, start + kMicrosPerDay);
+      if (op == PredicateOp::kGreater) add(PredicateOp::kGreaterEqual, end);
       if (op == PredicateOp::kLess) add(PredicateOp::kLess, start);
-      if (op == PredicateOp::kEqual || op == PredicateOp::kLessEqual) add(PredicateOp::kLess, start + kMicrosPerDay);
+      if (op == PredicateOp::kEqual || op == PredicateOp::kLessEqual) add(PredicateOp::kLess, end);
     } else if (from == LogicalTypeId::DATE && is_time(to)) {
       const int64_t day = FloorDiv(std::get<int64_t>(value), kMicrosPerDay);
       if (op == PredicateOp::kEqual) add(PredicateOp::kEqual, day);

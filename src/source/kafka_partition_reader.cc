@@ -143,7 +143,8 @@ void KafkaPartitionReader::Append(const rd_kafka_message_s& message, int64_t now
   }
   rd_kafka_timestamp_type_t type = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
   const int64_t millis = rd_kafka_message_timestamp(&message, &type);
-  const bool has_time = type != RD_KAFKA_TIMESTAMP_NOT_AVAILABLE && millis >= 0;
+  // Producers set it: of far times (nanoseconds for milliseconds, say) the time of receipt is nearer to the truth.
+  const bool has_time = type != RD_KAFKA_TIMESTAMP_NOT_AVAILABLE && millis >= 0 && millis < kRealTimeEndUs / 1000;
   batch.offsets.push_back(message.offset);
   batch.kafka_timestamps_us.push_back(has_time ? millis * 1000 : now_us);
   batch.ingestion_timestamps_us.push_back(now_us);

@@ -68,6 +68,28 @@ void ProduceNumbers(KafkaMock& kafka, int from, int to, int32_t partition = 0) {
   kafka.Flush();
 }
 
+TEST(Kafka, FarTimesGiveWayToTheTimeOfReceipt) {
+  KafkaMock kafka;
+  kafka.CreateTopic(kTopic, 1);
+  const std::vector<int64_t> times_ms = {1'700'000'000'000, 1'700'000'000'000'000'000, INT64_MAX, kRealTimeEndUs / 1000,
+                                         kRealTimeEndUs / 1000 - 1};
+  for (const int64_t time_ms : times_ms) kafka.Produce(kTopic, 0, "k", "v", time_ms);
+  kafka.Flush();
+  const auto source = Open(kafka);
+  KafkaPartitionReader& reader = *source->readers()[0];
+  ASSERT_TRUE(reader.Seek({}));
+  std::vector<int64_t> read_us;
+  while (!reader.CaughtUp()) {
+    const auto batch = reader.Read(kAllOfTopic);
+    ASSERT_TRUE(batch) << batch.error().message;
+    for (size_t row = 0; row < batch->size(); ++row) {
+      const int64_t time_us = batch->kafka_timestamps_us[row];
+      read_us.push_back(time_us == batch->ingestion_timestamps_us[row] ? -1 : time_us);
+    }
+  }
+  EXPECT_EQ(read_us, (std::vector<int64_t>{times_ms[0] * 1000, -1, -1, -1, times_ms[4] * 1000}));
+}
+
 TEST(Kafka, ReadsEveryPartitionAsItStands) {
   KafkaMock kafka;
   kafka.CreateTopic(kTopic, 3);

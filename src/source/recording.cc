@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <thread>
+#include <utility>
 
 #include "base/log.h"
 #include "base/time.h"
@@ -168,9 +169,17 @@ Status RecordingReader::TakeLine(const Line& line) {
              fmt::format("a line of {} bytes, of which the first {} are kept", line.size, line.text.size()));
     counts_.frames_rejected += 1;
   } else if (!parts.has_time) {
+    const std::string beginning = json::Quoted(line.text.substr(0, 24));
     OnReject(RejectReason::kFrameBadTime,
-             fmt::format("the line does not begin with a receive time in ns and a space: {}",
-                         json::Quoted(line.text.substr(0, 24))));
+             parts.of_other_unit
+                 ? fmt::format("the receive time is not in nanoseconds since 1970: as such it is not within the years "
+                               "2000 to 2199: {}",
+                               beginning)
+                 : fmt::format("the line does not begin with a receive time in ns and a space: {}", beginning));
+    if (!std::exchange(told_bad_time_, true)) {
+      log::Warn("a line of a recording has no receive time in nanoseconds; such lines are rejected (frame_bad_time)",
+                {{"recording", file_.path()}, {"line", position_.next_line + 1}, {"begins", beginning}});
+    }
     counts_.frames_rejected += 1;
   } else {
     const FrameOutcome outcome = parser_->Parse(frame_, receive_us_, *this);

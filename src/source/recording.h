@@ -89,6 +89,7 @@ class RecordingReader final : public SourceReader, private FrameSink {
   bool expect_line_end_ = false;  // the last line was taken without its end, which follows if the file has grown
   int64_t unread_tail_bytes_ = 0;
   int64_t last_receive_us_ = 0;
+  bool told_bad_time_ = false;
   std::optional<Error> failure_;  // to be told by the next Read, behind what came before it
 
   // While a line is taken:

@@ -61,7 +61,7 @@ class Writer {
   }
   Writer& Rfc3339(int64_t micros) {
     const CivilDate date = CivilFromDays(DayOfMicros(micros));
-    const int64_t of_day = micros - FloorDiv(micros, kMicrosPerDay) * kMicrosPerDay;
+    const int64_t of_day = FloorMod(micros, kMicrosPerDay);
     const int64_t seconds = of_day / kMicrosPerSecond;
     Padded(date.year, 4).Text("-").Padded(date.month, 2).Text("-").Padded(date.day, 2).Text("T");
     Padded(seconds / 3600, 2).Text(":").Padded(seconds / 60 % 60, 2).Text(":").Padded(seconds % 60, 2);

@@ -112,7 +112,7 @@ class CommitTest : public testing::Test {
                            {iceberg::AddSnapshot{produced->snapshot},
                             iceberg::SetSnapshotRef{"main", {.snapshot_id = request.snapshot_id, .is_branch = true}}});
       if (std::holds_alternative<Committed>(outcome)) return;
-      for (const std::string& path : store.written()) ASSERT_TRUE(io_->Delete(path));
+      for (const auto& file : store.written()) ASSERT_TRUE(io_->Delete(file.path));
     }
     FAIL() << "the foreign commit never won";
   }

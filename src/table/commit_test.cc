@@ -27,10 +27,10 @@ class TwiceSendingCatalog final : public Catalog {
   }
   CommitOutcome Commit(const TableName& table, const TableState& base,
                        const std::vector<iceberg::TableRequirement>& requirements,
-                       const std::vector<iceberg::TableUpdate>& updates) override {
-    (void)base_->Commit(table, base, requirements, updates);
+                       const std::vector<iceberg::TableUpdate>& updates, const BeforeSwap& before_swap) override {
+    (void)base_->Commit(table, base, requirements, updates, before_swap);
     sent_ = true;
-    return base_->Commit(table, base, requirements, updates);
+    return base_->Commit(table, base, requirements, updates, before_swap);
   }
   Status Drop(const TableName& table) override { return base_->Drop(table); }
   Status Rename(const TableName& from, const TableName& to) override { return base_->Rename(from, to); }

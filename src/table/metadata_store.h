@@ -20,7 +20,7 @@ class MetadataStore final : public iceberg::ManifestStore {
   Status WriteNew(const std::string& path, std::string_view bytes) override {
     K2_TRY(io_.WriteNew(path, bytes));
     ManifestCache::Shared().Wrote(path, bytes);
-    written_.push_back(path);
+    written_.push_back({path, static_cast<int64_t>(bytes.size())});
     return {};
   }
   std::string NewPath(iceberg::MetadataFileKind kind) override {
@@ -28,12 +28,16 @@ class MetadataStore final : public iceberg::ManifestStore {
     return fmt::format("{}/metadata/{}{}.avro", location_, list ? "snap-" : "", RandomUuid().ToString());
   }
 
-  [[nodiscard]] const std::vector<std::string>& written() const { return written_; }
+  struct WrittenFile {
+    std::string path;
+    int64_t bytes = 0;
+  };
+  [[nodiscard]] const std::vector<WrittenFile>& written() const { return written_; }
 
  private:
   FileIo& io_;
   std::string location_;
-  std::vector<std::string> written_;
+  std::vector<WrittenFile> written_;
 };
 
 }  // namespace k2

@@ -1,12 +1,14 @@
 #include "table/table.h"
 
 #include <algorithm>
+#include <atomic>
+#include <mutex>
 #include <random>
 #include <set>
+#include <system_error>
 #include <thread>
 
 #include "base/log.h"
-#include "base/time.h"
 #include "base/uuid.h"
 #include "iceberg/own_files.h"
 #include "iceberg/reachable_files.h"
@@ -86,8 +88,44 @@ Status CheckFence(const LayerCommit& commit, const FoundProgress& at_head, const
 LayerProgress Merge(LayerProgress head, const LayerProgress& next) {
   for (const auto& [key, position] : next.positions) head.positions[key] = position;
   for (const auto& [name, hint] : next.upstream) head.upstream[name] = hint;
-  if (next.rules_version != 0) head.rules_version = next.rules_version;
+  head.rules_version = std::max(head.rules_version, next.rules_version);
   return head;
+}
+
+struct NamedFile {
+  std::string_view path;
+  int64_t bytes = 0;
+};
+
+// Asks the storage for each, several at once: a step on a cluster names hundreds. kConflict: one is gone.
+Status CheckStillThere(FileIo& io, const std::vector<NamedFile>& files) {
+  constexpr size_t kThreadsMax = 8;
+  std::atomic<size_t> next{0};
+  std::mutex mutex;
+  std::optional<Error> failure;
+  const auto look = [&] {
+    for (size_t i = next++; i < files.size(); i = next++) {
+      const std::string path(files[i].path);
+      const Result<int64_t> bytes = io.Size(path);
+      if (bytes && *bytes == files[i].bytes) continue;
+      const bool gone = bytes || bytes.error().kind == ErrorKind::kNotFound;
+      const std::lock_guard lock(mutex);
+      failure = gone ? Error{ErrorKind::kConflict,
+                             fmt::format("the file {} was removed or changed before a commit could name it", path)}
+                     : bytes.error();
+      next = files.size();
+    }
+  };
+  {
+    std::vector<std::jthread> others;
+    try {
+      for (size_t i = 1; i < std::min(kThreadsMax, files.size()); ++i) others.emplace_back(look);
+    } catch (const std::system_error&) {  // no more threads to be had: fewer do it
+    }
+    look();
+  }
+  if (failure) return std::unexpected(*std::move(failure));
+  return {};
 }
 
 }  // namespace
@@ -105,6 +143,8 @@ class TableCommit {
         uuid_(state.metadata->table_uuid),
         deadline_us_(MonotonicMicros() + policy.max_duration_us) {
     if (commit_.commit_id.empty()) commit_.commit_id = RandomUuid().ToString();
+    if (!commit_.begun.known()) commit_.begun = StartTime::Now();
+    looked_ = commit_.begun;
     request_.operation = commit_.operation;
     request_.added = commit_.added;
     request_.removed = commit_.removed;
@@ -145,7 +185,7 @@ class TableCommit {
 
   // Removes what certainly lost; never called once an outcome was unknown.
   void DeleteWritten() {
-    for (const std::string& path : store_.written()) (void)table_.io().Delete(path);
+    for (const auto& file : store_.written()) (void)table_.io().Delete(file.path);
   }
 
  private:
@@ -157,7 +197,7 @@ class TableCommit {
     // The first try stands on what this process saw a moment ago, which saves a question; a head that has moved since
     // is what the requirements of the commit are for. No requirement speaks of a tag or branch that someone has made
     // since on a snapshot which this commit expires: what is older is asked for.
-    const bool from_memory = attempts_ == 1 && MonotonicMicros() - read_us_ <= policy_.memory_us_max;
+    const bool from_memory = attempts_ == 1 && BootMicros() - read_us_ <= policy_.memory_us_max;
     TableState head = state_;
     if (!from_memory) {
       K2_ASSIGN(head, table_.catalog().Load(table_.name()));
@@ -186,7 +226,7 @@ class TableCommit {
     request_.summary[std::string(kOffsetsKey)] = ProgressToJson(merged, metadata.table_uuid);
     Result<iceberg::ProducedSnapshot> made = iceberg::ProduceSnapshot(store_, metadata, request_);
     // A file to remove that is not in the newest head will not come back: no more tries.
-    hopeless_ = !made && !from_memory && made.error().kind == ErrorKind::kConflict;
+    hopeless_ |= !made && !from_memory && made.error().kind == ErrorKind::kConflict;
     K2_ASSIGN(iceberg::ProducedSnapshot produced, std::move(made));
     request_.added_manifests = produced.added_manifests;
     Step("manifests");
@@ -221,7 +261,8 @@ class TableCommit {
         iceberg::AssertRefSnapshotId{std::string(iceberg::kMainBranch), metadata.current_snapshot_id},
         iceberg::AssertCurrentSchemaId{metadata.current_schema_id},
     };
-    CommitOutcome outcome = table_.catalog().Commit(table_.name(), head, requirements, updates);
+    CommitOutcome outcome =
+        table_.catalog().Commit(table_.name(), head, requirements, updates, [this] { return CheckBeforeSwap(); });
     in_doubt_ = !std::holds_alternative<NotSent>(outcome);
     if (auto* committed = std::get_if<Committed>(&outcome)) {
       Step("done");
@@ -249,6 +290,22 @@ class TableCommit {
     log::Warn("outcome of a commit is unknown, looking",
               {{"table", table_.name().ToString()}, {"error", unknown_->message}});
     return Fail(ErrorKind::kUnavailable, "{}", unknown_->message);
+  }
+
+  // The process may have slept since it wrote its files, and somebody may have removed them as orphan files.
+  Status CheckBeforeSwap() {
+    Status ready = CheckAttemptAge(commit_.begun);
+    if (ready && AgeMicros(looked_) > kLookAgainAfterUs) {
+      const StartTime now = StartTime::Now();
+      std::vector<NamedFile> files;
+      for (const iceberg::DataFile& file : commit_.added) files.push_back({file.file_path, file.file_size_in_bytes});
+      for (const auto& file : store_.written()) files.push_back({file.path, file.bytes});
+      ready = k2::CheckStillThere(table_.io(), files);
+      looked_ = now;
+      if (ready) ready = CheckAttemptAge(commit_.begun);
+    }
+    hopeless_ |= !ready && ready.error().kind == ErrorKind::kConflict;
+    return ready;
   }
 
   bool FoundItself(const TableState& head) {
@@ -286,8 +343,8 @@ class TableCommit {
       const auto manifests = iceberg::ReadManifests(store_, final_);
       if (!manifests) return;
       for (const iceberg::ManifestFile& manifest : *manifests) live.insert(manifest.manifest_path);
-      for (const std::string& path : store_.written()) {
-        if (!live.contains(path)) (void)table_.io().Delete(path);
+      for (const auto& file : store_.written()) {
+        if (!live.contains(file.path)) (void)table_.io().Delete(file.path);
       }
     }
     if (expired_.empty()) return;
@@ -308,6 +365,7 @@ class TableCommit {
   const CommitPolicy& policy_;
   MetadataStore store_;
   std::string uuid_;
+  StartTime looked_;  // when the files that it names were known to be there
   int64_t deadline_us_;
   iceberg::SnapshotRequest request_;
   int32_t attempts_ = 0;
@@ -339,7 +397,7 @@ Result<Table> Table::Load(std::shared_ptr<Catalog> catalog, std::shared_ptr<File
 }
 
 Status Table::Refresh() {
-  const int64_t asked_us = MonotonicMicros();
+  const int64_t asked_us = BootMicros();
   K2_ASSIGN(state_, catalog_->Load(name_));
   read_us_ = asked_us;
   return {};
@@ -349,7 +407,7 @@ LayerCommitOutcome Table::Commit(LayerCommit commit, const CommitPolicy& policy)
   TableCommit run(*this, state_, read_us_, std::move(commit), policy);
   Result<CommitDone> done = run.Run();
   if (done) {
-    read_us_ = MonotonicMicros();
+    read_us_ = BootMicros();
     return *done;
   }
   if (run.ever_unknown()) {
@@ -382,17 +440,22 @@ Status Table::Update(
     if (std::ranges::any_of(updates, is_schema)) {
       requirements.emplace_back(iceberg::AssertCurrentSchemaId{metadata().current_schema_id});
     }
-    CommitOutcome outcome = catalog_->Commit(name_, state_, requirements, updates);
+    const StartTime begun = StartTime::Now();
+    CommitOutcome outcome =
+        catalog_->Commit(name_, state_, requirements, updates, [&] { return CheckAttemptAge(begun); });
     if (auto* committed = std::get_if<Committed>(&outcome)) {
       state_ = std::move(committed->state);
       return {};
     }
-    if (const auto* rejected = std::get_if<Rejected>(&outcome)) return std::unexpected(rejected->error);
+    const auto* rejected = std::get_if<Rejected>(&outcome);
+    if (rejected != nullptr && rejected->error.kind != ErrorKind::kConflict) return std::unexpected(rejected->error);
     if (const auto* unknown = std::get_if<Unknown>(&outcome)) {
       return Fail(ErrorKind::kCommitUnknown, "{}: {}", name_.ToString(), unknown->error.message);
     }
     if (const auto* not_sent = std::get_if<NotSent>(&outcome)) {
       last = not_sent->error;
+    } else if (rejected != nullptr) {
+      last = rejected->error;
     } else {
       last = {ErrorKind::kConflict, std::get<Conflict>(outcome).reason};
     }

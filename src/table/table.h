@@ -10,7 +10,7 @@
 #include <variant>
 #include <vector>
 
-#include "base/time.h"
+#include "base/age.h"
 #include "catalog/catalog.h"
 #include "iceberg/data_file.h"
 #include "io/file_io.h"
@@ -72,6 +72,7 @@ struct LayerCommit {
   // that compaction and retention have made since. For a batch that was compared with the table's rows: any other
   // commit of K2, even one that moved no key, may hold the same rows.
   std::optional<int64_t> base_snapshot_id;
+  StartTime begun;  // the step's plan, before `added` was written; where not known, when the commit begins
 };
 
 // Called between the steps of a commit, for crash tests: "manifests" (manifests and list are written), "done".
@@ -98,7 +99,8 @@ struct CommitDone {
 };
 
 // Certainly not applied: the only thing that lets a caller delete what it wrote (Table::DeleteUncommitted).
-// kOffsetMismatch: own keys differ at the head, another writer was here. kConflict: the budget is used up.
+// kOffsetMismatch: own keys differ at the head, another writer was here. kConflict: the budget is used up, or the
+// attempt is too old (base/age.h), or files that it was to name are gone: plan the step again.
 class NotCommitted {
  public:
   [[nodiscard]] const Error& error() const { return error_; }
@@ -136,7 +138,8 @@ class Table {
   // is a moment old), checks own keys against `base`, merges the others, writes manifest list and snapshot on that
   // head, moves the tag `k2-offsets`, expires history beyond the table's policy, and asks the catalog with
   // assert-table-uuid and assert-ref-snapshot-id(main). The manifests of tries that certainly lost are removed; the
-  // data files are the caller's.
+  // data files are the caller's. An attempt that is older than kAttemptAgeMaxUs when the catalog would be asked times
+  // out; files that were written more than kLookAgainAfterUs ago are looked at once more before.
   LayerCommitOutcome Commit(LayerCommit commit, const CommitPolicy& policy = {});
 
   // Deletes data files of an attempt that was certainly not applied.
@@ -151,7 +154,7 @@ class Table {
   std::shared_ptr<FileIo> io_;
   TableName name_;
   TableState state_;
-  int64_t read_us_ = MonotonicMicros();  // when it was the catalog's
+  int64_t read_us_ = BootMicros();  // when it was the catalog's
 };
 
 }  // namespace k2

@@ -12,12 +12,16 @@
 namespace k2 {
 namespace {
 
+// The date that Bronze is partitioned by. Rows whose time is none to believe stand under 1970-01-01: every engine can
+// list that day, and retention drops it as any other.
+int32_t IngestionDate(int64_t micros) { return IsRealTime(micros) ? DayOfMicros(micros) : 0; }
+
 std::shared_ptr<arrow::RecordBatch> ToBronzeRows(RawBatch raw) {
   const auto rows = static_cast<int64_t>(raw.size());
   const auto time = arrow::timestamp(arrow::TimeUnit::MICRO, "UTC");
   std::vector<int32_t> dates;
   dates.reserve(raw.size());
-  for (const int64_t micros : raw.ingestion_timestamps_us) dates.push_back(DayOfMicros(micros));
+  for (const int64_t micros : raw.ingestion_timestamps_us) dates.push_back(IngestionDate(micros));
   std::vector<std::shared_ptr<arrow::Array>> columns = {
       BytesArray(std::move(raw.keys), arrow::binary()),
       BytesArray(std::move(raw.payloads), arrow::binary()),

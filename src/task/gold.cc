@@ -73,8 +73,8 @@ class GoldRun {
     };
     TimeRange times;
     if (!task_.hours.empty()) {
-      times.first_us = task_.hours.front() * kMicrosPerHour;
-      times.last_us = (task_.hours.back() + int64_t{1}) * kMicrosPerHour - 1;
+      times.first_us = FirstMicros(task_.hours.front(), kMicrosPerHour);
+      times.last_us = LastMicros(task_.hours.back(), kMicrosPerHour);
     }
     for (const GoldInput& input : task_.inputs) {
       for (const InputFile& file : input.files) {
@@ -121,7 +121,7 @@ class GoldRun {
     return hash % static_cast<uint64_t>(task_.shares) == static_cast<uint64_t>(task_.share);
   }
 
-  Status WriteHour(const std::shared_ptr<arrow::RecordBatch>& rows, const GoldRows& view, int32_t hour,
+  Status WriteHour(const std::shared_ptr<arrow::RecordBatch>& rows, const GoldRows& view, int64_t hour,
                    const std::vector<int64_t>& indices) {
     K2_ASSIGN(std::vector<GoldIndex::File> unread, PrepareHour(hour));
     bool suspects = false;
@@ -159,7 +159,7 @@ class GoldRun {
   }
 
   // Gold's files that may hold rows of an hour.
-  [[nodiscard]] std::vector<GoldIndex::File> FilesOf(int32_t hour) const {
+  [[nodiscard]] std::vector<GoldIndex::File> FilesOf(int64_t hour) const {
     std::vector<GoldIndex::File> files;
     if (const auto found = existing_.find(hour); found != existing_.end()) files = found->second;
     for (const GoldFile* file : of_several_hours_) {
@@ -169,14 +169,14 @@ class GoldRun {
     return files;
   }
 
-  Result<std::vector<GoldIndex::File>> PrepareHour(int32_t hour) {
+  Result<std::vector<GoldIndex::File>> PrepareHour(int64_t hour) {
     return index_.Prepare(hour, FilesOf(hour), [&](const GoldIndex::File& file, const GoldIndex::Take& take) {
       return LoadKeys(hour, file, take);
     });
   }
 
   // Keys of a Gold file, batch by batch.
-  Status LoadKeys(int32_t hour, const GoldIndex::File& file, const GoldIndex::Take& take) {
+  Status LoadKeys(int64_t hour, const GoldIndex::File& file, const GoldIndex::Take& take) {
     bool more = true;
     const Status status = ReadOfHour(hour, file, {"message_id", "trade_id", "symbol", "exchange"},
                                      [&](const GoldRows& view, const std::vector<int64_t>& rows) {
@@ -193,14 +193,14 @@ class GoldRun {
   }
 
   // The rows that a file has of an hour.
-  Status ReadOfHour(int32_t hour, const GoldIndex::File& file, std::vector<std::string> names,
+  Status ReadOfHour(int64_t hour, const GoldIndex::File& file, std::vector<std::string> names,
                     const std::function<Status(const GoldRows&, const std::vector<int64_t>&)>& use) {
     int64_t from_us = 0;
     int64_t to_us = 0;
     if (file.other_hours) {
       names.emplace_back("timestamp");
-      from_us = hour * kMicrosPerHour;
-      to_us = from_us + kMicrosPerHour - 1;
+      from_us = FirstMicros(hour, kMicrosPerHour);
+      to_us = LastMicros(hour, kMicrosPerHour);
     }
     return ReadColumns(file.path, names, from_us, to_us, [&](const GoldRows& view) {
       std::vector<int64_t> rows;
@@ -231,7 +231,7 @@ class GoldRun {
   }
 
   // Files whose ids are not in memory: their ids are read past the batch's own, which are few enough to hold.
-  Status DropKnown(int32_t hour, const std::vector<GoldIndex::File>& files, const GoldRows& view,
+  Status DropKnown(int64_t hour, const std::vector<GoldIndex::File>& files, const GoldRows& view,
                    std::vector<int64_t>& kept, std::vector<TradeKey>& kept_keys, std::vector<Duplicate>& duplicates,
                    TradeSet& added) {
     boost::unordered_flat_map<Uuid, size_t, UuidHash> position;
@@ -270,7 +270,7 @@ class GoldRun {
 
   // A duplicate whose kept row says something else is an identity conflict. The kept row is in this batch, or in a
   // stored file at the same timestamp; where it is found nowhere with the same content, the content differs.
-  Status CountConflicts(int32_t hour, const GoldRows& view, const std::vector<int64_t>& kept,
+  Status CountConflicts(int64_t hour, const GoldRows& view, const std::vector<int64_t>& kept,
                         const std::vector<TradeKey>& kept_keys, const std::vector<Duplicate>& duplicates) {
     if (duplicates.empty()) return {};
     boost::unordered_flat_set<uint64_t> open;  // id and content of duplicates not yet explained
@@ -311,7 +311,7 @@ class GoldRun {
   GoldIndex& index_;
   iceberg::Schema rows_;  // Gold's columns under K2's names
   PartitionedWriter writer_;
-  std::map<int32_t, std::vector<GoldIndex::File>> existing_;  // of one hour
+  std::map<int64_t, std::vector<GoldIndex::File>> existing_;  // of one hour
   std::vector<const GoldFile*> of_several_hours_;
   TaskResult result_;
 };

@@ -110,7 +110,7 @@ TradeKey KeyOfTrade(std::string_view message_id, std::string_view exchange, std:
   return key;
 }
 
-Result<std::vector<GoldIndex::File>> GoldIndex::Prepare(int32_t hour, const std::vector<File>& files,
+Result<std::vector<GoldIndex::File>> GoldIndex::Prepare(int64_t hour, const std::vector<File>& files,
                                                         const Loader& load) {
   std::set<std::string> live;
   for (const File& file : files) live.insert(file.path);
@@ -145,24 +145,24 @@ Result<std::vector<GoldIndex::File>> GoldIndex::Prepare(int32_t hour, const std:
   return uncovered;
 }
 
-bool GoldIndex::Contains(int32_t hour, const TradeKey& key) const {
+bool GoldIndex::Contains(int64_t hour, const TradeKey& key) const {
   const auto found = hours_.find(hour);
   return found != hours_.end() && found->second.trades.Contains(key);
 }
 
-bool GoldIndex::HasSequences(int32_t hour) const {
+bool GoldIndex::HasSequences(int64_t hour) const {
   const auto found = hours_.find(hour);
   return found != hours_.end() && found->second.trades.HasSequences();
 }
 
-bool GoldIndex::ContainsElsewhere(int32_t hour, const TradeKey& key) const {
+bool GoldIndex::ContainsElsewhere(int64_t hour, const TradeKey& key) const {
   auto after = hours_.upper_bound(hour);
   if (after != hours_.end() && after->second.trades.Contains(key)) return true;
   const auto before = hours_.lower_bound(hour);
   return before != hours_.begin() && std::prev(before)->second.trades.Contains(key);
 }
 
-void GoldIndex::Add(int32_t hour, const TradeSet& trades, const std::vector<std::string>& paths) {
+void GoldIndex::Add(int64_t hour, const TradeSet& trades, const std::vector<std::string>& paths) {
   Hour& entry = hours_[hour];
   entry.used = ++clock_;
   if (!MakeRoom(entry, entry.trades.BytesWith(trades))) return;

@@ -93,16 +93,16 @@ class GoldIndex {
   using Loader = std::function<Status(const File& file, const Take& take)>;
 
   // Brings `hour` up to date with the files that Gold holds for it now, and says which of them it could not take in.
-  Result<std::vector<File>> Prepare(int32_t hour, const std::vector<File>& files, const Loader& load);
+  Result<std::vector<File>> Prepare(int64_t hour, const std::vector<File>& files, const Loader& load);
 
-  [[nodiscard]] bool Contains(int32_t hour, const TradeKey& key) const;
-  [[nodiscard]] bool HasSequences(int32_t hour) const;
+  [[nodiscard]] bool Contains(int64_t hour, const TradeKey& key) const;
+  [[nodiscard]] bool HasSequences(int64_t hour) const;
   // Is the key in the hour before or after that is in memory? The same id in two hours is an identity conflict; looking
   // in every hour that is held would cost a catch-up over many hours more than the rows themselves.
-  [[nodiscard]] bool ContainsElsewhere(int32_t hour, const TradeKey& key) const;
+  [[nodiscard]] bool ContainsElsewhere(int64_t hour, const TradeKey& key) const;
 
   // Takes in the trades of files that were just written for `hour`, if they fit.
-  void Add(int32_t hour, const TradeSet& trades, const std::vector<std::string>& paths);
+  void Add(int64_t hour, const TradeSet& trades, const std::vector<std::string>& paths);
 
   // Forgets everything: after a commit that failed, what was added is not in Gold.
   void Clear();
@@ -124,7 +124,7 @@ class GoldIndex {
   int64_t max_bytes_;
   int64_t bytes_ = 0;
   int64_t clock_ = 0;
-  std::map<int32_t, Hour> hours_;
+  std::map<int64_t, Hour> hours_;
   SequenceNames names_;
 };
 

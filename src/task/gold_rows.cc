@@ -59,12 +59,12 @@ const std::vector<std::string>& GoldRows::ContentColumns() {
   return columns;
 }
 
-std::map<int32_t, std::vector<int64_t>> GoldRows::RowsByHour() const {
-  std::map<int32_t, std::vector<int64_t>> by_hour;
+std::map<int64_t, std::vector<int64_t>> GoldRows::RowsByHour() const {
+  std::map<int64_t, std::vector<int64_t>> by_hour;
   std::vector<int64_t>* current = nullptr;
-  int32_t current_hour = 0;
+  int64_t current_hour = 0;
   for (int64_t row = 0; row < rows_; ++row) {
-    const int32_t hour = HourOfMicros(timestamp_[row]);
+    const int64_t hour = HourOfMicros(timestamp_[row]);
     if (current == nullptr || hour != current_hour) {
       current = &by_hour[hour];
       current_hour = hour;
@@ -141,7 +141,7 @@ Result<std::shared_ptr<arrow::RecordBatch>> CombineBatches(std::vector<std::shar
 
 Result<std::shared_ptr<arrow::RecordBatch>> TakeGoldRows(const arrow::RecordBatch& rows,
                                                          const std::vector<int64_t>& indices,
-                                                         const iceberg::Schema& gold, int32_t hour) {
+                                                         const iceberg::Schema& gold, int64_t hour) {
   const auto count = static_cast<int64_t>(indices.size());
   K2_TRY(EnsureArrowKernels());
   const auto index_array = Int64Array(indices, arrow::int64());
@@ -155,7 +155,8 @@ Result<std::shared_ptr<arrow::RecordBatch>> TakeGoldRows(const arrow::RecordBatc
     if (field.name == "exchange_date") {
       column = Int32Array(std::vector<int32_t>(indices.size(), day), arrow::date32());
     } else if (field.name == "exchange_hour") {
-      column = Int32Array(std::vector<int32_t>(indices.size(), hour - day * 24), arrow::int32());
+      column =
+          Int32Array(std::vector<int32_t>(indices.size(), static_cast<int32_t>(FloorMod(hour, 24))), arrow::int32());
     } else {
       const auto source = rows.GetColumnByName(field.name);
       if (source == nullptr) {

@@ -33,7 +33,7 @@ class GoldRows {
   static const std::vector<std::string>& ContentColumns();  // that ContentHash and message_id need
 
   // Rows by hour since 1970 of `timestamp`, each in the order they came.
-  [[nodiscard]] std::map<int32_t, std::vector<int64_t>> RowsByHour() const;
+  [[nodiscard]] std::map<int64_t, std::vector<int64_t>> RowsByHour() const;
   void SortBySymbolAndTime(std::vector<int64_t>& rows) const;
 
  private:
@@ -58,6 +58,6 @@ inline bool IsHourColumn(std::string_view name) { return name == "exchange_date"
 // The chosen rows of a Silver batch in the given order, with Gold's columns: exchange_date and exchange_hour are set.
 Result<std::shared_ptr<arrow::RecordBatch>> TakeGoldRows(const arrow::RecordBatch& rows,
                                                          const std::vector<int64_t>& indices,
-                                                         const iceberg::Schema& gold, int32_t hour);
+                                                         const iceberg::Schema& gold, int64_t hour);
 
 }  // namespace k2

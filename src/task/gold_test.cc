@@ -124,7 +124,7 @@ class GoldTest : public testing::Test {
   }
 
   // Another engine rewrites an hour's files into one; those of all hours, without one.
-  void Compact(std::optional<int32_t> hour) {
+  void Compact(std::optional<int64_t> hour) {
     const OutputTable output = Output(kGoldTable);
     const auto joined = [&](const GoldFile& file) {
       return !hour || (file.first_hour == *hour && file.last_hour == *hour);
@@ -145,7 +145,7 @@ class GoldTest : public testing::Test {
   }
 
   // hour and message_id, price
-  using Contents = std::map<std::pair<int32_t, std::string>, int64_t>;
+  using Contents = std::map<std::pair<int64_t, std::string>, int64_t>;
   Contents Gold() {
     Contents gold;
     const OutputTable output = Output(kGoldTable);
@@ -173,7 +173,28 @@ class GoldTest : public testing::Test {
   std::optional<iceberg::PartitionSpec> gold_spec_;
 };
 
-const int32_t kHour = HourOfMicros(kStart);
+const int64_t kHour = HourOfMicros(kStart);
+
+// Rules of version 1 took any time that lay near its ingestion time, so Silver may hold rows of any.
+TEST_F(GoldTest, TimesAtTheEndsOfTimeHaveHoursOfTheirOwn) {
+  constexpr int64_t kHalf = (int64_t{1} << 31) * kMicrosPerHour;  // hours apart that 32 bits do not tell from another
+  std::vector<TestTrade> trades;
+  Contents expected;
+  for (const int64_t us : {INT64_MAX, INT64_MAX - kMicrosPerHour, kStart, kStart - kHalf, kStart + kHalf, INT64_MIN,
+                           INT64_MIN + kMicrosPerHour}) {
+    trades.push_back(Foreign("one id", static_cast<int64_t>(trades.size()) + 1, us));
+    expected[{HourOfMicros(us), "one id"}] = trades.back().price;
+  }
+  ASSERT_EQ(expected.size(), trades.size());
+  EXPECT_EQ(Run({trades}).rows_out, static_cast<int64_t>(trades.size()));
+  EXPECT_EQ(Gold(), expected);
+  EXPECT_EQ(Run({trades}).duplicates, static_cast<int64_t>(trades.size()));
+  GoldTask task{.inputs = {Silver(trades)}, .existing = {}, .output = Output(kGoldTable), .attempt_id = RandomHex64()};
+  task.hours = {HourOfMicros(INT64_MIN), HourOfMicros(INT64_MAX)};
+  const auto result = RunGoldTask(task, {.io = io_});
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_EQ(result->rows_out, 2);
+}
 
 // Tasks that share the rows out, by hours and by ids, do together what one does.
 TEST_F(GoldTest, SharesMakeTheWhole) {
@@ -186,7 +207,7 @@ TEST_F(GoldTest, SharesMakeTheWhole) {
   }
   const GoldInput input = Silver(trades);
   struct Part {
-    std::vector<int32_t> hours;
+    std::vector<int64_t> hours;
     int32_t share = 0;
     int32_t shares = 1;
   };
@@ -218,7 +239,7 @@ TEST_F(GoldTest, SharesMakeTheWhole) {
     return Gold();
   };
   const Contents whole = run({{}});
-  const int32_t hour = HourOfMicros(kStart);
+  const int64_t hour = HourOfMicros(kStart);
   EXPECT_EQ(run({{{hour}}, {{hour + 1, hour + 2}}, {{hour + 3}}}), whole);
   EXPECT_EQ(run({{{}, 0, 3}, {{}, 1, 3}, {{}, 2, 3}}), whole);
   EXPECT_EQ(run({{{hour, hour + 3}}, {{hour + 1, hour + 2}, 0, 2}, {{hour + 1, hour + 2}, 1, 2}}), whole);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/time.h"
+#include "task/known_schemas.h"
 #include "task/partitioned_write.h"
 #include "task/task.h"
 #include "task/text_view.h"
@@ -126,10 +127,9 @@ class SilverRun {
   // Schema ids mean what their source says: K2's own in recordings, the registry's in topics.
   struct Judges {
     explicit Judges(std::shared_ptr<SchemaSource> source) : schemas(std::move(source)) {}
-    std::shared_ptr<SchemaSource> schemas;
+    KnownSchemas schemas;
     MessageDecoder validating{MessageDecoder::Mode::kValidate};
     MessageDecoder decode_only{MessageDecoder::Mode::kDecodeOnly};
-    std::set<int32_t> unknown_ids;
   };
 
   // Offsets that rejected_trades holds, of ranges that were judged before a crash.
@@ -196,7 +196,7 @@ class SilverRun {
     }
     Judges& judges = range.topic.starts_with(kRecordingPrefix) ? of_recordings_ : of_topics_;
     MessageDecoder& decoder = range.already_judged ? judges.decode_only : judges.validating;
-    if (payload) K2_TRY(LearnSchema(*payload, judges, decoder));
+    if (payload) K2_TRY(judges.schemas.Learn(*payload, decoder));
     const Verdict verdict = decoder.Decode(payload, Exchanges()[table].message_name, columns_[table]);
     if (verdict.accepted()) {
       ++result_.rows_out;
@@ -210,25 +210,6 @@ class SilverRun {
     }
     Reject(rows, row, range, payload, verdict, decoder.detail());
     return {};
-  }
-
-  static Status LearnSchema(std::string_view payload, Judges& judges, MessageDecoder& decoder) {
-    const std::optional<int32_t> id = MessageDecoder::SchemaIdOf(payload);
-    if (!id || decoder.HasSchema(*id)) return {};
-    if (judges.unknown_ids.contains(*id)) return {};
-    const Result<std::string> schema = judges.schemas->SchemaJson(*id);
-    if (schema) {
-      // A schema that does not resolve is known by its id: its messages are rejected with that reason.
-      (void)decoder.AddSchema(*id, *schema);
-      return {};
-    }
-    switch (schema.error().kind) {
-      case ErrorKind::kNotFound: judges.unknown_ids.insert(*id); return {};
-      // It is there and can never be read: JSON Schema, references.
-      case ErrorKind::kUnsupported:
-      case ErrorKind::kInvalidData: (void)decoder.AddSchema(*id, schema.error().message); return {};
-      default: return std::unexpected(schema.error());
-    }
   }
 
   void Reject(const BronzeArrays& rows, int64_t row, const OffsetRange& range, std::optional<std::string_view> payload,

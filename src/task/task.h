@@ -80,8 +80,8 @@ struct SilverTask {
 // A Gold file that may hold ids of the hours a Gold task writes to.
 struct GoldFile {
   std::string path;
-  int32_t first_hour = 0;  // hours since 1970 that its rows may be of, both included: one, unless the table is, or was
-  int32_t last_hour = 0;   // when it was written, partitioned otherwise than by hours
+  int64_t first_hour = 0;  // hours since 1970 that its rows may be of, both included: one, unless the table is, or was
+  int64_t last_hour = 0;   // when it was written, partitioned otherwise than by hours
   int64_t record_count = 0;
   int64_t min_timestamp_us = INT64_MIN;  // bounds of its rows' times, where known
   int64_t max_timestamp_us = INT64_MAX;
@@ -103,7 +103,7 @@ struct GoldTask {
   std::string attempt_id;
   int64_t memory_bytes = 0;  // bound for ids held at once
   // Tasks of one step share its rows out: by hours since 1970, and the trades of a large hour by their ids.
-  std::vector<int32_t> hours;  // only the rows of these; empty: of all
+  std::vector<int64_t> hours;  // only the rows of these; empty: of all
   int32_t share = 0;           // of `shares`: only the rows whose message_id falls to it
   int32_t shares = 1;
 };

@@ -196,7 +196,7 @@ GoldTask ReadGold(const Json& value) {
   task.output = ReadOutputTable(value.at("output"));
   value.at("attempt_id").get_to(task.attempt_id);
   value.at("memory_bytes").get_to(task.memory_bytes);
-  task.hours = value.value("hours", std::vector<int32_t>{});
+  task.hours = value.value("hours", std::vector<int64_t>{});
   std::ranges::sort(task.hours);
   task.share = value.value("share", 0);
   task.shares = value.value("shares", 1);

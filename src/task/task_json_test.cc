@@ -164,7 +164,7 @@ TEST(TaskJson, TasksRoundTrip) {
     gold.output = draw.Table();
     gold.attempt_id = draw.Text();
     gold.memory_bytes = draw.Long();
-    gold.hours = draw.Some<int32_t>([&] { return draw.Int(); });
+    gold.hours = draw.Some<int64_t>([&] { return draw.Int(); });
     std::ranges::sort(gold.hours);
     gold.shares = i + 1;
     gold.share = i / 2;

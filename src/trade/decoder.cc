@@ -73,11 +73,13 @@ class MessageDecoder::Impl {
   Status AddSchema(int32_t id, std::string_view json);
   [[nodiscard]] bool HasSchema(int32_t id) const { return schemas_.contains(id); }
   Verdict Decode(std::optional<std::string_view> payload, std::string_view table_exchange, TradeColumns& out);
+  std::optional<CarriedFrame> FrameOf(std::string_view payload);
   [[nodiscard]] const std::string& detail() const { return detail_; }
 
  private:
   RejectReason DecodeTrade(const DecodePlan& plan, std::string_view body, std::string_view table_exchange,
                            TradeColumns& out);
+  const KnownSchema* FindSchema(int32_t id);
   RejectReason DecodeFrame(const DecodePlan& plan, std::string_view body);
   RejectReason Judge(std::string_view table_exchange);
   RejectReason JudgeNumber(const char* field, DecimalReading reading, RejectReason not_positive,
@@ -98,7 +100,7 @@ class MessageDecoder::Impl {
   const KnownSchema* last_schema_ = nullptr;
   TradeSink sink_;
   TradeRow row_;
-  FrameSink frame_;
+  RejectedFrameSink frame_;
   std::string detail_;
 };
 
@@ -128,6 +130,26 @@ Status MessageDecoder::Impl::AddSchema(int32_t id, std::string_view json) {
   return status ? status : std::unexpected(status.error().With(fmt::format("schema id {}", id)));
 }
 
+// Keeps it as last_schema_.
+const KnownSchema* MessageDecoder::Impl::FindSchema(int32_t id) {
+  if (id == last_id_ && last_schema_ != nullptr) [[likely]]
+    return last_schema_;
+  const auto it = schemas_.find(id);
+  if (it == schemas_.end()) return nullptr;
+  last_id_ = id;
+  last_schema_ = it->second.get();
+  return last_schema_;
+}
+
+std::optional<CarriedFrame> MessageDecoder::Impl::FrameOf(std::string_view payload) {
+  if (!IsFramed(payload) || payload.size() > kMaxFrameMessageSize) return std::nullopt;
+  const KnownSchema* schema = FindSchema(ReadSchemaId(payload));
+  if (schema == nullptr || !schema->rejected_frame) return std::nullopt;
+  frame_ = {};
+  if (!Run(*schema->rejected_frame, payload.substr(kConfluentHeaderSize), frame_)) return std::nullopt;
+  return CarriedFrame{frame_.detail, frame_.frame, frame_.receive_timestamp_us};
+}
+
 Verdict MessageDecoder::Impl::Decode(std::optional<std::string_view> payload, std::string_view table_exchange,
                                      TradeColumns& out) {
   if (!payload) return {Reject(RejectReason::kNullValue, "the message has no value"), std::nullopt};
@@ -137,12 +159,7 @@ Verdict MessageDecoder::Impl::Decode(std::optional<std::string_view> payload, st
             std::nullopt};
   }
   const int32_t id = ReadSchemaId(*payload);
-  if (id != last_id_ || last_schema_ == nullptr) [[unlikely]] {
-    const auto it = schemas_.find(id);
-    if (it == schemas_.end()) return {Reject(RejectReason::kUnknownSchemaId, "no schema has the id {}", id), id};
-    last_id_ = id;
-    last_schema_ = it->second.get();
-  }
+  if (FindSchema(id) == nullptr) return {Reject(RejectReason::kUnknownSchemaId, "no schema has the id {}", id), id};
   const size_t size_max = last_schema_->rejected_frame ? kMaxFrameMessageSize : kMaxMessageSize;
   if (payload->size() > size_max) [[unlikely]] {
     return {Reject(RejectReason::kOversized, "{} bytes, more than {}", payload->size(), size_max), id};
@@ -227,8 +244,14 @@ RejectReason MessageDecoder::Impl::JudgeTime() {
   const int64_t time = row_.timestamp_us;
   const int64_t ingestion = row_.ingestion_timestamp_us;
   if (IsTimely(time, ingestion)) return RejectReason::kNone;
-  return Reject(time < ingestion ? RejectReason::kTimestampTooOld : RejectReason::kTimestampInFuture,
-                "timestamp is {} us, ingestion_timestamp {} us since 1970", time, ingestion);
+  const auto not_real = [&](const char* field, int64_t micros) {
+    return Reject(RejectReason::kTimestampOutOfRange, "{} is {} us since 1970, not within the years 2000 to 2199",
+                  field, micros);
+  };
+  if (!IsRealTime(time)) return not_real("timestamp", time);
+  if (!IsRealTime(ingestion)) return not_real("ingestion_timestamp", ingestion);
+  return Reject(RejectReason::kTimestampInFuture, "timestamp is {} us, ingestion_timestamp {} us since 1970", time,
+                ingestion);
 }
 
 // Names the first text of the decoded trade that is not UTF-8.
@@ -301,6 +324,8 @@ Verdict MessageDecoder::Decode(std::optional<std::string_view> payload, std::str
                                TradeColumns& out) {
   return impl_->Decode(payload, table_exchange, out);
 }
+
+std::optional<CarriedFrame> MessageDecoder::FrameOf(std::string_view payload) { return impl_->FrameOf(payload); }
 
 const std::string& MessageDecoder::detail() const { return impl_->detail(); }
 

@@ -14,13 +14,20 @@
 namespace k2 {
 
 // A verdict depends on the bytes of a message, its resolved schema and these rules, on nothing else. A change of any
-// rule is a new version.
-inline constexpr int32_t kRulesVersion = 1;
+// rule is a new version. Version 1 rejected trades that were older than a year at their ingestion, which old recordings
+// and the snapshots of quiet pairs are full of, and took times of any year.
+inline constexpr int32_t kRulesVersion = 2;
 
-inline constexpr size_t kMaxFrameMessageSize = size_t{17} << 20;  // a frame that could not be read, kept whole
-inline constexpr size_t kMaxMessageSize = 1 << 20;                // bytes, header included
-inline constexpr int64_t kMaxTradeAgeMicros = int64_t{365} * 24 * 3600 * 1'000'000;  // before ingestion_timestamp
-inline constexpr int64_t kMaxTradeAheadMicros = int64_t{60} * 1'000'000;             // after it
+inline constexpr size_t kMaxFrameMessageSize = size_t{17} << 20;          // a frame that could not be read, kept whole
+inline constexpr size_t kMaxMessageSize = 1 << 20;                        // bytes, header included
+inline constexpr int64_t kMaxTradeAheadMicros = int64_t{60} * 1'000'000;  // of timestamp before ingestion_timestamp
+
+// A frame of an exchange that a message carries because it could not be read: views of the message.
+struct CarriedFrame {
+  std::string_view detail;
+  std::string_view frame;
+  int64_t receive_timestamp_us = 0;
+};
 
 struct Verdict {
   RejectReason reason = RejectReason::kNone;
@@ -53,6 +60,9 @@ class MessageDecoder {
 
   // Adds exactly one row to out, or leaves its rows as they were and says why. No payload is a tombstone.
   Verdict Decode(std::optional<std::string_view> payload, std::string_view table_exchange, TradeColumns& out);
+
+  // The frame in a RejectedFrame message; nothing where the message is none, or broken.
+  std::optional<CarriedFrame> FrameOf(std::string_view payload);
 
   // What was wrong with the message rejected last, for people: which field, which value.
   [[nodiscard]] const std::string& detail() const;

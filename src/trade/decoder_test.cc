@@ -228,14 +228,21 @@ TEST_F(Decoder, TimesUpToTheirLimits) {
   };
   EXPECT_EQ(judge(kTime + kMaxTradeAheadMicros, kTime), "none");
   EXPECT_EQ(judge(kTime + kMaxTradeAheadMicros + 1, kTime), "timestamp_in_future");
-  EXPECT_EQ(judge(kTime - kMaxTradeAgeMicros, kTime), "none");
-  EXPECT_EQ(judge(kTime - kMaxTradeAgeMicros - 1, kTime), "timestamp_too_old");
+  EXPECT_EQ(judge(kRealTimeMinUs, kTime), "none") << "trades may be of any age";
+  EXPECT_EQ(judge(kRealTimeMinUs - 1, kTime), "timestamp_out_of_range");
+  EXPECT_EQ(judge(kRealTimeEndUs - 1, kRealTimeEndUs - 1), "none");
+  EXPECT_EQ(judge(kRealTimeEndUs, kRealTimeEndUs - 1), "timestamp_out_of_range");
+  EXPECT_NE(decoder_.detail().find("timestamp is 7258118400000000 us"), std::string::npos) << decoder_.detail();
+  EXPECT_EQ(judge(kTime, kRealTimeEndUs), "timestamp_out_of_range");
+  EXPECT_NE(decoder_.detail().find("ingestion_timestamp is"), std::string::npos) << decoder_.detail();
+  EXPECT_EQ(judge(kTime, kTime * 1000), "timestamp_out_of_range") << "nanoseconds for microseconds";
   constexpr int64_t kMin = std::numeric_limits<int64_t>::min();
   constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
-  EXPECT_EQ(judge(kMin, kMax), "timestamp_too_old");
-  EXPECT_EQ(judge(kMax, kMin), "timestamp_in_future");
-  EXPECT_EQ(judge(kMax, kMax), "none");
-  EXPECT_EQ(judge(-5, -5), "none");
+  for (const int64_t time : {kMin, kMax, int64_t{-5}}) {
+    for (const int64_t ingestion : {kMin, kMax, int64_t{-5}, kTime}) {
+      EXPECT_EQ(judge(time, ingestion), "timestamp_out_of_range") << time << " " << ingestion;
+    }
+  }
 }
 
 TEST_F(Decoder, TakesTheReasonsOfRejectedFrames) {
@@ -261,6 +268,21 @@ TEST_F(Decoder, TakesTheReasonsOfRejectedFrames) {
   EncodeRejectedFrame({"BINANCE", RejectReason::kFrameNotJson, "", "{", kTime}, kRejectedFrameSchemaId, without_detail);
   EXPECT_EQ(Judge(without_detail), "frame_not_json");
   EXPECT_EQ(decoder_.detail(), "the message gives no detail");
+}
+
+TEST_F(Decoder, HandsOutTheFrameOfARejectedFrame) {
+  std::string message;
+  EncodeRejectedFrame({"BINANCE", RejectReason::kFrameNotJson, "data[3]: why", "{\xff", kTime}, kRejectedFrameSchemaId,
+                      message);
+  ASSERT_EQ(Judge(message), "frame_not_json");
+  const auto carried = decoder_.FrameOf(message);
+  ASSERT_TRUE(carried);
+  EXPECT_EQ(carried->detail, "data[3]: why");
+  EXPECT_EQ(carried->frame, "{\xff");
+  EXPECT_EQ(carried->receive_timestamp_us, kTime);
+  EXPECT_FALSE(decoder_.FrameOf(message.substr(0, message.size() - 1)));
+  EXPECT_FALSE(decoder_.FrameOf(Message(kTradeV2SchemaId, schema_, Fields())));
+  EXPECT_FALSE(decoder_.FrameOf("no message"));
 }
 
 TEST_F(Decoder, DecodeOnlyTakesWhatTheColumnsHold) {

@@ -31,12 +31,13 @@ enum class RejectReason : uint8_t {
   kExchangeMismatch,  // not the exchange of this table
   kPriceNotPositive,
   kQuantityNotPositive,
-  kPriceOutOfRange,     // beyond decimal(18,8)
-  kQuantityOutOfRange,  // beyond decimal(18,8)
-  kInvalidSide,         // neither BUY nor SELL
-  kInvalidAssetClass,   // not crypto
-  kTimestampTooOld,     // more than kMaxTradeAgeMicros before ingestion_timestamp
-  kTimestampInFuture,   // more than kMaxTradeAheadMicros after ingestion_timestamp
+  kPriceOutOfRange,      // beyond decimal(18,8)
+  kQuantityOutOfRange,   // beyond decimal(18,8)
+  kInvalidSide,          // neither BUY nor SELL
+  kInvalidAssetClass,    // not crypto
+  kTimestampTooOld,      // more than a year before ingestion_timestamp: a rule of version 1 alone
+  kTimestampInFuture,    // more than kMaxTradeAheadMicros after ingestion_timestamp
+  kTimestampOutOfRange,  // timestamp or ingestion_timestamp is no real time (base/time.h)
 
   // A frame of an exchange that could not be read, sent on whole as RejectedFrame.
   kFrameNotJson,
@@ -77,6 +78,7 @@ inline constexpr std::array<std::string_view, kRejectReasonCount> kRejectReasonT
     "invalid_asset_class",
     "timestamp_too_old",
     "timestamp_in_future",
+    "timestamp_out_of_range",
     "frame_not_json",
     "frame_bad_number",
     "frame_number_out_of_range",

@@ -35,6 +35,7 @@ struct Trade {
   int64_t ingestion_timestamp_us = 0;
   std::optional<int64_t> platform_sequence;
   std::span<const VendorEntry> vendor_data;
+  size_t place = 0;  // among the trades of its frame; no field of the message
 };
 
 }  // namespace k2

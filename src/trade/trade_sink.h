@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/time.h"
 #include "trade/decoder.h"
 #include "trade/trade_columns.h"
 #include "trade/trade_schema.h"
@@ -107,18 +108,21 @@ class TradeSink {
   size_t entry_count_ = 0;
 };
 
-// Of a RejectedFrame only its reason and detail are looked at: the message itself goes to rejected_trades whole.
-struct FrameSink {
+// Slots of kRejectedFrameSchemaJson: its fields in order.
+struct RejectedFrameSink {
   std::string_view reason;
   std::string_view detail;
+  std::string_view frame;
+  int64_t receive_timestamp_us = 0;
 
   void Bytes(uint16_t slot, std::string_view value) {
     if (slot == 1) reason = value;
     if (slot == 2) detail = value;
+    if (slot == 3) frame = value;
   }
   void Null(uint16_t /*slot*/) {}
   void Boolean(uint16_t /*slot*/, bool /*value*/) {}
-  void Long(uint16_t /*slot*/, int64_t /*value*/) {}
+  void Long(uint16_t /*slot*/, int64_t value) { receive_timestamp_us = value; }
   void Double(uint16_t /*slot*/, double /*value*/) {}
   void Symbol(uint16_t /*slot*/, int32_t /*symbol*/) {}
   void BeginItems(uint16_t /*slot*/) {}
@@ -154,9 +158,7 @@ inline DecimalReading ReadDecimal(std::string_view bytes, int64_t& value) {
 }
 
 inline bool IsTimely(int64_t timestamp_us, int64_t ingestion_us) {
-  int64_t ahead = 0;
-  if (__builtin_sub_overflow(timestamp_us, ingestion_us, &ahead)) return false;
-  return ahead <= kMaxTradeAheadMicros && ahead >= -kMaxTradeAgeMicros;
+  return IsRealTime(timestamp_us) && IsRealTime(ingestion_us) && timestamp_us - ingestion_us <= kMaxTradeAheadMicros;
 }
 
 }  // namespace k2

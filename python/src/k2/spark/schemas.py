@@ -37,6 +37,7 @@ REJECTED_FRAME_SCHEMA: dict[str, Any] = DOCUMENT["messages"]["RejectedFrame"]["s
 REJECTED_FRAME_SCHEMA_JSON: str = json.dumps(REJECTED_FRAME_SCHEMA)
 REJECTED_FRAME_LOCAL_ID: int = DOCUMENT["messages"]["RejectedFrame"]["local-id"]
 
+COMMITS: dict[str, Any] = DOCUMENT["commits"]
 RULES: dict[str, Any] = DOCUMENT["rules"]
 REASONS: tuple[str, ...] = tuple(RULES["reasons"])
 FRAME_REASONS: tuple[str, ...] = tuple(reason for reason in REASONS if reason.startswith("frame_"))

@@ -25,7 +25,7 @@ from k2.spark.dataframe.progress import (
 from k2.spark.dataframe.publish import publish
 from k2.spark.dataframe.step import LakeOptions, StepResult, shares
 from k2.spark.dataframe.tables import JAVA_ERRORS, file_count, said, unavailable
-from k2.spark.schemas import BRONZE
+from k2.spark.schemas import BRONZE, RULES
 from k2.spark.utils.errors import ConfigurationError, K2Error, one_line
 
 if TYPE_CHECKING:
@@ -184,7 +184,9 @@ class _Step:
             "topic",
             "partition",
             "offset",
-            f.when((f.col("timestampType") < 0) | (f.unix_millis(stamp) < 0), now)
+            f.when(
+                (f.col("timestampType") < 0) | ~f.unix_millis(stamp).between(0, RULES["time-us-end"] // 1000 - 1), now
+            )
             .otherwise(stamp)
             .alias("kafka_timestamp"),
             now.alias("ingestion_timestamp"),

@@ -18,7 +18,8 @@ from k2.spark.schemas import REJECTED_FRAME_SCHEMA_JSON, RULES, TRADE_SCHEMA_JSO
 RULES_VERSION: int = RULES["version"]
 MESSAGE_BYTES_MAX: int = RULES["message-bytes-max"]
 FRAME_MESSAGE_BYTES_MAX: int = RULES["frame-message-bytes-max"]
-TRADE_AGE_US_MAX: int = RULES["age-us-max"]
+TIME_US_MIN: int = RULES["time-us-min"]
+TIME_US_END: int = RULES["time-us-end"]
 TRADE_AHEAD_US_MAX: int = RULES["ahead-us-max"]
 DECIMAL_LIMIT = 10**18
 DAY_US = 86_400_000_000
@@ -254,11 +255,14 @@ def _validate(sink: _TradeSink, price: int | None, quantity: int | None, exchang
     if ASSET_CLASSES[numbers[_ASSET_CLASS]] != "crypto":
         raise _RejectedError("invalid_asset_class", "asset_class is not crypto")
     time, received = numbers[_TIMESTAMP], numbers[_INGESTION]
-    ahead = time - received
-    if not -TRADE_AGE_US_MAX <= ahead <= TRADE_AHEAD_US_MAX:
+    for name, micros in (("timestamp", time), ("ingestion_timestamp", received)):
+        if not TIME_US_MIN <= micros < TIME_US_END:
+            raise _RejectedError(
+                "timestamp_out_of_range", f"{name} is {micros} us since 1970, not within the years 2000 to 2199"
+            )
+    if time - received > TRADE_AHEAD_US_MAX:
         raise _RejectedError(
-            "timestamp_too_old" if ahead < 0 else "timestamp_in_future",
-            f"timestamp is {time} us, ingestion_timestamp {received} us since 1970",
+            "timestamp_in_future", f"timestamp is {time} us, ingestion_timestamp {received} us since 1970"
         )
 
 

@@ -14,6 +14,7 @@ from k2.spark.schemas import OFFSETS_KEY, OFFSETS_TAG, OFFSETS_VERSION
 from k2.spark.utils.errors import DataError, RaceError
 
 COMMIT_ID_KEY = "k2.commit-id"
+REVALIDATED_KEY = "k2.revalidated"  # a property of Silver: rows that it has taken from rejected_trades
 REBUILT_KEY = "k2.rebuilt"  # of a snapshot that holds rows of before anew, and adds none
 OLDEST_KEY = "k2.message-time.min-us"
 NEWEST_KEY = "k2.message-time.max-us"
@@ -111,7 +112,7 @@ class Progress:
         return Progress(
             positions={**self.positions, **later.positions},
             upstream={**self.upstream, **later.upstream},
-            rules=later.rules or self.rules,
+            rules=max(later.rules, self.rules),
         )
 
 

@@ -35,7 +35,9 @@ from k2.spark.dataframe.progress import (
 )
 from k2.spark.dataframe.tables import JAVA_ERRORS, Table, java_causes, said
 from k2.spark.schemas import OFFSETS_KEY, OFFSETS_TAG
-from k2.spark.utils.errors import DataError, K2Error, UnavailableError, UnknownOutcomeError
+from k2.spark.utils import age
+from k2.spark.utils.age import ATTEMPT_AGE_S_MAX, LOOK_AGAIN_AFTER_S, Moment
+from k2.spark.utils.errors import DataError, K2Error, RaceError, UnavailableError, UnknownOutcomeError
 from k2.spark.utils.explain import explain
 
 STAGE_PREFIX = "k2-stage-"
@@ -82,6 +84,7 @@ class Policy:
     duration_s_max: float = DURATION_S_MAX
     left_over_after_s: float = LEFT_OVER_AFTER_S
     on_step: StepHook | None = None
+    now: Callable[[], Moment] = age.now
 
 
 Write = Callable[[str, Mapping[str, str]], None]
@@ -121,6 +124,7 @@ class Publisher:
         self.unknown: str | None = None  # what was said when an outcome could not be learnt
         self.sent = False  # a request that may have been applied, or may be yet
         self.unseen: str | None = None  # what was said at a refusal after which nobody could look at main
+        self.begun = self.looked = self.policy.now()  # no file of the step is older; when they were known to be there
         self.began = time.monotonic()
         self.writing_s = 0.0  # does not count where patience ends
 
@@ -257,6 +261,7 @@ class Publisher:
             tagged = OFFSETS_TAG in metadata.refs
             manage = (manage.replaceTag if tagged else manage.createTag)(OFFSETS_TAG, staged.snapshot_id)
             manage = manage.removeBranch(staged.branch)
+            self._check_age(staged)
             self.sent = True
             manage.commit()
         except JAVA_ERRORS as error:
@@ -273,6 +278,43 @@ class Publisher:
             return bool(there)
         self.branches.discard(staged.branch)
         return True
+
+    def _check_age(self, staged: Staged) -> None:
+        """The driver may have slept since the rows were written. Raises RaceError: plan again."""
+        why = self._timed_out()
+        if why is None and age.age_s(self.looked, self.policy.now()) > LOOK_AGAIN_AFTER_S:
+            looked = self.policy.now()
+            why = self._gone(staged)
+            self.looked = looked
+            why = why or self._timed_out()
+        if why is None:
+            return
+        if self.unknown is not None:
+            raise self._not_learnt(f"{self.unknown}; then {why}")
+        raise RaceError(f"{self.table.key}: {why}; nothing was committed")
+
+    def _timed_out(self) -> str | None:
+        old_s = age.age_s(self.begun, self.policy.now())
+        if old_s <= ATTEMPT_AGE_S_MAX:
+            return None
+        return (
+            f"the attempt timed out: it began {old_s / 60:.0f} minutes ago, and after {ATTEMPT_AGE_S_MAX / 60:.0f} "
+            "minutes its files may have been removed as orphan files"
+        )
+
+    def _gone(self, staged: Staged) -> str | None:
+        """Of the step's files the first that is not there as it was written."""
+        path = staged.branch
+        try:
+            for file in self.table.added_files(self.table.current().snapshots[staged.snapshot_id]):
+                path = str(file.path())
+                if self.table.java.io().newInputFile(path).getLength() != file.fileSizeInBytes():
+                    return f"the file {path} was changed before a commit could name it"
+        except JAVA_ERRORS as error:
+            if not any("NotFound" in cause for cause in java_causes(error)):
+                raise _translated(error, f"{self.table.key}: the rows that were written cannot be looked at") from error
+            return f"the file {path}, or a manifest that names it, was removed before a commit could name it"
+        return None
 
     def _is_on_main(self, staged: Staged) -> bool | None:
         """None: nobody can look."""

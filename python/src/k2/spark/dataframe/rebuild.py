@@ -6,6 +6,7 @@ layer below passes over.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -19,6 +20,7 @@ from k2.spark.dataframe.judge import RULES_VERSION
 from k2.spark.dataframe.overwrite import Days, Replacement, check_nothing_vanishes, live_tasks
 from k2.spark.dataframe.progress import (
     RECORDING_CLUSTER,
+    REVALIDATED_KEY,
     Move,
     OffsetsError,
     Position,
@@ -31,7 +33,7 @@ from k2.spark.dataframe.step import StepResult
 from k2.spark.dataframe.tables import Table, TaskSets, any_of
 from k2.spark.dataframe.verdicts import SEEN_MAX, Range, Work, ids_in
 from k2.spark.schemas import EXCHANGES, GOLD, REJECTED, Exchange
-from k2.spark.utils.errors import ConfigurationError, DataError
+from k2.spark.utils.errors import ConfigurationError, DataError, RaceError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -67,12 +69,21 @@ class _Silver(SilverStep):
         """All that each Silver table has taken."""
         ranges = []
         for exchange in EXCHANGES:
+            self._check_not_revalidating(exchange)
             for key, end in sorted(self.silver_progress[exchange.silver].positions.items()):
                 self._check_place(exchange, key, end)
                 begin = Position(messages=0)
                 known = key in self.rejected_progress.positions
                 ranges.append(Range(key, exchange, begin, begin, end, False, True, known, True))
         return ranges
+
+    def _check_not_revalidating(self, exchange: Exchange) -> None:
+        mark = self.metadata[exchange.silver].properties.get(REVALIDATED_KEY)
+        if mark is not None and json.loads(mark).get("places"):
+            raise RaceError(
+                f"{exchange.silver} has taken rows that are still in {REJECTED}: a rebuild of {REJECTED} was "
+                "interrupted. Run `k2 rebuild --layer rejected` once more, then try again"
+            )
 
     def _check_place(self, exchange: Exchange, key: SourceKey, end: Position) -> None:
         table = self.silver[exchange.silver].key

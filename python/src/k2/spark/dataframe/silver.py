@@ -223,8 +223,12 @@ class SilverStep:
     def _commit(self, ranges: list[Range], work: Work) -> None:
         # rejected_trades first: a crash after it leaves Silver behind, and Silver then takes what it has not.
         rejected_rows = sum(work.rejected.values())
-        if rejected_rows and not any(one.already_judged for one in ranges):
-            base, after = Progress(), Progress(upstream=self._hint(), rules=RULES_VERSION)
+        # What was validated before a crash was so by the rules of then: new ones begin where all stand at the same
+        # offsets.
+        judged = any(one.already_judged for one in ranges)
+        rules = self.rejected_progress.rules if judged else RULES_VERSION
+        if rejected_rows and not judged:
+            base, after = Progress(), Progress(upstream=self._hint(), rules=rules)
             for one in ranges:
                 if one.in_rejected:
                     base.positions[one.key] = one.rejected_begin
@@ -235,7 +239,7 @@ class SilverStep:
             own = [one for one in ranges if one.exchange is exchange]
             if not own:
                 continue
-            base, after = Progress(), Progress(upstream=self._hint(), rules=RULES_VERSION)
+            base, after = Progress(), Progress(upstream=self._hint(), rules=rules)
             for one in own:
                 if one.in_silver:
                     base.positions[one.key] = one.begin
@@ -254,7 +258,7 @@ class SilverStep:
 
     def settle(self) -> StepResult:
         self._load()
-        base, after = Progress(), Progress(upstream=self._hint(), rules=RULES_VERSION)
+        base, after = Progress(), Progress(upstream=self._hint())
         for progress in self.silver_progress.values():
             for key, position in progress.positions.items():
                 known = self.rejected_progress.positions
@@ -263,6 +267,7 @@ class SilverStep:
                 if key in known:
                     base.positions[key] = known[key]
                 after.positions[key] = position
+                after.rules = max(after.rules, progress.rules)
         if after.positions:
             self.result.took(publish(self.rejected, Move(base, after), policy=self.options.policy))
         return self.result

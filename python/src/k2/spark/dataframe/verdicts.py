@@ -14,7 +14,7 @@ from pyspark.sql import functions as f
 from pyspark.sql import types as t
 
 from k2.spark.dataframe import avro_plan, avro_read, avro_schema, judge
-from k2.spark.dataframe.judge import TRADE_AGE_US_MAX, TRADE_AHEAD_US_MAX, Judge
+from k2.spark.dataframe.judge import TIME_US_MIN, TRADE_AHEAD_US_MAX, Judge
 from k2.spark.dataframe.progress import OffsetGap, Position, SourceKey
 from k2.spark.dataframe.registry import Schemas
 from k2.spark.dataframe.shape import TRADE_FIELDS, FastSchema, fast_schema
@@ -30,7 +30,7 @@ for _module in (avro_schema, avro_read, avro_plan, judge):
     cloudpickle.register_pickle_by_value(_module)
 
 _DAY_US = 86_400_000_000
-_FAST_YEARS_END_US = 4_102_444_800_000_000  # 2100: what is outside 1970 to 2100 is the exact judge's
+_FAST_YEARS_END_US = 4_102_444_800_000_000  # 2100: what is later is the exact judge's
 _SAMPLED = 1000
 SEEN_MAX = 64
 _UNIT = Decimal("0.00000001")
@@ -361,9 +361,9 @@ def _valid() -> Column:
         f"""trade.message_id <> '' AND trade.trade_id <> '' AND trade.symbol <> '' AND trade.currency IS NOT NULL
         AND trade.exchange = exchange AND trade.price > 0 AND trade.quantity > 0 AND trade.side IN ('BUY', 'SELL')
         AND trade.asset_class = 'crypto' AND trade.trade_conditions IS NOT NULL
-        AND trade.timestamp BETWEEN 0 AND {_FAST_YEARS_END_US}
-        AND trade.ingestion_timestamp BETWEEN 0 AND {_FAST_YEARS_END_US}
-        AND trade.timestamp - trade.ingestion_timestamp BETWEEN -{TRADE_AGE_US_MAX} AND {TRADE_AHEAD_US_MAX}"""
+        AND trade.timestamp BETWEEN {TIME_US_MIN} AND {_FAST_YEARS_END_US}
+        AND trade.ingestion_timestamp BETWEEN {TIME_US_MIN} AND {_FAST_YEARS_END_US}
+        AND trade.timestamp - trade.ingestion_timestamp <= {TRADE_AHEAD_US_MAX}"""
     )
 
 

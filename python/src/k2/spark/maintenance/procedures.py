@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from k2.spark import schemas
 from k2.spark.dataframe.tables import metadata_of
+from k2.spark.utils.age import ATTEMPT_AGE_S_MAX, ORPHAN_AGE_US_MIN
 from k2.spark.utils.errors import ConfigurationError, DataError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ ATTEMPTS = 8
 # By the names of the exceptions: a head that has moved, files that others have removed.
 CONFLICTS = ("CommitFailedException", "Missing required files to delete", "FilesMovedError")
 # Files of a step of Spark lie uncommitted while its other tasks run. (K2's own commits take a minute at most.)
-ORPHAN_FLOOR_US = 24 * 3_600_000_000
+ORPHAN_FLOOR_US = ORPHAN_AGE_US_MIN
 # A reader that has planned its files is given so long to read them.
 EXPIRE_FLOOR_US = 10 * 60_000_000
 
@@ -120,7 +121,8 @@ def orphans(
     on its way."""
     if older_than_us < ORPHAN_FLOOR_US:
         raise ConfigurationError(
-            "orphans younger than 24 hours are not removed: they may be files of a commit that is on its way"
+            f"orphan files younger than {ORPHAN_FLOOR_US // 3_600_000_000} hours are not removed: they may belong to a "
+            f"commit that is on its way, which times out only after {ATTEMPT_AGE_S_MAX / 3600:.0f} hours"
         )
     arguments = {
         "table": _text(_qualified(name)),
