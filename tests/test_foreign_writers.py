@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Iterable
 from datetime import date, datetime, time, timezone
@@ -38,7 +39,7 @@ from pyiceberg.types import (
     UUIDType,
 )
 from reading import Row, gold_of, read_bytes
-from warehouse import BRONZE, GOLD, NAMESPACE, SILVER, Warehouse
+from warehouse import BRONZE, GOLD, NAMESPACE, REJECTED, SILVER, Warehouse
 
 TRADES = 6_000
 STEPS = ("--rows-per-commit", "1500")
@@ -176,16 +177,110 @@ def test_spark_expires_snapshots(
     assert_settled(warehouse, whole)
 
 
-def test_a_foreign_delete_in_silver_stops_gold(
-    warehouse: Warehouse, spark: Spark, half: list[tuple[str, Path]]
+def test_spark_deletes_and_updates_rows_of_silver(
+    warehouse: Warehouse, spark: Spark, half: list[tuple[str, Path]], whole: list[tuple[str, Path]]
 ) -> None:
+    """By copy-on-write: what Gold has stays, what came before others have changed it comes, and nothing comes twice."""
     warehouse.run(half, "--layer", "bronze")
-    warehouse.run([], "--layer", "silver")
+    warehouse.run([], "--layer", "silver", *STEPS)
     warehouse.run([], "--layer", "gold")
     spark.sql(warehouse.folder, f"DELETE FROM {{ns}}.{SILVER[1]} WHERE source_sequence % 10 = 0")
-    done = warehouse.k2_run("run", "--layer", "gold", expect=1)
-    assert "overwrite" in done.stderr
-    assert SILVER[1] in done.stderr
+    assert warehouse.table(SILVER[1]).current_snapshot().summary["operation"].value == "overwrite"  # type: ignore
+    report = warehouse.run([], "--layer", "gold")
+    assert report["gold"]["rows_out"] == 0
+    assert report["gold"]["duplicates"] > 0
+    warehouse.run(whole, "--layer", "bronze", *STEPS)
+    warehouse.run([], "--layer", "silver", *STEPS)
+    spark.sql(warehouse.folder, f"UPDATE {{ns}}.{SILVER[0]} SET currency = 'X' WHERE source_sequence % 100 = 0")
+    warehouse.run([], "--layer", "gold", *STEPS)
+    assert warehouse.gold() == gold_of(*whole)
+    assert_settled(warehouse, whole)
+
+
+def test_pyiceberg_deletes_and_overwrites_in_every_layer(
+    warehouse: Warehouse, half: list[tuple[str, Path]], whole: list[tuple[str, Path]]
+) -> None:
+    warehouse.run(half, *STEPS)
+    known = list(gold_of(*half).values())
+    theirs = other_trade(next(row for row in known if row["exchange"] == "BINANCE"), 7)
+    warehouse.table(BRONZE).delete("offset < 100")
+    silver = warehouse.table(SILVER[0])
+    columns = [field.name for field in silver.schema().fields]
+    taken = known[0]["message_id"]
+    silver.overwrite(
+        pa.Table.from_pylist([{name: theirs[name] for name in columns}], schema=silver.schema().as_arrow()),
+        overwrite_filter=f"message_id = '{taken}'",
+    )
+    gone = [row["message_id"] for row in known[-3:]]
+    warehouse.table(GOLD).delete(" or ".join(f"message_id = '{one}'" for one in gone))
+    warehouse.run(whole, *STEPS)
+    expected = {key: row for key, row in gold_of(*whole).items() if key not in gone}
+    assert warehouse.gold() == expected | by_id([theirs | {"exchange_hour": theirs["timestamp"].hour}])
+    assert_settled(warehouse, whole)
+
+
+def stands(warehouse: Warehouse, *layer: str) -> list[str]:
+    """The words of `k2 offsets accept` in the error of a run of the layer, which stands."""
+    said = warehouse.k2_run("run", *layer, expect=1).stderr
+    found = re.search(r"`k2 (offsets accept \w+ \d+) --dry-run`", said)
+    assert found, said
+    return found[1].split()
+
+
+def test_rows_that_left_bronze_unread_are_accepted(warehouse: Warehouse, half: list[tuple[str, Path]]) -> None:
+    """The other exchange goes on meanwhile."""
+    warehouse.run(half, "--layer", "bronze", *STEPS)
+    bronze = warehouse.table(BRONZE)
+    topics = {row["topic"] for row in warehouse.rows(BRONZE, ("topic",))}
+    topic = next(topic for topic in topics if topic.startswith("recording/binance/"))
+    bronze.delete(f"topic = '{topic}' and offset >= 500 and offset < 600")
+    foreign = bronze.current_snapshot()
+    assert foreign is not None
+    command = stands(warehouse, "--layer", "silver")
+    assert command == ["offsets", "accept", BRONZE, str(foreign.snapshot_id)]
+    assert warehouse.counts()[SILVER[1]] > 0
+    refs = warehouse.table(BRONZE).metadata.refs
+    assert refs["k2-stands-silver-binance"].snapshot_id == foreign.snapshot_id
+    assert refs["k2-stands-silver-binance-before"].snapshot_id == foreign.parent_snapshot_id
+    (line,) = warehouse.json(*command, "--dry-run")
+    assert (line["table"], line["missing"], line["skipped"]) == (SILVER[0], 100, 0)
+    assert stands(warehouse, "--layer", "silver") == command, "a dry run changes nothing"
+    warehouse.k2_run(*command)
+    summary = warehouse.table(SILVER[0]).current_snapshot().summary  # type: ignore[union-attr]
+    assert "100 missing" in summary["k2.offsets-accepted"]  # type: ignore[index]
+    assert "k2-stands-silver-binance" not in warehouse.table(BRONZE).metadata.refs
+    warehouse.run([], "--layer", "silver", *STEPS)
+    warehouse.run(half, *STEPS)
+    places = [(row["topic"], row["offset"]) for row in warehouse.rows(BRONZE, ("topic", "offset"))]
+    assert not [place for place in places if place[0] == topic and 500 <= place[1] < 600]
+    counts = warehouse.counts()
+    assert counts[SILVER[0]] + counts[SILVER[1]] + counts[REJECTED] == len(places)
+    refused = warehouse.k2_run(*command, expect=2).stderr
+    assert "nothing stands at" in refused
+
+
+def test_trades_that_were_moved_to_another_hour_are_accepted(
+    warehouse: Warehouse, spark: Spark, half: list[tuple[str, Path]]
+) -> None:
+    warehouse.run(half, *STEPS)
+    before = warehouse.gold()
+    spark.sql(
+        warehouse.folder,
+        f"UPDATE {{ns}}.{SILVER[0]} SET timestamp = timestamp + INTERVAL 1 HOUR WHERE source_sequence % 50 = 0",
+    )
+    foreign = warehouse.table(SILVER[0]).current_snapshot()
+    assert foreign is not None
+    command = stands(warehouse, "--layer", "gold")
+    assert command == ["offsets", "accept", SILVER[0], str(foreign.snapshot_id)]
+    assert warehouse.gold() == before
+    lines = warehouse.json(*command, "--dry-run")
+    read = sum(line["read"] for line in lines)
+    assert 0 < read < sum(line["skipped"] for line in lines)
+    warehouse.k2_run(*command)
+    report = warehouse.run([], "--layer", "gold")
+    assert report["gold"]["rows_out"] == read
+    assert "k2-stands-gold" not in warehouse.table(SILVER[0]).metadata.refs
+    warehouse.run(half)
 
 
 def test_delete_files_of_others_are_refused_never_ignored(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from engines import Spark
 from kafka_oracle import BEGIN, Oracle
@@ -134,6 +135,24 @@ def append(lake: Lake, name: str, oracle: Oracle) -> None:
 @pytest.mark.parametrize("step", in_short("manifests"))
 def test_pyiceberg_appends(lake: Lake, oracle: Oracle, step: str) -> None:
     interleave(lake, oracle, step, 2, lambda: append(lake, STEPS[step], oracle))
+
+
+@pytest.mark.parametrize("exchange", ["binance", pytest.param("kraken", marks=pytest.mark.long)])
+def test_pyiceberg_appends_trades_of_the_step_to_gold(lake: Lake, oracle: Oracle, exchange: str) -> None:
+    """Between the plan of Gold's step and its swap: all that Silver has and Gold has not yet."""
+
+    def meanwhile() -> None:
+        gold = lake.table(GOLD)
+        known = gold.scan(selected_fields=("message_id",)).to_arrow()["message_id"]
+        rows = lake.table(SILVER[0 if exchange == "binance" else 1]).scan().to_arrow()
+        rows = rows.filter(pc.invert(pc.is_in(rows["message_id"], known.combine_chunks())))
+        chosen = {row: i for i, row in enumerate(rows["message_id"].to_pylist())}  # each once
+        rows = rows.take(pa.array(sorted(chosen.values())))
+        assert rows.num_rows > 0
+        rows = rows.append_column("exchange_hour", pc.hour(rows["timestamp"]).cast(pa.int32()))
+        gold.append(rows.select([field.name for field in gold.schema().fields]).cast(gold.schema().as_arrow()))
+
+    interleave(lake, oracle, "gold.manifests", 2, meanwhile)
 
 
 @pytest.mark.long

@@ -27,14 +27,22 @@ void Health::SetBeatAgeMax(int64_t age_max_us) {
 
 void Health::Expect(std::string_view layer) {
   const std::lock_guard lock(mutex_);
-  layers_.insert_or_assign(std::string(layer), Layer{.beat_us = clock_()});
+  layers_.insert_or_assign(std::string(layer), Layer{.beat_us = clock_(), .stands = {}});
 }
 
 void Health::Beat(std::string_view layer) {
   const std::lock_guard lock(mutex_);
   auto found = layers_.find(layer);
   if (found == layers_.end()) found = layers_.emplace(std::string(layer), Layer{}).first;
-  found->second = {.beat_us = clock_(), .open = true};
+  found->second.beat_us = clock_();
+  found->second.open = true;
+  found->second.finished = false;
+}
+
+void Health::Stands(std::string_view layer, std::string_view why) {
+  const std::lock_guard lock(mutex_);
+  const auto found = layers_.find(layer);
+  if (found != layers_.end()) found->second.stands = why;
 }
 
 void Health::Finished(std::string_view layer) {
@@ -53,7 +61,7 @@ void Health::SetDependency(std::string_view name, bool ok, std::string_view deta
   found->second.age_max_us = age_max_us;
 }
 
-HealthReport Health::Layers(bool must_be_open) const {
+HealthReport Health::Layers(bool must_work) const {
   HealthReport report{.ok = true, .checks = {}};
   for (const auto& [name, layer] : layers_) {
     HealthCheck check{.name = "layer " + name, .ok = true, .detail = "runs", .age_us = clock_() - layer.beat_us};
@@ -64,8 +72,11 @@ HealthReport Health::Layers(bool must_be_open) const {
       check.detail = fmt::format("has made no turn for {}, at most {} are allowed", Seconds(check.age_us),
                                  Seconds(beat_age_max_us_));
     } else if (!layer.open) {
-      check.ok = !must_be_open;
+      check.ok = !must_work;
       check.detail = "is being opened";
+    } else if (!layer.stands.empty()) {
+      check.ok = !must_work;
+      check.detail = "stands: " + layer.stands;
     }
     report.ok &= check.ok;
     report.checks.push_back(std::move(check));

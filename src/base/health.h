@@ -40,6 +40,8 @@ class Health {
   void Expect(std::string_view layer);
   // `layer` has made another turn of its loop, with or without work.
   void Beat(std::string_view layer);
+  // `layer`, or one of its tables, stands: it cannot go on until somebody mends what `why` says. Empty: it goes on.
+  void Stands(std::string_view layer, std::string_view why);
   // `layer` has ended as it should: it is no longer watched.
   void Finished(std::string_view layer);
 
@@ -49,7 +51,7 @@ class Health {
 
   // Every layer has beaten lately. Fine where no layer runs.
   [[nodiscard]] HealthReport Live() const;
-  // Layers run, all are open and live, and all dependencies answered well the last time, lately enough.
+  // Layers run, all are open and live, none stands, and all dependencies answered well the last time, lately enough.
   [[nodiscard]] HealthReport Ready() const;
 
  private:
@@ -57,6 +59,7 @@ class Health {
     int64_t beat_us = 0;
     bool open = false;
     bool finished = false;
+    std::string stands;  // why; empty: it does not
   };
   struct Dependency {
     bool ok = false;
@@ -64,7 +67,7 @@ class Health {
     int64_t answered_us = 0;
     int64_t age_max_us = kNever;
   };
-  [[nodiscard]] HealthReport Layers(bool must_be_open) const;  // mutex_ is held
+  [[nodiscard]] HealthReport Layers(bool must_work) const;  // open, and not standing; mutex_ is held
 
   Clock clock_;
   mutable std::mutex mutex_;

@@ -55,6 +55,20 @@ TEST_F(HealthTest, NamesTheLayerThatStandsStill) {
   EXPECT_TRUE(health_.Live().ok) << "it goes on";
 }
 
+TEST_F(HealthTest, ALayerThatStandsLivesAndIsNotReady) {
+  health_.Beat("bronze");
+  health_.Beat("gold");
+  health_.Stands("gold", "rows are gone");
+  health_.Beat("gold");
+  EXPECT_TRUE(health_.Live().ok);
+  const HealthReport ready = health_.Ready();
+  EXPECT_FALSE(ready.ok);
+  EXPECT_EQ(Find(ready, "layer gold")->detail, "stands: rows are gone");
+  EXPECT_TRUE(Find(ready, "layer bronze")->ok);
+  health_.Stands("gold", "");
+  EXPECT_TRUE(health_.Ready().ok);
+}
+
 TEST_F(HealthTest, ALayerThatNeverOpensIsFound) {
   health_.SetBeatAgeMax(5 * kMicrosPerSecond);
   health_.Expect("bronze");

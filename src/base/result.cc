@@ -11,6 +11,7 @@ std::string_view ToString(ErrorKind kind) {
     case ErrorKind::kConflict: return "conflict";
     case ErrorKind::kCommitUnknown: return "commit_unknown";
     case ErrorKind::kOffsetMismatch: return "offset_mismatch";
+    case ErrorKind::kUpstreamChanged: return "upstream_changed";
     case ErrorKind::kIo: return "io";
     case ErrorKind::kNoSpace: return "no_space";
     case ErrorKind::kPermission: return "permission";
@@ -36,6 +37,7 @@ int ExitCode(ErrorKind kind) {
     case ErrorKind::kInvalidData:
     case ErrorKind::kConflict:
     case ErrorKind::kOffsetMismatch:
+    case ErrorKind::kUpstreamChanged:
     case ErrorKind::kCancelled: return 1;
     case ErrorKind::kInternal: return 5;
   }

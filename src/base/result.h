@@ -16,10 +16,12 @@ enum class ErrorKind {
   kInvalidData,      // bytes that break their format: a frame, a message, a file
   kNotFound,
   kAlreadyExists,
-  kConflict,        // another writer was first; nothing of ours was applied
-  kCommitUnknown,   // a commit was sent and its outcome could not be learnt
-  kOffsetMismatch,  // source offsets are not where they must be: lost upstream data, a changed recording, a second
-                    // writer
+  kConflict,         // another writer was first; nothing of ours was applied
+  kCommitUnknown,    // a commit was sent and its outcome could not be learnt
+  kOffsetMismatch,   // source offsets are not where they must be: lost upstream data, a changed recording, a second
+                     // writer
+  kUpstreamChanged,  // an upstream table holds other rows than the layer can account for: it stands until somebody
+                     // decides (`k2 offsets accept`)
   kIo,
   kNoSpace,
   kPermission,

@@ -29,6 +29,7 @@ void AddSimulate(Program& program);
 void AddProduce(Program& program);
 void AddTables(Program& program);
 void AddOffsets(Program& program);
+void AddOffsetsAccept(CLI::App& offsets, Program& program);
 void AddMaintain(Program& program);
 void AddPlan(Program& program);
 void AddTask(Program& program);

@@ -158,6 +158,7 @@ void AddOffsets(Program& program) {
   set->add_flag("--accept-loss", flags->accept_loss, "messages in between are given up");
   set->callback(
       [&program, flags] { program.action = [&program, flags] { return SetOffset(program.settings, *flags); }; });
+  AddOffsetsAccept(*command, program);
   command->footer(
       "Examples:\n  k2 offsets show\n  k2 offsets set --table silver_binance_trades --topic recording/binance/… --next "
       "500 --accept-loss");

@@ -129,7 +129,10 @@ Result<int> RunCommit(const Settings& settings, const std::string& path) {
   K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouse(settings, false));
   OpenedTables tables(*lakehouse);
   K2_ASSIGN(StepPlan plan, StepPlanFromJson(text, tables.by_name()));
-  K2_TRY(Complete(results, plan));
+  if (const Status complete = Complete(results, plan); !complete) {
+    if (complete.error().kind != ErrorKind::kUpstreamChanged) return std::unexpected(complete.error());
+    return std::unexpected(StandAtMiscount(*lakehouse, results, plan, complete.error()));
+  }
   if (plan.rebuild) {
     K2_ASSIGN(const std::shared_ptr<SchemaSource> schemas, SchemasOf(settings));
     K2_ASSIGN(const int64_t memory_bytes, settings.Bytes("dedup-memory"));

@@ -195,10 +195,12 @@ class Planner {
       K2_ASSIGN(readers_, Readers::Of(lakehouse_, table_));
     }
     bool vital = false;
+    bool held = false;
     for (const ScanFile& file : partition.files) {
       K2_ASSIGN(const Readers::Unread unread, readers_->Of(file));
       partition.unread.Add(unread.rows);
       vital |= unread.vital;
+      held |= unread.held;
     }
     partition.fate = PartitionFate::kDropped;
     partition.reason = fmt::format("past {} since {}", Span(result_.limit_us), FormatTimestamp(partition.due_us));
@@ -207,6 +209,10 @@ class Planner {
     if (vital) {
       partition.fate = PartitionFate::kHeld;
       partition.reason = "Silver stands behind rejected_trades and needs these rows to catch up";
+    } else if (held) {
+      partition.fate = PartitionFate::kHeld;
+      partition.reason = fmt::format("the layer below stands and has yet to read {} rows; see /readyz of its process",
+                                     partition.unread.rows);
     } else if (over_us < hold_us_) {
       partition.fate = PartitionFate::kHeld;
       partition.reason = fmt::format("the layer below has yet to read {} rows; dropped in {}", partition.unread.rows,

@@ -90,7 +90,7 @@ TEST_F(Retention, WhatSilverHasNotReadIsHeldThenDroppedAndSilverStops) {
   for (int tries = 0; tries < 2; ++tries) {
     const Status stopped = StepSilver();
     ASSERT_FALSE(stopped);
-    EXPECT_EQ(stopped.error().kind, ErrorKind::kOffsetMismatch);
+    EXPECT_EQ(stopped.error().kind, ErrorKind::kUpstreamChanged);
     EXPECT_NE(stopped.error().message.find("--next 30 --accept-loss"), std::string::npos) << stopped.error().message;
   }
   EXPECT_EQ(LiveRows(*lakehouse_, kSilver), 10);
@@ -184,7 +184,7 @@ TEST_F(Retention, WhatGoldHasNotReadIsHeldThenDroppedAndGoldStops) {
   for (int tries = 0; tries < 2; ++tries) {
     const Status stopped = StepGold();
     ASSERT_FALSE(stopped);
-    EXPECT_EQ(stopped.error().kind, ErrorKind::kOffsetMismatch);
+    EXPECT_EQ(stopped.error().kind, ErrorKind::kUpstreamChanged);
     EXPECT_NE(stopped.error().message.find("dropped 10 rows"), std::string::npos) << stopped.error().message;
   }
   EXPECT_EQ(LiveRows(*lakehouse_, kGoldTable), 10);

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "iceberg/literal.h"
+#include "medallion/standing.h"
 #include "task/market_tables.h"
 
 namespace k2 {
@@ -59,6 +60,8 @@ int64_t ReadSequence(const iceberg::TableMetadata& metadata, const UpstreamHint&
 Result<Readers> Readers::Of(const Lakehouse& lakehouse, const Table& table) {
   Readers readers(table);
   const std::string& name = table.name().name;
+  readers.below_stands_ = std::ranges::any_of(table.metadata().refs,
+                                              [](const auto& ref) { return ref.first.starts_with(kStandsTagPrefix); });
   if (name == kBronzeTable || name == kRejectedTable) {
     readers.below_ = name == kBronzeTable ? Below::kSilver : Below::kSilverCatchingUp;
     K2_TRY(readers.LookAtSilver(lakehouse));
@@ -98,6 +101,12 @@ int64_t Readers::ReadTo(const SourceKey& key) const {
 }
 
 Result<Readers::Unread> Readers::Of(const ScanFile& file) const {
+  K2_ASSIGN(Unread unread, Find(file));
+  unread.held = below_stands_ && unread.rows.rows > 0;
+  return unread;
+}
+
+Result<Readers::Unread> Readers::Find(const ScanFile& file) const {
   switch (below_) {
     case Below::kNobody: return Unread{};
     case Below::kSilver: return OfBronze(file);

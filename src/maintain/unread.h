@@ -21,6 +21,7 @@ class Readers {
 
   struct Unread {
     DroppedUnread rows;  // what would be lost with the file
+    bool held = false;   // the layer below stands: as long as it does, no hold ends
     bool vital = false;  // no hold's end makes it droppable: without it the layer below would go wrong in silence
   };
   // Never too little. May read columns of a Bronze file that holds rows of several sources.
@@ -34,6 +35,7 @@ class Readers {
   Status LookAtSilver(const Lakehouse& lakehouse);
   Status LookAtGold(const Lakehouse& lakehouse);
   [[nodiscard]] int64_t ReadTo(const SourceKey& key) const;
+  [[nodiscard]] Result<Unread> Find(const ScanFile& file) const;
   [[nodiscard]] Result<Unread> OfBronze(const ScanFile& file) const;
   [[nodiscard]] Result<Unread> OfRejected(const ScanFile& file) const;
 
@@ -41,6 +43,7 @@ class Readers {
   Table table_;
   Below below_ = Below::kNobody;
   LayerProgress own_;
+  bool below_stands_ = false;
   std::map<SourceKey, int64_t> read_to_;  // offsets below it are judged
   int64_t read_sequence_ = 0;             // Gold has read all that came up to it
 };

@@ -47,12 +47,27 @@ class Floor {
     standing_by_[layer] = standing_by;
     changed_.notify_all();
   }
+  // `layer`, or one of its tables, stands (or no longer): the one above it does not wait for it.
+  void Stands(int layer, bool stands) {
+    const std::lock_guard lock(mutex_);
+    if (stands_[layer] == stands) return;
+    stands_[layer] = stands;
+    if (!stands && layer > 0) rows_[layer] = std::max(rows_[layer], rows_[layer - 1]);
+    changed_.notify_all();
+  }
+  // `layer` has ended by an error; the others go on to their end.
+  void Ended(int layer, Error error) {
+    const std::lock_guard lock(mutex_);
+    ended_[layer] = true;
+    if (!first_) first_ = std::move(error);
+  }
   void Finished(int layer) {
     const std::lock_guard lock(mutex_);
     finished_[layer] = true;
     ++changes_;
     changed_.notify_all();
   }
+  // All of them end.
   void Failed(Error error) {
     const std::lock_guard lock(mutex_);
     if (!error_) error_ = std::move(error);
@@ -63,9 +78,14 @@ class Floor {
     const std::lock_guard lock(mutex_);
     return error_.has_value();
   }
+  // Of the run: the first one.
   [[nodiscard]] std::optional<Error> error() const {
     const std::lock_guard lock(mutex_);
-    return error_;
+    return error_ ? error_ : first_;
+  }
+  [[nodiscard]] bool ended(int layer) const {
+    const std::lock_guard lock(mutex_);
+    return ended_[layer];
   }
   [[nodiscard]] bool finished(int layer) const {
     const std::lock_guard lock(mutex_);
@@ -104,16 +124,19 @@ class Floor {
 
  private:
   [[nodiscard]] bool IsAhead(int layer, int next, int64_t lead) const {
-    return !finished_[next] && !standing_by_[next] && rows_[layer] - rows_[next] > lead;
+    return !finished_[next] && !standing_by_[next] && !stands_[next] && rows_[layer] - rows_[next] > lead;
   }
 
   const std::atomic<bool>& stop_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::optional<Error> error_;
+  std::optional<Error> first_;
   int64_t rows_[3] = {0, 0, 0};
   bool finished_[3] = {false, false, false};
   bool standing_by_[3] = {false, false, false};
+  bool stands_[3] = {false, false, false};
+  bool ended_[3] = {false, false, false};
   int64_t changes_ = 0;
 };
 

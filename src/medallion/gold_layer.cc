@@ -7,6 +7,7 @@
 #include "base/time.h"
 #include "base/uuid.h"
 #include "iceberg/literal.h"
+#include "medallion/rewrites.h"
 #include "task/market_tables.h"
 
 namespace k2 {
@@ -38,9 +39,11 @@ void GoldLayer::Recover() {
 }
 
 Status GoldLayer::FindInputs() {
-  if (!gold_known_) K2_TRY(gold_.Refresh());
+  // Somebody may have accepted what it stands at.
+  if (!gold_known_ || !standing_.empty()) K2_TRY(gold_.Refresh());
   gold_known_ = true;
   K2_ASSIGN(progress_, FindProgress(gold_.metadata()));
+  K2_ASSIGN(accepted_, ReadAccepted(gold_.metadata()));
   for (Upstream& upstream : upstreams_) {
     const auto hint = progress_.progress.upstream.find(upstream.table.name().ToString());
     std::optional<UpstreamHint> committed;
@@ -50,7 +53,16 @@ Status GoldLayer::FindInputs() {
       return FindInputs();
     }
     upstream.committed = committed;
-    K2_TRY(PlanUpstream(upstream));
+    const std::string& name = upstream.table.name().name;
+    if (standing_.IsAside(name)) continue;
+    const Status planned = PlanUpstream(upstream);
+    if (planned) {
+      standing_.Remove(name);
+    } else if (planned.error().kind == ErrorKind::kUpstreamChanged) {
+      standing_.Add(name, planned.error());
+    } else {
+      return planned;
+    }
   }
   return CheckShapes();
 }
@@ -71,7 +83,7 @@ Status GoldLayer::CheckNothingLost(const Upstream& upstream) {
   if (!dropped) return {};
   const bool known = upstream.committed && upstream.committed->table_uuid == metadata.table_uuid;
   if (known && upstream.committed->sequence_number >= dropped->sequence_number) return {};
-  return Fail(ErrorKind::kOffsetMismatch,
+  return Fail(ErrorKind::kUpstreamChanged,
               "the retention of {} has dropped {} rows that Gold had not read, last on {}. To go on without them: `k2 "
               "offsets set --table {} --accept-loss`",
               upstream.table.name().ToString(), dropped->rows, dropped->at, kGoldTable);
@@ -79,9 +91,10 @@ Status GoldLayer::CheckNothingLost(const Upstream& upstream) {
 
 Status GoldLayer::PlanUpstream(Upstream& upstream) {
   if (!upstream.pending.empty()) return {};
+  upstream.stands_at = 0;
   K2_TRY(upstream.table.Refresh());
   const iceberg::TableMetadata& metadata = upstream.table.metadata();
-  const int64_t current = metadata.current_snapshot_id.value_or(0);
+  int64_t current = metadata.current_snapshot_id.value_or(0);
   if (current == 0 || current == upstream.planned_snapshot) return {};
   std::optional<int64_t> from;
   int64_t read = 0;  // sequence number of `from`; 0: not known
@@ -99,10 +112,12 @@ Status GoldLayer::PlanUpstream(Upstream& upstream) {
       // that others have rewritten since are read again, and deduplication drops what Gold has. What retention has
       // dropped unread is in neither.
       K2_TRY(CheckNothingLost(upstream));
+      K2_TRY(CheckTagged(upstream, read));
       K2_ASSIGN(increment.files, PlanScan(upstream.table.io(), metadata, current, {}));
       std::erase_if(increment.files, [&](const ScanFile& file) { return file.file_sequence_number <= read; });
       std::ranges::stable_sort(increment.files, {}, &ScanFile::file_sequence_number);
     }
+    K2_TRY(ReadRewrites(upstream, from, current, increment));
     upstream.pending.assign(increment.files.begin(), increment.files.end());
   }
   upstream.planned_snapshot = current;
@@ -157,6 +172,7 @@ Result<StepPlan> GoldLayer::Plan(const GoldSpread& spread) { return PlanStep(spr
 Result<StepPlan> GoldLayer::PlanStep(const GoldSpread& spread, bool whole_snapshots) {
   StepPlan plan{.layer = "gold", .tasks = {}, .ranges = {}, .commits = {}};
   K2_TRY(FindInputs());
+  UpdateTags();
   K2_ASSIGN(const std::vector<PartitionLag> behind, Lags());
   ReportLag("gold", behind);
   plan.behind = Total(behind);
@@ -167,7 +183,10 @@ Result<StepPlan> GoldLayer::PlanStep(const GoldSpread& spread, bool whole_snapsh
     plan.left = Total(left);
   }
   // Snapshots without rows for us (offsets alone, compaction) are noted with the next rows, for a commit is not free.
-  if (std::ranges::all_of(taken, &std::vector<ScanFile>::empty)) return plan;
+  if (std::ranges::all_of(taken, &std::vector<ScanFile>::empty)) {
+    if (const auto standing = standing_.error()) return std::unexpected(*standing);
+    return plan;
+  }
   K2_ASSIGN(std::vector<GoldTask> made, MakeTasks(taken, spread));
   for (GoldTask& task : made) plan.tasks.emplace_back(std::move(task));
   K2_ASSIGN(PlannedCommit commit, PlanCommit(read_to, TimesOfInputs(taken)));
@@ -207,10 +226,25 @@ Result<std::vector<GoldTask>> GoldLayer::MakeTasks(const FilesByUpstream& inputs
   return made;
 }
 
+// A step whose trades another engine adds meanwhile is planned again at once: the next plan drops them.
 Result<int64_t> GoldLayer::Step() {
+  constexpr int kTries = 5;
+  Result<int64_t> rows;
+  for (int i = 0; i < kTries; ++i) {
+    doubled_ = false;
+    rows = TryStep();
+    if (rows || !doubled_) break;
+  }
+  return rows;
+}
+
+Result<int64_t> GoldLayer::TryStep() {
   const int64_t started_us = MonotonicMicros();
   K2_ASSIGN(StepPlan plan, PlanStep({}, /*whole_snapshots=*/false));
-  if (plan.empty()) return 0;
+  if (plan.empty()) {
+    stands_wholly_ = false;
+    return 0;
+  }
   if (reading_.valid()) reading_.wait();
   ReadAhead();
   const TaskContext context{.io = gold_.io_ptr(), .schemas = nullptr, .cache = cache_, .index = &index_};
@@ -226,6 +260,7 @@ Result<int64_t> GoldLayer::Step() {
   }
   for (const TaskResult& result : *results) AddResult(result, stats_);
   AddStep(started_us, stats_);
+  stands_wholly_ = false;
   GaugeOf("k2_dedup_memory_bytes", "Memory of the trades that Gold holds to find duplicates.")
       .Set(static_cast<double>(index_.bytes()));
   return std::max<int64_t>(results->front().rows_in, 1);
@@ -331,6 +366,7 @@ Result<PlannedCommit> GoldLayer::PlanCommit(const std::vector<std::optional<Read
   LayerCommit& commit = planned.commit;
   commit.fence_upstream = true;
   commit.base_snapshot_id = progress_.snapshot_id;  // the rows were compared with Gold as it stood there
+  commit.planned_snapshot_id = gold_.metadata().current_snapshot_id;  // and so did its files
   if (times) WriteTimes(*times, commit.summary);
   for (size_t i = 0; i < upstreams_.size(); ++i) {
     const Upstream& upstream = upstreams_[i];
@@ -357,6 +393,13 @@ Status GoldLayer::Commit(StepPlan plan) {
   const std::vector<iceberg::DataFile> added = plan.commits.front().commit.added;
   const std::map<std::string, UpstreamHint> next = plan.commits.front().commit.next.upstream;
   const auto table = [this](std::string_view) -> Result<Table*> { return &gold_; };
+  plan.commits.front().commit.check_added = [this, refuse = RefuseDoubledTrades(gold_, added)](
+                                                const iceberg::TableMetadata& head,
+                                                const std::vector<iceberg::DataFile>& foreign) {
+    const Status status = refuse(head, foreign);
+    doubled_ = !status;
+    return status;
+  };
   K2_TRY(CommitCompleted(std::move(plan), table, options_.commit, stats_));
   for (Upstream& upstream : upstreams_) {
     const auto found = next.find(upstream.table.name().ToString());

@@ -11,7 +11,9 @@
 #include "medallion/gold_shares.h"
 #include "medallion/layer.h"
 #include "medallion/layer_metrics.h"
+#include "medallion/standing.h"
 #include "medallion/step_plan.h"
+#include "table/accepted.h"
 #include "table/dropped_unread.h"
 #include "table/scan.h"
 #include "task/gold_index.h"
@@ -30,7 +32,9 @@ class GoldLayer {
   static Result<std::unique_ptr<GoldLayer>> Open(const Lakehouse& lakehouse, const LayerOptions& options,
                                                  BatchCache* cache);
 
-  // Moves at most about rows_per_step rows of Silver that Gold has not seen. The number read; 0: nothing is new.
+  // Moves at most about rows_per_step rows of Silver that Gold has not seen. The number read; 0: nothing is new. A
+  // Silver table that Gold cannot read on does not stop the others: its error is Step's when nothing else is left to
+  // do.
   Result<int64_t> Step();
   // The same in parts, for tasks that run elsewhere: what Step would do, as tasks that share the hours out; an empty
   // plan where nothing is new.
@@ -46,6 +50,11 @@ class GoldLayer {
   // Reads Gold; a text that changes with each commit of new rows, whoever made it.
   Result<std::string> Head();
 
+  // Of the Silver tables at which Gold stands; nullopt: at none.
+  [[nodiscard]] std::optional<Error> standing() const { return standing_.error(); }
+  // The layer as a whole stands: Silver keeps what it has not read.
+  void StandsWholly();
+
   [[nodiscard]] const LayerStats& stats() const { return stats_; }
   [[nodiscard]] int64_t index_bytes() const { return index_.bytes(); }
 
@@ -59,6 +68,7 @@ class GoldLayer {
     int64_t planned_sequence = 0;           // sequence number of that snapshot
     int64_t planned_snapshot = 0;           // up to which `pending` knows the files; 0: not planned yet
     std::optional<UpstreamHint> committed;  // as it stands in Gold
+    int64_t stands_at = 0;                  // a later snapshot that cannot be read, when what is before it was; 0: none
   };
 
   GoldLayer(Table gold, std::vector<Upstream> upstreams, LayerOptions options, BatchCache* cache)
@@ -72,6 +82,10 @@ class GoldLayer {
   Status FindInputs();
   Status CheckShapes();
   Status PlanUpstream(Upstream& upstream);
+  Status ReadRewrites(Upstream& upstream, std::optional<int64_t> from, int64_t& to, Increment& increment) const;
+  [[nodiscard]] Status CheckTagged(const Upstream& upstream, int64_t read) const;
+  [[nodiscard]] int64_t AcceptedSequence(const Upstream& upstream) const;
+  void UpdateTags();
   static Status CheckNothingLost(const Upstream& upstream);
   // A snapshot of an upstream table that may have expired since.
   struct ReadTo {
@@ -88,6 +102,7 @@ class GoldLayer {
   static Result<std::vector<ScanFile>> FilesToReadAgain(const Upstream& upstream, const DayRange& days);
   Result<PlannedCommit> PlanCommit(const std::vector<std::optional<ReadTo>>& read_to,
                                    const std::optional<MessageTimes>& times) const;
+  Result<int64_t> TryStep();
   Status Commit(StepPlan plan);
   [[nodiscard]] std::optional<MessageTimes> TimesOfInputs(const FilesByUpstream& inputs) const;
   Result<std::vector<PartitionLag>> Lags() const;
@@ -97,6 +112,10 @@ class GoldLayer {
   std::vector<Upstream> upstreams_;
   LayerOptions options_;
   BatchCache* cache_;
+  StandingTables standing_;  // Silver tables that cannot be read on
+  Accepted accepted_;
+  bool stands_wholly_ = false;
+  bool doubled_ = false;  // the last commit was refused: another engine had added trades of it since the plan
   GoldIndex index_;
   bool gold_known_ = false;    // gold_ is as this layer's own commits, or a look since, have left it
   FoundProgress progress_;     // as planned from

@@ -67,8 +67,9 @@ SourceKey KafkaKey(const std::string& topic, int32_t partition = 0);
 // What other writers do; none of it knows of K2. Tries again until it wins.
 void ForeignSnapshot(const Lakehouse& lakehouse, std::string_view table, const std::string& operation,
                      const std::vector<iceberg::DataFile>& added, const std::vector<iceberg::DataFile>& removed);
-void ForeignCompaction(const Lakehouse& lakehouse, std::string_view table);  // one file a partition
-void ForeignExpiry(const Lakehouse& lakehouse, std::string_view table);      // all that no ref names; deletes the files
+void ForeignCompaction(const Lakehouse& lakehouse, std::string_view table,
+                       const std::string& operation = "replace");        // one file a partition
+void ForeignExpiry(const Lakehouse& lakehouse, std::string_view table);  // all that no ref names; deletes the files
 
 // Bronze holds each offset once and without gap; each of its rows is one row of Silver or of rejected_trades; Gold
 // holds each id of Silver once, in its hour, `gold_trades` of them; every file that metadata names is there.

@@ -218,7 +218,7 @@ void ForeignSnapshot(const Lakehouse& lakehouse, std::string_view name, const st
   FAIL() << "the foreign commit never won";
 }
 
-void ForeignCompaction(const Lakehouse& lakehouse, std::string_view name) {
+void ForeignCompaction(const Lakehouse& lakehouse, std::string_view name, const std::string& operation) {
   const Table table = OpenTable(lakehouse, name);
   const OutputTable output = *OutputOf(table);
   std::map<std::vector<iceberg::Literal>, std::vector<iceberg::DataFile>> by_partition;
@@ -240,7 +240,7 @@ void ForeignCompaction(const Lakehouse& lakehouse, std::string_view name) {
     ASSERT_TRUE(file) << file.error().message;
     added.push_back(*file);
   }
-  if (!added.empty()) ForeignSnapshot(lakehouse, name, "replace", added, removed);
+  if (!added.empty()) ForeignSnapshot(lakehouse, name, operation, added, removed);
 }
 
 void ForeignExpiry(const Lakehouse& lakehouse, std::string_view name) {

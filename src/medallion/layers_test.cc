@@ -296,22 +296,8 @@ TEST_F(Layers, SilverStopsWhereBronzeLostRowsItHadNotRead) {
   options.bronze = options.gold = false;
   const auto report = RunAll(lakehouse, options);
   ASSERT_FALSE(report);
-  EXPECT_EQ(report.error().kind, ErrorKind::kOffsetMismatch) << report.error().message;
-  EXPECT_NE(report.error().message.find("k2 offsets set"), std::string::npos) << report.error().message;
-}
-
-TEST_F(Layers, AForeignOverwriteOfTheUpstreamStopsTheLayer) {
-  MakeTables();
-  Simulate(200);
-  const Lakehouse lakehouse = OpenLakehouse();
-  ASSERT_TRUE(RunAll(lakehouse, Options()));
-  const auto files = LiveFiles(lakehouse, "silver_binance_trades");
-  ForeignSnapshot(lakehouse, "silver_binance_trades", "overwrite", {}, {files[0]});
-  for (int i = 0; i < 2; ++i) {
-    const auto report = RunAll(lakehouse, Options());
-    ASSERT_FALSE(report);
-    EXPECT_EQ(report.error().kind, ErrorKind::kOffsetMismatch) << report.error().message;
-  }
+  EXPECT_EQ(report.error().kind, ErrorKind::kUpstreamChanged) << report.error().message;
+  EXPECT_NE(report.error().message.find("k2 offsets accept"), std::string::npos) << report.error().message;
 }
 
 }  // namespace

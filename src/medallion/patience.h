@@ -21,7 +21,7 @@ class Patience {
   enum class Next : uint8_t {
     kAgain,    // plan the step again; what was to be waited was waited
     kStandBy,  // another writer does this work
-    kFail,
+    kFail,     // nothing that passes by itself
   };
 
   Patience(const PatienceOptions& options, std::string_view layer, const std::atomic<bool>& stop)

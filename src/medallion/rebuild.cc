@@ -321,7 +321,11 @@ Result<std::vector<ScanFile>> GoldLayer::FilesToReadAgain(const Upstream& upstre
   K2_ASSIGN(const Increment unread,
             PlanIncrement(upstream.table.io(), metadata, upstream.committed->snapshot_id, current));
   std::set<std::string_view> unread_paths;
-  for (const ScanFile& file : unread.files) unread_paths.insert(file.file.file_path);
+  for (const ScanFile& file : unread.files) {
+    // What others have rewritten holds rows that Gold has.
+    const bool rewritten = std::ranges::find(unread.rewrites, file.snapshot_id) != unread.rewrites.end();
+    if (!rewritten) unread_paths.insert(file.file.file_path);
+  }
   std::erase_if(files, [&](const ScanFile& file) { return unread_paths.contains(file.file.file_path); });
   std::ranges::stable_sort(files, {}, &ScanFile::file_sequence_number);  // first come, first kept
   return files;
@@ -377,6 +381,7 @@ Result<StepPlan> GoldLayer::PlanRebuild(const DayRange& days, int32_t tasks) {
   for (GoldTask& task : made) plan.tasks.emplace_back(std::move(task));
   K2_ASSIGN(PlannedCommit planned, Replacement(gold_, "gold", ConjunctsOf(days, gold_rows_)));
   planned.commit.base_snapshot_id = progress_.snapshot_id;  // a row that a step adds meanwhile may be among them
+  planned.commit.planned_snapshot_id = gold_.metadata().current_snapshot_id;  // and so may another engine's
   plan.commits.push_back(std::move(planned));
   return plan;
 }

@@ -11,6 +11,7 @@
 #include "base/guard.h"
 #include "base/health.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "base/time.h"
 #include "medallion/floor.h"
 #include "medallion/gold_layer.h"
@@ -76,18 +77,85 @@ bool StandBy(Layer& layer, LayerNumber number, std::string_view name, const RunO
   return !floor.stopping() && !floor.failed();
 }
 
-// Deals with a failed step: true when the layer is to go on with the next one.
+// Tells of a layer that stands, or one of whose tables does: once, and once more when it goes on.
+class StandingReport {
+ public:
+  StandingReport(LayerNumber number, std::string_view name, Floor& floor)
+      : number_(number),
+        name_(name),
+        floor_(floor),
+        gauge_(GaugeOf("k2_layer_stands", "1 while the layer, or one of its tables, stands on an error.",
+                       {{"layer", std::string(name)}})) {
+    gauge_.Set(0);
+  }
+
+  void Tell(const std::optional<Error>& error) {
+    const std::string why = error ? error->message : std::string{};
+    if (why == told_) return;
+    if (error) {
+      log::Error("a layer stands; the others go on, and it looks again", {{"layer", name_}, {"error", why}});
+    } else {
+      log::Info("a layer that stood goes on", {{"layer", name_}});
+    }
+    gauge_.Set(error ? 1 : 0);
+    floor_.Stands(number_, error.has_value());
+    ProcessHealth().Stands(name_, why);
+    told_ = why;
+  }
+  // After a step that went through whole.
+  void GoesOn() {
+    pause_us_ = 0;
+    Tell(std::nullopt);
+  }
+  // Waits until it is time to look again; false when the run ends before that.
+  bool Wait() {
+    pause_us_ = std::clamp<int64_t>(pause_us_ * 2, kMicrosPerSecond, 30 * kMicrosPerSecond);
+    const int64_t until_us = MonotonicMicros() + pause_us_;
+    while (!floor_.stopping() && !floor_.failed() && MonotonicMicros() < until_us) {
+      ProcessHealth().Beat(name_);
+      std::this_thread::sleep_for(Floor::kGlance);
+    }
+    return !floor_.stopping() && !floor_.failed();
+  }
+
+ private:
+  LayerNumber number_;
+  std::string name_;
+  Floor& floor_;
+  Gauge& gauge_;
+  std::string told_;
+  int64_t pause_us_ = 0;
+};
+
+// Rights of the source are the run's own: it must be started again with others.
+bool EndsTheRun(LayerNumber number, const Error& error) {
+  return number == kBronze && error.kind == ErrorKind::kPermission;
+}
+
+// Deals with a failed step: true when the layer is to go on with the next one. What does not pass by itself makes the
+// layer of a service stand, and look again until somebody has mended it; a run with an end goes on without the layer.
 template <typename Layer, typename Recover>
 bool GoOn(Layer& layer, LayerNumber number, std::string_view name, const Error& error, Patience& patience,
-          const RunOptions& options, Floor& floor, const Recover& recover) {
+          StandingReport& standing, const RunOptions& options, Floor& floor, const Recover& recover) {
   Error last = error;
   while (true) {
     ProcessHealth().Beat(name);
     if (last.kind == ErrorKind::kUnavailable) ProcessHealth().SetDependency(kTables, false, last.message);
     const Patience::Next next = patience.Judge(last);
     if (next == Patience::Next::kFail) {
-      floor.Failed(last.With(name));
-      return false;
+      if (EndsTheRun(number, last)) {
+        floor.Failed(last.With(name));
+        return false;
+      }
+      if (options.endless) {
+        if constexpr (requires { layer.StandsWholly(); }) layer.StandsWholly();
+        standing.Tell(last);
+      }
+      if (!options.endless || !standing.Wait()) {
+        floor.Ended(number, last.With(name));
+        return false;
+      }
+      patience.Reset();
     }
     if (next == Patience::Next::kStandBy && !StandBy(layer, number, name, options, floor)) return false;
     const Status recovered = recover();
@@ -125,6 +193,7 @@ void RunLayer(LayerNumber number, Floor& floor, const Run& run) {
 
 void RunBronze(BronzeLayer& layer, const RunOptions& options, Floor& floor, RunProgress& progress) {
   Patience patience(PatienceOf(options), "bronze", floor.stop());
+  StandingReport standing(kBronze, "bronze", floor);
   const auto recover = [&] { return layer.Recover(); };
   int64_t last_commit_us = 0;
   const int64_t lead = options.layer.rows_per_step * options.lead_steps;
@@ -132,7 +201,7 @@ void RunBronze(BronzeLayer& layer, const RunOptions& options, Floor& floor, RunP
   if (options.standby && StandBy(layer, kBronze, "bronze", options, floor)) {
     // What is away at this moment is waited for, as at any other.
     if (const Status status = layer.Recover(); !status) {
-      (void)GoOn(layer, kBronze, "bronze", status.error(), patience, options, floor, recover);
+      (void)GoOn(layer, kBronze, "bronze", status.error(), patience, standing, options, floor, recover);
     }
   }
   const auto moved = [&](int64_t rows) {
@@ -151,9 +220,10 @@ void RunBronze(BronzeLayer& layer, const RunOptions& options, Floor& floor, RunP
     if (waits) WaitForCommit(last_commit_us, layer, options, floor);
     const Result<int64_t> rows = layer.Step(waits ? kWaitForMessagesUs : 0, waits ? moved : BronzeLayer::Moved{});
     if (!rows) {
-      if (!GoOn(layer, kBronze, "bronze", rows.error(), patience, options, floor, recover)) break;
+      if (!GoOn(layer, kBronze, "bronze", rows.error(), patience, standing, options, floor, recover)) break;
       continue;
     }
+    standing.GoesOn();
     ProcessHealth().SetDependency(kTables, true);
     if (*rows > 0) (void)moved(*rows);  // a step without rows has asked neither source nor tables
     if (layer.AtEnd() || (!options.endless && *rows == 0 && layer.CaughtUp())) break;
@@ -167,6 +237,7 @@ template <typename Layer>
 void RunBelow(Layer& layer, LayerNumber number, std::string_view name, const RunOptions& options, bool upstream_runs,
               bool next_runs, Floor& floor, std::atomic<int64_t>& counter) {
   Patience patience(PatienceOf(options), name, floor.stop());
+  StandingReport report(number, name, floor);
   const auto recover = [&] {
     layer.Recover();
     return Status{};
@@ -189,14 +260,23 @@ void RunBelow(Layer& layer, LayerNumber number, std::string_view name, const Run
     if (next_runs) floor.WaitForNext(number, static_cast<LayerNumber>(number + 1), lead);
     const bool last_look = !upstream_runs || floor.finished(static_cast<LayerNumber>(number - 1));
     const int64_t seen = floor.changes();
-    const Result<int64_t> rows = layer.Step();
-    if (!rows) {
-      if (!GoOn(layer, number, name, rows.error(), patience, options, floor, recover)) break;
+    const Result<int64_t> step = layer.Step();
+    const std::optional<Error> standing = layer.standing();
+    // Nothing is left to do but for tables that stand.
+    const bool stands = !step && standing && step.error().message == standing->message;
+    if (!step && !stands) {
+      if (!GoOn(layer, number, name, step.error(), patience, report, options, floor, recover)) break;
       continue;
     }
+    if (standing) {
+      report.Tell(standing);
+    } else {
+      report.GoesOn();
+    }
+    const int64_t rows = step.value_or(0);
     patience.Reset();
     ProcessHealth().SetDependency(kTables, true);
-    counter += *rows;
+    counter += rows;
     if (options.endless && MonotonicMicros() - settled_us > kSettleIntervalUs) {
       settled_us = MonotonicMicros();
       if (const Status status = layer.Settle(); !status) {
@@ -205,14 +285,17 @@ void RunBelow(Layer& layer, LayerNumber number, std::string_view name, const Run
         layer.Recover();
       }
     }
-    if (*rows > 0) {
+    if (rows > 0) {
       TrimMemory();
-      floor.Moved(number, *rows);
+      floor.Moved(number, rows);
       if (!upstream_runs && floor.stopping()) break;
       continue;
     }
     floor.CaughtUp(number, seen);
-    if (last_look && (!options.endless || floor.stopping() || upstream_runs)) break;
+    if (last_look && (!options.endless || floor.stopping() || upstream_runs)) {
+      if (standing) floor.Ended(number, standing->With(name));
+      break;
+    }
     floor.Wait(seen, poll);
   }
   floor.Finished(number);
@@ -267,9 +350,10 @@ Result<RunReport> Run(const Lakehouse& lakehouse, const RunOptions& options, con
       });
     }
   }
+  if (floor.failed()) return std::unexpected(*floor.error());
+  if (silver && !floor.ended(kSilver)) K2_TRY(silver->Settle());
+  if (gold && !floor.ended(kGold)) K2_TRY(gold->Settle());
   if (auto error = floor.error()) return std::unexpected(std::move(*error));
-  if (silver) K2_TRY(silver->Settle());
-  if (gold) K2_TRY(gold->Settle());
   RunReport report;
   if (bronze) {
     report.bronze = bronze->stats();

@@ -50,9 +50,11 @@ struct RunReport {
   std::vector<Error> failures;  // sources that could not be read to their end; all else went through
 };
 
-// Runs until the sources end (or `stop` is set) and the layers below have caught up with what was committed. The first
-// error of a layer that cannot be waited out stops the run. A layer whose commit finds another writer's offsets plans
-// again from the head; an endless one that finds them twice in a short time stands by until they no longer move.
+// Runs until the sources end (or `stop` is set) and the layers below have caught up with what was committed. A layer
+// with an error that does not pass by itself stands while the others go on: of an endless run it looks again at an
+// interval, of one with an end it ends. The first such error that is there at the end is the run's. A layer whose
+// commit finds another writer's offsets plans again from the head; an endless one that finds them twice in a short time
+// stands by until they no longer move.
 Result<RunReport> Run(const Lakehouse& lakehouse, const RunOptions& options, const std::atomic<bool>& stop,
                       RunProgress& progress);
 

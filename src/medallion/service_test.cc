@@ -103,8 +103,8 @@ TEST_F(ServiceTest, SilverNoticesRowsThatWereDeletedUnread) {
   below.bronze = false;
   const auto report = RunAll(OpenLakehouse(), below);
   ASSERT_FALSE(report);
-  EXPECT_EQ(report.error().kind, ErrorKind::kOffsetMismatch);
-  EXPECT_NE(report.error().message.find("accept-loss"), std::string::npos) << report.error().message;
+  EXPECT_EQ(report.error().kind, ErrorKind::kUpstreamChanged);
+  EXPECT_NE(report.error().message.find("k2 offsets accept"), std::string::npos) << report.error().message;
 }
 
 // Two processes, each with half of the partitions.

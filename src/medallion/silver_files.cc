@@ -22,7 +22,8 @@ Status SilverLayer::PlanFiles() {
   bool known = false;
   if (planned_snapshot_ != 0) {
     K2_ASSIGN(Increment increment, PlanIncrement(bronze_.io(), bronze_.metadata(), planned_snapshot_, current));
-    known = increment.complete;
+    // Of rows that others have moved to other files, those count that are there now.
+    known = increment.complete && increment.rewrites.empty();
     files = std::move(increment.files);
   }
   if (!known) {
@@ -175,16 +176,21 @@ bool Overlaps(const BronzePart& part, const Range& range) {
 
 }  // namespace
 
-// Offsets before a gap that no row has (transaction markers, compacted ones) do not keep the layer from it.
-Status SilverLayer::CheckGaps(const std::vector<Range>& ranges) const {
+// Offsets before a gap that no row has (transaction markers, compacted ones) do not keep a table from it: then it
+// stands, and true is returned.
+bool SilverLayer::CheckGaps(std::vector<Range>& ranges) {
   for (const Range& range : ranges) {
     if (!range.gap) continue;
     const bool rows = std::ranges::any_of(pending_, [&](const BronzeFile& file) {
       return std::ranges::any_of(file.parts, [&](const BronzePart& part) { return Overlaps(part, range); });
     });
-    if (!rows) return std::unexpected(GapError(range, *range.gap));
+    if (rows) continue;
+    const size_t table = range.table;
+    Stand(table, GapError(range, *range.gap));
+    std::erase_if(ranges, [&](const Range& one) { return one.table == table; });
+    return true;
   }
-  return {};
+  return false;
 }
 
 // Shortens the ranges to about rows_per_step rows, and gives the files to read for them. Files are taken as they were

@@ -26,17 +26,25 @@ Result<std::unique_ptr<SilverLayer>> SilverLayer::Open(const Lakehouse& lakehous
 Status SilverLayer::Refresh() {
   // Bronze last: what the others have read must be in it. The tables this layer writes to are known from its own
   // commits; the fence tells when another writer has moved them.
-  if (!own_tables_known_) {
-    K2_TRY(rejected_.Refresh());
-    for (Table& table : silver_) K2_TRY(table.Refresh());
-    own_tables_known_ = true;
-  }
+  level_.clear();
+  if (!own_tables_known_) K2_TRY(rejected_.Refresh());
   K2_ASSIGN(rejected_progress_, ReadProgress(rejected_.metadata()));
-  silver_progress_.clear();
-  for (Table& table : silver_) {
-    K2_ASSIGN(LayerProgress progress, ReadProgress(table.metadata()));
-    silver_progress_.push_back(std::move(progress));
+  silver_progress_.assign(silver_.size(), {});
+  accepted_.assign(silver_.size(), {});
+  for (size_t i = 0; i < silver_.size(); ++i) {
+    const bool aside = standing_.IsAside(NameOf(i));
+    const auto read = [&]() -> Status {
+      // Somebody may have mended or accepted what a table stands on.
+      if (!aside && (!own_tables_known_ || standing_.Contains(NameOf(i)))) K2_TRY(silver_[i].Refresh());
+      K2_ASSIGN(silver_progress_[i], ReadProgress(silver_[i].metadata()));
+      K2_ASSIGN(accepted_[i], ReadAccepted(silver_[i].metadata()));
+      return {};
+    };
+    const Status status = read();
+    if (!status && !IsOfTheTable(status.error())) return status;
+    if (!status && !aside) Stand(i, status.error());
   }
+  own_tables_known_ = true;
   K2_TRY(bronze_.Refresh());
   K2_ASSIGN(bronze_progress_, ReadProgress(bronze_.metadata()));
   return CheckShapes();
@@ -56,7 +64,9 @@ Status SilverLayer::CheckShapes() {
 
 Result<std::vector<SilverLayer::Range>> SilverLayer::PlanRanges() {
   std::vector<Range> ranges;
+  unjudged_from_ = INT64_MAX;
   K2_ASSIGN(const std::optional<DroppedUnread> dropped, ReadDroppedUnread(bronze_.metadata()));
+  K2_TRY(CheckStanding(dropped));
   for (const auto& [key, bronze_end] : bronze_progress_.positions) {
     if (!options_.Owns(key.topic, key.partition)) continue;
     const ExchangeInfo* exchange = ExchangeOfTopic(key.topic);
@@ -64,40 +74,61 @@ Result<std::vector<SilverLayer::Range>> SilverLayer::PlanRanges() {
       return Fail(ErrorKind::kInvalidArgument,
                   "topic {} belongs to no exchange K2 knows; its name must end in .binance or .kraken", key.topic);
     }
-    Range range;
-    range.key = key;
-    range.bronze_end = bronze_end;
-    range.table = static_cast<size_t>(exchange - Exchanges().data());
-    const LayerProgress& silver = silver_progress_[range.table];
-    if (silver.rules_version > kRulesVersion || rejected_progress_.rules_version > kRulesVersion) {
-      return Fail(ErrorKind::kUnsupported,
-                  "{} was judged by rules of version {}, this k2 has version {}; use a newer k2",
-                  exchange->silver_table, silver.rules_version, kRulesVersion);
+    const auto table = static_cast<size_t>(exchange - Exchanges().data());
+    // Of all sources, also those that are left for a later step: PlanFiles finds each file once.
+    const SourcePositions& judged = silver_progress_[table].positions;
+    const auto known = judged.find(key);
+    const int64_t begin = known == judged.end() ? 0 : known->second.next_offset;
+    if (begin < bronze_end.next_offset) unjudged_from_ = std::min(unjudged_from_, begin);
+    if (standing_.IsAside(NameOf(table))) continue;
+    Result<Range> range = PlanRange(key, bronze_end, *exchange, dropped);
+    if (!range) {
+      Stand(table, range.error());
+      std::erase_if(ranges, [&](const Range& one) { return one.table == table; });
+    } else if (range->begin.next_offset < range->end.next_offset) {
+      ranges.push_back(*std::move(range));
     }
-    const auto in_silver = silver.positions.find(key);
-    range.in_silver = in_silver != silver.positions.end();
-    if (range.in_silver) range.begin = in_silver->second;
-    const auto in_rejected = rejected_progress_.positions.find(key);
-    range.in_rejected = in_rejected != rejected_progress_.positions.end();
-    if (range.in_rejected) range.rejected_begin = in_rejected->second;
-    range.end = bronze_end;
-    // rejected_trades is committed first: where it stands ahead, a crash came between the two.
-    if (range.rejected_begin.next_offset > range.begin.next_offset) {
-      range.already_judged = true;
-      range.end = range.rejected_begin;
-    }
-    range.whole = range.already_judged || range.end == bronze_end;
-    if (dropped) K2_TRY(StopAtGap(*dropped, range));
-    if (range.begin.next_offset < range.end.next_offset) ranges.push_back(std::move(range));
   }
-  // Of all of them, also those that are left for a later step: PlanFiles finds each file once.
-  unjudged_from_ = INT64_MAX;
-  for (const Range& range : ranges) unjudged_from_ = std::min(unjudged_from_, range.begin.next_offset);
+  for (size_t i = 0; i < silver_.size(); ++i) {
+    const bool idle = std::ranges::none_of(ranges, [&](const Range& one) { return one.table == i; });
+    if (idle && !standing_.IsAside(NameOf(i))) Level(i);
+  }
   // Rows that are judged already are caught up alone, before anything is judged anew.
   if (std::ranges::any_of(ranges, &Range::already_judged)) {
     std::erase_if(ranges, [](const Range& range) { return !range.already_judged; });
   }
   return ranges;
+}
+
+// What Silver has yet to decide of one source; begin and end are equal where that is nothing.
+Result<SilverLayer::Range> SilverLayer::PlanRange(const SourceKey& key, const SourcePosition& bronze_end,
+                                                  const ExchangeInfo& exchange,
+                                                  const std::optional<DroppedUnread>& dropped) const {
+  Range range;
+  range.key = key;
+  range.bronze_end = bronze_end;
+  range.table = static_cast<size_t>(&exchange - Exchanges().data());
+  const LayerProgress& silver = silver_progress_[range.table];
+  if (silver.rules_version > kRulesVersion || rejected_progress_.rules_version > kRulesVersion) {
+    return Fail(ErrorKind::kUnsupported, "{} was judged by rules of version {}, this k2 has version {}; use a newer k2",
+                exchange.silver_table, silver.rules_version, kRulesVersion);
+  }
+  const auto in_silver = silver.positions.find(key);
+  range.in_silver = in_silver != silver.positions.end();
+  if (range.in_silver) range.begin = in_silver->second;
+  const auto in_rejected = rejected_progress_.positions.find(key);
+  range.in_rejected = in_rejected != rejected_progress_.positions.end();
+  if (range.in_rejected) range.rejected_begin = in_rejected->second;
+  range.end = bronze_end;
+  // rejected_trades is committed first: where it stands ahead, a crash came between the two.
+  if (range.rejected_begin.next_offset > range.begin.next_offset) {
+    range.already_judged = true;
+    range.end = range.rejected_begin;
+  }
+  range.whole = range.already_judged || range.end == bronze_end;
+  StopAtAccepted(range);
+  if (dropped) K2_TRY(StopAtGap(*dropped, range));
+  return range;
 }
 
 // Rows that retention has dropped from Bronze before they were read are no part of any range: what lies before them is
@@ -118,7 +149,7 @@ Status SilverLayer::StopAtGap(const DroppedUnread& dropped, Range& range) {
 
 Error SilverLayer::GapError(const Range& range, const OffsetGap& gap) {
   const std::string_view table = Exchanges()[range.table].silver_table;
-  return {ErrorKind::kOffsetMismatch,
+  return {ErrorKind::kUpstreamChanged,
           fmt::format(
               "Bronze's retention has dropped rows that {} had not read: it stands at offset {} of {}, partition {}, "
               "and offsets up to {} are gone ({} rows at most). To go on without them: `k2 offsets set --table {} "
@@ -160,18 +191,22 @@ Result<std::vector<Task>> SilverLayer::MakeTasks(const std::vector<Range>& range
     for (const ScanFile& file : rejected) base.rejected_files.push_back(file.file.file_path);
   }
   // Files are dealt out to as many tasks as run at once, largest first, each to the task with the fewest rows; few rows
-  // are one task's work, or the tables would fill with small files.
+  // are one task's work, or the tables would fill with small files. Files that may hold the same offsets go together: a
+  // task takes each offset once.
   constexpr int64_t kRowsWorthATask = 65'536;
   int64_t rows = 0;
   for (const BronzeFile& file : files) rows += file.rows;
   const auto count =
       static_cast<size_t>(std::clamp<int64_t>(rows / kRowsWorthATask, 1, std::max<int64_t>(tasks_max, 1)));
-  std::vector<SilverTask> tasks(std::min(count, std::max<size_t>(files.size(), 1)), base);
+  const std::vector<std::vector<const BronzeFile*>> groups = Overlapping(files);
+  std::vector<SilverTask> tasks(std::min(count, std::max<size_t>(groups.size(), 1)), base);
   std::vector<int64_t> load(tasks.size(), 0);
-  for (const BronzeFile& file : files) {
+  for (const auto& group : groups) {
     const auto least = static_cast<size_t>(std::ranges::min_element(load) - load.begin());
-    tasks[least].inputs.push_back({.path = file.path, .record_count = file.rows});
-    load[least] += file.rows;
+    for (const BronzeFile* file : group) {
+      tasks[least].inputs.push_back({.path = file->path, .record_count = file->rows});
+      load[least] += file->rows;
+    }
   }
   std::vector<Task> made;
   for (SilverTask& task : tasks) {
@@ -186,10 +221,18 @@ Result<StepPlan> SilverLayer::Plan(int32_t tasks) {
   K2_TRY(Refresh());
   plan.behind = TellLag();
   K2_ASSIGN(std::vector<Range> ranges, PlanRanges());
-  if (ranges.empty()) return plan;
-  K2_TRY(PlanFiles());
-  K2_TRY(CheckGaps(ranges));
-  const std::vector<BronzeFile> files = Cut(ranges);
+  std::vector<BronzeFile> files;
+  while (!ranges.empty()) {
+    K2_TRY(PlanFiles());
+    if (CheckGaps(ranges)) continue;
+    files = Cut(ranges);
+    break;
+  }
+  UpdateTags();
+  if (ranges.empty()) {
+    if (const auto standing = standing_.error()) return std::unexpected(*standing);
+    return plan;
+  }
   plan.left = plan.behind;
   for (const Range& range : ranges)
     plan.left -= range.end.next_offset - (range.in_silver ? range.begin.next_offset : 0);
@@ -197,8 +240,13 @@ Result<StepPlan> SilverLayer::Plan(int32_t tasks) {
   std::optional<MessageTimes> times;
   for (const BronzeFile& file : files) times = Join(times, file.times);
   for (const Range& range : ranges) {
-    PlannedRange planned{.key = range.key, .begin = range.begin, .end = range.end, .counted_at_end = range.whole};
+    PlannedRange planned{.key = range.key,
+                         .begin = range.begin,
+                         .end = range.end,
+                         .counted_at_end = range.whole,
+                         .accepted = range.accepted};
     if (!range.in_silver) planned.begin.messages = 0;
+    if (range.accepted) planned.begin.messages = -1;
     plan.ranges.push_back(std::move(planned));
   }
   plan.commits = PlanCommits(ranges, times);
@@ -206,29 +254,42 @@ Result<StepPlan> SilverLayer::Plan(int32_t tasks) {
 }
 
 Result<int64_t> SilverLayer::Step() {
-  const int64_t started_us = MonotonicMicros();
-  K2_ASSIGN(StepPlan plan, Plan(options_.threads));
-  if (plan.empty()) return 0;
-  const TaskContext context{.io = bronze_.io_ptr(), .schemas = schemas_, .cache = cache_};
-  const int64_t run_us = MonotonicMicros();
-  K2_ASSIGN(const auto results,
-            RunTasks(plan.tasks, std::vector<TaskContext>(plan.tasks.size(), context), options_.threads));
-  stats_.run_us += MonotonicMicros() - run_us;
-  if (const Status complete = Complete(results, plan); !complete) {
-    for (const TaskResult& result : results) DeleteUnsent(result.outputs, bronze_.io());
-    return std::unexpected(complete.error());
+  std::set<size_t>
+      miscounted;  // tables whose rows did not come to what Bronze counts, once: it may be another writer's
+  while (true) {
+    const int64_t started_us = MonotonicMicros();
+    Result<StepPlan> plan = Plan(options_.threads);
+    if (!plan || plan->empty()) {
+      if (plan) stands_wholly_ = false;
+      if (!plan) return std::unexpected(plan.error());
+      return 0;
+    }
+    const TaskContext context{.io = bronze_.io_ptr(), .schemas = schemas_, .cache = cache_};
+    const int64_t run_us = MonotonicMicros();
+    K2_ASSIGN(const auto results,
+              RunTasks(plan->tasks, std::vector<TaskContext>(plan->tasks.size(), context), options_.threads));
+    stats_.run_us += MonotonicMicros() - run_us;
+    Status status;
+    const bool miscount = StandMiscounted(results, *plan, miscounted);
+    if (!miscount) status = Complete(results, *plan);
+    if (miscount || !status) {
+      for (const TaskResult& result : results) DeleteUnsent(result.outputs, bronze_.io());
+      if (!status) return std::unexpected(status.error());
+      continue;
+    }
+    std::vector<PlannedRange> ranges = plan->ranges;
+    K2_TRY(CommitTables(*std::move(plan), ranges));
+    int64_t rows = 0;
+    for (const TaskResult& result : results) {
+      AddResult(result, stats_);
+      rows += result.rows_in;
+    }
+    ForgetJudged(ranges);
+    AddStep(started_us, stats_);
+    stands_wholly_ = false;
+    UpdateTags();
+    return std::max<int64_t>(rows, 1);
   }
-  const std::vector<PlannedRange> ranges = plan.ranges;
-  const auto table = [this](std::string_view name) -> Result<Table*> { return Find(name); };
-  K2_TRY(CommitCompleted(std::move(plan), table, options_.commit, stats_));
-  int64_t rows = 0;
-  for (const TaskResult& result : results) {
-    AddResult(result, stats_);
-    rows += result.rows_in;
-  }
-  ForgetJudged(ranges);
-  AddStep(started_us, stats_);
-  return std::max<int64_t>(rows, 1);
 }
 
 Table* SilverLayer::Find(std::string_view name) {

@@ -3,16 +3,20 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "medallion/layer.h"
 #include "medallion/layer_metrics.h"
+#include "medallion/standing.h"
 #include "medallion/step_plan.h"
 #include "source/schema_source.h"
+#include "table/accepted.h"
 #include "table/dropped_unread.h"
 #include "table/scan.h"
 #include "task/bronze_parts.h"
+#include "task/market_tables.h"
 
 namespace k2 {
 
@@ -21,8 +25,14 @@ class SilverLayer {
   static Result<std::unique_ptr<SilverLayer>> Open(const Lakehouse& lakehouse, const LayerOptions& options,
                                                    std::shared_ptr<SchemaSource> schemas, BatchCache* cache);
 
-  // Judges at most about rows_per_step rows of Bronze that were not yet. The number judged; 0: nothing is new.
+  // Judges at most about rows_per_step rows of Bronze that were not yet. The number judged; 0: nothing is new. A table
+  // of an exchange that stands does not stop the others: its sources are left out, and its error is Step's when nothing
+  // else is left to do.
   Result<int64_t> Step();
+  // Of the tables that stand; nullopt: none does.
+  [[nodiscard]] std::optional<Error> standing() const { return standing_.error(); }
+  // The layer as a whole stands: Bronze keeps what it has not read.
+  void StandsWholly();
   // The same in parts, for tasks that run elsewhere: what Step would do, as at most `tasks` tasks; an empty plan where
   // nothing is new.
   Result<StepPlan> Plan(int32_t tasks);
@@ -51,7 +61,8 @@ class SilverLayer {
     bool already_judged = false;
     bool in_silver = false;        // Silver has committed this key before
     bool in_rejected = false;      // rejected_trades has
-    bool whole = false;            // `end` is where Bronze stands
+    bool whole = false;            // `end` is where Bronze stands, or a count was accepted
+    bool accepted = false;         // its rows are not counted: somebody has accepted what Bronze holds
     std::optional<OffsetGap> gap;  // `end` is where retention has dropped rows that were not read
   };
   // A Bronze file and those of its rows that are not judged yet.
@@ -75,9 +86,23 @@ class SilverLayer {
   Status Refresh();
   Status CheckShapes();
   Result<std::vector<Range>> PlanRanges();
+  Result<Range> PlanRange(const SourceKey& key, const SourcePosition& bronze_end, const ExchangeInfo& exchange,
+                          const std::optional<DroppedUnread>& dropped) const;
+  void StopAtAccepted(Range& range) const;
   static Status StopAtGap(const DroppedUnread& dropped, Range& range);
   static Error GapError(const Range& range, const OffsetGap& gap);
-  [[nodiscard]] Status CheckGaps(const std::vector<Range>& ranges) const;
+  bool CheckGaps(std::vector<Range>& ranges);
+  void Stand(size_t table, Error error);
+  bool StandMiscounted(const std::vector<TaskResult>& results, const StepPlan& plan, std::set<size_t>& seen);
+  Status CommitTables(StepPlan plan, std::vector<PlannedRange>& ranges);
+  Status CheckStanding(const std::optional<DroppedUnread>& dropped);
+  Status CheckAccounted(size_t table);
+  [[nodiscard]] Error MiscountOf(size_t table, const PlannedRange& range, const Miscount& miscount) const;
+  void Level(size_t table);
+  void UpdateTags();
+  static std::vector<std::vector<const BronzeFile*>> Overlapping(const std::vector<BronzeFile>& files);
+  [[nodiscard]] size_t TableOf(const SourceKey& key) const;
+  [[nodiscard]] std::string NameOf(size_t table) const { return silver_[table].name().name; }
   Status PlanFiles();
   Status AddPending(const std::vector<ScanFile>& files, std::vector<BronzeFile> known);
   Result<BronzeFile> Describe(const iceberg::DataFile& file) const;
@@ -109,10 +134,19 @@ class SilverLayer {
   LayerProgress bronze_progress_;
   LayerProgress rejected_progress_;
   std::vector<LayerProgress> silver_progress_;
+  std::vector<Accepted> accepted_;  // by table
+  StandingTables standing_;
+  bool stands_wholly_ = false;
+  std::set<size_t> level_;           // tables that have all that Bronze had at the last plan
   std::vector<BronzeFile> pending_;  // files of Bronze that may hold rows not yet judged, in commit order
   int64_t unjudged_from_ = 0;        // no row that is still to be judged has a lower offset
   int64_t planned_snapshot_ = 0;     // Bronze snapshot up to which pending_ knows the files; 0: none
   LayerStats stats_;
 };
+
+// Of a plan whose completion is kUpstreamChanged: the error, with the snapshot of Bronze at which the table stands,
+// which is tagged there.
+Error StandAtMiscount(const Lakehouse& lakehouse, const std::vector<TaskResult>& results, const StepPlan& plan,
+                      Error otherwise);
 
 }  // namespace k2

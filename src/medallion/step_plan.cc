@@ -4,6 +4,9 @@
 #include <map>
 #include <utility>
 
+#include "medallion/rewrites.h"
+#include "task/market_tables.h"
+
 namespace k2 {
 namespace {
 
@@ -74,36 +77,40 @@ Status CompleteBronze(const std::vector<TaskResult>& results, StepPlan& plan) {
   return {};
 }
 
-// Counts the rows of each range, and stops when some of Bronze's are missing: nothing is skipped in silence. A
-// recording numbers its messages without gaps. Kafka's offsets have gaps, but Bronze has counted its rows up to where
-// it stands.
+int64_t RowsOfRange(const std::vector<TaskResult>& results, size_t range) {
+  int64_t rows = 0;
+  for (const TaskResult& result : results) rows += result.range_rows[range];
+  return rows;
+}
+
+// The count of a range's begin and of its rows; -1: not known.
+int64_t CountedAfter(const PlannedRange& range, int64_t rows) {
+  return range.begin.messages < 0 ? -1 : range.begin.messages + rows;
+}
+
+// Nothing is skipped in silence: some of Bronze's rows may be missing.
 Status CompleteSilver(const std::vector<TaskResult>& results, StepPlan& plan) {
-  for (size_t i = 0; i < plan.ranges.size(); ++i) {
-    PlannedRange& range = plan.ranges[i];
-    int64_t rows = 0;
-    for (const TaskResult& result : results) rows += result.range_rows[i];
-    int64_t expected = -1;
-    if (range.key.cluster == kRecordingCluster) {
-      expected = range.end.next_offset - range.begin.next_offset;
-    } else {
-      const int64_t counted = range.begin.messages < 0 ? -1 : range.begin.messages + rows;
-      if (!range.counted_at_end) range.end.messages = counted;
-      if (counted >= 0 && range.end.messages >= 0) expected = range.end.messages - range.begin.messages;
-    }
-    if (expected >= 0 && rows != expected && plan.rebuild) {
+  const std::vector<Miscount> miscounts = MiscountedRanges(results, plan);
+  if (!miscounts.empty()) {
+    const Miscount& first = miscounts.front();
+    const PlannedRange& range = plan.ranges[first.range];
+    if (plan.rebuild) {
       return Fail(
           ErrorKind::kInvalidData,
           "Silver is not rebuilt: Bronze holds {} rows of {} up to offset {}, and Silver was made of {}. Nothing "
           "was changed",
-          rows, range.key.ToString(), range.end.next_offset, expected);
+          first.rows, range.key.ToString(), range.end.next_offset, first.expected);
     }
-    if (expected >= 0 && rows != expected) {
-      return Fail(
-          ErrorKind::kOffsetMismatch,
-          "Bronze holds {} rows where it must hold {}, from offset {} to {} of {}, partition {}: rows were "
-          "deleted before they were read, or added twice. See `k2 offsets show`; `k2 offsets set --accept-loss` "
-          "goes on without them",
-          rows, expected, range.begin.next_offset, range.end.next_offset, range.key.topic, range.key.partition);
+    int64_t snapshot = 0;
+    for (const PlannedCommit& planned : plan.commits) {
+      for (const auto& [name, hint] : planned.commit.next.upstream) snapshot = hint.snapshot_id;
+    }
+    return std::unexpected(MiscountError(range, first, snapshot, ""));
+  }
+  for (size_t i = 0; i < plan.ranges.size(); ++i) {
+    PlannedRange& range = plan.ranges[i];
+    if (range.key.cluster != kRecordingCluster && !range.counted_at_end) {
+      range.end.messages = CountedAfter(range, RowsOfRange(results, i));
     }
     for (PlannedCommit& planned : plan.commits) {
       const auto found = planned.commit.next.positions.find(range.key);
@@ -114,6 +121,38 @@ Status CompleteSilver(const std::vector<TaskResult>& results, StepPlan& plan) {
 }
 
 }  // namespace
+
+// A recording numbers its messages without gaps. Kafka's offsets have gaps, but Bronze has counted its rows up to where
+// it stands.
+std::vector<Miscount> MiscountedRanges(const std::vector<TaskResult>& results, const StepPlan& plan) {
+  std::vector<Miscount> found;
+  for (size_t i = 0; i < plan.ranges.size(); ++i) {
+    const PlannedRange& range = plan.ranges[i];
+    if (range.accepted) continue;
+    const int64_t rows = RowsOfRange(results, i);
+    int64_t expected = -1;
+    if (range.key.cluster == kRecordingCluster) {
+      expected = range.end.next_offset - range.begin.next_offset;
+    } else if (range.counted_at_end && range.begin.messages >= 0 && range.end.messages >= 0) {
+      expected = range.end.messages - range.begin.messages;
+    }
+    if (expected >= 0 && rows != expected) found.push_back({.range = i, .rows = rows, .expected = expected});
+  }
+  return found;
+}
+
+Error MiscountError(const PlannedRange& range, const Miscount& miscount, int64_t changed, std::string_view told) {
+  const ExchangeInfo* exchange = ExchangeOfTopic(range.key.topic);
+  const std::string_view table = exchange == nullptr ? "Silver" : exchange->silver_table;
+  return {
+      ErrorKind::kUpstreamChanged,
+      fmt::format("{} stands: {} holds {} rows where it must hold {}, from offset {} to {} of {}, partition {}: rows "
+                  "were removed before they were read, or others were added{}{}. `k2 offsets accept {} {} --dry-run` "
+                  "shows what there is; without --dry-run {} goes on with it",
+                  table, kBronzeTable, miscount.rows, miscount.expected, range.begin.next_offset, range.end.next_offset,
+                  range.key.topic, range.key.partition, told.empty() ? "" : "; last changed by ", told, kBronzeTable,
+                  changed, table)};
+}
 
 iceberg::DataFile Bare(const iceberg::DataFile& file) {
   iceberg::DataFile bare;
@@ -138,6 +177,9 @@ Status CommitCompleted(StepPlan plan, const TableByName& table, const CommitPoli
   for (PlannedCommit& planned : plan.commits) {
     K2_ASSIGN(Table* const of, table(planned.table));
     planned.commit.begun = plan.begun;
+    if (planned.layer == "gold" && !planned.commit.check_added) {
+      planned.commit.check_added = RefuseDoubledTrades(*of, planned.commit.added);
+    }
     K2_TRY(CommitStep(*of, std::move(planned.commit), policy, planned.layer, stats));
   }
   return {};

@@ -22,6 +22,7 @@ struct PlannedRange {
   SourcePosition begin;         // `messages`: rows before it as Silver has counted them; -1: not known
   SourcePosition end;           // `messages`: as Bronze has counted them; -1: not known
   bool counted_at_end = false;  // `end` is where Bronze stands, or rejected_trades: its count is the one to reach
+  bool accepted = false;        // what Bronze holds of it was accepted: it is not counted
   bool operator==(const PlannedRange&) const = default;
 };
 
@@ -48,8 +49,19 @@ struct StepPlan {
   [[nodiscard]] bool empty() const { return tasks.empty() && commits.empty(); }
 };
 
+// A range of a Silver plan whose rows do not come to what Bronze has counted.
+struct Miscount {
+  size_t range = 0;  // index
+  int64_t rows = 0;
+  int64_t expected = 0;
+};
+std::vector<Miscount> MiscountedRanges(const std::vector<TaskResult>& results, const StepPlan& plan);
+// `changed`: the snapshot of Bronze to accept, and how it is told (DescribeSnapshot).
+Error MiscountError(const PlannedRange& range, const Miscount& miscount, int64_t changed, std::string_view told);
+
 // Completes the commits with what the tasks have written, read and counted. `results`: in the order of the tasks.
-// Errors: kOffsetMismatch: rows are missing, or there are more than there may be, or a task has not read to its end;
+// Errors: kUpstreamChanged: rows are missing, or there are more than there may be; kOffsetMismatch: a task has not read
+// to its end;
 // kInvalidArgument: these are not the results of these tasks.
 Status Complete(const std::vector<TaskResult>& results, StepPlan& plan);
 

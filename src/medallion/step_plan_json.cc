@@ -38,6 +38,7 @@ Json CommitJson(const PlannedCommit& planned, const Table& table) {
                  {"fence_upstream", commit.fence_upstream}};
   for (const iceberg::DataFile& file : commit.removed) object["removed"].push_back(DataFileToJson(file));
   if (commit.base_snapshot_id) object["base_snapshot_id"] = *commit.base_snapshot_id;
+  if (commit.planned_snapshot_id) object["planned_snapshot_id"] = *commit.planned_snapshot_id;
   return object;
 }
 
@@ -54,13 +55,19 @@ Result<PlannedCommit> ReadCommit(const Json& value, const TableByName& table_by_
   for (const Json& file : value.at("removed")) commit.removed.push_back(DataFileFromJson(file));
   value.at("fence_upstream").get_to(commit.fence_upstream);
   if (value.contains("base_snapshot_id")) commit.base_snapshot_id = value.at("base_snapshot_id").get<int64_t>();
+  if (value.contains("planned_snapshot_id")) {
+    commit.planned_snapshot_id = value.at("planned_snapshot_id").get<int64_t>();
+  }
   return planned;
 }
 
 Json RangeJson(const PlannedRange& range) {
   LayerProgress begin{.positions = {{range.key, range.begin}}, .upstream = {}, .rules_version = 0};
   LayerProgress end{.positions = {{range.key, range.end}}, .upstream = {}, .rules_version = 0};
-  return {{"begin", ProgressJson(begin, "")}, {"end", ProgressJson(end, "")}, {"counted_at_end", range.counted_at_end}};
+  return {{"begin", ProgressJson(begin, "")},
+          {"end", ProgressJson(end, "")},
+          {"counted_at_end", range.counted_at_end},
+          {"accepted", range.accepted}};
 }
 
 Result<PlannedRange> ReadRange(const Json& value) {
@@ -72,7 +79,8 @@ Result<PlannedRange> ReadRange(const Json& value) {
   return PlannedRange{.key = begin->positions.begin()->first,
                       .begin = begin->positions.begin()->second,
                       .end = end->positions.begin()->second,
-                      .counted_at_end = value.at("counted_at_end")};
+                      .counted_at_end = value.at("counted_at_end"),
+                      .accepted = value.value("accepted", false)};
 }
 
 Result<StepPlan> Read(const Json& object, const TableByName& table) {

@@ -97,9 +97,14 @@ TEST(StepPlan, CountsTheRowsOfAllTasks) {
   EXPECT_EQ(whole.commits[0].commit.next.positions.at(kKey).messages, 130);
 
   StepPlan lost = SilverPlan(50, 130);
-  EXPECT_EQ(Complete({Judged(30), Judged(49)}, lost).error().kind, ErrorKind::kOffsetMismatch);
+  EXPECT_EQ(Complete({Judged(30), Judged(49)}, lost).error().kind, ErrorKind::kUpstreamChanged);
   StepPlan doubled = SilverPlan(50, 130);
-  EXPECT_EQ(Complete({Judged(50), Judged(50)}, doubled).error().kind, ErrorKind::kOffsetMismatch);
+  EXPECT_EQ(Complete({Judged(50), Judged(50)}, doubled).error().kind, ErrorKind::kUpstreamChanged);
+
+  StepPlan accepted = SilverPlan(50, 130);  // what Bronze holds was accepted: its count at the end is taken over
+  accepted.ranges[0].accepted = true;
+  ASSERT_TRUE(Complete({Judged(30), Judged(49)}, accepted).has_value());
+  EXPECT_EQ(accepted.commits[0].commit.next.positions.at(kKey).messages, 130);
 
   StepPlan cut = SilverPlan(50, -1);  // Bronze goes on behind it: what was counted is noted
   ASSERT_TRUE(Complete({Judged(30), Judged(40)}, cut).has_value());

@@ -166,6 +166,40 @@ TEST_F(CommitTest, FencesByUpstreamSnapshots) {
   EXPECT_EQ(Rows(), 2);
 }
 
+// Rows of another engine that came since the plan may be rows of this batch.
+TEST_F(CommitTest, AsksWhatOthersHaveAddedSinceThePlan) {
+  const int64_t planned = *Load().metadata().current_snapshot_id;
+  std::vector<std::string> asked;
+  const auto batch = [&](bool refuse) {
+    LayerCommit commit = Move(0, 0, 5);
+    commit.planned_snapshot_id = planned;
+    commit.check_added = [&asked, refuse](const iceberg::TableMetadata&,
+                                          const std::vector<iceberg::DataFile>& added) -> Status {
+      for (const iceberg::DataFile& file : added) asked.push_back(file.file_path);
+      if (refuse) return Fail(ErrorKind::kOffsetMismatch, "doubled");
+      return {};
+    };
+    return commit;
+  };
+  const iceberg::DataFile theirs = NewFile(3);
+  ForeignSnapshot("append", {theirs});
+  EXPECT_EQ(ErrorOf(Load().Commit(batch(true))).message, "doubled");
+  EXPECT_EQ(asked, std::vector<std::string>{theirs.file_path});
+  asked.clear();
+  Table table = Load();
+  const iceberg::DataFile later = NewFile(2);
+  CommitPolicy policy;
+  policy.on_step = [&](std::string_view step) {
+    if (step == "manifests" && asked.size() == 1) ForeignSnapshot("overwrite", {later});
+  };
+  EXPECT_COMMITTED(table.Commit(batch(false), policy));
+  EXPECT_EQ(asked, (std::vector<std::string>{theirs.file_path, later.file_path}));  // each once
+  LayerCommit lost = Move(0, 5, 6);
+  lost.planned_snapshot_id = 77;  // expired
+  lost.check_added = batch(false).check_added;
+  EXPECT_EQ(ErrorOf(Load().Commit(lost)).kind, ErrorKind::kOffsetMismatch);
+}
+
 // Gold's parts of one Silver snapshot move no key: two writers that plan from the same place hold the same rows.
 TEST_F(CommitTest, FencesByTheSnapshotThatCarriesTheProgress) {
   const auto part = [&](int64_t base) {

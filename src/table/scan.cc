@@ -93,17 +93,20 @@ ScanFile Describe(const ManifestEntry& entry) {
 
 bool HasOurKey(const Snapshot& snapshot) { return snapshot.summary.contains(iceberg::kCommitIdKey); }
 
-// The data files that this very snapshot added.
-Status AppendAdded(FileIo& io, const TableMetadata& metadata, const Snapshot& snapshot, std::vector<ScanFile>& files) {
+// The data files whose entries this very snapshot has written with a status: those it added, or removed.
+Status AppendEntries(FileIo& io, const TableMetadata& metadata, const Snapshot& snapshot, iceberg::EntryStatus status,
+                     std::vector<ScanFile>& files) {
   K2_ASSIGN(const auto manifests, ManifestCache::Shared().ListOf(io, snapshot));
   for (const ManifestFile& manifest : *manifests) {
+    const int32_t count =
+        status == iceberg::EntryStatus::kAdded ? manifest.added_files_count : manifest.deleted_files_count;
     if (manifest.content != ManifestContent::kData || manifest.added_snapshot_id != snapshot.snapshot_id ||
-        manifest.added_files_count == 0) {
+        count == 0) {
       continue;
     }
     K2_ASSIGN(const auto entries, ManifestCache::Shared().EntriesOf(io, metadata, manifest));
     for (const ManifestEntry& entry : *entries) {
-      if (entry.status != iceberg::EntryStatus::kAdded || entry.snapshot_id != snapshot.snapshot_id) continue;
+      if (entry.status != status || entry.snapshot_id != snapshot.snapshot_id) continue;
       files.push_back(Describe(entry));
     }
   }
@@ -168,6 +171,38 @@ bool MayAddRows(const Snapshot& snapshot) {
          !snapshot.summary.contains(std::string(kRebuiltKey));
 }
 
+bool IsForeignRewrite(const Snapshot& snapshot) {
+  return MayAddRows(snapshot) && snapshot.operation != "append" && !HasOurKey(snapshot);
+}
+
+std::string DescribeSnapshot(const Snapshot& snapshot) {
+  const auto entry = [&](const char* key) -> std::string {
+    const auto found = snapshot.summary.find(key);
+    return found == snapshot.summary.end() ? std::string{} : found->second;
+  };
+  std::string engine = entry("engine-name");
+  if (!engine.empty() && !entry("engine-version").empty()) engine += " " + entry("engine-version");
+  if (engine.empty() && !entry("trino_query_id").empty()) engine = "trino";
+  if (engine.empty()) engine = HasOurKey(snapshot) ? "k2" : "another engine";
+  return fmt::format("snapshot {} (operation \"{}\", {})", snapshot.snapshot_id, snapshot.operation, engine);
+}
+
+Result<SnapshotFiles> FilesOfSnapshot(FileIo& io, const TableMetadata& metadata, const Snapshot& snapshot) {
+  SnapshotFiles files;
+  K2_TRY(AppendEntries(io, metadata, snapshot, iceberg::EntryStatus::kAdded, files.added));
+  K2_TRY(AppendEntries(io, metadata, snapshot, iceberg::EntryStatus::kDeleted, files.removed));
+  return files;
+}
+
+std::optional<std::vector<const Snapshot*>> SnapshotsBetween(const TableMetadata& metadata, std::optional<int64_t> from,
+                                                             int64_t to) {
+  const Snapshot* last = metadata.FindSnapshot(to);
+  if (last == nullptr) return std::nullopt;
+  auto chain = ChainBetween(metadata, from, *last);
+  if (chain) std::ranges::reverse(*chain);
+  return chain;
+}
+
 Result<Increment> PlanIncrement(FileIo& io, const TableMetadata& metadata, std::optional<int64_t> from_snapshot,
                                 int64_t to_snapshot) {
   K2_ASSIGN(const Snapshot* to, SnapshotOf(metadata, to_snapshot));
@@ -179,14 +214,8 @@ Result<Increment> PlanIncrement(FileIo& io, const TableMetadata& metadata, std::
   }
   for (const Snapshot* snapshot : std::views::reverse(*chain)) {
     if (!MayAddRows(*snapshot)) continue;
-    if (snapshot->operation != "append" && !HasOurKey(*snapshot)) {
-      return Fail(
-          ErrorKind::kOffsetMismatch,
-          "table {}: snapshot {} (operation \"{}\") changed rows and was not made by k2: a layer that reads the "
-          "table cannot tell which rows are new",
-          metadata.location, snapshot->snapshot_id, snapshot->operation);
-    }
-    K2_TRY(AppendAdded(io, metadata, *snapshot, increment.files));
+    if (IsForeignRewrite(*snapshot)) increment.rewrites.push_back(snapshot->snapshot_id);
+    K2_TRY(AppendEntries(io, metadata, *snapshot, iceberg::EntryStatus::kAdded, increment.files));
   }
   if (increment.files.empty()) return increment;
   K2_ASSIGN(const auto manifests, ManifestCache::Shared().ListOf(io, *to));

@@ -32,14 +32,34 @@ Result<int64_t> SnapshotAsOf(const iceberg::TableMetadata& metadata, int64_t tim
 // Whether a snapshot may hold rows that its parent has not: `replace` and `delete` have none, nor has what K2 rebuilt.
 bool MayAddRows(const iceberg::Snapshot& snapshot);
 
+// Made by another engine, and no plain append: rows of before may lie in its added files, and rows may be gone.
+bool IsForeignRewrite(const iceberg::Snapshot& snapshot);
+// `snapshot 12 (operation "overwrite", spark 3.5.6)`, for errors.
+std::string DescribeSnapshot(const iceberg::Snapshot& snapshot);
+
+// Data files that one snapshot added, and those that it removed.
+struct SnapshotFiles {
+  std::vector<ScanFile> added;
+  std::vector<ScanFile> removed;
+};
+Result<SnapshotFiles> FilesOfSnapshot(FileIo& io, const iceberg::TableMetadata& metadata,
+                                      const iceberg::Snapshot& snapshot);
+
+// Snapshots after `from` (exclusive; nullopt: from the beginning) up to `to`, oldest first; nullopt when `from` is no
+// ancestor of `to`, or it cannot be told any more.
+std::optional<std::vector<const iceberg::Snapshot*>> SnapshotsBetween(const iceberg::TableMetadata& metadata,
+                                                                      std::optional<int64_t> from, int64_t to);
+
 // What was added to `main` after `from_snapshot` (exclusive; nullopt: from the beginning) up to `to_snapshot`.
 struct Increment {
   std::vector<ScanFile> files;  // in commit order
+  // Snapshots of other engines that rewrote files (copy-on-write), in commit order: their added files, among `files`,
+  // may hold rows that were there before, so that who reads them deduplicates.
+  std::vector<int64_t> rewrites;
   bool complete = true;  // false: from_snapshot is not an ancestor any more (expired, rolled back): read the current
                          // snapshot and cut by offsets instead; `files` is empty then
 };
-// `append` adds its files; snapshots of which MayAddRows is false add none; an `overwrite` without our key
-// "k2.commit-id" is kOffsetMismatch: the layer stops (docs/source-offsets.md).
+// Every snapshot of which MayAddRows is true adds its files (docs/source-offsets.md).
 Result<Increment> PlanIncrement(FileIo& io, const iceberg::TableMetadata& metadata,
                                 std::optional<int64_t> from_snapshot, int64_t to_snapshot);
 

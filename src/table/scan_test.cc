@@ -148,7 +148,7 @@ TEST_F(ScanTest, Increments) {
   EXPECT_FALSE(since(std::nullopt).complete);
 }
 
-TEST_F(ScanTest, OthersOverwritesStopALayer) {
+TEST_F(ScanTest, OthersOverwritesAreReadAndTold) {
   const int64_t first = Commit({.added = {TestFile("a", 1, 1)}});
   const int64_t ours = Commit({.operation = "overwrite",
                                .added = {TestFile("b", 1, 1)},
@@ -157,7 +157,16 @@ TEST_F(ScanTest, OthersOverwritesStopALayer) {
   EXPECT_EQ(Paths(PlanIncrement(io_, metadata_, first, ours)->files), PathList{"b"});
   const int64_t theirs =
       Commit({.operation = "overwrite", .added = {TestFile("c", 1, 1)}, .removed = {TestFile("b", 1, 1)}});
-  EXPECT_EQ(PlanIncrement(io_, metadata_, first, theirs).error().kind, ErrorKind::kOffsetMismatch);
+  const auto increment = PlanIncrement(io_, metadata_, first, theirs);
+  ASSERT_TRUE(increment);
+  EXPECT_EQ(Paths(increment->files), (PathList{"b", "c"}));
+  EXPECT_EQ(increment->rewrites, std::vector<int64_t>{theirs});  // ours is none
+  const auto files = FilesOfSnapshot(io_, metadata_, *metadata_.FindSnapshot(theirs));
+  ASSERT_TRUE(files);
+  EXPECT_EQ(Paths(files->added), PathList{"c"});
+  EXPECT_EQ(Paths(files->removed), PathList{"b"});
+  EXPECT_EQ(DescribeSnapshot(*metadata_.FindSnapshot(theirs)),
+            fmt::format("snapshot {} (operation \"overwrite\", another engine)", theirs));
 }
 
 TEST_F(ScanTest, DeleteFilesAreRefusedWhereTheyApply) {

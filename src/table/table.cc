@@ -16,6 +16,7 @@
 #include "io/confined_file_io.h"
 #include "table/metadata_store.h"
 #include "table/progress_json.h"
+#include "table/scan.h"
 
 namespace k2 {
 namespace {
@@ -220,6 +221,7 @@ class TableCommit {
       if (from_memory) return Fail(ErrorKind::kConflict, "{}", fence.error().message);
       return fence;
     }
+    K2_TRY(CheckAdded(metadata));
     request_.now_ms = NowMicros() / 1000;
     request_.summary = commit_.summary;
     const LayerProgress merged = Merge(found.progress, commit_.next);
@@ -231,6 +233,28 @@ class TableCommit {
     request_.added_manifests = produced.added_manifests;
     Step("manifests");
     return Ask(head, produced.snapshot);
+  }
+
+  // What has been added since the plan, by whomever; of each head once.
+  Status CheckAdded(const TableMetadata& metadata) {
+    if (!commit_.planned_snapshot_id || !commit_.check_added || !metadata.current_snapshot_id) return {};
+    const int64_t seen = checked_snapshot_.value_or(*commit_.planned_snapshot_id);
+    const auto chain = SnapshotsBetween(metadata, seen, *metadata.current_snapshot_id);
+    if (!chain) {
+      return Fail(ErrorKind::kOffsetMismatch,
+                  "{}: what was added since snapshot {}, on which this batch was planned, cannot be told any more; "
+                  "nothing was committed",
+                  table_.name().ToString(), seen);
+    }
+    std::vector<iceberg::DataFile> added;
+    for (const iceberg::Snapshot* snapshot : *chain) {
+      if (!MayAddRows(*snapshot)) continue;
+      K2_ASSIGN(const SnapshotFiles files, FilesOfSnapshot(table_.io(), metadata, *snapshot));
+      for (const ScanFile& file : files.added) added.push_back(file.file);
+    }
+    if (!added.empty()) K2_TRY(commit_.check_added(metadata, added));
+    checked_snapshot_ = metadata.current_snapshot_id;
+    return {};
   }
 
   Status Ask(const TableState& head, const iceberg::Snapshot& snapshot) {
@@ -372,9 +396,10 @@ class TableCommit {
   bool unreachable_ = false;  // in this try
   bool told_ = false;         // that it waits
   bool hopeless_ = false;
-  bool in_doubt_ = false;         // a try was sent and refused, and the head was not looked at since
-  bool found_ = false;            // at the head, after a try that was told to have failed
-  std::optional<Error> unknown_;  // sticky
+  bool in_doubt_ = false;                    // a try was sent and refused, and the head was not looked at since
+  bool found_ = false;                       // at the head, after a try that was told to have failed
+  std::optional<int64_t> checked_snapshot_;  // up to which CheckAdded has looked
+  std::optional<Error> unknown_;             // sticky
   std::optional<CommitDone> done_;
   std::vector<int64_t> expired_;
   TableState before_;

@@ -73,6 +73,11 @@ struct LayerCommit {
   // commit of K2, even one that moved no key, may hold the same rows.
   std::optional<int64_t> base_snapshot_id;
   StartTime begun;  // the step's plan, before `added` was written; where not known, when the commit begins
+  // Where both are set: the head that the batch was planned on, and what is asked, before each try, about data files
+  // that other engines have added since. An error of it ends the commit. Where the history between is gone, it is
+  // kOffsetMismatch.
+  std::optional<int64_t> planned_snapshot_id;
+  std::function<Status(const iceberg::TableMetadata& head, const std::vector<iceberg::DataFile>& added)> check_added;
 };
 
 // Called between the steps of a commit, for crash tests: "manifests" (manifests and list are written), "done".

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/time.h"
+#include "task/interval_set.h"
 #include "task/known_schemas.h"
 #include "task/partitioned_write.h"
 #include "task/task.h"
@@ -110,6 +111,7 @@ class SilverRun {
 
   Result<TaskResult> Run() {
     result_.range_rows.resize(task_.ranges.size());
+    taken_.resize(task_.ranges.size());
     K2_TRY(ReadJudged());
     for (const InputFile& input : task_.inputs) {
       K2_TRY(ReadInput(
@@ -172,6 +174,8 @@ class SilverRun {
         if (range != nullptr) table = TableOf(*range);
       }
       if (range == nullptr || rows.offset[row] < range->begin || rows.offset[row] >= range->end) continue;
+      // Others may have added a row again, or copied it to another file.
+      if (!taken_[static_cast<size_t>(range - task_.ranges.data())].Insert(rows.offset[row])) continue;
       K2_TRY(JudgeRow(rows, row, *range, table));
       // A step's rows are bounded by its plan; where that could not cut, by this.
       const auto flush_bytes = static_cast<size_t>(context_.flush_bytes);
@@ -250,6 +254,7 @@ class SilverRun {
   const TaskContext& context_;
   Judges of_topics_;
   Judges of_recordings_;
+  std::vector<IntervalSet> taken_;  // offsets, by range
   std::map<const OffsetRange*, std::set<int64_t>> judged_;
   std::vector<TradeColumns> columns_;  // by Silver table
   RejectedRows rejected_;

@@ -1,0 +1,71 @@
+#include "medallion/unread_sources.h"
+
+#include <arrow/array.h>
+#include <arrow/record_batch.h>
+
+#include <algorithm>
+
+#include "medallion/lakehouse.h"
+#include "table/scan.h"
+#include "task/partitioned_write.h"
+#include "task/text_view.h"
+
+namespace k2 {
+
+int64_t UnreadSource::distinct() const {
+  int64_t size = 0;
+  for (const auto& [first, last] : offsets.ranges()) size += last - first + 1;
+  return size;
+}
+
+std::vector<UnreadSource> SourcesToRead(const ExchangeInfo& exchange, const LayerProgress& silver,
+                                        const LayerProgress& bronze) {
+  std::vector<UnreadSource> sources;
+  for (const auto& [key, end] : bronze.positions) {
+    if (ExchangeOfTopic(key.topic) != &exchange) continue;
+    const auto found = silver.positions.find(key);
+    const SourcePosition begin =
+        found == silver.positions.end() ? SourcePosition{.next_offset = 0, .messages = 0} : found->second;
+    if (begin.next_offset >= end.next_offset) continue;
+    UnreadSource source{
+        .key = key, .table = std::string(exchange.silver_table), .begin = begin.next_offset, .end = end, .offsets = {}};
+    if (key.cluster == kRecordingCluster) {
+      source.expected = end.next_offset - begin.next_offset;
+    } else if (begin.messages >= 0 && end.messages >= 0) {
+      source.expected = end.messages - begin.messages;
+    }
+    sources.push_back(std::move(source));
+  }
+  return sources;
+}
+
+Status CountUnread(const Table& bronze, std::vector<UnreadSource>& sources) {
+  if (sources.empty()) return {};
+  K2_ASSIGN(const TableShape shape, ShapeOf(bronze, TableUse::kRead));
+  const TaskContext context{.io = bronze.io_ptr(), .schemas = nullptr};
+  int64_t first = INT64_MAX;
+  for (const UnreadSource& source : sources) first = std::min(first, source.begin);
+  K2_ASSIGN(const std::vector<ScanFile> files,
+            PlanScan(bronze.io(), bronze.metadata(), bronze.metadata().current_snapshot_id.value_or(0),
+                     {{.field_id = shape.columns.at("offset"), .op = iceberg::CompareOp::kGe, .values = {first}}}));
+  const auto count = [&](const std::shared_ptr<arrow::RecordBatch>& batch) -> Status {
+    const TextView topic(batch->GetColumnByName("topic"));
+    const auto& partition = static_cast<const arrow::Int32Array&>(*batch->GetColumnByName("partition"));
+    const auto& offset = static_cast<const arrow::Int64Array&>(*batch->GetColumnByName("offset"));
+    for (int64_t row = 0; row < batch->num_rows(); ++row) {
+      for (UnreadSource& source : sources) {
+        if (source.key.partition != partition.Value(row) || source.key.topic != topic[row]) continue;
+        if (offset.Value(row) < source.begin || offset.Value(row) >= source.end.next_offset) continue;
+        ++source.rows;
+        source.offsets.Insert(offset.Value(row));
+      }
+    }
+    return {};
+  };
+  for (const ScanFile& file : files) {
+    K2_TRY(ReadInput(context, file.file.file_path, shape, {"topic", "partition", "offset"}, count));
+  }
+  return {};
+}
+
+}  // namespace k2
