@@ -7,7 +7,7 @@ offsets as the `k2` process does (docs/source-offsets.md), so that both may take
 from k2.spark.dataframe.bronze import BronzeOptions, bronze_step
 from k2.spark.dataframe.gold import GoldOptions, gold_settle, gold_step
 from k2.spark.dataframe.overwrite import Days
-from k2.spark.dataframe.progress import AnotherWriterError, OffsetsError
+from k2.spark.dataframe.progress import AnotherWriterError, OffsetsError, StandsError
 from k2.spark.dataframe.publish import Policy, Published
 from k2.spark.dataframe.rebuild import gold_rebuild, silver_rebuild
 from k2.spark.dataframe.registry import Schemas
@@ -25,6 +25,7 @@ __all__ = [
     "Published",
     "Schemas",
     "SilverOptions",
+    "StandsError",
     "StepResult",
     "bronze_step",
     "gold_rebuild",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,17 +19,20 @@ from pyspark.sql import Window
 from pyspark.sql import functions as f
 
 from k2.spark.dataframe.progress import (
-    COMMIT_ID_KEY,
+    AnotherWriterError,
     FoundProgress,
     Metadata,
     Move,
     OffsetsError,
     Progress,
     Snapshot,
+    StandsError,
     UpstreamHint,
+    accepted,
     dropped_unread,
     find_progress,
     joined,
+    stands_tag,
     times_summary,
 )
 from k2.spark.dataframe.publish import publish
@@ -72,16 +75,20 @@ class Upstream:
     committed: UpstreamHint | None  # as it stands in Gold
     pending: list[File] = field(default_factory=list)  # in the order of the snapshots that added them
     read_to: UpstreamHint | None = None  # what Gold has read wholly after this step, where that is news
+    stands: bool = False  # nothing of it can be read
+    until: int | None = None  # the last snapshot that can be read, where Gold stands at the next one
 
     @property
     def planned(self) -> UpstreamHint | None:
-        head = self.metadata.head_id
+        head = self.until or self.metadata.head_id
         return None if head is None else UpstreamHint(self.metadata.uuid, head, self.metadata.sequence_of(head))
 
     @property
     def moved(self) -> bool:
-        return self.planned is not None and (
-            self.committed is None or self.committed.snapshot_id != self.planned.snapshot_id
+        return (
+            self.planned is not None
+            and not self.stands
+            and (self.committed is None or self.committed.snapshot_id != self.planned.snapshot_id)
         )
 
 
@@ -128,11 +135,23 @@ class GoldStep:
         return upstreams
 
     def _plan(self) -> list[Upstream]:
+        """A Silver table at which Gold stands does not stop the others: it is told when nothing else is left to do."""
         upstreams = self._load()
+        stands: list[StandsError] = []
         for upstream in upstreams:
-            if upstream.moved:
+            if not upstream.moved:
+                continue
+            try:
                 upstream.pending = self._pending(upstream)
+            except StandsError as error:
+                stands.append(error)
+                upstream.stands = True
+                continue
+            if upstream.until is None:
+                upstream.table.remove_stands_tags(stands_tag(GOLD))
         self._tell_lag(upstreams)
+        if stands and not any(upstream.pending for upstream in upstreams):
+            raise stands[0]
         return upstreams
 
     def _pending(self, upstream: Upstream) -> list[File]:
@@ -141,11 +160,15 @@ class GoldStep:
         since = committed.snapshot_id if same and committed is not None else None
         chain = chain_since(metadata, since)
         if chain is not None:
-            return self._added(upstream, chain)
+            return self._added(upstream, self._readable(upstream, chain))
         # Silver's history no longer reaches back to where Gold stands. Files that were added after that are read; those
         # that others have rewritten since are read again, and deduplication drops what Gold has.
         self._check_nothing_lost(upstream)
         read = committed.sequence_number if same and committed is not None else 0
+        tagged = metadata.snapshots.get(metadata.ref(stands_tag(GOLD)) or 0)
+        seen = max(read, self._accepted(upstream))
+        if tagged is not None and tagged.is_foreign_rewrite and tagged.sequence_number > seen:
+            raise self._stands(upstream, tagged, "has moved trades to another hour")
         head = metadata.head_id
         assert head is not None
         files = self._files(upstream, upstream.table.java.newScan().useSnapshot(head))
@@ -155,18 +178,67 @@ class GoldStep:
             file.snapshot_id = ids.get(file.sequence_number, 0)
         return unread
 
+    def _accepted(self, upstream: Upstream) -> int:
+        """Foreign snapshots of the table up to this sequence number are read, whatever they did."""
+        return accepted(self.metadata, upstream.table.key, upstream.metadata.uuid).sequence_number
+
+    def _readable(self, upstream: Upstream, chain: list[Snapshot]) -> list[Snapshot]:
+        """Rows that another engine has copied to other files meet themselves in Gold. One that it has moved to another
+        hour does not: Gold would hold the trade twice. What is before such a snapshot is read; then Gold stands."""
+        for i, snapshot in enumerate(chain):
+            if not snapshot.is_foreign_rewrite or snapshot.sequence_number <= self._accepted(upstream):
+                continue
+            moved = self._moved_trades(upstream, snapshot)
+            if not moved:
+                continue
+            before = chain[:i]
+            error = self._stands(
+                upstream,
+                snapshot,
+                f"has moved {moved} trades to another hour, of which {GOLD} would hold both",
+            )
+            if not any(one.adds_rows for one in before):
+                raise error
+            upstream.until = before[-1].snapshot_id
+            return before
+        return chain
+
+    def _moved_trades(self, upstream: Upstream, snapshot: Snapshot) -> int:
+        """Trades of files that the snapshot removed and, in another hour, of those that it added. Where the removed
+        files are gone they cannot be told."""
+        table, parent = upstream.table, snapshot.parent_id
+        added = {str(file.path()) for file in table.added_files(snapshot)}
+        removed = {str(file.path()) for file in table.removed_files(snapshot)}
+        if not added or not removed or parent not in upstream.metadata.snapshots:
+            return 0
+        read = TaskSets()
+        try:
+            parts = []
+            for at, paths in ((parent, removed), (snapshot.snapshot_id, added)):
+                files = self._files(upstream, table.java.newScan().useSnapshot(at), paths)
+                rows = read.rows(table, [file.task for file in files])
+                parts.append(rows.select("message_id", hour_of("timestamp").alias("hour")))
+            before, after = parts
+            return before.withColumnRenamed("hour", "was").join(after, "message_id").where("hour != was").count()
+        finally:
+            read.close()
+
+    def _stands(self, upstream: Upstream, snapshot: Snapshot, what: str) -> StandsError:
+        """Silver keeps the snapshot that is named."""
+        table = upstream.table
+        table.set_stands_tags(stands_tag(GOLD), snapshot)
+        return StandsError(
+            f"{GOLD} stands at {table.name}: {snapshot} {what}. `k2 offsets accept {table.name} "
+            f"{snapshot.snapshot_id} --dry-run` shows the rows; without --dry-run {GOLD} reads what the snapshot has "
+            "added"
+        )
+
     def _appended(self, upstream: Upstream, chain: Sequence[Snapshot]) -> dict[str, Snapshot]:
         """The files that the snapshots of the chain, oldest first, have added, in that order."""
         wanted: dict[str, Snapshot] = {}
         for snapshot in chain:
             if not snapshot.may_add_rows:
                 continue
-            if snapshot.operation != "append" and COMMIT_ID_KEY not in snapshot.summary:
-                raise OffsetsError(
-                    f"table {upstream.metadata.location}: snapshot {snapshot.snapshot_id} (operation "
-                    f'"{snapshot.operation}") changed rows and was not made by k2: a layer that reads the table cannot '
-                    "tell which rows are new"
-                )
             if snapshot.adds_rows:
                 wanted |= {str(file.path()): snapshot for file in upstream.table.added_files(snapshot)}
         return wanted
@@ -353,15 +425,62 @@ class GoldStep:
             ]
         )
         move = Move(base, after, by_upstream=True, base_snapshot_id=self.found.snapshot_id)
+        check = None
         write = None
         if kept is not None and self.result.rows_out:
             rows = self._laid_out(kept)
             write = lambda branch, summary: self.gold.append(rows, branch, summary)  # noqa: E731
+            check = self.refuse_doubled(kept)
         self.result.took(
             publish(
-                self.gold, move, write, times_summary(times), self.options.policy, expected_rows=self.result.rows_out
+                self.gold,
+                move,
+                write,
+                times_summary(times),
+                self.options.policy,
+                expected_rows=self.result.rows_out,
+                check=check,
             )
         )
+
+    def refuse_doubled(self, kept: DataFrame) -> Callable[[Metadata], None]:
+        """Asked before each try: raises where files that another engine has added to Gold since this step was planned
+        hold a trade of it in the same hour."""
+        seen = self.metadata.head_id
+
+        def check(metadata: Metadata) -> None:
+            nonlocal seen
+            if metadata.head_id == seen:
+                return
+            chain = chain_since(metadata, seen)
+            if chain is None:
+                raise AnotherWriterError(
+                    f"{self.gold.key}: what was added since snapshot {seen}, on which this step was planned, cannot be "
+                    "told any more; nothing was committed"
+                )
+            for snapshot in chain:
+                if snapshot.adds_rows and self._shares_trades(snapshot, kept):
+                    raise AnotherWriterError(
+                        f"{self.gold.key}: {snapshot} has added trades of this step since it was planned; nothing was "
+                        "committed"
+                    )
+            seen = metadata.head_id
+
+        return check
+
+    def _shares_trades(self, snapshot: Snapshot, kept: DataFrame) -> bool:
+        paths = {str(file.path()) for file in self.gold.added_files(snapshot)}
+        tasks = self.gold.scan_tasks(self.gold.java.newScan().useSnapshot(snapshot.snapshot_id))
+        files = files_of(tasks, paths)
+        if not files:
+            return False
+        read = TaskSets()
+        try:
+            theirs = read.rows(self.gold, [file.task for file in files])
+            theirs = theirs.select("message_id", hour_of("timestamp").alias("hour"))
+            return not kept.select("message_id", "hour").join(theirs, ["message_id", "hour"], "left_semi").isEmpty()
+        finally:
+            read.close()
 
     def _laid_out(self, kept: DataFrame) -> DataFrame:
         """Hour by hour, in Gold's sort order."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from k2.spark.schemas import OFFSETS_KEY, OFFSETS_TAG, OFFSETS_VERSION
+from k2.spark.schemas import EXCHANGES, OFFSETS_KEY, OFFSETS_TAG, OFFSETS_VERSION
 from k2.spark.utils.errors import DataError, RaceError
 
 COMMIT_ID_KEY = "k2.commit-id"
@@ -19,6 +19,7 @@ REBUILT_KEY = "k2.rebuilt"  # of a snapshot that holds rows of before anew, and 
 OLDEST_KEY = "k2.message-time.min-us"
 NEWEST_KEY = "k2.message-time.max-us"
 DROPPED_UNREAD_KEY = "k2.dropped-unread"
+ACCEPTED_KEY = "k2.accepted"  # property: what was accepted of upstream tables that others changed
 RECORDING_CLUSTER = "recording"
 _LONG_MAX = (1 << 63) - 1
 _INT_MAX = (1 << 31) - 1
@@ -26,6 +27,10 @@ _INT_MAX = (1 << 31) - 1
 
 class OffsetsError(DataError):
     """Source offsets are not where they must be: lost upstream data, a rolled back table, an unknown version."""
+
+
+class StandsError(OffsetsError):
+    """The layer stands: what another engine made of its upstream table only somebody else can mend or accept."""
 
 
 class AnotherWriterError(OffsetsError, RaceError):
@@ -209,6 +214,16 @@ class Snapshot:
     def adds_rows(self) -> bool:
         """True where it does not say."""
         return self.may_add_rows and (self.operation != "append" or self.summary.get("added-data-files", "1") != "0")
+
+    @property
+    def is_foreign_rewrite(self) -> bool:
+        """Made by another engine, and no plain append: rows of before may lie in its added files."""
+        return self.may_add_rows and self.operation != "append" and COMMIT_ID_KEY not in self.summary
+
+    def __str__(self) -> str:
+        engine = " ".join(filter(None, (self.summary.get(key) for key in ("engine-name", "engine-version"))))
+        other = "k2" if COMMIT_ID_KEY in self.summary else "another engine"
+        return f'snapshot {self.snapshot_id} (operation "{self.operation}", {engine or other})'
 
     @property
     def times(self) -> tuple[int, int] | None:
@@ -406,6 +421,64 @@ def dropped_unread(metadata: Metadata) -> DroppedUnread | None:
     except (ValueError, TypeError, KeyError, IndexError):
         raise DataError(f"{where} cannot be read") from None
     return dropped if dropped.rows or dropped.gaps else None
+
+
+# What others did to an upstream table, and what was accepted of it.
+
+
+def stands_tag(table: str) -> str:
+    """In the upstream table, on the snapshot at which `table` stands."""
+    silver = {exchange.silver: f"silver-{exchange.topic}" for exchange in EXCHANGES}
+    return f"k2-stands-{silver.get(table, 'gold')}"
+
+
+def stands_at(upstream: Metadata, table: str, read: int) -> Snapshot | None:
+    """The tagged snapshot, else the newest since `read` by which another engine has removed or rewritten files, else
+    appended some, else the head."""
+    tagged = upstream.snapshots.get(upstream.ref(stands_tag(table)) or 0)
+    if tagged is not None:
+        return tagged
+    appended: Snapshot | None = None
+    for snapshot in upstream.ancestors(upstream.head_id):
+        if snapshot.snapshot_id == read:
+            break
+        if COMMIT_ID_KEY in snapshot.summary or snapshot.operation == "replace":
+            continue
+        if snapshot.operation != "append":
+            return snapshot
+        appended = appended or snapshot
+    return appended or upstream.head
+
+
+@dataclass(frozen=True)
+class AcceptedSource:
+    end: int  # rows of lower offsets are not counted
+    messages: int  # Bronze's count there
+
+
+@dataclass(frozen=True)
+class AcceptedUpstream:
+    sequence_number: int = 0
+    sources: Mapping[SourceKey, AcceptedSource] = field(default_factory=dict)
+
+
+def accepted(metadata: Metadata, upstream: str, upstream_uuid: str) -> AcceptedUpstream:
+    """What was accepted of an upstream table, by the table's property."""
+    text = metadata.properties.get(ACCEPTED_KEY)
+    if text is None:
+        return AcceptedUpstream()
+    where = f'the property "{ACCEPTED_KEY}" of {metadata.location}'
+    try:
+        document = json.loads(text)
+        if document["version"] != 1:
+            raise OffsetsError(f"{where} is of version {document['version']}, and this K2 knows version 1 alone")
+        for one in document.get("upstream", ()):
+            if (one["table"], one["uuid"]) == (upstream, upstream_uuid):
+                sources = {SourceKey(*item[:4]): AcceptedSource(*item[4:6]) for item in one.get("sources", ())}
+                return AcceptedUpstream(one["sequence"], sources)
+    except (ValueError, TypeError, KeyError, IndexError):
+        raise DataError(f"{where} cannot be read") from None
+    return AcceptedUpstream()
 
 
 def times_summary(times: tuple[int, int] | None) -> dict[str, str]:

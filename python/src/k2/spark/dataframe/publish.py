@@ -111,7 +111,9 @@ class Publisher:
         policy: Policy | None = None,
         confirm: Callable[[], None] | None = None,
         expected_rows: int | None = None,
+        check: Callable[[Metadata], None] | None = None,
     ) -> None:
+        self.check = check
         self.table = table
         self.move = move
         self.expected_rows = expected_rows
@@ -165,6 +167,8 @@ class Publisher:
         """Checks the fence, and merges what others have committed."""
         found = find_progress(metadata)
         check_fence(self.move, found, self.table.key)
+        if self.check is not None:
+            self.check(metadata)
         document = found.progress.merged(self.move.next).to_json(metadata.uuid)
         return {**self.summary, COMMIT_ID_KEY: self.commit_id, OFFSETS_KEY: document}
 
@@ -438,7 +442,9 @@ def publish(
     policy: Policy | None = None,
     confirm: Callable[[], None] | None = None,
     expected_rows: int | None = None,
+    check: Callable[[Metadata], None] | None = None,
 ) -> Published:
     """Commits a step's rows and progress together; see Publisher.publish. `confirm` is asked once the rows are written,
-    and may refuse by an error; so does a number of rows that is not the expected one."""
-    return Publisher(table, move, summary or {}, policy, confirm, expected_rows).publish(write)
+    and may refuse by an error; so does a number of rows that is not the expected one, and `check`, which is asked about
+    each head that the rows are to stand on."""
+    return Publisher(table, move, summary or {}, policy, confirm, expected_rows, check).publish(write)

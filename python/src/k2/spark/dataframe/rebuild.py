@@ -207,7 +207,8 @@ class _Gold(GoldStep):
         if committed is None or committed.table_uuid != metadata.uuid or metadata.head_id is None:
             return []
         chain = chain_since(metadata, committed.snapshot_id)
-        unread = self._appended(upstream, chain or [])
+        # What others have rewritten holds rows that Gold has.
+        unread = self._appended(upstream, [one for one in chain or [] if not one.is_foreign_rewrite])
         files = files_of(live_tasks(upstream.table, metadata, self.days))
         return [file for file in files if file.path not in unread]
 

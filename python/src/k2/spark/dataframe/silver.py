@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from k2.spark.dataframe.judge import RULES_VERSION
 from k2.spark.dataframe.progress import (
     RECORDING_CLUSTER,
+    AcceptedSource,
     DroppedUnread,
     Metadata,
     Move,
@@ -22,10 +23,14 @@ from k2.spark.dataframe.progress import (
     Position,
     Progress,
     SourceKey,
+    StandsError,
     UpstreamHint,
+    accepted,
     dropped_unread,
     find_progress,
     offset_of,
+    stands_at,
+    stands_tag,
     times_summary,
 )
 from k2.spark.dataframe.publish import publish
@@ -56,6 +61,10 @@ def silver_step(spark: SparkSession, options: SilverOptions) -> StepResult:
 def silver_settle(spark: SparkSession, options: SilverOptions) -> StepResult:
     """Brings rejected_trades to the offsets of the others, when it stands behind for lack of rows."""
     return SilverStep(spark, options).settle()
+
+
+class DoubledError(OffsetsError):
+    """An offset of Bronze is there twice: the step is done again with each once."""
 
 
 class SilverStep:
@@ -106,6 +115,11 @@ class SilverStep:
         # rejected_trades is committed first: where it stands ahead, a crash came between the two.
         judged = rejected_begin.next_offset > begin.next_offset
         end, whole = (rejected_begin, True) if judged else (bronze_end, True)
+        # Rows that somebody has accepted as they are come first, and are not counted.
+        source = self._accepted(exchange).get(key)
+        is_accepted = source is not None and begin.next_offset < source.end
+        if source is not None and is_accepted and source.end < end.next_offset:
+            end = Position(source.end, end.leader_epoch, messages=source.messages)
         gap = dropped.gaps.get(key) if dropped else None
         if gap is not None and begin.next_offset <= gap.last and end.next_offset > gap.first:
             if begin.next_offset >= gap.first:
@@ -125,7 +139,11 @@ class SilverStep:
             key in rejected.positions,
             whole,
             gap,
+            is_accepted,
         )
+
+    def _accepted(self, exchange: Exchange) -> Mapping[SourceKey, AcceptedSource]:
+        return accepted(self.metadata[exchange.silver], self.bronze.key, self.bronze_metadata.uuid).sources
 
     def _cut(self, ranges: Sequence[Range], rows_max: int) -> list[Range]:
         taken = shares({one.key: one.pending for one in ranges}, rows_max)
@@ -145,13 +163,15 @@ class SilverStep:
         self._load()
         ranges = self._ranges()
         if not ranges:
+            for name in self.silver:
+                self.bronze.remove_stands_tags(stands_tag(name))
             self.result.plan_s = time.monotonic() - began
             return self.result
         rows_max = self.options.rows_per_step
         while True:
             cut = self._cut(ranges, rows_max)
             self.result.plan_s = time.monotonic() - began
-            if self._move(cut):
+            if self._moved(cut):
                 break
             rows_max *= 8  # nothing but gaps of offsets up to there
         for one in cut:
@@ -160,10 +180,19 @@ class SilverStep:
         self.result.behind = sum(self.result.behind_by_source.values())
         return self.result
 
-    def _move(self, ranges: list[Range]) -> bool:
+    def _moved(self, ranges: list[Range]) -> bool:
+        try:
+            return self._move(ranges)
+        except DoubledError:
+            return self._move(ranges, once=True)
+
+    def _move(self, ranges: list[Range], once: bool = False) -> bool:
+        """`once`: each offset, though others may have appended a row again."""
         since = time.monotonic()
         assert self.bronze_metadata.head_id is not None
         rows = self.bronze.rows(self.bronze_metadata.head_id).where(any_of(one.holds() for one in ranges))
+        if once:
+            rows = rows.dropDuplicates(["topic", "partition", "offset"])
         judged = any(one.already_judged for one in ranges)
         work = Work(self.spark, rows, ranges, self.options.schemas, judged)
         try:
@@ -173,7 +202,10 @@ class SilverStep:
             ranges = with_rows(ranges, counts)
             if not ranges:
                 return False
-            ranges = self._check_counts(ranges, counts)
+            # Rows of a range that is counted at its end alone would not be missed there.
+            if not once and any(not one.whole or one.accepted for one in ranges) and work.has_doubles():
+                raise DoubledError("rows of Bronze are there twice")
+            ranges = self._check_counts(ranges, counts, once)
             self.result.rows_in = work.rows_in
             self.result.rejected = work.rejected
             self.result.run_s += time.monotonic() - since
@@ -189,13 +221,16 @@ class SilverStep:
         places = self.rejected.rows(head).where(any_of(one.holds() for one in ranges))
         return places.select("topic", "partition", "offset")
 
-    def _check_counts(self, ranges: list[Range], counts: Mapping[tuple[str, int], Counts]) -> list[Range]:
+    def _check_counts(self, ranges: list[Range], counts: Mapping[tuple[str, int], Counts], once: bool) -> list[Range]:
         """Stops when some of Bronze's rows are missing: nothing is skipped in silence. A recording numbers its messages
         without gaps; Kafka's offsets have gaps, but Bronze has counted its rows up to where it stands."""
         checked = []
         for one in ranges:
             rows, expected = counts[one.key.topic, one.key.partition].rows, -1
-            if one.key.cluster == RECORDING_CLUSTER:
+            if one.accepted:
+                if not one.whole:
+                    one = replace(one, end=replace(one.end, messages=-1))
+            elif one.key.cluster == RECORDING_CLUSTER:
                 expected = one.pending
             else:
                 before = one.begin.messages if one.in_silver else 0
@@ -204,15 +239,26 @@ class SilverStep:
                     one = replace(one, end=replace(one.end, messages=counted))
                 if counted >= 0 and one.end.messages >= 0:
                     expected = one.end.messages - before
+            if rows > expected >= 0 and not once:
+                raise DoubledError("rows of Bronze are there twice")
             if expected >= 0 and rows != expected:
-                raise OffsetsError(
-                    f"Bronze holds {rows} rows where it must hold {expected}, from offset {one.begin.next_offset} to "
-                    f"{one.end.next_offset} of {one.key.topic}, partition {one.key.partition}: rows were deleted "
-                    "before they were read, or added twice. See `k2 offsets show`; `k2 offsets set --accept-loss` goes "
-                    "on without them"
-                )
+                raise self._stands(one, rows, expected)
             checked.append(one)
         return checked
+
+    def _stands(self, one: Range, rows: int, expected: int) -> StandsError:
+        """Bronze keeps the snapshot that is named."""
+        table, bronze = one.exchange.silver, self.bronze.name
+        read = self.silver_progress[table].upstream.get(self.bronze.key)
+        at = stands_at(self.bronze_metadata, table, read.snapshot_id if read else 0)
+        assert at is not None
+        self.bronze.set_stands_tags(stands_tag(table), at)
+        return StandsError(
+            f"{table} stands: {bronze} holds {rows} rows where it must hold {expected}, from offset "
+            f"{one.begin.next_offset} to {one.end.next_offset} of {one.key.topic}, partition {one.key.partition}: rows "
+            f"were removed before they were read, or others were added; last changed by {at}. `k2 offsets accept "
+            f"{bronze} {at.snapshot_id} --dry-run` shows what there is; without --dry-run {table} goes on with it"
+        )
 
     # Commit.
 

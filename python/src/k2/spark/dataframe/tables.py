@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -224,6 +225,35 @@ class Table:
         """The data files that a snapshot added, in their manifests' order."""
         java = self.java.snapshot(snapshot.snapshot_id)
         return list(java.addedDataFiles(self.java.io()))
+
+    def removed_files(self, snapshot: Snapshot) -> list[Any]:
+        java = self.java.snapshot(snapshot.snapshot_id)
+        return list(java.removedDataFiles(self.java.io()))
+
+    def set_stands_tags(self, tag: str, snapshot: Snapshot) -> None:
+        """On the snapshot at which a layer stands, and on the one before it; those that are there stay."""
+        metadata = self.refresh()
+        if tag in metadata.refs or snapshot.snapshot_id not in metadata.snapshots:
+            return
+        manage = self.java.manageSnapshots().createTag(tag, snapshot.snapshot_id)
+        if snapshot.parent_id in metadata.snapshots:
+            manage = manage.createTag(f"{tag}-before", snapshot.parent_id)
+        self._tag(manage)
+
+    def remove_stands_tags(self, tag: str) -> None:
+        there = [name for name in (tag, f"{tag}-before") if name in self.current().refs]
+        if there:
+            manage = self.java.manageSnapshots()
+            for name in there:
+                manage = manage.removeTag(name)
+            self._tag(manage)
+
+    def _tag(self, manage: Any) -> None:
+        """The next step tries again where another writer was faster."""
+        try:
+            manage.commit()
+        except JAVA_ERRORS as error:
+            print(f"{self.key}: its tags are not as they should be yet: {said(error)}", file=sys.stderr)
 
     def scan_tasks(self, scan: Any) -> Iterator[Any]:
         """The files of a scan with the deletes that apply to each."""

@@ -71,6 +71,7 @@ class Range:
     in_rejected: bool
     whole: bool  # `end` is where Bronze stands
     gap: OffsetGap | None = None  # of rows that were dropped unread, where `end` is its first one
+    accepted: bool = False  # what Bronze holds of it was accepted: its rows are not counted
 
     @property
     def pending(self) -> int:
@@ -148,6 +149,11 @@ class Work:
             for topic, partition, rows in self.all_rows.groupBy("topic", "partition").count().collect():
                 counts[topic, partition].rows = rows
         return counts
+
+    def has_doubles(self) -> bool:
+        """Whether an offset is there twice: others may have appended a row again."""
+        places = self.all_rows.select("topic", "partition", "offset")
+        return places.count() > places.distinct().count()
 
     # The JVM's part.
 
