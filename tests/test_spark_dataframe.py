@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 from engines import Spark
 from hostile import send_hostile
 from kafka_oracle import Oracle
-from pyiceberg.types import DecimalType, LongType
+from pyiceberg.types import DecimalType
 from service_warehouse import Lake
 from spark_frames import Frames, assert_same, new_lake, new_topics, places, progress_of, session_of
 from warehouse import BRONZE, GOLD, REJECTED, SILVER
@@ -211,8 +211,6 @@ def test_columns_that_others_have_changed(lake: Lake, oracle: Oracle, topics: li
         for name, (old, new) in renamed.items():
             with lake.table(name).update_schema() as change:
                 change.rename_column(old if step == 0 else new, new if step == 0 else old)
-                if step == 0 and name == GOLD:
-                    change.update_column("exchange_hour", field_type=LongType())
                 if step == 0 and name == SILVER[0]:
                     change.update_column("price", field_type=DecimalType(38, 8))
     oracle.check(lake)
