@@ -300,6 +300,30 @@ def test_a_topic_that_was_made_anew(lake: Lake, oracle: Oracle, topics: list[str
     assert lake.heads() == heads, "no row of the new topic was taken for one of the old"
 
 
+@pytest.mark.long
+def test_drill_kafka_and_the_catalog_are_gone(lake: Lake, oracle: Oracle, topics: list[str]) -> None:
+    """The tables come back by their files. Of Kafka nothing comes back: the topics begin anew, with less in them than
+    the tables have read, and no row of them is taken for one of the old."""
+    for topic in topics:
+        oracle.send(topic, 300)
+    oracle.flush()
+    lake.run_kafka()
+    heads = lake.heads()
+    for path in lake.folder.glob("catalog.db*"):
+        path.unlink()
+    oracle.delete(topics)
+    for topic in topics:
+        oracle.create(topic)
+        oracle.send(topic, 20)
+    oracle.flush()
+    lake.k2_run("tables", "recover")
+    assert lake.heads() == heads
+    said = failed_run(lake)
+    assert "made anew" in said
+    assert "k2 offsets" in said
+    assert lake.heads() == heads
+
+
 def test_offsets_that_retention_took(lake: Lake, oracle: Oracle, topics: list[str]) -> None:
     oracle.send(topics[0], 300, partition=1)
     oracle.send(topics[0], 300, partition=2)

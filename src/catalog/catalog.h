@@ -3,11 +3,13 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "base/result.h"
+#include "catalog/displacement.h"
 #include "iceberg/table_metadata.h"
 #include "iceberg/table_update.h"
 
@@ -81,6 +83,36 @@ class Catalog {
                                const BeforeSwap& before_swap = nullptr) = 0;
   virtual Status Drop(const TableName& table) = 0;
   virtual Status Rename(const TableName& from, const TableName& to) = 0;
+
+  // Where a table would be made for which nothing else is asked; nullopt: the catalog says so only when it is.
+  [[nodiscard]] virtual std::optional<std::string> LocationOfNew(const TableName& /*table*/) const {
+    return std::nullopt;
+  }
+  // The current metadata file's name; it need not be there. nullopt: there is no such table.
+  virtual Result<std::optional<std::string>> MetadataLocation(const TableName& table) {
+    const Result<TableState> state = Load(table);
+    if (state) return state->metadata_location;
+    if (state.error().kind == ErrorKind::kNotFound) return std::nullopt;
+    return std::unexpected(state.error());
+  }
+  // Makes a metadata file that is there a table's current one. `instead_of`: of a table that the catalog has, with this
+  // current one (kConflict when it is another one by now); else of one that it has not (kAlreadyExists). Its namespace
+  // must be there.
+  virtual Status Register(const TableName& table, const std::string& /*metadata_location*/,
+                          const std::optional<std::string>& /*instead_of*/) {
+    return Fail(ErrorKind::kUnsupported, "{} cannot register table {}", Describe(), table.ToString());
+  }
+
+  // Set where the catalog lies with its tables and remembers another place: it can be read, and writes nothing but
+  // by the next two and by Register (docs/recovery.md).
+  [[nodiscard]] virtual std::optional<Displacement> displacement() const { return std::nullopt; }
+  // The tables have been told where they are: the catalog's place is where it lies. Opened again, it takes writes.
+  virtual Status SettlePlace() { return {}; }
+  // Whether it remembers where its warehouse lies, and so finds out that it was moved.
+  [[nodiscard]] virtual bool RemembersPlace() const { return false; }
+  // The place that the tables' locations name is this one, wherever they lie.
+  virtual Status RememberPlace(const std::string& /*location*/) { return {}; }
+
   [[nodiscard]] virtual std::string Describe() const = 0;  // for messages: kind and address
 };
 

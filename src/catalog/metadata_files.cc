@@ -4,14 +4,16 @@
 #include <charconv>
 
 #include "base/uuid.h"
+#include "iceberg/metadata_folder.h"
 
 namespace k2 {
 namespace {
 
 constexpr int64_t kMetadataBytesMax = int64_t{256} << 20;
 
-// The number that a metadata file's name begins with ("00012-….metadata.json", Hadoop's "v12.metadata.json"), or -1.
-int64_t VersionOf(std::string_view location) {
+}  // namespace
+
+int64_t MetadataVersionOf(std::string_view location) {
   std::string_view name = location.substr(location.rfind('/') + 1);
   if (name.starts_with('v')) name.remove_prefix(1);
   int64_t version = -1;
@@ -20,13 +22,13 @@ int64_t VersionOf(std::string_view location) {
   return error == std::errc() && marked && version >= 0 && version < INT32_MAX ? version : -1;
 }
 
-}  // namespace
+bool IsMetadataFileName(std::string_view location) {
+  return location.ends_with(".metadata.json") || location.ends_with(".metadata.json.gz");
+}
 
 std::string NewMetadataLocation(const iceberg::TableMetadata& metadata, const std::string& previous) {
-  const auto set = metadata.properties.find("write.metadata.path");
-  std::string folder = set != metadata.properties.end() ? set->second : metadata.location + "/metadata";
-  while (folder.ends_with('/')) folder.pop_back();
-  return fmt::format("{}/{:05}-{}.metadata.json", folder, VersionOf(previous) + 1, RandomUuid().ToString());
+  return fmt::format("{}/{:05}-{}.metadata.json", iceberg::MetadataFolder(metadata), MetadataVersionOf(previous) + 1,
+                     RandomUuid().ToString());
 }
 
 Result<std::shared_ptr<const iceberg::TableMetadata>> MetadataCache::Get(const std::string& location) {

@@ -1,15 +1,23 @@
 // A table's metadata files: their names, and a cache of parsed ones (they never change).
 #pragma once
 
+#include <cstdint>
 #include <deque>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "iceberg/table_metadata.h"
 #include "io/file_io.h"
 
 namespace k2 {
+
+// The number that a metadata file's name begins with ("00012-….metadata.json", Hadoop's "v12.metadata.json"), or -1.
+int64_t MetadataVersionOf(std::string_view location);
+
+// Whether a file is called as metadata files are, compressed ones among them.
+bool IsMetadataFileName(std::string_view location);
 
 // <location>/metadata/<version>-<uuid>.metadata.json, version = that of `previous` + 1 (0 for none), five digits. The
 // folder is `write.metadata.path` where that property is set.

@@ -54,6 +54,9 @@ class RestCatalog : public Catalog {
                        const std::vector<iceberg::TableUpdate>& updates, const BeforeSwap& before_swap) override;
   Status Drop(const TableName& table) override;
   Status Rename(const TableName& from, const TableName& to) override;
+  [[nodiscard]] std::optional<std::string> LocationOfNew(const TableName& table) const override;
+  Status Register(const TableName& table, const std::string& metadata_location,
+                  const std::optional<std::string>& instead_of) override;
   [[nodiscard]] std::string Describe() const override {
     const std::string warehouse = options_.warehouse.empty() ? "" : ", warehouse " + options_.warehouse;
     return "REST catalog " + WithoutSecrets(options_.uri) + warehouse;
@@ -252,6 +255,12 @@ Result<TableState> RestCatalog::LoadFrom(const TableName& table, bool cache) {
   if (reply.status == 200) return Accept(table, reply);
   Forget(table);
   const RestFailure failure = ReadFailure(reply);
+  if (reply.status == 404 && failure.type == "NotFoundException") {  // of a file, not of a table
+    return Fail(ErrorKind::kInvalidData,
+                "table {}: the {} has it, and cannot find its metadata file: {}. `k2 tables recover` finds the newest "
+                "state of the table in its files and registers it (docs/recovery.md)",
+                table.ToString(), Describe(), failure.message);
+  }
   if (reply.status == 404) {
     return Fail(ErrorKind::kNotFound, "table {} does not exist in {}{}{}", table.ToString(), Describe(),
                 failure.message.empty() ? "" : ": ", failure.message);
@@ -311,11 +320,7 @@ Status RestCatalog::RenewCredentials(const std::string& prefix) {
 
 Result<TableState> RestCatalog::Create(const TableName& table, const CreateTableRequest& request) {
   CreateTableRequest full = request;
-  if (full.location.empty() && !options_.table_root.empty()) {
-    std::string folders = table.name_space;
-    std::ranges::replace(folders, '.', '/');
-    full.location = fmt::format("{}/{}/{}", WithoutSlash(options_.table_root), folders, table.name);
-  }
+  if (full.location.empty()) full.location = LocationOfNew(table).value_or("");
   full.properties.emplace("format-version", "2");
   full.properties.emplace("write.metadata.previous-versions-max", "20");
   full.properties.emplace("write.metadata.delete-after-commit.enabled", "true");
@@ -327,6 +332,32 @@ Result<TableState> RestCatalog::Create(const TableName& table, const CreateTable
   const RestFailure failure = ReadFailure(reply);
   if (reply.status == 409) return Fail(ErrorKind::kAlreadyExists, "table {} exists already", table.ToString());
   return std::unexpected(ErrorOf(failure, "create table " + table.ToString()));
+}
+
+std::optional<std::string> RestCatalog::LocationOfNew(const TableName& table) const {
+  if (options_.table_root.empty()) return std::nullopt;
+  std::string folders = table.name_space;
+  std::ranges::replace(folders, '.', '/');
+  return fmt::format("{}/{}/{}", WithoutSlash(options_.table_root), folders, table.name);
+}
+
+// Sent once: a second try of one that was applied would be told that the table is there.
+Status RestCatalog::Register(const TableName& table, const std::string& metadata_location,
+                             const std::optional<std::string>& instead_of) {
+  Forget(table);
+  const std::string what = fmt::format("register table {} as {}", table.ToString(), metadata_location);
+  K2_ASSIGN(const HttpResponse reply,
+            session_.Once(Call("POST", NamespacePath(table.name_space) + "/register",
+                               RegisterBody(table, metadata_location, instead_of.has_value()))));
+  if (reply.status == 200 || reply.status == 201) return {};
+  Error error = ErrorOf(ReadFailure(reply), what);
+  if (instead_of) {
+    error.message +=
+        " (the catalog has a table of this name, and does not let it be registered again: drop its entry there, "
+        "without "
+        "purging its files, then run `k2 tables recover` again)";
+  }
+  return std::unexpected(std::move(error));
 }
 
 CommitOutcome RestCatalog::Commit(const TableName& table, const TableState& /*base*/,

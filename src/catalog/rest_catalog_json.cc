@@ -244,6 +244,14 @@ std::string CommitBody(const TableName& table, const std::vector<iceberg::TableR
   return writer.EndObject().Take();
 }
 
+std::string RegisterBody(const TableName& table, const std::string& metadata_location, bool overwrite) {
+  JsonWriter writer;
+  writer.BeginObject().Field("name", table.name).Field("metadata-location", metadata_location);
+  if (overwrite) writer.Key("overwrite").Bool(true);
+  writer.EndObject();
+  return writer.Take();
+}
+
 std::string RenameBody(const TableName& from, const TableName& to) {
   JsonWriter writer;
   writer.BeginObject().Key("source");

@@ -1,6 +1,9 @@
 #include "catalog/sqlite_catalog.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <mutex>
 #include <optional>
@@ -10,25 +13,21 @@
 #include "base/time.h"
 #include "base/uuid.h"
 #include "catalog/metadata_files.h"
+#include "catalog/metadata_history.h"
 #include "catalog/sqlite_db.h"
+#include "catalog/sqlite_layout.h"
+#include "catalog/warehouse_place.h"
+#include "iceberg/metadata_folder.h"
 #include "iceberg/own_files.h"
+#include "io/disk.h"
 #include "io/location.h"
+#include "io/moved_file_io.h"
 
 namespace k2 {
 namespace {
 
 constexpr std::string_view kDeleteAfterCommit = "write.metadata.delete-after-commit.enabled";
 constexpr std::string_view kPreviousVersionsMax = "write.metadata.previous-versions-max";
-
-// Iceberg's JdbcUtil, version 1 of the layout.
-constexpr const char* kCreateTables =
-    "CREATE TABLE IF NOT EXISTS iceberg_tables (catalog_name VARCHAR(255) NOT NULL, table_namespace VARCHAR(255) NOT "
-    "NULL, table_name VARCHAR(255) NOT NULL, metadata_location VARCHAR(1000), previous_metadata_location "
-    "VARCHAR(1000), iceberg_type VARCHAR(5), PRIMARY KEY (catalog_name, table_namespace, table_name))";
-constexpr const char* kCreateProperties =
-    "CREATE TABLE IF NOT EXISTS iceberg_namespace_properties (catalog_name VARCHAR(255) NOT NULL, namespace "
-    "VARCHAR(255) NOT NULL, property_key VARCHAR(255) NOT NULL, property_value VARCHAR(1000), PRIMARY KEY "
-    "(catalog_name, namespace, property_key))";
 
 Status CheckName(std::string_view what, std::string_view name) {
   const bool odd = name.empty() || name.size() > 255 || name == "." || name == ".." || name.starts_with('.') ||
@@ -45,14 +44,18 @@ bool IsTrue(const iceberg::TableMetadata& metadata, std::string_view property) {
 
 class SqliteCatalog : public Catalog {
  public:
-  SqliteCatalog(std::string warehouse, std::string path, std::shared_ptr<FileIo> io, SqliteCatalogOptions options)
-      : warehouse_(std::move(warehouse)),
-        path_(std::move(path)),
-        io_(std::move(io)),
-        options_(std::move(options)),
-        cache_(io_) {}
+  SqliteCatalog(std::string folder, std::shared_ptr<FileIo> io, SqliteCatalogOptions options)
+      : folder_(std::move(folder)), path_(folder_ + "/catalog.db"), io_(std::move(io)), options_(std::move(options)) {}
 
   Status Open();
+  [[nodiscard]] std::optional<Displacement> displacement() const override { return displacement_; }
+  [[nodiscard]] bool RemembersPlace() const override { return true; }
+  Status SettlePlace() override;
+  Status RememberPlace(const std::string& location) override;
+  [[nodiscard]] std::optional<std::string> LocationOfNew(const TableName& table) const override;
+  Result<std::optional<std::string>> MetadataLocation(const TableName& table) override;
+  Status Register(const TableName& table, const std::string& metadata_location,
+                  const std::optional<std::string>& instead_of) override;
   Status CreateNamespaceIfMissing(const std::string& name_space) override;
   Result<std::vector<std::string>> ListNamespaces() override;
   Result<std::vector<TableName>> ListTables(const std::string& name_space) override;
@@ -80,14 +83,14 @@ class SqliteCatalog : public Catalog {
     Status status;
     int rows = 0;
   };
+  Status OpenPlace();
+  [[nodiscard]] Status CheckPlace() const;
   Swap Transact(const std::string& sql, std::initializer_list<std::string_view> values,
                 const BeforeSwap& before_commit = nullptr);
   Swap SwapPointer(const TableName& table, const std::string& from, const std::string& to, const BeforeSwap& before);
   Status Insert(const TableName& table, const WrittenMetadata& written);
   Result<std::optional<std::string>> Pointer(const TableName& table);
   Result<bool> NamespaceExists(const std::string& name_space);
-  Result<bool> HasTypeColumn();
-  Status CreateLayoutIfMissing();
   void DeleteOld(const iceberg::TableMetadata& metadata, const std::vector<std::string>& dropped);
 
   [[nodiscard]] int64_t NowMs() const { return options_.now_ms ? options_.now_ms() : NowMicros() / 1'000; }
@@ -95,13 +98,18 @@ class SqliteCatalog : public Catalog {
     if (options_.on_step) options_.on_step(step);
   }
 
-  const std::string warehouse_;  // URI
+  const std::string folder_;
   const std::string path_;
-  const std::shared_ptr<FileIo> io_;
+  // Constant after Open.
+  std::string warehouse_;  // URI, as the tables' locations spell it
+  std::optional<Displacement> displacement_;
+  dev_t device_ = 0;  // of the folder
+  ino_t inode_ = 0;
+  std::shared_ptr<FileIo> io_;
   const SqliteCatalogOptions options_;
   std::mutex mutex_;  // guards what follows; not held while metadata is written
   std::unique_ptr<SqliteDb> db_;
-  MetadataCache cache_;
+  std::optional<MetadataCache> cache_;
   bool has_type_column_ = true;  // version 1 of the layout
   std::string only_tables_;      // condition that leaves views out
 };
@@ -120,38 +128,35 @@ Status SqliteCatalog::Open() {
   Status wal = db_->Run("PRAGMA journal_mode=WAL");
   if (!wal && wal.error().kind != ErrorKind::kUnavailable) return wal;  // busy: it stays as it is, which is safe too
   K2_TRY(db_->Run("PRAGMA synchronous=FULL"));
-  K2_TRY(CreateLayoutIfMissing());
-  K2_ASSIGN(has_type_column_, HasTypeColumn());
+  K2_TRY(CreateLayoutIfMissing(*db_));
+  K2_ASSIGN(has_type_column_, HasTypeColumn(*db_));
   if (has_type_column_) only_tables_ = " AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL)";
+  return OpenPlace();
+}
+
+Status SqliteCatalog::OpenPlace() {
+  K2_ASSIGN(WarehousePlace place, FindPlace(*db_, options_.catalog_name, folder_));
+  warehouse_ = place.location;
+  displacement_ = std::move(place.displacement);
+  if (displacement_) io_ = MakeMovedFileIo(io_, displacement_->map, displacement_->Describe());
+  cache_.emplace(io_);
+  struct stat info{};
+  if (::stat(folder_.c_str(), &info) != 0) return std::unexpected(ErrnoError(errno, "stat", folder_));
+  device_ = info.st_dev;
+  inode_ = info.st_ino;
   return {};
 }
 
-// The write lock is taken at the beginning: a reader that turns writer while another process writes is refused at once,
-// without waiting.
-Status SqliteCatalog::CreateLayoutIfMissing() {
-  bool complete = false;
-  {
-    K2_ASSIGN(auto present, db_->Query("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN "
-                                       "('iceberg_tables', 'iceberg_namespace_properties')"));
-    K2_ASSIGN(const bool row, present.Step());
-    complete = row && present.Text(0) == "2";
-  }
-  if (complete) return {};
-  K2_TRY(db_->Run("BEGIN IMMEDIATE"));
-  for (const char* statement : {kCreateTables, kCreateProperties, "COMMIT"}) {
-    if (Status done = db_->Run(statement); !done) {
-      db_->Rollback();
-      return done;
-    }
-  }
-  return {};
-}
-
-Result<bool> SqliteCatalog::HasTypeColumn() {
-  K2_ASSIGN(auto columns,
-            db_->Query("SELECT count(*) FROM pragma_table_info('iceberg_tables') WHERE name = 'iceberg_type'"));
-  K2_ASSIGN(const bool row, columns.Step());
-  return row && columns.Text(0) == "1";
+// Before anything is written: the warehouse is where its catalog says, and no other folder has taken its place since it
+// was opened.
+Status SqliteCatalog::CheckPlace() const {
+  if (displacement_) return Fail(ErrorKind::kInvalidArgument, "{}", displacement_->Describe());
+  struct stat info{};
+  if (::stat(folder_.c_str(), &info) == 0 && info.st_dev == device_ && info.st_ino == inode_) return {};
+  return Fail(ErrorKind::kInvalidArgument,
+              "{} was moved or replaced while this process had it open: nothing was committed; start again there where "
+              "it lies now",
+              folder_);
 }
 
 // One statement in one transaction. A failed COMMIT that SQLite says it did not do (busy, no space: the transaction is
@@ -241,12 +246,51 @@ Result<TableState> SqliteCatalog::Load(const TableName& table) {
   for (int attempt = 0;; ++attempt) {
     K2_ASSIGN(const auto location, Pointer(table));
     if (!location) return Fail(ErrorKind::kNotFound, "table {} does not exist in {}", table.ToString(), Describe());
-    auto metadata = cache_.Get(*location);
+    auto metadata = cache_->Get(*location);
     if (metadata) return TableState{*location, *std::move(metadata)};
-    if (metadata.error().kind != ErrorKind::kNotFound || attempt == 3) {
+    if (metadata.error().kind != ErrorKind::kNotFound) {
       return std::unexpected(metadata.error().With("table " + table.ToString()));
     }
+    if (attempt == 3) return std::unexpected(MissingMetadata(*io_, table, *location, Describe()));
   }
+}
+
+std::optional<std::string> SqliteCatalog::LocationOfNew(const TableName& table) const {
+  std::string folders = table.name_space;
+  std::replace(folders.begin(), folders.end(), '.', '/');
+  return fmt::format("{}/{}/{}", warehouse_, folders, table.name);
+}
+
+Result<std::optional<std::string>> SqliteCatalog::MetadataLocation(const TableName& table) {
+  const std::lock_guard lock(mutex_);
+  return Pointer(table);
+}
+
+Status SqliteCatalog::Register(const TableName& table, const std::string& metadata_location,
+                               const std::optional<std::string>& instead_of) {
+  K2_TRY(CheckName("table", table.name));
+  if (!instead_of) {
+    K2_ASSIGN(const int64_t bytes, io_->Size(metadata_location));
+    const std::lock_guard lock(mutex_);
+    return Insert(table, {.file = metadata_location, .bytes = bytes});
+  }
+  Step("before-swap");
+  const Swap swap = SwapPointer(table, *instead_of, metadata_location, nullptr);
+  Step("after-swap");
+  if (swap.unknown) return std::unexpected(swap.unknown->error);
+  K2_TRY(swap.status);
+  if (swap.rows == 1) return {};
+  return Fail(ErrorKind::kConflict, "table {} was changed since it was looked at", table.ToString());
+}
+
+Status SqliteCatalog::SettlePlace() {
+  const std::lock_guard lock(mutex_);
+  return k2::SettlePlace(*db_, folder_);
+}
+
+Status SqliteCatalog::RememberPlace(const std::string& location) {
+  const std::lock_guard lock(mutex_);
+  return k2::RememberPlace(*db_, location);
 }
 
 Status SqliteCatalog::Insert(const TableName& table, const WrittenMetadata& written) {
@@ -263,12 +307,8 @@ Status SqliteCatalog::Insert(const TableName& table, const WrittenMetadata& writ
 
 Result<TableState> SqliteCatalog::Create(const TableName& table, const CreateTableRequest& request) {
   K2_TRY(CheckName("table", table.name));
-  std::string location = request.location;
-  if (location.empty()) {
-    std::string folders = table.name_space;
-    std::replace(folders.begin(), folders.end(), '.', '/');
-    location = fmt::format("{}/{}/{}", warehouse_, folders, table.name);
-  }
+  K2_TRY(CheckPlace());
+  const std::string location = request.location.empty() ? *LocationOfNew(table) : request.location;
   const auto exists = [&] { return Fail(ErrorKind::kAlreadyExists, "table {} exists already", table.ToString()); };
   {
     const std::lock_guard lock(mutex_);
@@ -283,6 +323,7 @@ Result<TableState> SqliteCatalog::Create(const TableName& table, const CreateTab
   K2_ASSIGN(auto made, iceberg::NewTableMetadata(RandomUuid().ToString(), location, request.schema, request.spec,
                                                  request.sort_order, properties, NowMs()));
   auto metadata = std::make_shared<const iceberg::TableMetadata>(std::move(made));
+  K2_TRY(CheckNoTableAt(*io_, table, iceberg::MetadataFolder(*metadata)));
   K2_ASSIGN(const WrittenMetadata written, Write(*metadata, ""));
   const std::string& file = written.file;
   Step("metadata-written");
@@ -294,7 +335,7 @@ Result<TableState> SqliteCatalog::Create(const TableName& table, const CreateTab
       if (inserted.error().kind == ErrorKind::kAlreadyExists) return exists();
       return std::unexpected(inserted.error().With("create table " + table.ToString()));
     }
-    cache_.Put(file, metadata);
+    cache_->Put(file, metadata);
   }
   Step("after-swap");
   return TableState{file, metadata};
@@ -343,6 +384,7 @@ CommitOutcome SqliteCatalog::Commit(const TableName& table, const TableState& ba
     if (error.kind == ErrorKind::kConflict || error.kind == ErrorKind::kUnavailable) return Conflict{error.message};
     return Rejected{error.With("commit to " + table.ToString())};
   };
+  if (const Status here = CheckPlace(); !here) return refused(here.error());
   if (const Status holds = iceberg::CheckRequirements(base.metadata.get(), requirements); !holds) {
     return refused(holds.error());
   }
@@ -380,7 +422,7 @@ CommitOutcome SqliteCatalog::Commit(const TableName& table, const TableState& ba
   }
   {
     const std::lock_guard lock(mutex_);
-    cache_.Put(file, metadata);
+    cache_->Put(file, metadata);
   }
   DeleteOld(*metadata, dropped);
   return Committed{{file, metadata}};
@@ -402,6 +444,7 @@ void SqliteCatalog::DeleteOld(const iceberg::TableMetadata& metadata, const std:
 }
 
 Status SqliteCatalog::Drop(const TableName& table) {
+  K2_TRY(CheckPlace());
   const std::lock_guard lock(mutex_);
   const Swap swap = Transact(
       "DELETE FROM iceberg_tables WHERE catalog_name = ?1 AND table_namespace = ?2 AND table_name = ?3" + only_tables_,
@@ -414,6 +457,7 @@ Status SqliteCatalog::Drop(const TableName& table) {
 
 Status SqliteCatalog::Rename(const TableName& from, const TableName& to) {
   K2_TRY(CheckName("table", to.name));
+  K2_TRY(CheckPlace());
   const std::lock_guard lock(mutex_);
   K2_ASSIGN(const bool exists, NamespaceExists(to.name_space));
   if (!exists) return Fail(ErrorKind::kNotFound, "namespace {} does not exist", to.name_space);
@@ -437,9 +481,7 @@ Status SqliteCatalog::Rename(const TableName& from, const TableName& to) {
 Result<std::shared_ptr<Catalog>> OpenSqliteCatalog(const std::string& warehouse, std::shared_ptr<FileIo> io,
                                                    SqliteCatalogOptions options) {
   K2_ASSIGN(const std::string folder, LocalPath(warehouse));
-  K2_ASSIGN(std::string location, LocationOfPath(folder));
-  auto catalog =
-      std::make_shared<SqliteCatalog>(std::move(location), folder + "/catalog.db", std::move(io), std::move(options));
+  auto catalog = std::make_shared<SqliteCatalog>(folder, std::move(io), std::move(options));
   K2_TRY(catalog->Open());
   return catalog;
 }

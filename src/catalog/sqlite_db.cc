@@ -34,6 +34,19 @@ Result<std::unique_ptr<SqliteDb>> SqliteDb::Open(const std::string& path, int bu
   return db;
 }
 
+Result<std::unique_ptr<SqliteDb>> SqliteDb::OpenUntouched(const std::string& path) {
+  std::string uri = "file:";
+  for (const char c : path) uri += c == '%' ? "%25" : std::string(1, c);
+  uri += "?immutable=1";
+  sqlite3* raw = nullptr;
+  const int code =
+      sqlite3_open_v2(uri.c_str(), &raw, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_FULLMUTEX, nullptr);
+  std::unique_ptr<SqliteDb> db(new SqliteDb(raw, path));
+  if (code != SQLITE_OK) return std::unexpected(db->LastError("open"));
+  sqlite3_extended_result_codes(raw, 1);
+  return db;
+}
+
 Result<SqliteStatement> SqliteDb::Query(const std::string& sql, std::initializer_list<std::string_view> values) {
   sqlite3_stmt* raw = nullptr;
   if (sqlite3_prepare_v2(db_.get(), sql.c_str(), -1, &raw, nullptr) != SQLITE_OK) {
@@ -82,7 +95,9 @@ Error SqliteDb::LastError(std::string_view action) const {
     case SQLITE_PERM:
     case SQLITE_AUTH: return error(ErrorKind::kPermission, kAccess);
     case SQLITE_CORRUPT:
-    case SQLITE_NOTADB: return error(ErrorKind::kInvalidData, "; restore it from a copy");
+    case SQLITE_NOTADB:
+      return error(ErrorKind::kInvalidData,
+                   "; move it elsewhere and run `k2 tables recover`, which makes a new one of the tables' files");
     case SQLITE_CONSTRAINT: return error(ErrorKind::kAlreadyExists, "");
     case SQLITE_CANTOPEN:
       if (system == EACCES || system == EROFS || system == EPERM) return error(ErrorKind::kPermission, kAccess);

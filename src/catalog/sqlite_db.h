@@ -39,6 +39,9 @@ class SqliteDb {
  public:
   // Makes the file where it is missing. Waits up to busy_timeout_ms for other processes, here and in each call.
   static Result<std::unique_ptr<SqliteDb>> Open(const std::string& path, int busy_timeout_ms);
+  // For a look at a file that must not be touched: takes no lock, makes no file, and does not see what lies in a
+  // write-ahead log beside it.
+  static Result<std::unique_ptr<SqliteDb>> OpenUntouched(const std::string& path);
 
   Status Run(const std::string& sql, std::initializer_list<std::string_view> values = {});
   Result<SqliteStatement> Query(const std::string& sql, std::initializer_list<std::string_view> values = {});

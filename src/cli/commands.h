@@ -52,6 +52,20 @@ Result<std::shared_ptr<Lakehouse>> OpenLakehouse(const Settings& settings, bool 
                                                  int64_t patience_ms = kCatalogPatienceMs,
                                                  std::function<bool()> stopping = nullptr);
 
+// The same for commands that write nothing: of a warehouse that was copied or moved they read what lies there, and say
+// so; it is not asked whether its catalog is older than its files.
+Result<std::shared_ptr<Lakehouse>> OpenLakehouseToRead(const Settings& settings,
+                                                       int64_t patience_ms = kCatalogPatienceMs);
+
+// For `k2 tables relocate` and `recover`: the catalog of a warehouse wherever it lies, made where it is missing; the
+// files as they are.
+Result<std::shared_ptr<Lakehouse>> OpenLakehouseToRecover(const Settings& settings);
+// For `k2 run`, of all tables (maintain/recover.h). OpenLakehouse has asked it of an embedded catalog.
+Status CheckCatalogIsNewest(const Lakehouse& lakehouse);
+
+// `k2 tables relocate` and `k2 tables recover` (docs/recovery.md).
+void AddPlaces(Program& program, CLI::App& tables);
+
 // `k2 tables definitions`: everything that another engine must know of tables and messages, as one JSON document.
 Result<int> PrintTableDefinitions();
 

@@ -180,7 +180,7 @@ Result<int> RunDoctor(const Settings& settings) {
       {"check", "VARCHAR", CellKind::kText}, {"ok", "BOOLEAN", CellKind::kBool}, {"found", "VARCHAR", CellKind::kText}};
   bool well = true;
   constexpr int64_t kPatienceMs = 3'000;
-  const OpenedLakehouse lakehouse = OpenLakehouse(settings, false, kPatienceMs);
+  const OpenedLakehouse lakehouse = OpenLakehouseToRead(settings, kPatienceMs);
   std::vector<Check> all = CheckStorage(settings, lakehouse);
   all.push_back(CheckCatalog(settings, lakehouse));
   if (!settings.Text("kafka").empty()) all.push_back(CheckKafka(settings));

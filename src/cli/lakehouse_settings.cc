@@ -1,12 +1,18 @@
 // Which catalog and which place of storage a command works on.
+#include <algorithm>
 #include <filesystem>
 
 #include "base/failpoint.h"
+#include "base/log.h"
+#include "catalog/metadata_files.h"
 #include "catalog/rest_catalog.h"
 #include "catalog/sqlite_catalog.h"
 #include "cli/commands.h"
 #include "cli/storage_settings.h"
 #include "io/location.h"
+#include "io/moved_file_io.h"
+#include "maintain/recover.h"
+#include "task/market_tables.h"
 
 namespace k2 {
 namespace {
@@ -17,7 +23,23 @@ std::filesystem::path WarehouseFolder(const Settings& settings) {
 
 void PassFailpoint(std::string_view step) { Failpoint(fmt::format("catalog.{}", step)); }
 
-Result<std::shared_ptr<Catalog>> OpenEmbedded(const Settings& settings, std::shared_ptr<FileIo> io, bool create) {
+// Whether files of K2's tables lie in a folder that has no catalog.
+bool HoldsTables(const std::filesystem::path& folder) {
+  std::error_code error;
+  return std::ranges::any_of(AllTables(), [&](const std::string& table) {
+    const std::filesystem::path metadata = folder / std::string(kNamespace) / table / "metadata";
+    std::filesystem::directory_iterator file(metadata, error);
+    for (; !error && file != std::filesystem::directory_iterator(); file.increment(error)) {
+      if (IsMetadataFileName(file->path().string())) return true;
+    }
+    return false;
+  });
+}
+
+// What a command does with the warehouse.
+enum class WarehouseUse { kRead, kWrite, kCreate, kRecover };
+
+Result<std::shared_ptr<Catalog>> OpenEmbedded(const Settings& settings, std::shared_ptr<FileIo> io, WarehouseUse use) {
   const std::string& warehouse = settings.Text("warehouse");
   K2_ASSIGN(const std::string scheme, LocationScheme(WarehouseUri(settings)));
   if (scheme != "file") {
@@ -29,15 +51,60 @@ Result<std::shared_ptr<Catalog>> OpenEmbedded(const Settings& settings, std::sha
   }
   const std::filesystem::path folder = WarehouseFolder(settings);
   std::error_code error;
-  if (!create && !std::filesystem::exists(folder / "catalog.db", error)) {
-    return Fail(ErrorKind::kNotFound,
-                "{} holds no warehouse (no catalog.db). Name another with --warehouse, or make one: `k2 run` or "
-                "`k2 tables create`",
-                folder.string());
+  if (use != WarehouseUse::kRecover && !std::filesystem::exists(folder / "catalog.db", error)) {
+    if (HoldsTables(folder)) {
+      return Fail(
+          ErrorKind::kInvalidData,
+          "the catalog of {} is gone (no catalog.db), and the files of its tables are there: `k2 tables recover "
+          "--warehouse {}` finds the tables in them and makes a new catalog (docs/recovery.md)",
+          folder.string(), folder.string());
+    }
+    if (use != WarehouseUse::kCreate) {
+      return Fail(ErrorKind::kNotFound,
+                  "{} holds no warehouse (no catalog.db). Name another with --warehouse, or make one: `k2 run` or "
+                  "`k2 tables create`",
+                  folder.string());
+    }
   }
   SqliteCatalogOptions options;
   options.on_step = PassFailpoint;
   return OpenSqliteCatalog(folder.string(), std::move(io), options);
+}
+
+Result<std::shared_ptr<Catalog>> OpenRest(const Settings& settings, std::shared_ptr<StorageCredentials> credentials,
+                                          int64_t patience_ms, std::function<bool()> stopping) {
+  RestCatalogOptions options{.uri = settings.Text("catalog"),
+                             .warehouse = settings.Text("catalog-warehouse"),
+                             .credential = settings.Text("catalog-credential"),
+                             .token = settings.Text("catalog-token"),
+                             .scope = settings.Text("catalog-scope"),
+                             .oauth2_server_uri = settings.Text("catalog-oauth2-uri"),
+                             .credentials = std::move(credentials),
+                             .retry_budget_ms = patience_ms,
+                             .stopping = std::move(stopping),
+                             .on_step = PassFailpoint};
+  // Only a warehouse that was named says where tables go; else it is the catalog's choice.
+  if (settings.Get("warehouse").origin != "default") options.table_root = WarehouseUri(settings);
+  return OpenRestCatalog(std::move(options));
+}
+
+Result<std::shared_ptr<Lakehouse>> OpenFor(const Settings& settings, WarehouseUse use, int64_t patience_ms,
+                                           std::function<bool()> stopping) {
+  K2_ASSIGN(const StorageOptions storage, StorageOptionsOf(settings));
+  const auto credentials = std::make_shared<StorageCredentials>();
+  std::shared_ptr<FileIo> io = MakeFileIo(storage, credentials);
+  std::shared_ptr<Catalog> catalog;
+  if (HasRestCatalog(settings)) {
+    K2_ASSIGN(catalog, OpenRest(settings, credentials, patience_ms, std::move(stopping)));
+  } else {
+    K2_ASSIGN(catalog, OpenEmbedded(settings, io, use));
+  }
+  if (const auto displacement = catalog->displacement(); displacement && use != WarehouseUse::kRecover) {
+    if (use != WarehouseUse::kRead) return Fail(ErrorKind::kInvalidArgument, "{}", displacement->Describe());
+    log::Warn(displacement->Describe());
+    io = MakeMovedFileIo(std::move(io), displacement->map, displacement->Describe());
+  }
+  return std::make_shared<Lakehouse>(std::move(catalog), std::move(io));
 }
 
 }  // namespace
@@ -62,30 +129,31 @@ void AddLakehouseSettings(Program& program) {
   settings.Add(app, "catalog-oauth2-uri", "", "where tokens are given; empty: the catalog says, else it itself");
 }
 
+Status CheckCatalogIsNewest(const Lakehouse& lakehouse) {
+  for (const std::string& name : AllTables()) {
+    const TableName table{std::string(kNamespace), name};
+    const Status newest = CheckCatalogIsNewest(*lakehouse.catalog(), lakehouse.io(), table);
+    // A table that cannot be looked at says so when it is opened.
+    if (!newest && newest.error().kind == ErrorKind::kInvalidData) return newest;
+  }
+  return {};
+}
+
 Result<std::shared_ptr<Lakehouse>> OpenLakehouse(const Settings& settings, bool create, int64_t patience_ms,
                                                  std::function<bool()> stopping) {
-  K2_ASSIGN(const StorageOptions storage, StorageOptionsOf(settings));
-  const auto credentials = std::make_shared<StorageCredentials>();
-  std::shared_ptr<FileIo> io = MakeFileIo(storage, credentials);
-  std::shared_ptr<Catalog> catalog;
-  if (HasRestCatalog(settings)) {
-    RestCatalogOptions options{.uri = settings.Text("catalog"),
-                               .warehouse = settings.Text("catalog-warehouse"),
-                               .credential = settings.Text("catalog-credential"),
-                               .token = settings.Text("catalog-token"),
-                               .scope = settings.Text("catalog-scope"),
-                               .oauth2_server_uri = settings.Text("catalog-oauth2-uri"),
-                               .credentials = credentials,
-                               .retry_budget_ms = patience_ms,
-                               .stopping = std::move(stopping),
-                               .on_step = PassFailpoint};
-    // Only a warehouse that was named says where tables go; else it is the catalog's choice.
-    if (settings.Get("warehouse").origin != "default") options.table_root = WarehouseUri(settings);
-    K2_ASSIGN(catalog, OpenRestCatalog(std::move(options)));
-  } else {
-    K2_ASSIGN(catalog, OpenEmbedded(settings, io, create));
-  }
-  return std::make_shared<Lakehouse>(std::move(catalog), std::move(io));
+  K2_ASSIGN(auto lakehouse,
+            OpenFor(settings, create ? WarehouseUse::kCreate : WarehouseUse::kWrite, patience_ms, std::move(stopping)));
+  // On a store it costs a request a table, so that a run alone asks it.
+  if (!HasRestCatalog(settings)) K2_TRY(CheckCatalogIsNewest(*lakehouse));
+  return lakehouse;
+}
+
+Result<std::shared_ptr<Lakehouse>> OpenLakehouseToRead(const Settings& settings, int64_t patience_ms) {
+  return OpenFor(settings, WarehouseUse::kRead, patience_ms, nullptr);
+}
+
+Result<std::shared_ptr<Lakehouse>> OpenLakehouseToRecover(const Settings& settings) {
+  return OpenFor(settings, WarehouseUse::kRecover, kCatalogPatienceMs, nullptr);
 }
 
 }  // namespace k2

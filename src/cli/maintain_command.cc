@@ -36,7 +36,7 @@ std::string TimeOrNone(int64_t us) { return us == 0 || us == INT64_MAX ? "" : Fo
 Result<int> RunRetention(const Settings& settings, bool dry_run) {
   K2_TRY(CheckOutput(settings));
   K2_ASSIGN(const RetentionPolicy policy, RetentionOf(settings));
-  K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, false));
+  K2_ASSIGN(const auto lakehouse, dry_run ? OpenLakehouseToRead(settings) : OpenLakehouse(settings, false));
   const int64_t now_us = NowMicros();
   const RetentionScope scope{.with_young = true};
   QueryResult rows;
@@ -82,7 +82,7 @@ Result<int> RunExpire(const Settings& settings, const ExpireFlags& flags) {
   if (!flags.older_than.empty()) {
     K2_ASSIGN(options.older_than_us, ParseSpan("--older-than", flags.older_than));
   }
-  K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, false));
+  K2_ASSIGN(const auto lakehouse, flags.dry_run ? OpenLakehouseToRead(settings) : OpenLakehouse(settings, false));
   QueryResult rows;
   rows.columns = {{"table", "VARCHAR", CellKind::kText},
                   {"snapshots", "BIGINT", CellKind::kNumber},
@@ -145,7 +145,7 @@ Result<int> RunOrphans(const Settings& settings, const OrphanFlags& flags) {
   K2_TRY(CheckOutput(settings));
   OrphanOptions options{.dry_run = flags.dry_run};
   K2_ASSIGN(options.older_than_us, ParseSpan("--older-than", flags.older_than));
-  K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, false));
+  K2_ASSIGN(const auto lakehouse, flags.dry_run ? OpenLakehouseToRead(settings) : OpenLakehouse(settings, false));
   QueryResult rows;
   if (flags.files) {
     rows.columns = {{"table", "VARCHAR", CellKind::kText},

@@ -18,7 +18,7 @@ struct SetFlags {
 };
 
 Result<int> ShowOffsets(const Settings& settings) {
-  K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, false));
+  K2_ASSIGN(const auto lakehouse, OpenLakehouseToRead(settings));
   QueryResult rows;
   rows.columns = {{"table", "VARCHAR", CellKind::kText},          {"topic", "VARCHAR", CellKind::kText},
                   {"partition", "INTEGER", CellKind::kNumber},    {"next_offset", "BIGINT", CellKind::kNumber},

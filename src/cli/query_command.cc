@@ -41,6 +41,12 @@ Result<std::unique_ptr<QueryEngine>> OpenEngine(const Settings& settings, const 
   QueryOptions options;
   K2_ASSIGN(options.memory_limit_bytes, settings.Bytes("query-memory"));
   options.open_file = QueryFilesOf(lakehouse->io());
+  if (const auto displacement =
+          lakehouse->catalog()->displacement()) {  // files of this machine are opened by their names
+    options.open_file = [map = displacement->map, open = options.open_file](const std::string& path) {
+      return open(map.ApplyOrKeep(path));
+    };
+  }
   K2_ASSIGN(std::unique_ptr<QueryEngine> engine, QueryEngine::Open(options));
   for (const TableName& table : tables) {
     K2_TRY(engine->AddTable(
@@ -87,7 +93,7 @@ Result<int> PrintQuery(QueryEngine& engine, const std::string& sql, const Settin
 
 Result<int> RunQuery(const Settings& settings, const QueryFlags& flags) {
   K2_ASSIGN(const AsOf as_of, AsOfFlag(flags.as_of));
-  K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouse(settings, false));
+  K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouseToRead(settings));
   K2_ASSIGN(const auto engine, OpenEngine(settings, lakehouse, as_of));
   return PrintQuery(*engine, flags.sql, settings, flags.out, flags.rows_max);
 }
@@ -106,7 +112,7 @@ Result<int> RunOhlcv(const Settings& settings, OhlcvFlags flags) {
   K2_TRY(time(flags.to, "--to", flags.options.to_micros));
   K2_TRY(OhlcvSql(flags.options));  // what is wrong with the flags is told before any table is opened
   K2_ASSIGN(const AsOf as_of, AsOfFlag(flags.as_of));
-  K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouse(settings, false));
+  K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouseToRead(settings));
   K2_ASSIGN(flags.options.columns, GoldColumns(*lakehouse, as_of));
   K2_ASSIGN(const std::string sql, OhlcvSql(flags.options));
   K2_ASSIGN(const auto engine, OpenEngine(settings, lakehouse, as_of));

@@ -233,6 +233,7 @@ Result<int> RunPipeline(const Settings& settings, const RunFlags& flags) {
   upkeep.commit.stopping = stopping;
   K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse,
             OpenLakehouse(settings, options.bronze || options.endless, kCatalogPatienceMs, stopping));
+  if (HasRestCatalog(settings)) K2_TRY(CheckCatalogIsNewest(*lakehouse));
   K2_TRY(lakehouse->CreateTables());
   K2_ASSIGN(const auto status_page, StartStatusServer(settings));
   std::optional<Maintenance> maintenance;

@@ -23,7 +23,7 @@ std::string SummaryOr(const iceberg::Snapshot* snapshot, const std::string& key,
 }
 
 Result<int> ListTables(const Settings& settings) {
-  K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, false));
+  K2_ASSIGN(const auto lakehouse, OpenLakehouseToRead(settings));
   K2_ASSIGN(std::vector<TableName> names, lakehouse->catalog()->ListTables(std::string(kNamespace)));
   std::ranges::sort(names);
   QueryResult rows;
@@ -209,7 +209,7 @@ void PrintDescription(const ordered_json& object) {
 }
 
 Result<int> DescribeTable(const Settings& settings, const std::string& name, bool files) {
-  K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, false));
+  K2_ASSIGN(const auto lakehouse, OpenLakehouseToRead(settings));
   K2_ASSIGN(const Table table, lakehouse->Open(name));
   K2_ASSIGN(const ordered_json object, Describe(table, files));
   if (settings.Text("output") == "json") {
@@ -223,7 +223,8 @@ Result<int> DescribeTable(const Settings& settings, const std::string& name, boo
 }  // namespace
 
 void AddTables(Program& program) {
-  CLI::App* command = program.app.add_subcommand("tables", "List, make, describe and migrate the tables");
+  CLI::App* command =
+      program.app.add_subcommand("tables", "List, make, describe, migrate, relocate and recover the tables");
   command->require_subcommand(0, 1);
   command->callback([&program, command] {
     if (command->get_subcommands().empty()) program.action = [&program] { return ListTables(program.settings); };
@@ -241,6 +242,7 @@ void AddTables(Program& program) {
   describe->callback([&program, name, files] {
     program.action = [&program, name, files] { return DescribeTable(program.settings, *name, *files); };
   });
+  AddPlaces(program, *command);
   command
       ->add_subcommand("definitions",
                        "All tables and messages as this k2 makes them, as JSON: for other engines. Reads "

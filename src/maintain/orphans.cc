@@ -7,6 +7,8 @@
 #include <string_view>
 
 #include "base/log.h"
+#include "catalog/metadata_files.h"
+#include "catalog/metadata_history.h"
 #include "iceberg/own_files.h"
 #include "iceberg/reachable_files.h"
 #include "table/metadata_store.h"
@@ -53,6 +55,34 @@ Result<std::set<std::string>> NamesInUse(const Table& table) {
   return names;
 }
 
+// A metadata file that this table's history does not name may name files of its own that do. Those of another table, or
+// of commits that this catalog has forgotten, would be lost with all their rows. What killed attempts and creations
+// have left, cut-off files among it, names nothing that counts.
+Status CheckMetadataFile(Table& table, const std::string& location) {
+  const auto refuse = [&](std::string_view why) {
+    return Fail(
+        ErrorKind::kConflict,
+        "{}: {} {}: nothing is removed. `k2 tables recover --dry-run` says what there is (docs/recovery.md); move "
+        "the file elsewhere if nobody needs it",
+        table.name().ToString(), location, why);
+  };
+  const auto file = ReadMetadataFile(table.io(), location);
+  if (!file) {
+    const ErrorKind kind = file.error().kind;
+    if (kind == ErrorKind::kInvalidData || kind == ErrorKind::kNotFound) return {};
+    return kind == ErrorKind::kUnsupported ? refuse("cannot be read") : Status(std::unexpected(file.error()));
+  }
+  const iceberg::TableMetadata& metadata = *file->metadata;
+  if (!HoldsDataFiles(metadata)) return {};
+  if (metadata.table_uuid != table.metadata().table_uuid) {
+    return refuse(fmt::format("is the metadata of another table (uuid {})", metadata.table_uuid));
+  }
+  if (metadata.last_sequence_number > table.metadata().last_sequence_number + 1) {
+    return refuse("is newer than what the catalog holds");
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<OrphanReport> RemoveOrphans(Table& table, int64_t now_us, const OrphanOptions& options) {
@@ -76,7 +106,11 @@ Result<OrphanReport> RemoveOrphans(Table& table, int64_t now_us, const OrphanOpt
   const std::string_view root = iceberg::WithoutScheme(location);
   for (FileInfo& file : files) {
     const std::string_view path = iceberg::WithoutScheme(file.location);
-    if (!path.starts_with(root) || !IsTablesKind(path.substr(root.size()))) continue;
+    if (!path.starts_with(root)) continue;
+    if (IsMetadataFileName(path) && !names.contains(std::string(LastName(path)))) {
+      K2_TRY(CheckMetadataFile(table, file.location));
+    }
+    if (!IsTablesKind(path.substr(root.size()))) continue;
     if (file.modified_us > now_us - options.older_than_us || names.contains(std::string(LastName(path)))) continue;
     report.bytes += file.size_bytes;
     report.files.push_back(std::move(file));

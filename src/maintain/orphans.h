@@ -31,7 +31,8 @@ struct OrphanReport {
 // Removes files of `data/` and `metadata/` under the table's location, of the kinds that Iceberg tables have, that no
 // snapshot of the table, no branch and no metadata file of its log names, and that are older than asked. Files are told
 // apart by their last names alone, which are random: a path that is spelt otherwise (s3a, file:/) is the same file. The
-// table must be the only one at its location. kInvalidArgument below kOrphanAgeMinUs.
+// table must be the only one at its location: metadata of another table uuid there, or of later commits than the
+// catalog knows, is kConflict, and nothing is removed. kInvalidArgument below kOrphanAgeMinUs.
 Result<OrphanReport> RemoveOrphans(Table& table, int64_t now_us, const OrphanOptions& options = {});
 
 }  // namespace k2

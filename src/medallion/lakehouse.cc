@@ -1,5 +1,7 @@
 #include "medallion/lakehouse.h"
 
+#include "catalog/metadata_history.h"
+#include "iceberg/metadata_folder.h"
 #include "iceberg/transform.h"
 #include "task/market_tables.h"
 
@@ -25,11 +27,18 @@ Result<int> Lakehouse::CreateTables() {
 Status Lakehouse::CreateTable(const std::string& name) {
   const TableName table{std::string(kNamespace), name};
   K2_ASSIGN(const CreateTableRequest request, TableDefinition(name));
+  if (const auto location = catalog_->LocationOfNew(table)) {
+    K2_ASSIGN(const bool exists, catalog_->TableExists(table));
+    // Where the keys of the place come with the table only, it is looked at below.
+    const Status free = exists ? Status{} : CheckNoTableAt(*io_, table, *location + "/metadata");
+    if (!free && free.error().kind != ErrorKind::kPermission) return free;
+  }
   const Result<TableState> created = catalog_->Create(table, request);
   if (!created && created.error().kind != ErrorKind::kAlreadyExists) return std::unexpected(created.error());
   K2_ASSIGN(Table opened, Open(name));
   // Another process may be making the same table: its first snapshot is as good as ours.
   if (opened.metadata().CurrentSnapshot() != nullptr) return {};
+  K2_TRY(CheckNoTableAt(*io_, table, iceberg::MetadataFolder(opened.metadata()), opened.metadata().table_uuid));
   // Its columns by the ids that the catalog has given them.
   LayerCommit first;
   first.make_properties = [&](const iceberg::TableMetadata& head) { return MissingColumnsProperty(name, head); };
@@ -44,6 +53,10 @@ Status Lakehouse::CreateTable(const std::string& name) {
 Result<Table> Lakehouse::Open(std::string_view table) const {
   Result<Table> opened = Table::Load(catalog_, io_, {std::string(kNamespace), std::string(table)});
   if (!opened && opened.error().kind == ErrorKind::kNotFound) {
+    if (const auto displacement = catalog_->displacement()) {
+      return Fail(ErrorKind::kNotFound, "there is no table {}.{} in {}; {}", kNamespace, table, catalog_->Describe(),
+                  displacement->Describe());
+    }
     return Fail(ErrorKind::kNotFound, "there is no table {}.{} in {}; `k2 tables create` makes it", kNamespace, table,
                 catalog_->Describe());
   }

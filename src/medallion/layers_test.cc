@@ -5,6 +5,7 @@
 #include <functional>
 #include <thread>
 
+#include "io/location.h"
 #include "medallion/layer_fixture.h"
 #include "table/progress_json.h"
 #include "task/market_tables.h"
@@ -207,6 +208,17 @@ TEST_F(Layers, GoldReadsSilverWhollyWhenItsHintIsExpired) {
   CheckTables(lakehouse, trades_);
 }
 
+// Where its files stay, a table of the same name is not made beside them.
+void DropWithFiles(const Lakehouse& lakehouse, std::string_view name) {
+  const std::string folder = LocalPath(lakehouse.Open(name)->metadata().location).value();
+  ASSERT_TRUE(lakehouse.catalog()->Drop({std::string(kNamespace), std::string(name)}));
+  Lakehouse same = lakehouse;
+  const auto refused = same.CreateTables();
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("k2 tables recover"), std::string::npos) << refused.error().message;
+  std::filesystem::remove_all(folder);
+}
+
 TEST_F(Layers, SilverMadeAnewIsFilledAgainAndGoldStaysAsItIs) {
   MakeTables();
   Simulate(300);
@@ -214,7 +226,7 @@ TEST_F(Layers, SilverMadeAnewIsFilledAgainAndGoldStaysAsItIs) {
   ASSERT_TRUE(RunAll(lakehouse, Options()));
   const auto gold = GoldContents(lakehouse);
   for (const ExchangeInfo& exchange : Exchanges()) {
-    ASSERT_TRUE(lakehouse.catalog()->Drop({std::string(kNamespace), std::string(exchange.silver_table)}));
+    DropWithFiles(lakehouse, exchange.silver_table);
   }
   MakeTables();
   const auto report = RunAll(OpenLakehouse(), Options());
@@ -229,7 +241,7 @@ TEST_F(Layers, GoldMadeAnewIsFilledAgain) {
   const Lakehouse lakehouse = OpenLakehouse();
   ASSERT_TRUE(RunAll(lakehouse, Options()));
   const auto gold = GoldContents(lakehouse);
-  ASSERT_TRUE(lakehouse.catalog()->Drop({std::string(kNamespace), std::string(kGoldTable)}));
+  DropWithFiles(lakehouse, kGoldTable);
   MakeTables();
   ASSERT_TRUE(RunAll(OpenLakehouse(), Options()));
   CheckTables(lakehouse, trades_);
@@ -273,7 +285,7 @@ TEST_F(Layers, BronzeMadeAnewDoublesNothing) {
   Simulate(300);
   const Lakehouse lakehouse = OpenLakehouse();
   ASSERT_TRUE(RunAll(lakehouse, Options()));
-  ASSERT_TRUE(lakehouse.catalog()->Drop({std::string(kNamespace), std::string(kBronzeTable)}));
+  DropWithFiles(lakehouse, kBronzeTable);
   MakeTables();
   const auto report = RunAll(OpenLakehouse(), Options());
   ASSERT_TRUE(report) << report.error().message;

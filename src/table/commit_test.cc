@@ -416,6 +416,7 @@ TEST_F(CommitTest, StopsWhereTheTableWasMadeAnew) {
   const auto gone = table.Commit(next);
   ASSERT_TRUE(std::holds_alternative<NotCommitted>(gone));
   EXPECT_EQ(ErrorOf(gone).kind, ErrorKind::kNotFound);
+  fs::remove_all(root_ + "/market_data/t");  // beside its files no other table is made
   CreateTableRequest request;
   request.schema.fields = {{1, "id", true, iceberg::Type::Primitive(iceberg::TypeId::kLong)}};
   ASSERT_TRUE(catalog_->Create(kName, request));

@@ -1,4 +1,4 @@
-// Manifests and manifest lists of one table as files under <location>/metadata/.
+// Manifests and manifest lists of one table as files of its metadata folder.
 #pragma once
 
 #include <string>
@@ -7,6 +7,7 @@
 
 #include "base/uuid.h"
 #include "iceberg/manifest_store.h"
+#include "iceberg/metadata_folder.h"
 #include "io/file_io.h"
 #include "table/manifest_cache.h"
 
@@ -14,7 +15,11 @@ namespace k2 {
 
 class MetadataStore final : public iceberg::ManifestStore {
  public:
-  MetadataStore(FileIo& io, std::string location) : io_(io), location_(std::move(location)) {}
+  // For reading, and for writing to the folder `metadata` of a location.
+  MetadataStore(FileIo& io, const std::string& location) : io_(io), folder_(location + "/metadata") {}
+  // For writing to a table: where its properties say.
+  MetadataStore(FileIo& io, const iceberg::TableMetadata& metadata)
+      : io_(io), folder_(iceberg::MetadataFolder(metadata)) {}
 
   Result<std::string> Read(const std::string& path) override { return ManifestCache::Shared().Read(io_, path); }
   Status WriteNew(const std::string& path, std::string_view bytes) override {
@@ -25,7 +30,7 @@ class MetadataStore final : public iceberg::ManifestStore {
   }
   std::string NewPath(iceberg::MetadataFileKind kind) override {
     const bool list = kind == iceberg::MetadataFileKind::kManifestList;
-    return fmt::format("{}/metadata/{}{}.avro", location_, list ? "snap-" : "", RandomUuid().ToString());
+    return fmt::format("{}/{}{}.avro", folder_, list ? "snap-" : "", RandomUuid().ToString());
   }
 
   struct WrittenFile {
@@ -36,7 +41,7 @@ class MetadataStore final : public iceberg::ManifestStore {
 
  private:
   FileIo& io_;
-  std::string location_;
+  std::string folder_;
   std::vector<WrittenFile> written_;
 };
 

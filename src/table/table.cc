@@ -140,7 +140,7 @@ class TableCommit {
         read_us_(read_us),
         commit_(std::move(commit)),
         policy_(policy),
-        store_(table.io(), state.metadata->location),
+        store_(table.io(), *state.metadata),
         uuid_(state.metadata->table_uuid),
         deadline_us_(MonotonicMicros() + policy.max_duration_us) {
     if (commit_.commit_id.empty()) commit_.commit_id = RandomUuid().ToString();
