@@ -283,17 +283,6 @@ def test_trades_that_were_moved_to_another_hour_are_accepted(
     warehouse.run(half)
 
 
-def test_delete_files_of_others_are_refused_never_ignored(
-    warehouse: Warehouse, spark: Spark, half: list[tuple[str, Path]]
-) -> None:
-    warehouse.run(half)
-    spark.sql(warehouse.folder, f"ALTER TABLE {{ns}}.{GOLD} SET TBLPROPERTIES ('write.delete.mode'='merge-on-read')")
-    spark.sql(warehouse.folder, f"DELETE FROM {{ns}}.{GOLD} WHERE source_sequence % 10 = 0")
-    done = warehouse.k2_run("query", f"SELECT count(*) FROM {GOLD}", expect=None)
-    assert done.returncode != 0
-    assert "row-level deletes" in done.stderr
-
-
 def test_we_read_a_table_of_pyiceberg_with_every_type(warehouse: Warehouse) -> None:
     warehouse.k2_run("tables", "create")
     schema = Schema(

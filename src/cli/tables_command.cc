@@ -33,14 +33,27 @@ Result<int> ListTables(const Settings& settings) {
                   {"bytes", "BIGINT", CellKind::kNumber},
                   {"snapshots", "BIGINT", CellKind::kNumber},
                   {"last_commit", "VARCHAR", CellKind::kText},
-                  {"current_snapshot", "BIGINT", CellKind::kNumber}};
+                  {"current_snapshot", "BIGINT", CellKind::kNumber},
+                  {"delete_files", "BIGINT", CellKind::kNumber}};
+  bool unreadable = false;
   for (const TableName& name : names) {
-    K2_ASSIGN(const Table table, lakehouse->Open(name.name));
-    const iceberg::Snapshot* head = table.metadata().CurrentSnapshot();
+    const Result<Table> table = lakehouse->Open(name.name);
+    if (!table) {  // one table that this k2 does not read hides none of the others
+      unreadable = true;
+      rows.rows.emplace_back(rows.columns.size()).front() = name.name;
+      rows.rows.back().push_back(table.error().message);
+      continue;
+    }
+    const iceberg::Snapshot* head = table->metadata().CurrentSnapshot();
     rows.rows.push_back({name.name, SummaryOr(head, "total-records", "0"), SummaryOr(head, "total-data-files", "0"),
-                         SummaryOr(head, "total-files-size", "0"), std::to_string(table.metadata().snapshots.size()),
+                         SummaryOr(head, "total-files-size", "0"), std::to_string(table->metadata().snapshots.size()),
                          head == nullptr ? std::optional<std::string>() : FormatTimestamp(head->timestamp_ms * 1000),
-                         head == nullptr ? std::optional<std::string>() : std::to_string(head->snapshot_id)});
+                         head == nullptr ? std::optional<std::string>() : std::to_string(head->snapshot_id),
+                         SummaryOr(head, "total-delete-files", "0")});
+  }
+  if (unreadable) {
+    rows.columns.push_back({"error", "VARCHAR", CellKind::kText});
+    for (ResultRow& row : rows.rows) row.resize(rows.columns.size());
   }
   rows.row_count = static_cast<int64_t>(rows.rows.size());
   K2_TRY(PrintRows(rows, settings.Text("output")));
@@ -164,14 +177,28 @@ Result<ordered_json> Describe(const Table& table, bool files) {
   if (files && metadata.current_snapshot_id) {
     K2_ASSIGN(const auto scan, PlanScan(table.io(), metadata, *metadata.current_snapshot_id, {}));
     ordered_json list = ordered_json::array();
+    std::map<std::string, const iceberg::DeleteFile*> deletes;
     for (const ScanFile& file : scan) {
       list.push_back({{"path", file.file.file_path},
                       {"rows", file.file.record_count},
                       {"bytes", file.file.file_size_in_bytes},
                       {"spec_id", file.file.spec_id},
                       {"partition", PartitionOf(metadata, file.file)}});
+      for (const auto& of_file : file.deletes) {
+        list.back()["deletes"].push_back(of_file->path);
+        deletes[of_file->path] = of_file.get();
+      }
     }
     object["files"] = list;
+    object["delete_files"] = ordered_json::array();
+    for (const auto& [path, of_table] : deletes) {
+      const bool equality = of_table->content == iceberg::FileContent::kEqualityDeletes;
+      object["delete_files"].push_back({{"path", path},
+                                        {"content", equality ? "equality deletes" : "position deletes"},
+                                        {"equality_ids", of_table->equality_ids},
+                                        {"rows", of_table->record_count},
+                                        {"bytes", of_table->size_bytes}});
+    }
   }
   return object;
 }
@@ -203,6 +230,13 @@ void PrintDescription(const ordered_json& object) {
       text += fmt::format("  {:>10} rows {:>10}  {}{}\n", WithCommas(file["rows"].get<int64_t>()),
                           HumanBytes(file["bytes"].get<int64_t>()), file["path"].get<std::string>(),
                           earlier ? fmt::format("  (spec {})", file["spec_id"].get<int32_t>()) : "");
+      if (file.contains("deletes")) text += fmt::format("{:>29}{} delete files apply\n", "", file["deletes"].size());
+    }
+    if (!object["delete_files"].empty()) text += fmt::format("\n  {} delete files\n", object["delete_files"].size());
+    for (const auto& file : object["delete_files"]) {
+      text += fmt::format("  {:>10} rows {:>10}  {}, {}\n", WithCommas(file["rows"].get<int64_t>()),
+                          HumanBytes(file["bytes"].get<int64_t>()), file["content"].get<std::string>(),
+                          file["path"].get<std::string>());
     }
   }
   std::fputs(text.c_str(), stdout);
@@ -238,7 +272,7 @@ void AddTables(Program& program) {
   auto name = std::make_shared<std::string>();
   auto files = std::make_shared<bool>(false);
   describe->add_option("table", *name, "such as gold_crypto_trades")->required();
-  describe->add_flag("--files", *files, "list the data files too");
+  describe->add_flag("--files", *files, "list the data files too, and the delete files that apply to them");
   describe->callback([&program, name, files] {
     program.action = [&program, name, files] { return DescribeTable(program.settings, *name, *files); };
   });

@@ -8,6 +8,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "iceberg/dead_deletes.h"
 #include "iceberg/literal.h"
 #include "iceberg/manifest.h"
 #include "iceberg/manifest_list.h"
@@ -64,6 +65,7 @@ class Producer {
     K2_TRY(LoadParent());
     K2_TRY(RemoveFiles());
     K2_TRY(CheckReplacedRows());
+    K2_TRY(LookAtDeletes());
     std::erase_if(manifests_, [&](const ManifestFile& manifest) {
       return manifest.added_snapshot_id != request_.snapshot_id && !MayHaveLiveFiles(manifest);
     });
@@ -79,6 +81,7 @@ class Producer {
   Status RemoveFrom(size_t index);
   Result<bool> IsRemoved(const DataFile& file);
   Status CheckReplacedRows() const;
+  Status LookAtDeletes();
   Status AddFiles();
   Result<ProducedSnapshot> Finish();
 
@@ -92,7 +95,7 @@ class Producer {
   std::vector<ManifestFile> added_manifests_;
   std::unordered_set<std::string_view> wanted_;   // paths to remove
   std::unordered_set<std::string_view> missing_;  // those that are not found yet
-  std::optional<int64_t> lowest_removed_sequence_;
+  std::vector<ManifestEntry> removed_;            // data files, as they were listed
   SnapshotChanges changes_;
 };
 
@@ -110,6 +113,9 @@ Status Producer::CheckRequest() const {
   if (operation == "append" && removes) return wrong("an append removes no files");
   if (operation == "delete" && !request_.added.empty()) return wrong("a delete adds no files");
   if (operation == "replace" && !request_.remove_where.empty()) return wrong("a replace names the files it removes");
+  if (operation == "replace" && removes && !request_.planned_sequence) {
+    return wrong("a replace names the sequence number it was planned at");
+  }
   std::set<std::string_view> paths;
   for (const DataFile& file : request_.added) {
     if (file.content != FileContent::kData) return wrong("only data files can be added, not " + file.file_path);
@@ -188,7 +194,7 @@ Status Producer::RemoveFrom(size_t index) {
     if (removed) {
       changed = true;
       changes_.Removed(entry.file);
-      lowest_removed_sequence_ = std::min(lowest_removed_sequence_.value_or(INT64_MAX), *entry.sequence_number);
+      removed_.push_back(entry);
       entry.snapshot_id = request_.snapshot_id;
     }
     entry.status = removed ? EntryStatus::kDeleted : EntryStatus::kExisting;
@@ -222,6 +228,24 @@ Status Producer::CheckReplacedRows() const {
               changes_.removed().records, added);
 }
 
+Status Producer::LookAtDeletes() {
+  DeadDeletes deletes(store_, base_, request_.snapshot_id);
+  K2_TRY(deletes.Read(manifests_));
+  if (deletes.empty() || removed_.empty()) return {};
+  if (request_.planned_sequence) {
+    // What came since goes on applying to the files of a replace, where these are of the same partitions.
+    const bool elsewhere = std::ranges::any_of(removed_, [&](const ManifestEntry& entry) {
+      return std::ranges::none_of(request_.added, [&](const DataFile& file) {
+        return file.spec_id == entry.file.spec_id && file.partition == entry.file.partition;
+      });
+    });
+    const bool equality = request_.operation != "replace" || elsewhere;
+    K2_TRY(deletes.CheckNoneSince(*request_.planned_sequence, equality, removed_));
+  }
+  // Later equality deletes go on applying to the rows of a replace.
+  return deletes.Drop(removed_, request_.planned_sequence.value_or(INT64_MAX), manifests_, changes_);
+}
+
 Status Producer::AddFiles() {
   std::map<int32_t, std::vector<ManifestEntry>> by_spec;
   for (const DataFile& file : request_.added) {
@@ -232,8 +256,7 @@ Status Producer::AddFiles() {
     changes_.Added(file);
     ManifestEntry& entry = by_spec[file.spec_id].emplace_back();
     entry.snapshot_id = request_.snapshot_id;
-    // A rewritten file is as old as its oldest row: deletes that came later go on applying to it.
-    if (request_.operation == "replace") entry.sequence_number = lowest_removed_sequence_;
+    if (request_.operation == "replace") entry.sequence_number = request_.planned_sequence;
     entry.file = file;
   }
   const bool reusable = request_.added_manifests.size() == by_spec.size() &&

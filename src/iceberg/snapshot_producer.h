@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,13 +15,18 @@
 namespace k2::iceberg {
 
 struct SnapshotRequest {
-  // append: `added` alone. delete: `removed` and `remove_where` alone. replace: the same rows in other files; the new
-  // files take the lowest data sequence number of the removed ones. overwrite: any of them. No files at all is fine.
+  // append: `added` alone. delete: `removed` and `remove_where` alone. replace: the same rows in other files, without
+  // those that delete files had removed. overwrite: any of them. No files at all is fine.
   std::string operation = "append";
   std::vector<DataFile> added;
   std::vector<DataFile> removed;  // found by path; spec id and partition only tell where to look first
   // Removes every file all of whose rows match; empty: none. A file with some matching rows is an error.
   std::vector<ColumnPredicate> remove_where;
+  // replace, overwrite: sequence number of the snapshot that the rows of `removed` were read at, with its deletes
+  // applied; required of a replace. Deletes that came later and may remove rows of `removed` are a conflict, but for
+  // equality deletes of a replace: its files take this number as theirs, so that those go on applying, and none that
+  // was applied is applied again to a row that came back since (as Java's RewriteFiles does).
+  std::optional<int64_t> planned_sequence;
   std::map<std::string, std::string> summary;  // further entries; the counts of Appendix F are not for the caller
   std::string commit_id;                       // summary key "k2.commit-id"; empty: none
   int64_t snapshot_id = 0;                     // the same at every try, since manifests name it
@@ -42,7 +48,8 @@ inline constexpr char kCommitIdKey[] = "k2.commit-id";
 
 // Makes the snapshot that follows the head of main in `base`, which must be of format version 2. Every manifest of the
 // parent is carried over, delete manifests too; small ones are merged now and then (manifest_merge.h); manifests
-// without live files are left out. Errors: kConflict (a file to remove is not live; names it), kInvalidArgument (the
+// without live files are left out. Delete files that no data file is left for are removed with the files that they
+// applied to. Errors: kConflict (a file to remove is not live, or has new deletes; names it), kInvalidArgument (the
 // request contradicts its operation or the table's spec), kUnsupported, and those of the store.
 Result<ProducedSnapshot> ProduceSnapshot(ManifestStore& store, const TableMetadata& base,
                                          const SnapshotRequest& request);

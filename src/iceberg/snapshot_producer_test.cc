@@ -78,11 +78,14 @@ TEST_F(SnapshotProducerTest, AppendsDeletesReplaces) {
   EXPECT_FALSE(metadata_.CurrentSnapshot()->summary.contains("deleted-records"));
   Commit({.added = {TestFile("c", 1, 1)}, .now_ms = 4000});
   EXPECT_EQ(metadata_.CurrentSnapshot()->timestamp_ms, 5000);  // the log never goes back
-  const int64_t sequence_of_a = LiveNow().at("a").sequence_number;
+  const int64_t planned = metadata_.CurrentSnapshot()->sequence_number;
+  Commit({.added = {TestFile("d", 3, 5)}});
+  Commit({.operation = "delete", .removed = {TestFile("d", 3, 5)}});
   Commit({.operation = "replace",
           .added = {TestFile("ac", 1, 11)},
-          .removed = {TestFile("a", 1, 10), TestFile("c", 1, 1)}});
-  EXPECT_EQ(LiveNow().at("ac").sequence_number, sequence_of_a);
+          .removed = {TestFile("a", 1, 10), TestFile("c", 1, 1)},
+          .planned_sequence = planned});
+  EXPECT_EQ(LiveNow().at("ac").sequence_number, planned);
   EXPECT_EQ(Summary("total-records"), "31");
   EXPECT_EQ(Summary("deleted-data-files"), "2");
   EXPECT_EQ(Summary("removed-files-size"), "2011");
@@ -103,8 +106,15 @@ TEST_F(SnapshotProducerTest, RefusesWhatContradictsItself) {
   EXPECT_EQ(Refused({.operation = "delete", .added = {TestFile("b", 1, 1)}}).kind, ErrorKind::kInvalidArgument);
   EXPECT_EQ(Refused({.operation = "append", .added = {TestFile("b", 1, 1), TestFile("b", 1, 1)}}).kind,
             ErrorKind::kInvalidArgument);
-  EXPECT_EQ(Refused({.operation = "replace", .added = {TestFile("b", 1, 9)}, .removed = {TestFile("a", 1, 10)}}).kind,
+  EXPECT_EQ(Refused({.operation = "replace",
+                     .added = {TestFile("b", 1, 9)},
+                     .removed = {TestFile("a", 1, 10)},
+                     .planned_sequence = 1})
+                .kind,
             ErrorKind::kInvalidArgument);
+  EXPECT_NE(Refused({.operation = "replace", .added = {TestFile("b", 1, 10)}, .removed = {TestFile("a", 1, 10)}})
+                .message.find("planned"),
+            std::string::npos);
   EXPECT_EQ(Refused({.operation = "merge"}).kind, ErrorKind::kInvalidArgument);
   DataFile unpartitioned = TestFile("b", 1, 1);
   unpartitioned.partition.clear();
@@ -193,11 +203,9 @@ class RandomHistory : public SnapshotProducerTest {
       AddFiles(request, random_() % 3);
     } else {
       request.operation = draw < 7 ? "replace" : (draw < 9 ? "delete" : "overwrite");
-      int64_t lowest = INT64_MAX;
       int64_t rows = 0;
       for (auto n = 1 + random_() % 3; n > 0 && !model_.empty(); --n) {
         const auto victim = std::next(model_.begin(), static_cast<int64_t>(random_() % model_.size()));
-        lowest = std::min(lowest, victim->second.sequence_number);
         rows += victim->second.file.record_count;
         request.removed.push_back(victim->second.file);
         model_.erase(victim);
@@ -206,7 +214,8 @@ class RandomHistory : public SnapshotProducerTest {
       if (request.operation == "replace") {
         const DataFile file = TestFile(fmt::format("r{}", ++files_), static_cast<int32_t>(random_() % 6), rows);
         request.added.push_back(file);
-        model_[file.file_path] = {file, lowest, next_id_ + 1};
+        request.planned_sequence = metadata_.last_sequence_number;
+        model_[file.file_path] = {file, metadata_.last_sequence_number, next_id_ + 1};
       }
     }
     Commit(request);

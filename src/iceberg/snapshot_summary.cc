@@ -97,16 +97,22 @@ void SnapshotChanges::WriteTo(const SnapshotTotals& parent, std::map<std::string
   change("added-data-files", added_.data_files);
   change("added-records", added_.records);
   change("added-files-size", added_.size_bytes);
+  change("added-delete-files", added_.delete_files);
+  change("added-position-deletes", added_.position_deletes);
+  change("added-equality-deletes", added_.equality_deletes);
   change("deleted-data-files", removed_.data_files);
   change("deleted-records", removed_.records);
   change("removed-files-size", removed_.size_bytes);
+  change("removed-delete-files", removed_.delete_files);
+  change("removed-position-deletes", removed_.position_deletes);
+  change("removed-equality-deletes", removed_.equality_deletes);
   count("changed-partition-count", static_cast<int64_t>(partitions_.size()));
   count("total-data-files", parent.data_files + added_.data_files - removed_.data_files);
-  count("total-delete-files", parent.delete_files);
+  count("total-delete-files", parent.delete_files + added_.delete_files - removed_.delete_files);
   count("total-records", parent.records + added_.records - removed_.records);
   count("total-files-size", parent.size_bytes + added_.size_bytes - removed_.size_bytes);
-  count("total-position-deletes", parent.position_deletes);
-  count("total-equality-deletes", parent.equality_deletes);
+  count("total-position-deletes", parent.position_deletes + added_.position_deletes - removed_.position_deletes);
+  count("total-equality-deletes", parent.equality_deletes + added_.equality_deletes - removed_.equality_deletes);
 }
 
 }  // namespace k2::iceberg

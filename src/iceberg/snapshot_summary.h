@@ -30,7 +30,7 @@ struct SnapshotTotals {
 Result<SnapshotTotals> CountTotals(ManifestStore& store, const TableMetadata& metadata,
                                    const std::vector<ManifestFile>& manifests);
 
-// Data files that one commit adds and removes.
+// Files that one commit adds and removes.
 class SnapshotChanges {
  public:
   void Added(const DataFile& file);

@@ -18,7 +18,7 @@ using iceberg::DataFile;
 using iceberg::Literal;
 
 struct Partition {
-  std::vector<ScanFile> small;
+  std::vector<ScanFile> chosen;  // small ones, and those with deletes
   bool settled = true;
 };
 
@@ -44,7 +44,10 @@ bool IsSmall(const DataFile& file, const CompactionPolicy& policy) {
   return file.file_size_in_bytes < policy.target_bytes / 4 * 3 && file.record_count < policy.target_rows / 4 * 3;
 }
 
-// Neighbours in the order they were committed, as many as fill a file; a single one only where that `splits` it.
+bool HasDeletes(const ScanFile& file) { return !file.deletes.empty(); }
+
+// Neighbours in the order they were committed, as many as fill a file; a single one only where that `splits` it, or for
+// its deletes.
 std::vector<std::vector<ScanFile>> Groups(std::vector<ScanFile> files, const CompactionPolicy& policy, bool splits) {
   std::ranges::stable_sort(files, {}, &ScanFile::sequence_number);
   std::vector<std::vector<ScanFile>> groups(1);
@@ -60,7 +63,9 @@ std::vector<std::vector<ScanFile>> Groups(std::vector<ScanFile> files, const Com
     }
     groups.back().push_back(std::move(file));
   }
-  if (!splits) std::erase_if(groups, [](const auto& group) { return group.size() < 2; });
+  if (!splits) {
+    std::erase_if(groups, [](const auto& group) { return group.size() < 2 && !HasDeletes(group.front()); });
+  }
   return groups;
 }
 
@@ -86,18 +91,22 @@ Result<StepPlan> PlanCompaction(const Table& table, const CompactionPolicy& poli
     if (snapshot != nullptr && MayAddRows(*snapshot) && snapshot->timestamp_ms * 1000 > now_us - policy.settled_us) {
       partition.settled = false;
     }
-    if (IsSmall(file.file, policy)) partition.small.push_back(std::move(file));
+    if (HasDeletes(file) || IsSmall(file.file, policy)) partition.chosen.push_back(std::move(file));
   }
-  PlannedCommit planned{.table = table.name().name, .layer = "compaction", .commit = {}, .needs_rows = true};
+  // Where all rows of the files were deleted, nothing is written in their place.
+  PlannedCommit planned{.table = table.name().name, .layer = "compaction", .commit = {}, .needs_rows = false};
   planned.commit.operation = "replace";
+  planned.commit.planned_sequence = SequenceOf(metadata, *metadata.current_snapshot_id);
   K2_ASSIGN(const OutputTable output, OutputOf(table, TableUse::kRead));
   int64_t rows = 0;
   for (auto& [key, partition] : partitions) {
+    if (!partition.settled) continue;
     // Others' files of several days become one a day, or retention would keep all as long as the newest.
     const bool splits = date != nullptr && !key.day;
-    const int32_t min_files = splits ? 1 : policy.min_files;
-    if (!partition.settled || std::cmp_less(partition.small.size(), min_files)) continue;
-    for (const std::vector<ScanFile>& group : Groups(std::move(partition.small), policy, splits)) {
+    const bool few = std::cmp_less(partition.chosen.size(), splits ? 1 : policy.min_files);
+    if (few) std::erase_if(partition.chosen, [](const ScanFile& file) { return !HasDeletes(file); });
+    if (partition.chosen.empty()) continue;
+    for (const std::vector<ScanFile>& group : Groups(std::move(partition.chosen), policy, splits)) {
       if (rows >= policy.rows_per_commit) break;
       plan.tasks.emplace_back(TaskOf(metadata, group, output));
       for (const ScanFile& file : group) {

@@ -20,7 +20,8 @@ struct CompactionPolicy {
 
 // Which files to join now, as tasks and one commit (operation `replace`); an empty plan where there is nothing to do.
 // Files of one partition and day are joined, of whatever spec they are; the new ones are of the table's present spec.
-// Source offsets stay, and readers of increments see no new rows. kUnsupported: the table has row-level deletes.
+// Source offsets stay, and readers of increments see no new rows. Files that delete files apply to are written again
+// without the deleted rows, whatever their size and number.
 Result<StepPlan> PlanCompaction(const Table& table, const CompactionPolicy& policy, int64_t now_us);
 
 struct CompactionReport {

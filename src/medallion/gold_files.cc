@@ -25,7 +25,8 @@ ValueRange HoursOfTimes(const ValueRange& times) {
   return hours;
 }
 
-GoldFile Described(const iceberg::TableMetadata& metadata, const iceberg::Schema& rows, const iceberg::DataFile& file) {
+GoldFile Described(const iceberg::TableMetadata& metadata, const iceberg::Schema& rows, const iceberg::DataFile& file,
+                   iceberg::DeleteFiles deletes) {
   const HourRange hours = HoursOf(metadata, rows, file);
   const ValueRange times = RangeOfColumn(metadata, rows, file, "timestamp");
   return {.path = file.file_path,
@@ -33,7 +34,8 @@ GoldFile Described(const iceberg::TableMetadata& metadata, const iceberg::Schema
           .last_hour = hours.last,
           .record_count = file.record_count,
           .min_timestamp_us = times.first,
-          .max_timestamp_us = times.last};
+          .max_timestamp_us = times.last,
+          .deletes = std::move(deletes)};
 }
 
 int32_t DayOfHour(int64_t hour) { return static_cast<int32_t>(FloorDiv(hour, 24)); }
@@ -76,7 +78,7 @@ Status GoldFiles::List(const Table& gold, const iceberg::Schema& rows, int32_t f
                       {.field_id = date_id, .op = iceberg::CompareOp::kLe, .values = {last_day}}}));
   std::map<int64_t, std::vector<GoldFile>> fresh;
   for (const ScanFile& file : files) {
-    GoldFile described = Described(metadata, rows, file.file);
+    GoldFile described = Described(metadata, rows, file.file, file.deletes);
     if (!described.OfOneHour()) {
       of_several_.insert_or_assign(described.path, std::move(described));
       continue;
@@ -118,7 +120,7 @@ void GoldFiles::Committed(const Table& gold, const iceberg::Schema& rows, const 
   const iceberg::Snapshot* head = gold.metadata().CurrentSnapshot();
   if (head == nullptr || head->parent_snapshot_id != snapshot_) return;
   for (const iceberg::DataFile& file : added) {
-    GoldFile described = Described(gold.metadata(), rows, file);
+    GoldFile described = Described(gold.metadata(), rows, file, {});
     if (described.OfOneHour()) {
       of_one_hour_[described.first_hour].push_back(std::move(described));
     } else {

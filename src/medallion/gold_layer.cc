@@ -270,23 +270,23 @@ Result<int64_t> GoldLayer::TryStep() {
 // the next step's to tell.
 void GoldLayer::ReadAhead() {
   if (!options_.read_ahead || cache_ == nullptr) return;
-  std::vector<std::pair<TableShape, std::vector<std::string>>> wanted;
+  std::vector<std::pair<TableShape, std::vector<InputFile>>> wanted;
   for (const Upstream& upstream : upstreams_) {
-    std::vector<std::string> paths;
+    std::vector<InputFile> files;
     int64_t rows = 0;
     for (const ScanFile& next : upstream.pending) {
       rows += next.file.record_count;
-      if (!paths.empty() && rows > options_.rows_per_step) break;
-      paths.push_back(next.file.file_path);
+      if (!files.empty() && rows > options_.rows_per_step) break;
+      files.push_back(InputOf(upstream.table.metadata(), next));
     }
-    if (!paths.empty()) wanted.emplace_back(upstream.shape, std::move(paths));
+    if (!files.empty()) wanted.emplace_back(upstream.shape, std::move(files));
   }
   if (wanted.empty()) return;
   const auto read = [context = TaskContext{.io = gold_.io_ptr(), .schemas = nullptr, .cache = cache_},
                      wanted = std::move(wanted)] {
-    for (const auto& [shape, paths] : wanted) {
-      for (const std::string& path : paths) {
-        if (!ReadIntoCache(context, path, shape)) return;
+    for (const auto& [shape, files] : wanted) {
+      for (const InputFile& file : files) {
+        if (!ReadIntoCache(context, file, shape)) return;
       }
     }
   };
@@ -367,6 +367,7 @@ Result<PlannedCommit> GoldLayer::PlanCommit(const std::vector<std::optional<Read
   commit.fence_upstream = true;
   commit.base_snapshot_id = progress_.snapshot_id;  // the rows were compared with Gold as it stood there
   commit.planned_snapshot_id = gold_.metadata().current_snapshot_id;  // and so did its files
+  commit.planned_sequence = SequenceOf(gold_.metadata(), gold_.metadata().current_snapshot_id.value_or(0));
   if (times) WriteTimes(*times, commit.summary);
   for (size_t i = 0; i < upstreams_.size(); ++i) {
     const Upstream& upstream = upstreams_[i];

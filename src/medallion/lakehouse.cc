@@ -68,7 +68,7 @@ Result<TableShape> ShapeOf(const Table& table, TableUse use) {
 }
 
 InputFile InputOf(const iceberg::TableMetadata& metadata, const ScanFile& file) {
-  InputFile input{.path = file.file.file_path, .record_count = file.file.record_count};
+  InputFile input{.path = file.file.file_path, .record_count = file.file.record_count, .deletes = file.deletes};
   for (auto& [id, value] : iceberg::IdentityValues(metadata, file.file)) {
     if (!file.file.value_counts.contains(id)) input.constants.emplace(id, value);
   }

@@ -67,6 +67,11 @@ SourceKey KafkaKey(const std::string& topic, int32_t partition = 0);
 // What other writers do; none of it knows of K2. Tries again until it wins.
 void ForeignSnapshot(const Lakehouse& lakehouse, std::string_view table, const std::string& operation,
                      const std::vector<iceberg::DataFile>& added, const std::vector<iceberg::DataFile>& removed);
+// Row-level deletes: rows of a file by their positions in it, or rows of the file's partition by a text column.
+void ForeignPositionDeletes(const Lakehouse& lakehouse, std::string_view table, const iceberg::DataFile& file,
+                            const std::vector<int64_t>& positions);
+void ForeignEqualityDeletes(const Lakehouse& lakehouse, std::string_view table, const iceberg::DataFile& file,
+                            const std::string& column, const std::vector<std::string>& values);
 void ForeignCompaction(const Lakehouse& lakehouse, std::string_view table,
                        const std::string& operation = "replace");        // one file a partition
 void ForeignExpiry(const Lakehouse& lakehouse, std::string_view table);  // all that no ref names; deletes the files

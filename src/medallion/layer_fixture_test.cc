@@ -13,11 +13,16 @@
 #include "avro/binary.h"
 #include "base/time.h"
 #include "base/uuid.h"
+#include "iceberg/delete_index.h"
+#include "iceberg/manifest.h"
+#include "iceberg/manifest_list.h"
 #include "iceberg/reachable_files.h"
 #include "iceberg/snapshot_producer.h"
+#include "iceberg/snapshot_summary.h"
 #include "source/simulator.h"
 #include "table/data_file_io.h"
 #include "table/metadata_store.h"
+#include "table/row_deletes.h"
 #include "table/scan.h"
 #include "task/market_tables.h"
 
@@ -36,12 +41,14 @@ Table OpenTable(const Lakehouse& lakehouse, std::string_view name) {
 void ForEachBatch(const Lakehouse& lakehouse, std::string_view name,
                   const std::function<void(const std::string& file, const Batch&)>& use) {
   const Table table = OpenTable(lakehouse, name);
-  for (const iceberg::DataFile& file : LiveFiles(lakehouse, name)) {
-    const Status read =
-        ReadDataFile(*lakehouse.io(), file.file_path, table.metadata().CurrentSchema(), {}, [&](const Batch& batch) {
-          use(file.file_path, batch);
-          return Status{};
-        });
+  const auto files = PlanScan(*lakehouse.io(), table.metadata(), *table.metadata().current_snapshot_id, {});
+  ASSERT_TRUE(files) << files.error().message;
+  for (const ScanFile& file : *files) {
+    const Status read = ReadLiveRows(*lakehouse.io(), file.file.file_path, file.deletes,
+                                     table.metadata().CurrentSchema(), {}, [&](const Batch& batch) {
+                                       use(file.file.file_path, batch);
+                                       return Status{};
+                                     });
     EXPECT_TRUE(read) << read.error().message;
   }
 }
@@ -207,6 +214,7 @@ void ForeignSnapshot(const Lakehouse& lakehouse, std::string_view name, const st
     request.removed = removed;
     request.snapshot_id = RandomPositiveInt64();
     request.now_ms = NowMicros() / 1000;
+    request.planned_sequence = table.metadata().last_sequence_number;
     const auto produced = iceberg::ProduceSnapshot(store, table.metadata(), request);
     ASSERT_TRUE(produced) << produced.error().message;
     const auto outcome = lakehouse.catalog()->Commit(
@@ -216,6 +224,92 @@ void ForeignSnapshot(const Lakehouse& lakehouse, std::string_view name, const st
     if (std::holds_alternative<Committed>(outcome)) return;
   }
   FAIL() << "the foreign commit never won";
+}
+
+namespace {
+
+// A snapshot that adds a delete file, beside the data file whose partition it is of.
+void ForeignDeletes(const Lakehouse& lakehouse, std::string_view name, const iceberg::DataFile& data,
+                    iceberg::FileContent content, const iceberg::Schema& schema, const Batch& rows) {
+  const std::string path = data.file_path.substr(0, data.file_path.rfind('/')) + "/" + RandomHex64() + ".parquet";
+  auto writer = DataFileWriter::Create(lakehouse.io(), path, schema, {}, {}, WriteOptions{});
+  ASSERT_TRUE(writer && (*writer)->Write(*rows));
+  auto file = (*writer)->Finish();
+  ASSERT_TRUE(file) << file.error().message;
+  file->content = content;
+  file->spec_id = data.spec_id;
+  file->partition = data.partition;
+  file->sort_order_id.reset();
+  if (content == iceberg::FileContent::kEqualityDeletes) file->equality_ids = {schema.fields.front().id};
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    const Table table = OpenTable(lakehouse, name);
+    const iceberg::TableMetadata& metadata = table.metadata();
+    MetadataStore store(*lakehouse.io(), metadata.location);
+    const iceberg::Snapshot& head = *metadata.CurrentSnapshot();
+    iceberg::Snapshot snapshot{.snapshot_id = RandomPositiveInt64(),
+                               .parent_snapshot_id = head.snapshot_id,
+                               .sequence_number = metadata.last_sequence_number + 1,
+                               .timestamp_ms = std::max(NowMicros() / 1000, metadata.last_updated_ms),
+                               .operation = "delete",
+                               .schema_id = metadata.current_schema_id};
+    auto manifests = iceberg::ReadManifests(store, head);
+    ASSERT_TRUE(manifests);
+    const iceberg::ManifestEntry entry{.snapshot_id = snapshot.snapshot_id, .file = *file};
+    const auto manifest = iceberg::WriteManifest(store, metadata, file->spec_id, iceberg::ManifestContent::kDeletes,
+                                                 snapshot.snapshot_id, {entry});
+    ASSERT_TRUE(manifest) << manifest.error().message;
+    manifests->push_back(*manifest);
+    iceberg::SnapshotTotals totals;
+    ASSERT_TRUE(iceberg::SnapshotTotals::Parse(head.summary, totals));
+    iceberg::SnapshotChanges changes;
+    changes.Added(*file);
+    changes.WriteTo(totals, snapshot.summary);
+    const auto list =
+        iceberg::EncodeManifestList(snapshot.snapshot_id, head.snapshot_id, snapshot.sequence_number, *manifests);
+    snapshot.manifest_list = store.NewPath(iceberg::MetadataFileKind::kManifestList);
+    ASSERT_TRUE(list && store.WriteNew(snapshot.manifest_list, *list));
+    const auto outcome = lakehouse.catalog()->Commit(
+        table.name(), table.state(), {},
+        {iceberg::AddSnapshot{snapshot},
+         iceberg::SetSnapshotRef{"main", {.snapshot_id = snapshot.snapshot_id, .is_branch = true}}});
+    if (std::holds_alternative<Committed>(outcome)) return;
+  }
+  FAIL() << "the foreign commit never won";
+}
+
+}  // namespace
+
+void ForeignPositionDeletes(const Lakehouse& lakehouse, std::string_view table, const iceberg::DataFile& file,
+                            const std::vector<int64_t>& positions) {
+  iceberg::Schema schema;
+  schema.fields = {{.id = iceberg::kDeletePathFieldId,
+                    .name = "file_path",
+                    .required = true,
+                    .type = iceberg::Type::Primitive(iceberg::TypeId::kString)},
+                   {.id = iceberg::kDeletePositionFieldId,
+                    .name = "pos",
+                    .required = true,
+                    .type = iceberg::Type::Primitive(iceberg::TypeId::kLong)}};
+  arrow::StringBuilder paths;
+  arrow::Int64Builder rows;
+  for (const int64_t position : positions) {
+    (void)paths.Append(file.file_path);
+    (void)rows.Append(position);
+  }
+  ForeignDeletes(lakehouse, table, file, iceberg::FileContent::kPositionDeletes, schema,
+                 arrow::RecordBatch::Make(ToArrowSchema(schema), static_cast<int64_t>(positions.size()),
+                                          {paths.Finish().ValueOrDie(), rows.Finish().ValueOrDie()}));
+}
+
+void ForeignEqualityDeletes(const Lakehouse& lakehouse, std::string_view table, const iceberg::DataFile& file,
+                            const std::string& column, const std::vector<std::string>& values) {
+  iceberg::Schema schema;
+  schema.fields = {*OpenTable(lakehouse, table).metadata().CurrentSchema().Find(column)};
+  arrow::StringBuilder texts;
+  for (const std::string& value : values) (void)texts.Append(value);
+  ForeignDeletes(lakehouse, table, file, iceberg::FileContent::kEqualityDeletes, schema,
+                 arrow::RecordBatch::Make(ToArrowSchema(schema), static_cast<int64_t>(values.size()),
+                                          {texts.Finish().ValueOrDie()}));
 }
 
 void ForeignCompaction(const Lakehouse& lakehouse, std::string_view name, const std::string& operation) {

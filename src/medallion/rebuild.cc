@@ -9,6 +9,7 @@
 #include <set>
 #include <string>
 
+#include "base/log.h"
 #include "base/time.h"
 #include "base/uuid.h"
 #include "medallion/gold_files.h"
@@ -18,6 +19,8 @@
 #include "table/arrow_adapt.h"
 #include "table/data_file_io.h"
 #include "table/progress_json.h"
+#include "table/row_deletes.h"
+#include "table/scan.h"
 #include "task/gold_index.h"
 #include "task/market_tables.h"
 #include "task/partitioned_write.h"
@@ -55,8 +58,9 @@ Result<PlannedCommit> Replacement(const Table& table, std::string layer,
   PlannedCommit planned{.table = table.name().name, .layer = std::move(layer), .commit = {}, .needs_rows = false};
   planned.commit.operation = "overwrite";
   planned.commit.summary[std::string(kRebuiltKey)] = "1";
-  K2_ASSIGN(const std::vector<ScanFile> live,
-            PlanScan(table.io(), table.metadata(), table.metadata().current_snapshot_id.value_or(0), scope));
+  const int64_t current = table.metadata().current_snapshot_id.value_or(0);
+  planned.commit.planned_sequence = SequenceOf(table.metadata(), current);
+  K2_ASSIGN(const std::vector<ScanFile> live, PlanScan(table.io(), table.metadata(), current, scope));
   for (const ScanFile& file : live) planned.commit.removed.push_back(Bare(file.file));
   planned.needs_rows = live.empty();
   return planned;
@@ -99,11 +103,11 @@ int64_t RowsOf(const std::vector<iceberg::DataFile>& files) {
   return rows;
 }
 
-Status EachText(const Table& table, const iceberg::DataFile& file, std::string_view column,
-                const std::function<void(std::string_view)>& use) {
+Status EachText(const Table& table, const iceberg::DataFile& file, const iceberg::DeleteFiles& deletes,
+                std::string_view column, const std::function<void(std::string_view)>& use) {
   K2_ASSIGN(const TableShape shape, ShapeOf(table, TableUse::kRead));
   const TaskContext context{.io = table.io_ptr(), .schemas = nullptr};
-  return ReadInput(context, file.file_path, shape, {std::string(column)},
+  return ReadInput(context, {.path = file.file_path, .deletes = deletes}, shape, {std::string(column)},
                    [&](const std::shared_ptr<arrow::RecordBatch>& batch) -> Status {
                      const TextView texts(batch->column(0));
                      for (int64_t row = 0; row < batch->num_rows(); ++row) use(texts[row]);
@@ -128,7 +132,7 @@ class RejectedIds {
       return Flush();
     };
     for (const iceberg::DataFile& file : files) {
-      K2_TRY(ReadInput(context, file.file_path, shape, {"topic", "payload"}, take));
+      K2_TRY(ReadInput(context, {.path = file.file_path}, shape, {"topic", "payload"}, take));
     }
     return {};
   }
@@ -174,34 +178,64 @@ class RejectedIds {
   IdSet ids_;
 };
 
-// Ids of one commit's table that would be gone after it.
+// Ids of one commit's table that would be gone after it, and those that would be there and are not now.
 struct Vanishing {
   std::vector<Uuid> ids;
   std::string example;
+  int64_t returning = 0;
 };
+
+// The delete files that apply to each file of the table's head, by its path.
+Result<std::map<std::string, iceberg::DeleteFiles, std::less<>>> DeletesByPath(const Table& table) {
+  std::map<std::string, iceberg::DeleteFiles, std::less<>> deletes;
+  const iceberg::TableMetadata& metadata = table.metadata();
+  if (!metadata.current_snapshot_id) return deletes;
+  K2_ASSIGN(const std::vector<ScanFile> files, PlanScan(table.io(), metadata, *metadata.current_snapshot_id, {}));
+  for (const ScanFile& file : files) {
+    if (!file.deletes.empty()) deletes.emplace(file.file.file_path, file.deletes);
+  }
+  return deletes;
+}
 
 Result<Vanishing> FindVanishing(const Table& table, const LayerCommit& commit, int64_t memory_bytes) {
   const int64_t bytes = RowsOf(commit.added) * kBytesAnId;
   const auto shares = static_cast<uint64_t>(bytes / std::max<int64_t>(memory_bytes, 1) + 1);
   Vanishing vanishing;
+  K2_ASSIGN(const auto deletes, DeletesByPath(table));
   for (uint64_t share = 0; share < shares; ++share) {
     const auto in_share = [&](const Uuid& id) { return (UuidHash{}(id) >> 32) % shares == share; };
-    IdSet written;
+    boost::unordered_flat_map<Uuid, bool, UuidHash> ids;  // of those written or removed, whether the table has it now
     for (const iceberg::DataFile& file : commit.added) {
-      K2_TRY(EachText(table, file, "message_id", [&](std::string_view text) {
-        if (const Uuid id = IdOfText(text); in_share(id)) written.insert(id);
+      K2_TRY(EachText(table, file, {}, "message_id", [&](std::string_view text) {
+        if (const Uuid id = IdOfText(text); in_share(id)) ids.emplace(id, false);
       }));
     }
     for (const iceberg::DataFile& file : commit.removed) {
-      K2_TRY(EachText(table, file, "message_id", [&](std::string_view text) {
-        const Uuid id = IdOfText(text);
-        if (!in_share(id) || !written.insert(id).second) return;  // each is told once
-        if (vanishing.ids.empty()) vanishing.example = text;
-        vanishing.ids.push_back(id);
-      }));
+      const auto of_file = deletes.find(file.file_path);
+      K2_TRY(EachText(table, file, of_file == deletes.end() ? iceberg::DeleteFiles{} : of_file->second, "message_id",
+                      [&](std::string_view text) {
+                        const Uuid id = IdOfText(text);
+                        if (!in_share(id)) return;
+                        const auto [at, vanishes] = ids.emplace(id, true);
+                        at->second = true;
+                        if (!vanishes) return;  // or was told already
+                        if (vanishing.ids.empty()) vanishing.example = text;
+                        vanishing.ids.push_back(id);
+                      }));
     }
+    vanishing.returning += std::ranges::count_if(ids, [](const auto& id) { return !id.second; });
   }
   return vanishing;
+}
+
+// The layer above still holds what somebody has deleted from this one.
+void WarnOfReturning(const PlannedCommit& planned, int64_t trades) {
+  if (trades == 0 || planned.commit.removed.empty()) return;
+  log::Warn(
+      "the rebuild adds trades that the table does not hold now: rows that were deleted from it come back, unless "
+      "rules "
+      "that have changed accept them for the first time",
+      {{"table", planned.table}, {"trades", trades}});
 }
 
 }  // namespace
@@ -238,7 +272,10 @@ Status CheckNothingVanishes(const StepPlan& plan, const TableByName& table,
       }
     }
     std::erase_if(vanishing.ids, [&](const Uuid& id) { return rejected->Contains(id); });
-    if (vanishing.ids.empty()) continue;
+    if (vanishing.ids.empty()) {
+      WarnOfReturning(planned, vanishing.returning);
+      continue;
+    }
     return Fail(
         ErrorKind::kInvalidData,
         "{} is not rebuilt: {} of its trades are not in the layer above any more, message_id {} for one. Nothing "
@@ -294,7 +331,11 @@ Result<StepPlan> SilverLayer::PlanRebuild(int32_t tasks) {
   std::vector<BronzeFile> files;
   int64_t rows = 0;
   for (const ScanFile& file : bronze) {
-    files.push_back({.path = file.file.file_path, .rows = file.file.record_count, .parts = {}, .times = {}});
+    files.push_back({.path = file.file.file_path,
+                     .rows = file.file.record_count,
+                     .parts = {},
+                     .times = {},
+                     .deletes = file.deletes});
     rows += file.file.record_count;
   }
   K2_ASSIGN(plan.tasks, MakeTasks(ranges, files, TasksFor(rows, options_.rows_per_step, tasks)));

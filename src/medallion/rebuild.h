@@ -20,7 +20,8 @@ Result<StepPlan> PlanRebuild(const Lakehouse& lakehouse, const LayerOptions& opt
                              const DayRange& days, int32_t tasks);
 
 // Reads back what a completed rebuild has written: each message_id of the files that it removes must be in the files
-// that it adds to the same table, or in a row that it rejects. `memory_bytes` bounds the ids held at once. Errors:
+// that it adds to the same table, or in a row that it rejects. Logs a warning where trades come in that the table does
+// not hold now: those that somebody has deleted from it. `memory_bytes` bounds the ids held at once. Errors:
 // kInvalidData: rows would vanish, with how many and one of their ids.
 Status CheckNothingVanishes(const StepPlan& plan, const TableByName& table,
                             const std::shared_ptr<SchemaSource>& schemas, int64_t memory_bytes);

@@ -153,7 +153,7 @@ class RevalidationRun {
 
   Status ReadRejected(const InputFile& file, const std::vector<std::string>& names,
                       const std::function<Status(std::shared_ptr<arrow::RecordBatch>)>& use) {
-    return ReadInput(context_, file.path, rejected_output_.shape, names, use, {}, file.constants);
+    return ReadInput(context_, file, rejected_output_.shape, names, use);
   }
 
   Status BeginRound() {
@@ -284,6 +284,7 @@ class RevalidationRun {
     PartitionedWriter writer(rejected_output_, attempt_id, context_, "silver.rejected-data-file", false);
     LayerCommit commit;
     commit.begun = begun;
+    commit.planned_sequence = SequenceOf(rejected_.metadata(), rejected_.metadata().current_snapshot_id.value_or(0));
     commit.summary[std::string(kRebuiltKey)] = "1";
     for (const ScanFile& file : files) {
       K2_ASSIGN(const bool holds, HoldsAny(InputOf(rejected_.metadata(), file), mark.places));

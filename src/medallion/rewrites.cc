@@ -23,7 +23,7 @@ constexpr int64_t kBytesAMovedId = 64;  // of a map at its emptiest
 Status EachTradeInHour(const Table& table, const iceberg::DataFile& file, const TradeInHour& use) {
   K2_ASSIGN(const TableShape shape, ShapeOf(table, TableUse::kRead));
   const TaskContext context{.io = table.io_ptr(), .schemas = nullptr};
-  return ReadInput(context, file.file_path, shape, {"message_id", "timestamp"},
+  return ReadInput(context, {.path = file.file_path}, shape, {"message_id", "timestamp"},
                    [&](const std::shared_ptr<arrow::RecordBatch>& batch) -> Status {
                      const GoldRows rows(*batch);
                      for (int64_t row = 0; row < rows.size(); ++row) {

@@ -62,11 +62,12 @@ Status SilverLayer::AddPending(const std::vector<ScanFile>& files, std::vector<B
     for (size_t i = next++; i < files.size(); i = next++) {
       if (const auto found = by_path.find(files[i].file.file_path); found != by_path.end()) {
         described[i] = std::move(*found->second);
+        described[i]->deletes = files[i].deletes;
         continue;
       }
       if (failed) continue;
       ProcessHealth().Beat("silver");
-      if (auto file = Guarded("a look at Bronze's files", [&] { return Describe(files[i].file); })) {
+      if (auto file = Guarded("a look at Bronze's files", [&] { return Describe(files[i]); })) {
         described[i] = *std::move(file);
       } else {
         const std::lock_guard lock(mutex);
@@ -124,9 +125,14 @@ std::optional<BronzePart> SilverLayer::PartOfBounds(const iceberg::DataFile& fil
   return part;
 }
 
-Result<SilverLayer::BronzeFile> SilverLayer::Describe(const iceberg::DataFile& file) const {
-  BronzeFile described{
-      .path = file.file_path, .rows = file.record_count, .parts = {}, .times = TimesOf(file, bronze_rows_)};
+// Deleted rows count among those of its parts: Silver passes over them, and has their offsets behind it then.
+Result<SilverLayer::BronzeFile> SilverLayer::Describe(const ScanFile& scanned) const {
+  const iceberg::DataFile& file = scanned.file;
+  BronzeFile described{.path = file.file_path,
+                       .rows = file.record_count,
+                       .parts = {},
+                       .times = TimesOf(file, bronze_rows_),
+                       .deletes = scanned.deletes};
   if (auto part = PartOfBounds(file)) {
     described.parts.push_back(std::move(*part));
     return described;

@@ -204,7 +204,7 @@ Result<std::vector<Task>> SilverLayer::MakeTasks(const std::vector<Range>& range
   for (const auto& group : groups) {
     const auto least = static_cast<size_t>(std::ranges::min_element(load) - load.begin());
     for (const BronzeFile* file : group) {
-      tasks[least].inputs.push_back({.path = file->path, .record_count = file->rows});
+      tasks[least].inputs.push_back({.path = file->path, .record_count = file->rows, .deletes = file->deletes});
       load[least] += file->rows;
     }
   }

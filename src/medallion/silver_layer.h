@@ -72,6 +72,7 @@ class SilverLayer {
     std::vector<BronzePart> parts;
     std::optional<MessageTimes> times;
     bool whole = true;  // parts are all that it holds: none was judged since
+    iceberg::DeleteFiles deletes = {};
   };
 
   SilverLayer(Table bronze, Table rejected, std::vector<Table> silver, LayerOptions options,
@@ -105,7 +106,7 @@ class SilverLayer {
   [[nodiscard]] std::string NameOf(size_t table) const { return silver_[table].name().name; }
   Status PlanFiles();
   Status AddPending(const std::vector<ScanFile>& files, std::vector<BronzeFile> known);
-  Result<BronzeFile> Describe(const iceberg::DataFile& file) const;
+  Result<BronzeFile> Describe(const ScanFile& scanned) const;
   std::optional<BronzePart> PartOfBounds(const iceberg::DataFile& file) const;
   [[nodiscard]] int64_t JudgedTo(const BronzePart& part) const;
   void ForgetJudged(const std::vector<PlannedRange>& ranges);

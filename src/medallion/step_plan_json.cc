@@ -39,6 +39,7 @@ Json CommitJson(const PlannedCommit& planned, const Table& table) {
   for (const iceberg::DataFile& file : commit.removed) object["removed"].push_back(DataFileToJson(file));
   if (commit.base_snapshot_id) object["base_snapshot_id"] = *commit.base_snapshot_id;
   if (commit.planned_snapshot_id) object["planned_snapshot_id"] = *commit.planned_snapshot_id;
+  if (commit.planned_sequence) object["planned_sequence"] = *commit.planned_sequence;
   return object;
 }
 
@@ -58,6 +59,7 @@ Result<PlannedCommit> ReadCommit(const Json& value, const TableByName& table_by_
   if (value.contains("planned_snapshot_id")) {
     commit.planned_snapshot_id = value.at("planned_snapshot_id").get<int64_t>();
   }
+  if (value.contains("planned_sequence")) commit.planned_sequence = value.at("planned_sequence").get<int64_t>();
   return planned;
 }
 

@@ -204,6 +204,35 @@ class PlannedFileList : public MultiFileList {
   mutable std::shared_ptr<const Plan> plan_;
 };
 
+// Leaves out rows by their positions in a file.
+class DeletedRowsFilter : public duckdb::DeleteFilter {
+ public:
+  explicit DeletedRowsFilter(std::shared_ptr<const std::vector<int64_t>> deleted) : deleted_(std::move(deleted)) {}
+
+  idx_t Filter(duckdb::row_t start_row_index, idx_t count, duckdb::SelectionVector& result) override {
+    result.Initialize(STANDARD_VECTOR_SIZE);
+    auto next = std::lower_bound(deleted_->begin(), deleted_->end(), start_row_index);
+    idx_t kept = 0;
+    for (idx_t i = 0; i < count; ++i) {
+      if (next != deleted_->end() && *next == start_row_index + static_cast<duckdb::row_t>(i)) {
+        ++next;
+        continue;
+      }
+      result.set_index(kept++, i);
+    }
+    return kept;
+  }
+
+ private:
+  std::shared_ptr<const std::vector<int64_t>> deleted_;
+};
+
+// The files of one scan, for the steps that are told of nothing else.
+struct ScanState : public duckdb::MultiFileReaderGlobalState {
+  ScanState(const MultiFileList& list, QueryFiles& of_table) : MultiFileReaderGlobalState({}, &list), files(of_table) {}
+  QueryFiles& files;
+};
+
 class PlannedFileReader : public duckdb::MultiFileReader {
  public:
   explicit PlannedFileReader(std::shared_ptr<Tables> tables) : tables_(std::move(tables)) {
@@ -262,13 +291,35 @@ class PlannedFileReader : public duckdb::MultiFileReader {
                                              context, gstate);
   }
 
+  duckdb::unique_ptr<duckdb::MultiFileReaderGlobalState> InitializeGlobalState(
+      ClientContext& /*context*/, const duckdb::MultiFileOptions& /*options*/,
+      const duckdb::MultiFileReaderBindData& /*bind_data*/, const MultiFileList& file_list,
+      const duckdb::vector<duckdb::MultiFileColumnDefinition>& /*global_columns*/,
+      const duckdb::vector<duckdb::ColumnIndex>& /*global_column_ids*/) override {
+    return duckdb::make_uniq<ScanState>(file_list, file_list.Cast<PlannedFileList>().table().files());
+  }
+
+  void FinalizeBind(duckdb::MultiFileReaderData& reader_data, const duckdb::MultiFileOptions& options,
+                    const duckdb::MultiFileReaderBindData& bind_data,
+                    const duckdb::vector<duckdb::MultiFileColumnDefinition>& global_columns,
+                    const duckdb::vector<duckdb::ColumnIndex>& global_column_ids, ClientContext& context,
+                    duckdb::optional_ptr<duckdb::MultiFileReaderGlobalState> state) override {
+    MultiFileReader::FinalizeBind(reader_data, options, bind_data, global_columns, global_column_ids, context, state);
+    QueryFiles& files = state->Cast<ScanState>().files;
+    auto deleted = files.DeletedRows(reader_data.reader->GetFileName());
+    if (!deleted) Throw(files, deleted.error());
+    if (*deleted && !(*deleted)->empty()) {
+      reader_data.reader->deletion_filter = duckdb::make_uniq<DeletedRowsFilter>(*std::move(deleted));
+    }
+  }
+
   duckdb::unique_ptr<MultiFileReader> Copy() const override { return duckdb::make_uniq<PlannedFileReader>(tables_); }
 
  private:
   std::shared_ptr<Tables> tables_;
 };
 
-// count(*) without a filter comes from the manifests: no file is opened.
+// count(*) without a filter comes from the manifests: no file is opened, but where one may have deleted rows.
 duckdb::vector<duckdb::PartitionStatistics> PartitionStats(ClientContext& /*context*/,
                                                            duckdb::GetPartitionStatsInput& input) {
   duckdb::vector<duckdb::PartitionStatistics> result;
@@ -278,7 +329,7 @@ duckdb::vector<duckdb::PartitionStatistics> PartitionStats(ClientContext& /*cont
     duckdb::PartitionStatistics stats;
     stats.row_start = row_start;
     stats.count = static_cast<idx_t>(file.record_count);
-    stats.count_type = duckdb::CountType::COUNT_EXACT;
+    stats.count_type = file.deleted_rows ? duckdb::CountType::COUNT_APPROXIMATE : duckdb::CountType::COUNT_EXACT;
     row_start += stats.count;
     result.push_back(std::move(stats));
   }

@@ -11,18 +11,37 @@ namespace k2::query {
 
 void QueryFiles::Allow(const PlannedFile& file) {
   const std::lock_guard lock(mutex_);
-  size_by_path_[file.path] = file.size_bytes;
+  Allowed& allowed = allowed_[file.path];
+  allowed.size_bytes = file.size_bytes;
+  allowed.deleted_rows = file.deleted_rows;
+}
+
+Result<std::shared_ptr<const std::vector<int64_t>>> QueryFiles::DeletedRows(const std::string& path) {
+  const std::string data_file = path.substr(std::strlen(kPrefix));
+  std::function<Result<std::vector<int64_t>>()> read;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = allowed_.find(data_file);
+    if (found == allowed_.end() || !found->second.deleted_rows) return nullptr;
+    if (found->second.deleted) return found->second.deleted;
+    read = found->second.deleted_rows;
+  }
+  K2_ASSIGN(auto positions, read());
+  auto deleted = std::make_shared<const std::vector<int64_t>>(std::move(positions));
+  const std::lock_guard lock(mutex_);
+  allowed_[data_file].deleted = deleted;
+  return deleted;
 }
 
 Result<std::unique_ptr<QueryFile>> QueryFiles::Open(const std::string& path) {
   int64_t size_bytes = 0;
   {
     const std::lock_guard lock(mutex_);
-    const auto found = size_by_path_.find(path);
-    if (found == size_by_path_.end()) {
+    const auto found = allowed_.find(path);
+    if (found == allowed_.end()) {
       return k2::Fail(ErrorKind::kPermission, "{} is no data file of a planned table; queries read tables only", path);
     }
-    size_bytes = found->second;
+    size_bytes = found->second.size_bytes;
   }
   K2_ASSIGN(auto file, open_(path));
   if (file->size_bytes() != size_bytes) {

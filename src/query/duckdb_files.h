@@ -23,6 +23,8 @@ class QueryFiles {
 
   // Allows the file to be opened, by Path(file.path).
   void Allow(const PlannedFile& file);
+  // Positions of an allowed file's deleted rows, in order; null where it has none. `path`: as Path gives it. Read once.
+  Result<std::shared_ptr<const std::vector<int64_t>>> DeletedRows(const std::string& path);
   // Opens an allowed file and holds its size against the plan's.
   Result<std::unique_ptr<QueryFile>> Open(const std::string& path);
 
@@ -43,7 +45,12 @@ class QueryFiles {
  private:
   OpenFileFunction open_;
   mutable std::mutex mutex_;
-  std::unordered_map<std::string, int64_t> size_by_path_;
+  struct Allowed {
+    int64_t size_bytes = 0;
+    std::function<Result<std::vector<int64_t>>()> deleted_rows;
+    std::shared_ptr<const std::vector<int64_t>> deleted;  // once they were asked for
+  };
+  std::unordered_map<std::string, Allowed> allowed_;
   std::optional<Error> failure_;
   int output_ = -1;
 };

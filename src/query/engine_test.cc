@@ -275,5 +275,33 @@ TEST_F(EngineTest, CanBeInterrupted) {
   EXPECT_EQ(result.error().kind, ErrorKind::kCancelled);
 }
 
+// Rows are left out by their positions, in each row group, whatever columns and filters a query has.
+TEST_F(EngineTest, DeletedRowsAreNotRead) {
+  ScratchFolder folder;
+  PlannedFile whole = WriteParquet(folder.File("a.parquet"), "SELECT i::BIGINT AS n FROM range(10) t(i)", "{n: 1}");
+  PlannedFile cut =
+      WriteParquet(folder.File("b.parquet"), "SELECT (10 + i)::BIGINT AS n FROM range(400000) t(i)", "{n: 1}");
+  int asked = 0;
+  cut.deleted_rows = [&]() -> Result<std::vector<int64_t>> {
+    ++asked;
+    return std::vector<int64_t>{0, 1, 2047, 2048, 200'000, 399'999};
+  };
+  const auto table = std::make_shared<FakeTable>("trades", std::vector<ColumnInfo>{{"n", 1, "long", true, {}}},
+                                                 std::vector<PlannedFile>{whole, cut});
+  const auto engine = EngineOf({table});
+  EXPECT_EQ(Rows(*engine, "SELECT count(*) FROM trades"), "400004");
+  EXPECT_EQ(Rows(*engine, "SELECT count(*), min(n), max(n) FROM trades WHERE n >= 10"), "399994,12,400008");
+  EXPECT_EQ(Rows(*engine, "SELECT count(*) FROM trades WHERE n IN (5, 10, 2057, 2059, 200010, 200011)"), "3");
+  EXPECT_EQ(Rows(*engine, "SELECT count(*) FROM trades a JOIN trades b USING (n)"), "400004");
+  EXPECT_EQ(asked, 1);
+  cut.deleted_rows = [] { return Fail(ErrorKind::kUnsupported, "cannot be told"); };
+  const auto unreadable = std::make_shared<FakeTable>("trades", std::vector<ColumnInfo>{{"n", 1, "long", true, {}}},
+                                                      std::vector<PlannedFile>{cut});
+  const auto result = EngineOf({unreadable})->Run("SELECT count(*) FROM trades");
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().kind, ErrorKind::kUnsupported);
+  EXPECT_NE(result.error().message.find("cannot be told"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace k2

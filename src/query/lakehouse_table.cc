@@ -10,6 +10,7 @@
 #include "iceberg/literal.h"
 #include "iceberg/name_mapping.h"
 #include "iceberg/transform.h"
+#include "table/row_deletes.h"
 #include "table/scan.h"
 
 namespace k2 {
@@ -121,10 +122,20 @@ class CatalogTable final : public QueryTable {
     }
     K2_ASSIGN(const std::vector<ScanFile> files, PlanScan(table_->io(), table_->metadata(), snapshot_id_, predicates));
     for (const ScanFile& file : files) {
-      planned.push_back({.path = file.file.file_path,
-                         .size_bytes = file.file.file_size_in_bytes,
-                         .record_count = file.file.record_count,
-                         .constants = ConstantsOf(file.file)});
+      PlannedFile& one = planned.emplace_back(PlannedFile{.path = file.file.file_path,
+                                                          .size_bytes = file.file.file_size_in_bytes,
+                                                          .record_count = file.file.record_count,
+                                                          .constants = ConstantsOf(file.file)});
+      if (file.deletes.empty()) continue;
+      ReadOptions options;
+      options.constants = iceberg::IdentityValues(table_->metadata(), file.file);
+      const auto& properties = table_->metadata().properties;
+      const auto mapping = properties.find(std::string(iceberg::kNameMappingProperty));
+      if (mapping != properties.end()) options.name_mapping = mapping->second;
+      one.deleted_rows = [io = table_->io_ptr(), path = file.file.file_path, deletes = file.deletes,
+                          schema = SnapshotSchema(), options = std::move(options)] {
+        return ReadDeletedPositions(*io, path, deletes, schema, options);
+      };
     }
     return planned;
   }

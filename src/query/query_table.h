@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -49,6 +50,8 @@ struct PlannedFile {
   int64_t record_count = 0;
   // By field id: partition values under an identity transform, for columns that the file lacks.
   std::map<int32_t, PredicateValue> constants{};
+  // Where set: the rows of the file that are none of the table's, by their positions in it, in order. May read files.
+  std::function<Result<std::vector<int64_t>>()> deleted_rows = nullptr;
 };
 
 enum class PredicateOp { kEqual, kLess, kLessEqual, kGreater, kGreaterEqual, kIn, kIsNull, kIsNotNull };
@@ -72,8 +75,7 @@ class QueryTable {
   // The columns of the snapshot's schema, in its order. Asked only when a query names the table.
   virtual Result<std::vector<ColumnInfo>> Columns() = 0;
   // The data files that can hold a row for which all conjuncts are true; an empty list of conjuncts asks for all. May
-  // give too many files, never too few, and each file once. A file with delete files that apply to it cannot be
-  // answered: refuse with kUnsupported.
+  // give too many files, never too few, and each file once.
   virtual Result<std::vector<PlannedFile>> Plan(const std::vector<ColumnPredicate>& conjuncts) = 0;
 };
 

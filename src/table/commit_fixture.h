@@ -105,6 +105,7 @@ class CommitTest : public testing::Test {
       request.added = added;
       request.removed = removed;
       request.snapshot_id = RandomPositiveInt64();
+      request.planned_sequence = state->metadata->last_sequence_number;
       auto produced = iceberg::ProduceSnapshot(store, *state->metadata, request);
       ASSERT_TRUE(produced) << produced.error().message;
       const auto outcome =

@@ -463,6 +463,7 @@ TEST_F(CommitTest, HistoryAndFilesStayBounded) {
         compaction.operation = "replace";
         compaction.added = {whole};
         compaction.removed = small;
+        compaction.planned_sequence = table.metadata().last_sequence_number;
         EXPECT_COMMITTED(table.Commit(std::move(compaction)));
       }
       small.clear();

@@ -78,6 +78,8 @@ struct ReadOptions {
   int32_t range_field = 0;
   int64_t range_min = 0;
   int64_t range_max = 0;
+  // Where set: says of each batch, before it is handed on, which row of the file its first one is.
+  int64_t* first_row = nullptr;
   // Strings read as dictionary<int32, utf8>; below lists and maps too, by the id of the element, key or value.
   std::vector<int32_t> dictionary_fields;
 };

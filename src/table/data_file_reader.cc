@@ -115,10 +115,13 @@ class DataFileReader {
       ARROW_ASSIGN_OR_RAISE(batches, reader_->GetRecordBatchReader({group}, leaf_indices_));
       return arrow::Status::OK();
     }));
+    int64_t first_row = group_starts_[static_cast<size_t>(group)];
     while (true) {
       std::shared_ptr<arrow::RecordBatch> batch;
       K2_TRY(Guard(location_, [&]() { return batches->ReadNext(&batch); }));
       if (!batch) return {};
+      if (options_.first_row != nullptr) *options_.first_row = first_row;
+      first_row += batch->num_rows();
       K2_ASSIGN(batch, Adapt(*batch));
       K2_TRY(consume(std::move(batch)));
     }
@@ -236,7 +239,10 @@ class DataFileReader {
       const bool same = field.is_leaf() && field.field->type()->Equals(*ToArrowType(range->type));
       if (file_ids_[i] == options_.range_field && same) range_leaf = field.column_index;
     }
+    int64_t rows = 0;
     for (int group = 0; group < footer.num_row_groups(); ++group) {
+      group_starts_.push_back(rows);
+      rows += footer.RowGroup(group)->num_rows();
       if (range_leaf < 0 || MayHold(*footer.RowGroup(group)->ColumnChunk(range_leaf))) row_groups_.push_back(group);
     }
   }
@@ -287,6 +293,7 @@ class DataFileReader {
   std::vector<int> file_order_;    // top-level fields that are read, as the file orders them
   std::vector<int> leaf_indices_;
   std::vector<int> row_groups_;
+  std::vector<int64_t> group_starts_;  // first row of each row group of the file
   std::unique_ptr<parquet::arrow::FileReader> reader_;
 };
 

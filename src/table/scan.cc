@@ -13,65 +13,26 @@
 namespace k2 {
 namespace {
 
-using iceberg::DataFile;
-using iceberg::FileContent;
 using iceberg::ManifestContent;
 using iceberg::ManifestEntry;
 using iceberg::ManifestFile;
 using iceberg::Snapshot;
 using iceberg::TableMetadata;
 
-// The column of a position delete file that names data files (spec, "Reserved Field IDs").
-constexpr int32_t kDeleteFilePathId = 2147483546;
-
-struct DeleteFile {
-  DataFile file;
-  int64_t sequence_number = 0;
-};
-
-bool SamePartition(const DataFile& left, const DataFile& right) {
-  return left.spec_id == right.spec_id && left.partition == right.partition;
-}
-
-// Do the bounds of a position delete file's paths, or the one file it names, leave this data file out?
-bool NamesOtherFiles(const DataFile& deletes, const DataFile& data) {
-  if (deletes.referenced_data_file) return *deletes.referenced_data_file != data.file_path;
-  const auto lower = deletes.lower_bounds.find(kDeleteFilePathId);
-  const auto upper = deletes.upper_bounds.find(kDeleteFilePathId);
-  // A bound may be cut short; a longer path that starts with it still lies within.
-  return (lower != deletes.lower_bounds.end() && data.file_path < lower->second) ||
-         (upper != deletes.upper_bounds.end() && data.file_path > upper->second &&
-          !data.file_path.starts_with(upper->second));
-}
-
-// Scan planning's rules for which delete files apply (spec, "Scan Planning").
-bool MayTouch(const TableMetadata& metadata, const DeleteFile& deletes, const ScanFile& data) {
-  if (deletes.file.content == FileContent::kEqualityDeletes) {
-    const iceberg::PartitionSpec* spec = metadata.FindSpec(deletes.file.spec_id);
-    const bool global = spec != nullptr && spec->fields.empty();
-    return data.sequence_number < deletes.sequence_number && (global || SamePartition(deletes.file, data.file));
-  }
-  return data.sequence_number <= deletes.sequence_number && SamePartition(deletes.file, data.file) &&
-         !NamesOtherFiles(deletes.file, data.file);
-}
-
-// Row-level deletes are never ignored: what they may touch is not read at all.
-Status RefuseDeletes(FileIo& io, const TableMetadata& metadata, const std::vector<ManifestFile>& manifests,
-                     const std::vector<ScanFile>& files) {
-  for (const ManifestFile& manifest : manifests) {
-    if (manifest.content != ManifestContent::kDeletes || !iceberg::MayHaveLiveFiles(manifest)) continue;
-    K2_ASSIGN(const auto entries, ManifestCache::Shared().EntriesOf(io, metadata, manifest));
-    for (const ManifestEntry& entry : *entries) {
-      if (!iceberg::IsLive(entry)) continue;
-      const DeleteFile deletes{entry.file, *entry.sequence_number};
-      const auto touched =
-          std::ranges::find_if(files, [&](const ScanFile& data) { return MayTouch(metadata, deletes, data); });
-      if (touched == files.end()) continue;
+// Says of each file which delete files of the snapshot apply to it.
+Status FindDeletes(FileIo& io, const TableMetadata& metadata, const Snapshot& snapshot, std::vector<ScanFile>& files) {
+  K2_ASSIGN(const iceberg::DeleteIndex index, ReadDeleteIndex(io, metadata, snapshot));
+  if (index.empty()) return {};
+  for (ScanFile& file : files) {
+    file.deletes = index.For(file.file, file.sequence_number);
+    for (const auto& deletes : file.deletes) {
+      if (deletes->file_format == "PARQUET" || deletes->file_format == "parquet") continue;
       return Fail(
           ErrorKind::kUnsupported,
-          "table {}: the delete file {} removes rows of {}, and k2 does not apply row-level deletes; rewrite the "
-          "table's data files with the engine that wrote them",
-          metadata.location, deletes.file.file_path, touched->file.file_path);
+          "table {}: the delete file {} removes rows of {} and is an {} file; k2 applies delete files in Parquet "
+          "alone. Rewrite the table's data files with the engine that wrote it, and let it write Parquet "
+          "(write.delete.format.default)",
+          metadata.location, deletes->path, file.file.file_path, deletes->file_format);
     }
   }
   return {};
@@ -148,8 +109,21 @@ Result<std::vector<ScanFile>> PlanScan(FileIo& io, const TableMetadata& metadata
       files.push_back(Describe(entry));
     }
   }
-  K2_TRY(RefuseDeletes(io, metadata, *manifests, files));
+  K2_TRY(FindDeletes(io, metadata, *snapshot, files));
   return files;
+}
+
+Result<iceberg::DeleteIndex> ReadDeleteIndex(FileIo& io, const TableMetadata& metadata, const Snapshot& snapshot) {
+  iceberg::DeleteIndex index(metadata);
+  K2_ASSIGN(const auto manifests, ManifestCache::Shared().ListOf(io, snapshot));
+  for (const ManifestFile& manifest : *manifests) {
+    if (manifest.content != ManifestContent::kDeletes || !iceberg::MayHaveLiveFiles(manifest)) continue;
+    K2_ASSIGN(const auto entries, ManifestCache::Shared().EntriesOf(io, metadata, manifest));
+    for (const ManifestEntry& entry : *entries) {
+      if (iceberg::IsLive(entry)) index.Add(entry);
+    }
+  }
+  return index;
 }
 
 Result<int64_t> SnapshotAsOf(const TableMetadata& metadata, int64_t timestamp_ms) {
@@ -218,8 +192,7 @@ Result<Increment> PlanIncrement(FileIo& io, const TableMetadata& metadata, std::
     K2_TRY(AppendEntries(io, metadata, *snapshot, iceberg::EntryStatus::kAdded, increment.files));
   }
   if (increment.files.empty()) return increment;
-  K2_ASSIGN(const auto manifests, ManifestCache::Shared().ListOf(io, *to));
-  K2_TRY(RefuseDeletes(io, metadata, *manifests, increment.files));
+  K2_TRY(FindDeletes(io, metadata, *to, increment.files));
   return increment;
 }
 

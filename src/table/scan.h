@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "iceberg/data_file.h"
+#include "iceberg/delete_index.h"
 #include "iceberg/pruning.h"
 #include "iceberg/table_metadata.h"
 #include "io/file_io.h"
@@ -15,16 +16,21 @@
 namespace k2 {
 
 // Live data files of a snapshot that may hold rows matching all conjuncts: pruned by partition summaries, partition
-// values and column bounds. A snapshot with live delete files is kUnsupported unless the delete files cannot touch any
-// file that is left. Files come with spec_id and their data sequence number.
+// values and column bounds. Files come with spec_id, their data sequence number, and the delete files that apply to
+// them at that snapshot. kUnsupported: one of these is no Parquet file.
 struct ScanFile {
   iceberg::DataFile file;
   int64_t sequence_number = 0;
-  int64_t snapshot_id = 0;           // that added it
-  int64_t file_sequence_number = 0;  // of that snapshot; of a rewritten file later than its rows
+  int64_t snapshot_id = 0;            // that added it
+  int64_t file_sequence_number = 0;   // of that snapshot; of a rewritten file later than its rows
+  iceberg::DeleteFiles deletes = {};  // may remove rows of it: row_deletes.h reads what is left
 };
 Result<std::vector<ScanFile>> PlanScan(FileIo& io, const iceberg::TableMetadata& metadata, int64_t snapshot_id,
                                        const std::vector<iceberg::ColumnPredicate>& conjuncts);
+
+// Live delete files of a snapshot.
+Result<iceberg::DeleteIndex> ReadDeleteIndex(FileIo& io, const iceberg::TableMetadata& metadata,
+                                             const iceberg::Snapshot& snapshot);
 
 // Snapshot that was current on main at a time (snapshot log), for time travel. kNotFound names the oldest one there is.
 Result<int64_t> SnapshotAsOf(const iceberg::TableMetadata& metadata, int64_t timestamp_ms);
@@ -60,6 +66,7 @@ struct Increment {
                          // snapshot and cut by offsets instead; `files` is empty then
 };
 // Every snapshot of which MayAddRows is true adds its files (docs/source-offsets.md).
+// Files come with the delete files that apply to them at `to_snapshot`.
 Result<Increment> PlanIncrement(FileIo& io, const iceberg::TableMetadata& metadata,
                                 std::optional<int64_t> from_snapshot, int64_t to_snapshot);
 

@@ -43,6 +43,18 @@ bool OnlyFilesChangedSince(const TableMetadata& metadata, int64_t base) {
   return false;
 }
 
+// Whether other engines have removed rows since: what a batch was compared with may hold too much then.
+bool OthersDeletedSince(const TableMetadata& metadata, int64_t sequence_number) {
+  const iceberg::Snapshot* at = metadata.CurrentSnapshot();
+  for (size_t steps = 0; at != nullptr && at->sequence_number > sequence_number; ++steps) {
+    const bool ours = at->summary.contains(iceberg::kCommitIdKey);
+    if (!ours && (at->operation == "delete" || at->operation == "overwrite")) return true;
+    const bool more = at->parent_snapshot_id && steps <= metadata.snapshots.size();
+    at = more ? metadata.FindSnapshot(*at->parent_snapshot_id) : nullptr;
+  }
+  return false;
+}
+
 // The fence: every own key must stand at the head as the batch found it.
 Status CheckFence(const LayerCommit& commit, const FoundProgress& at_head, const TableMetadata& metadata,
                   const TableName& table) {
@@ -57,6 +69,11 @@ Status CheckFence(const LayerCommit& commit, const FoundProgress& at_head, const
       !OnlyFilesChangedSince(metadata, *commit.base_snapshot_id)) {
     return moved("on", fmt::format("snapshot {}", *commit.base_snapshot_id),
                  fmt::format("snapshot {}", at_head.snapshot_id));
+  }
+  if (commit.base_snapshot_id && commit.planned_sequence && OthersDeletedSince(metadata, *commit.planned_sequence)) {
+    return Fail(ErrorKind::kOffsetMismatch,
+                "{}: another writer has deleted rows since this batch was compared with them; nothing was committed",
+                table.ToString());
   }
   if (commit.fence_upstream) {
     std::set<std::string> names;
@@ -149,6 +166,7 @@ class TableCommit {
     request_.operation = commit_.operation;
     request_.added = commit_.added;
     request_.removed = commit_.removed;
+    request_.planned_sequence = commit_.planned_sequence;
     request_.commit_id = commit_.commit_id;
     request_.snapshot_id = RandomPositiveInt64();
   }

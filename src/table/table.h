@@ -60,8 +60,11 @@ struct LayerCommit {
   std::string operation = "append";        // append | replace | delete | overwrite
   std::vector<iceberg::DataFile> added;    // data files, with metrics; may be empty (offsets alone)
   std::vector<iceberg::DataFile> removed;  // data files to drop (replace, delete, overwrite)
-  LayerProgress base;                      // own keys: what the batch starts from. Checked against the head (the fence)
-  LayerProgress next;                      // own keys after it; other keys are taken from the head
+  // Sequence number of the snapshot that the batch was planned on. replace, overwrite: that the rows of `removed` were
+  // read at (SnapshotRequest). With base_snapshot_id: other engines must not have deleted rows since.
+  std::optional<int64_t> planned_sequence;
+  LayerProgress base;  // own keys: what the batch starts from. Checked against the head (the fence)
+  LayerProgress next;  // own keys after it; other keys are taken from the head
   std::map<std::string, std::string> summary;  // extra entries
   // Where set: table properties to set with the snapshot, made anew for the head that each try stands on.
   std::function<Result<std::map<std::string, std::string>>(const iceberg::TableMetadata& head)> make_properties;

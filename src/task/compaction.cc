@@ -37,7 +37,7 @@ Result<TaskResult> RunCompactionTask(const CompactionTask& task, const TaskConte
     return Status{};
   };
   for (const InputFile& file : task.inputs) {
-    K2_TRY(ReadInput(context, file.path, task.output.shape, {}, take, {}, file.constants));
+    K2_TRY(ReadInput(context, file, task.output.shape, {}, take));
   }
   PartitionedWriter writer(task.output, task.attempt_id, context, "compaction.data-file", /*hand_on=*/false);
   if (task.output.name == kGoldTable && result.rows_in > 0) {

@@ -8,6 +8,7 @@
 #include "base/time.h"
 #include "table/arrow_adapt.h"
 #include "table/arrow_schema.h"
+#include "table/row_deletes.h"
 #include "task/conform.h"
 #include "task/gold_index.h"
 #include "task/gold_rows.h"
@@ -36,7 +37,8 @@ class GoldRun {
         writer_(task.output, task.attempt_id, context, "gold.data-file", /*hand_on=*/false) {
     for (const GoldFile& file : task.existing) {
       if (file.OfOneHour()) {
-        existing_[file.first_hour].push_back({file.path, file.record_count});
+        existing_[file.first_hour].push_back(
+            {.path = file.path, .record_count = file.record_count, .deletes = file.deletes});
       } else {
         of_several_hours_.push_back(&file);
       }
@@ -78,7 +80,7 @@ class GoldRun {
     }
     for (const GoldInput& input : task_.inputs) {
       for (const InputFile& file : input.files) {
-        K2_TRY(ReadInput(context_, file.path, input.shape, {}, take, times, file.constants));
+        K2_TRY(ReadInput(context_, file, input.shape, {}, take, times));
       }
     }
     return CombineBatches(std::move(batches));
@@ -164,7 +166,8 @@ class GoldRun {
     if (const auto found = existing_.find(hour); found != existing_.end()) files = found->second;
     for (const GoldFile* file : of_several_hours_) {
       if (file->first_hour > hour || file->last_hour < hour) continue;
-      files.push_back({.path = file->path, .record_count = file->record_count, .other_hours = true});
+      files.push_back(
+          {.path = file->path, .record_count = file->record_count, .other_hours = true, .deletes = file->deletes});
     }
     return files;
   }
@@ -202,7 +205,7 @@ class GoldRun {
       from_us = FirstMicros(hour, kMicrosPerHour);
       to_us = LastMicros(hour, kMicrosPerHour);
     }
-    return ReadColumns(file.path, names, from_us, to_us, [&](const GoldRows& view) {
+    return ReadColumns(file, names, from_us, to_us, [&](const GoldRows& view) {
       std::vector<int64_t> rows;
       rows.reserve(static_cast<size_t>(view.size()));
       for (int64_t row = 0; row < view.size(); ++row) {
@@ -212,7 +215,9 @@ class GoldRun {
     });
   }
 
-  Status ReadColumns(const std::string& path, const std::vector<std::string>& names, int64_t from_us, int64_t to_us,
+  // Of rows that are in Gold: a trade that somebody has deleted may come again.
+  template <typename File>
+  Status ReadColumns(const File& file, const std::vector<std::string>& names, int64_t from_us, int64_t to_us,
                      const std::function<Status(const GoldRows&)>& use) {
     ReadOptions options;
     options.name_mapping = task_.output.shape.name_mapping;
@@ -226,7 +231,7 @@ class GoldRun {
       options.range_min = from_us;
       options.range_max = to_us;
     }
-    return ReadDataFile(*context_.io, path, rows_, options,
+    return ReadLiveRows(*context_.io, file.path, file.deletes, rows_, options,
                         [&](const std::shared_ptr<arrow::RecordBatch>& batch) { return use(GoldRows(*batch)); });
   }
 
@@ -292,7 +297,7 @@ class GoldRun {
       if (file.first_hour > hour || file.last_hour < hour || file.max_timestamp_us < from_us ||
           file.min_timestamp_us > to_us)
         continue;
-      K2_TRY(ReadColumns(file.path, GoldRows::ContentColumns(), from_us, to_us, [&](const GoldRows& stored) {
+      K2_TRY(ReadColumns(file, GoldRows::ContentColumns(), from_us, to_us, [&](const GoldRows& stored) {
         for (int64_t row = 0; row < stored.size(); ++row) {
           open.erase(fingerprint(IdOfText(stored.message_id(row)), stored.ContentHash(row)));
         }

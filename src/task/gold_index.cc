@@ -110,13 +110,19 @@ TradeKey KeyOfTrade(std::string_view message_id, std::string_view exchange, std:
   return key;
 }
 
+std::string GoldIndex::File::Name() const {
+  std::string name = path;
+  for (const auto& file : deletes) name.append("\n").append(file->path);
+  return name;
+}
+
 Result<std::vector<GoldIndex::File>> GoldIndex::Prepare(int64_t hour, const std::vector<File>& files,
                                                         const Loader& load) {
   std::set<std::string> live;
-  for (const File& file : files) live.insert(file.path);
+  for (const File& file : files) live.insert(file.Name());
   const auto found = hours_.find(hour);
   if (found != hours_.end() && !std::ranges::includes(live, found->second.covered)) {
-    // A file that was covered is gone (compacted, rolled back): what is known may be too much.
+    // A file that was covered is gone (compacted, rolled back), or has rows deleted: what is known may be too much.
     bytes_ -= found->second.bytes;
     hours_.erase(found);
   }
@@ -124,7 +130,8 @@ Result<std::vector<GoldIndex::File>> GoldIndex::Prepare(int64_t hour, const std:
   entry.used = ++clock_;
   std::vector<File> uncovered;
   for (const File& file : files) {
-    if (entry.covered.contains(file.path)) continue;
+    std::string name = file.Name();
+    if (entry.covered.contains(name)) continue;
     // What was taken in before the room ran out is in Gold all the same: it may stay.
     bool whole = true;
     K2_TRY(load(file, [&](const std::vector<TradeKey>& keys) {
@@ -140,7 +147,7 @@ Result<std::vector<GoldIndex::File>> GoldIndex::Prepare(int64_t hour, const std:
       uncovered.push_back(file);
       continue;
     }
-    entry.covered.insert(file.path);
+    entry.covered.insert(std::move(name));
   }
   return uncovered;
 }

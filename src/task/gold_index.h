@@ -15,6 +15,7 @@
 
 #include "base/result.h"
 #include "base/uuid.h"
+#include "iceberg/delete_index.h"
 #include "task/interval_set.h"
 
 namespace k2 {
@@ -87,6 +88,9 @@ class GoldIndex {
     std::string path;
     int64_t record_count = 0;
     bool other_hours = false;  // it may hold rows of other hours, too
+    iceberg::DeleteFiles deletes = {};
+    // A file is what it holds: with other delete files it is another one.
+    [[nodiscard]] std::string Name() const;
   };
   // Reads the trades that one file has of the hour, part by part, until `take` answers false.
   using Take = std::function<bool(const std::vector<TradeKey>& keys)>;
@@ -114,7 +118,7 @@ class GoldIndex {
  private:
   struct Hour {
     TradeSet trades;
-    std::set<std::string> covered;
+    std::set<std::string> covered;  // names of files
     int64_t bytes = 0;
     int64_t used = 0;  // clock of the last use
   };

@@ -6,6 +6,7 @@
 
 #include "base/failpoint.h"
 #include "table/arrow_adapt.h"
+#include "table/row_deletes.h"
 #include "task/conform.h"
 
 namespace k2 {
@@ -118,22 +119,23 @@ std::shared_ptr<arrow::Array> ConstantString(const std::string& value, int64_t r
       BytesArray(std::move(one), arrow::utf8()));
 }
 
-Status ReadInput(const TaskContext& context, const std::string& path, const TableShape& shape,
-                 const std::vector<std::string>& names,
-                 const std::function<Status(std::shared_ptr<arrow::RecordBatch>)>& batch, const TimeRange& times,
-                 const std::map<int32_t, iceberg::Literal>& constants) {
-  if (context.cache != nullptr) {
-    const Batches cached = context.cache->Take(path);
-    for (const auto& one : cached) K2_TRY(batch(one));
-    if (!cached.empty()) return {};
-  }
-  const iceberg::Schema schema = shape.Rows();
+namespace {
+
+// Rows of the cache are those of the file as it was written.
+bool TakeFromCache(const TaskContext& context, const InputFile& file, Batches& batches) {
+  if (context.cache == nullptr || !file.deletes.empty()) return false;
+  batches = context.cache->Take(file.path);
+  return !batches.empty();
+}
+
+Result<ReadOptions> OptionsFor(const InputFile& file, const TableShape& shape, const iceberg::Schema& schema,
+                               const std::vector<std::string>& names) {
   ReadOptions options;
   options.name_mapping = shape.name_mapping;
-  options.constants = constants;
+  options.constants = file.constants;
   for (const std::string& name : names) {
     const iceberg::NestedField* field = schema.Find(name);
-    if (field == nullptr) return Fail(ErrorKind::kInvalidData, "the table of {} has no column {}", path, name);
+    if (field == nullptr) return Fail(ErrorKind::kInvalidData, "the table of {} has no column {}", file.path, name);
     options.field_ids.push_back(field->id);
   }
   // The same encodings as batches in memory have: what few values it takes is compared, sorted and written by number.
@@ -146,25 +148,54 @@ Status ReadInput(const TaskContext& context, const std::string& path, const Tabl
   if (const iceberg::NestedField* field = schema.Find("vendor_data"); field != nullptr && names.empty()) {
     options.dictionary_fields.push_back(field->type.fields.at(0).id);
   }
+  return options;
+}
+
+constexpr int64_t kInputBatchRows = 262'144;
+
+}  // namespace
+
+Status ReadInput(const TaskContext& context, const InputFile& file, const TableShape& shape,
+                 const std::vector<std::string>& names,
+                 const std::function<Status(std::shared_ptr<arrow::RecordBatch>)>& batch, const TimeRange& times) {
+  if (Batches cached; TakeFromCache(context, file, cached)) {
+    for (const auto& one : cached) K2_TRY(batch(one));
+    return {};
+  }
+  const iceberg::Schema schema = shape.Rows();
+  K2_ASSIGN(ReadOptions options, OptionsFor(file, shape, schema, names));
   const bool whole = times.first_us == INT64_MIN && times.last_us == INT64_MAX;
-  options.batch_rows = whole ? 262'144 : 65'536;  // of a part only little is kept
+  options.batch_rows = whole ? kInputBatchRows : 65'536;  // of a part only little is kept
   if (!whole) {
     options.range_field = schema.Find("timestamp")->id;
     options.range_min = times.first_us;
     options.range_max = times.last_us;
   }
-  return ReadDataFile(*context.io, path, schema, options, batch);
+  return ReadLiveRows(*context.io, file.path, file.deletes, schema, options, batch);
 }
 
-Status ReadIntoCache(const TaskContext& context, const std::string& path, const TableShape& shape) {
-  if (context.cache->Holds(path)) return {};
+Status ReadMarkedInput(
+    const TaskContext& context, const InputFile& file, const TableShape& shape, const std::vector<std::string>& names,
+    const std::function<Status(std::shared_ptr<arrow::RecordBatch> batch, const std::vector<bool>& deleted)>& batch) {
+  if (Batches cached; TakeFromCache(context, file, cached)) {
+    for (const auto& one : cached) K2_TRY(batch(one, {}));
+    return {};
+  }
+  const iceberg::Schema schema = shape.Rows();
+  K2_ASSIGN(ReadOptions options, OptionsFor(file, shape, schema, names));
+  options.batch_rows = kInputBatchRows;
+  return ReadMarkedRows(*context.io, file.path, file.deletes, schema, options, batch);
+}
+
+Status ReadIntoCache(const TaskContext& context, const InputFile& file, const TableShape& shape) {
+  if (context.cache->Holds(file.path) || !file.deletes.empty()) return {};
   Batches batches;
   const auto keep = [&](std::shared_ptr<arrow::RecordBatch> batch) {
     batches.push_back(std::move(batch));
     return Status{};
   };
-  K2_TRY(ReadInput({.io = context.io, .schemas = nullptr}, path, shape, {}, keep));
-  context.cache->Put(path, std::move(batches));
+  K2_TRY(ReadInput({.io = context.io, .schemas = nullptr}, file, shape, {}, keep));
+  context.cache->Put(file.path, std::move(batches));
   return {};
 }
 

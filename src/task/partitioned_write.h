@@ -81,11 +81,15 @@ struct TimeRange {
   int64_t last_us = INT64_MAX;
 };
 
-// Reads an input file's rows: from the cache, else from storage. Columns under K2's names, only `names` when given.
-// Rows whose `timestamp` is not within `times` may be left out. `constants`: as ReadOptions has them.
-Status ReadInput(const TaskContext& context, const std::string& path, const TableShape& shape,
+// Reads an input file's rows, without deleted ones: from the cache, else from storage. Columns under K2's names, only
+// `names` when given. Rows whose `timestamp` is not within `times` may be left out.
+Status ReadInput(const TaskContext& context, const InputFile& file, const TableShape& shape,
                  const std::vector<std::string>& names,
-                 const std::function<Status(std::shared_ptr<arrow::RecordBatch>)>& batch, const TimeRange& times = {},
-                 const std::map<int32_t, iceberg::Literal>& constants = {});
+                 const std::function<Status(std::shared_ptr<arrow::RecordBatch>)>& batch, const TimeRange& times = {});
+
+// All rows; `deleted` says which of a batch are deleted, and is empty where none is.
+Status ReadMarkedInput(
+    const TaskContext& context, const InputFile& file, const TableShape& shape, const std::vector<std::string>& names,
+    const std::function<Status(std::shared_ptr<arrow::RecordBatch> batch, const std::vector<bool>& deleted)>& batch);
 
 }  // namespace k2

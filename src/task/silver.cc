@@ -112,11 +112,17 @@ class SilverRun {
   Result<TaskResult> Run() {
     result_.range_rows.resize(task_.ranges.size());
     taken_.resize(task_.ranges.size());
+    deleted_.resize(task_.ranges.size());
     K2_TRY(ReadJudged());
     for (const InputFile& input : task_.inputs) {
-      K2_TRY(ReadInput(
-          context_, input.path, task_.input_shape, BronzeColumns(),
-          [&](const std::shared_ptr<arrow::RecordBatch>& batch) { return Judge(*batch); }, {}, input.constants));
+      K2_TRY(ReadMarkedInput(context_, input, task_.input_shape, BronzeColumns(),
+                             [&](const std::shared_ptr<arrow::RecordBatch>& batch, const std::vector<bool>& deleted) {
+                               return Judge(*batch, deleted);
+                             }));
+    }
+    // Rows that somebody has deleted from Bronze, and not written again, are accounted for: neither lost nor Silver's.
+    for (size_t i = 0; i < deleted_.size(); ++i) {
+      for (const int64_t offset : deleted_[i]) result_.range_rows[i] += taken_[i].Contains(offset) ? 0 : 1;
     }
     for (size_t i = 0; i < columns_.size(); ++i) K2_TRY(Flush(i));
     K2_TRY(FlushRejected());
@@ -137,7 +143,7 @@ class SilverRun {
   // Offsets that rejected_trades holds, of ranges that were judged before a crash.
   Status ReadJudged() {
     for (const std::string& path : task_.rejected_files) {
-      K2_TRY(ReadInput(context_, path, task_.rejected.shape, {"topic", "partition", "offset"},
+      K2_TRY(ReadInput(context_, {.path = path}, task_.rejected.shape, {"topic", "partition", "offset"},
                        [&](const std::shared_ptr<arrow::RecordBatch>& batch) {
                          const TextView topic(batch->GetColumnByName("topic"));
                          const IntegerView partition(*batch->GetColumnByName("partition"));
@@ -159,7 +165,7 @@ class SilverRun {
     return nullptr;
   }
 
-  Status Judge(const arrow::RecordBatch& batch) {
+  Status Judge(const arrow::RecordBatch& batch, const std::vector<bool>& deleted) {
     const BronzeArrays rows(batch);
     const OffsetRange* range = nullptr;
     std::string_view topic;
@@ -174,8 +180,14 @@ class SilverRun {
         if (range != nullptr) table = TableOf(*range);
       }
       if (range == nullptr || rows.offset[row] < range->begin || rows.offset[row] >= range->end) continue;
+      const auto of = static_cast<size_t>(range - task_.ranges.data());
+      if (!deleted.empty() && deleted[static_cast<size_t>(row)]) {
+        deleted_[of].insert(rows.offset[row]);
+        continue;
+      }
       // Others may have added a row again, or copied it to another file.
-      if (!taken_[static_cast<size_t>(range - task_.ranges.data())].Insert(rows.offset[row])) continue;
+      if (!taken_[of].Insert(rows.offset[row])) continue;
+      ++result_.range_rows[of];
       K2_TRY(JudgeRow(rows, row, *range, table));
       // A step's rows are bounded by its plan; where that could not cut, by this.
       const auto flush_bytes = static_cast<size_t>(context_.flush_bytes);
@@ -191,7 +203,6 @@ class SilverRun {
 
   Status JudgeRow(const BronzeArrays& rows, int64_t row, const OffsetRange& range, size_t table) {
     ++result_.rows_in;
-    ++result_.range_rows[static_cast<size_t>(&range - task_.ranges.data())];
     std::optional<std::string_view> payload;
     if (rows.payload->IsValid(row)) payload = rows.payload->GetView(row);
     if (range.already_judged) {
@@ -254,7 +265,8 @@ class SilverRun {
   const TaskContext& context_;
   Judges of_topics_;
   Judges of_recordings_;
-  std::vector<IntervalSet> taken_;  // offsets, by range
+  std::vector<IntervalSet> taken_;          // offsets, by range
+  std::vector<std::set<int64_t>> deleted_;  // likewise
   std::map<const OffsetRange*, std::set<int64_t>> judged_;
   std::vector<TradeColumns> columns_;  // by Silver table
   RejectedRows rejected_;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "iceberg/data_file.h"
+#include "iceberg/delete_index.h"
 #include "iceberg/schema.h"
 #include "io/file_io.h"
 #include "source/schema_source.h"
@@ -30,9 +31,10 @@ struct OutputTable {
 
 struct InputFile {
   std::string path;
-  int64_t record_count = 0;
+  int64_t record_count = 0;  // deleted rows among them
   // By field id: what its rows have in columns that importers have left out of it, for the partition tells them.
   std::map<int32_t, iceberg::Literal> constants{};
+  iceberg::DeleteFiles deletes = {};  // that apply to the file: their rows are none of the table's
 };
 
 // A source partition that a Bronze task reads, and from where.
@@ -70,9 +72,11 @@ struct SilverTask {
   std::vector<InputFile> inputs;
   TableShape input_shape;
   std::vector<OffsetRange> ranges;
-  std::vector<std::string> rejected_files;  // of rejected_trades, that may hold rows of already judged ranges
-  std::string schema_folder;                // schemas by id beside the built-in ones; may be empty
-  std::vector<OutputTable> silver;          // by exchange
+  // Of rejected_trades, that may hold rows of already judged ranges. Rows that others have deleted from it since were
+  // rejected all the same.
+  std::vector<std::string> rejected_files;
+  std::string schema_folder;        // schemas by id beside the built-in ones; may be empty
+  std::vector<OutputTable> silver;  // by exchange
   OutputTable rejected;
   std::string attempt_id;
 };
@@ -85,6 +89,7 @@ struct GoldFile {
   int64_t record_count = 0;
   int64_t min_timestamp_us = INT64_MIN;  // bounds of its rows' times, where known
   int64_t max_timestamp_us = INT64_MAX;
+  iceberg::DeleteFiles deletes = {};  // a trade that they remove is not in Gold
   [[nodiscard]] bool OfOneHour() const { return first_hour == last_hour; }
   bool operator==(const GoldFile&) const = default;
 };
@@ -108,8 +113,8 @@ struct GoldTask {
   int32_t shares = 1;
 };
 
-// Files into one for each partition of the table's present spec, and day, that together hold the same rows: Gold's in
-// Gold's order, those of others as they came.
+// Files into one for each partition of the table's present spec, and day, that together hold the same rows, but for
+// those that delete files remove: Gold's in Gold's order, those of others as they came.
 struct CompactionTask {
   std::vector<InputFile> inputs;
   OutputTable output;
@@ -137,7 +142,7 @@ struct TaskResult {
   int64_t duplicates = 0;
   int64_t identity_conflicts = 0;
   std::vector<SourcePosition> ends;  // Bronze: where the next task begins, in the order of its inputs
-  std::vector<int64_t> range_rows;   // Silver: rows of each of the task's ranges
+  std::vector<int64_t> range_rows;   // Silver: rows of each of the task's ranges, those that are deleted too
   SourceCounts counts;               // Bronze: what this task has seen
   std::string warning;               // e.g. a recording that ends in half a line
 
@@ -168,8 +173,8 @@ Result<TaskResult> RunSilverTask(const SilverTask& task, const TaskContext& cont
 Result<TaskResult> RunGoldTask(const GoldTask& task, const TaskContext& context);
 Result<TaskResult> RunCompactionTask(const CompactionTask& task, const TaskContext& context);
 
-// Reads a data file into the context's cache, for a task to come; nothing where it is there already.
-Status ReadIntoCache(const TaskContext& context, const std::string& path, const TableShape& shape);
+// Reads a data file into the context's cache, for a task to come; nothing where it is there already, or has deletes.
+Status ReadIntoCache(const TaskContext& context, const InputFile& file, const TableShape& shape);
 
 // JSON both ways (docs/task.md): {"kind":"bronze|silver|gold|compaction", "version":2, …}.
 std::string TaskToJson(const Task& task);

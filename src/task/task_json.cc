@@ -73,20 +73,52 @@ OutputTable ReadOutputTable(const Json& value) {
   return table;
 }
 
+Json ToJson(const iceberg::DeleteFiles& deletes) {
+  Json array = Json::array();
+  for (const auto& file : deletes) {
+    array.push_back({{"path", file->path},
+                     {"content", static_cast<int>(file->content)},
+                     {"file_format", file->file_format},
+                     {"equality_ids", file->equality_ids},
+                     {"record_count", file->record_count},
+                     {"size_bytes", file->size_bytes}});
+  }
+  return array;
+}
+iceberg::DeleteFiles ReadDeletes(const Json& file) {
+  iceberg::DeleteFiles deletes;
+  if (!file.contains("deletes")) return deletes;
+  for (const Json& value : file.at("deletes")) {
+    const int content = value.at("content");
+    if (content != 1 && content != 2) throw std::invalid_argument(fmt::format("a delete file of content {}", content));
+    deletes.push_back(std::make_shared<const iceberg::DeleteFile>(
+        iceberg::DeleteFile{.path = value.at("path"),
+                            .content = static_cast<iceberg::FileContent>(content),
+                            .file_format = value.at("file_format"),
+                            .equality_ids = value.at("equality_ids"),
+                            .record_count = value.at("record_count"),
+                            .size_bytes = value.at("size_bytes")}));
+  }
+  return deletes;
+}
+
 Json ToJson(const std::vector<InputFile>& inputs) {
   Json array = Json::array();
   for (const InputFile& file : inputs) {
     array.push_back({{"path", file.path}, {"record_count", file.record_count}});
     if (!file.constants.empty()) array.back()["constants"] = LiteralMapToJson(file.constants);
+    if (!file.deletes.empty()) array.back()["deletes"] = ToJson(file.deletes);
   }
   return array;
 }
 std::vector<InputFile> ReadInputs(const Json& array) {
   std::vector<InputFile> inputs;
-  for (const Json& value : array)
+  for (const Json& value : array) {
     inputs.push_back({.path = value.at("path"),
                       .record_count = value.at("record_count"),
-                      .constants = LiteralMapFromJson(value.value("constants", Json::object()))});
+                      .constants = LiteralMapFromJson(value.value("constants", Json::object())),
+                      .deletes = ReadDeletes(value)});
+  }
   return inputs;
 }
 
@@ -165,6 +197,7 @@ Json ToJson(const GoldTask& task) {
                         {"record_count", file.record_count},
                         {"min_timestamp_us", file.min_timestamp_us},
                         {"max_timestamp_us", file.max_timestamp_us}});
+    if (!file.deletes.empty()) existing.back()["deletes"] = ToJson(file.deletes);
   }
   Json inputs = Json::array();
   for (const GoldInput& input : task.inputs) {
@@ -191,7 +224,8 @@ GoldTask ReadGold(const Json& value) {
                              .last_hour = file.at("last_hour"),
                              .record_count = file.at("record_count"),
                              .min_timestamp_us = file.at("min_timestamp_us"),
-                             .max_timestamp_us = file.at("max_timestamp_us")});
+                             .max_timestamp_us = file.at("max_timestamp_us"),
+                             .deletes = ReadDeletes(file)});
   }
   task.output = ReadOutputTable(value.at("output"));
   value.at("attempt_id").get_to(task.attempt_id);

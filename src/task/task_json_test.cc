@@ -104,16 +104,40 @@ bool Same(const TableShape& a, const TableShape& b) {
 bool Same(const OutputTable& a, const OutputTable& b) {
   return a.name == b.name && a.location == b.location && Same(a.shape, b.shape) && a.spec == b.spec;
 }
-bool Same(const std::vector<InputFile>& a, const std::vector<InputFile>& b) {
-  return std::ranges::equal(
-      a, b, [](const auto& x, const auto& y) { return x.path == y.path && x.record_count == y.record_count; });
+bool Same(const iceberg::DeleteFiles& a, const iceberg::DeleteFiles& b) {
+  return std::ranges::equal(a, b, [](const auto& x, const auto& y) { return *x == *y; });
 }
+bool Same(const std::vector<InputFile>& a, const std::vector<InputFile>& b) {
+  return std::ranges::equal(a, b, [](const auto& x, const auto& y) {
+    return x.path == y.path && x.record_count == y.record_count && Same(x.deletes, y.deletes);
+  });
+}
+// Of a Gold file without its deletes, which the equality of two takes for the same ones only.
+GoldFile Bare(GoldFile file) {
+  file.deletes.clear();
+  return file;
+}
+bool Same(const GoldFile& a, const GoldFile& b) { return Bare(a) == Bare(b) && Same(a.deletes, b.deletes); }
 
 TEST(TaskJson, TasksRoundTrip) {
   const uint64_t seed = SeedForTests();
   SCOPED_TRACE(fmt::format("K2_SEED={}", seed));
   Draw draw(seed);
-  const auto inputs = [&] { return draw.Some<InputFile>([&] { return InputFile{draw.Text(), draw.Long()}; }); };
+  const auto deletes = [&] {
+    return draw.Some<std::shared_ptr<const iceberg::DeleteFile>>([&] {
+      return std::make_shared<const iceberg::DeleteFile>(
+          iceberg::DeleteFile{.path = draw.Text(),
+                              .content = draw.Int() % 2 == 0 ? iceberg::FileContent::kPositionDeletes
+                                                             : iceberg::FileContent::kEqualityDeletes,
+                              .equality_ids = draw.Some<int32_t>([&] { return draw.Int(); }),
+                              .record_count = draw.Long(),
+                              .size_bytes = draw.Long()});
+    });
+  };
+  const auto inputs = [&] {
+    return draw.Some<InputFile>(
+        [&] { return InputFile{.path = draw.Text(), .record_count = draw.Long(), .deletes = deletes()}; });
+  };
   for (int i = 0; i < 100; ++i) {
     const BronzeTask bronze{.inputs = draw.Some<BronzeInput>([&] {
                               return BronzeInput{.source = {draw.Text(), draw.Text(), draw.Text(), draw.Int()},
@@ -159,8 +183,9 @@ TEST(TaskJson, TasksRoundTrip) {
 
     GoldTask gold;
     gold.inputs = draw.Some<GoldInput>([&] { return GoldInput{draw.Table().shape, inputs()}; });
-    gold.existing = draw.Some<GoldFile>(
-        [&] { return GoldFile{draw.Text(), draw.Int(), draw.Int(), draw.Long(), draw.Long(), draw.Long()}; });
+    gold.existing = draw.Some<GoldFile>([&] {
+      return GoldFile{draw.Text(), draw.Int(), draw.Int(), draw.Long(), draw.Long(), draw.Long(), deletes()};
+    });
     gold.output = draw.Table();
     gold.attempt_id = draw.Text();
     gold.memory_bytes = draw.Long();
@@ -174,7 +199,9 @@ TEST(TaskJson, TasksRoundTrip) {
     const auto same_input = [](const GoldInput& x, const GoldInput& y) {
       return Same(x.shape, y.shape) && Same(x.files, y.files);
     };
-    ASSERT_TRUE(std::ranges::equal(gold_back.inputs, gold.inputs, same_input) && gold_back.existing == gold.existing &&
+    const bool same_existing = std::ranges::equal(gold_back.existing, gold.existing,
+                                                  [](const GoldFile& x, const GoldFile& y) { return Same(x, y); });
+    ASSERT_TRUE(std::ranges::equal(gold_back.inputs, gold.inputs, same_input) && same_existing &&
                 Same(gold_back.output, gold.output) && gold_back.attempt_id == gold.attempt_id &&
                 gold_back.memory_bytes == gold.memory_bytes && gold_back.hours == gold.hours &&
                 gold_back.share == gold.share && gold_back.shares == gold.shares);

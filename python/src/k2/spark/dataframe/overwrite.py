@@ -9,6 +9,7 @@ what others have appended stays.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -92,6 +93,19 @@ class Replacement(Publisher):
         finally:
             read.close()
 
+    def returning(self) -> int:
+        """How many message_ids the draft has that the removed files have not, or not any more: rows that were deleted
+        from the table come back."""
+        written = self.written()
+        if written is None or not self.removed:
+            return 0
+        read = TaskSets()
+        try:
+            there = read.rows(self.table, self.removed).select("message_id")
+            return written.select("message_id").distinct().join(there, "message_id", "left_anti").count()
+        finally:
+            read.close()
+
     def publish(self, write: Write | None = None) -> Published:
         """`write` is none: the rows are those of the draft."""
         self.began, self.writing_s = time.monotonic(), 0.0  # patience is with the commit, not with the rows
@@ -144,7 +158,7 @@ class Replacement(Publisher):
 
 def check_nothing_vanishes(replacements: Sequence[Replacement], rejected: DataFrame | None) -> None:
     """Each message_id of the removed rows must be written again to the same table, or be one of `rejected`, the ids of
-    rows that are rejected now. Raises DataError."""
+    rows that are rejected now. Raises DataError. Warns where trades come in that the table does not hold now."""
     for one in replacements:
         if not one.removed or one.table.name == schemas.REJECTED:
             continue
@@ -156,6 +170,12 @@ def check_nothing_vanishes(replacements: Sequence[Replacement], rejected: DataFr
             raise DataError(
                 f"{one.table.name} is not rebuilt: {count} of its trades are not in the layer above any more, "
                 f"message_id {example} for one. Nothing was changed"
+            )
+        if returning := one.returning():
+            warnings.warn(
+                f"the rebuild of {one.table.name} adds {returning} trades that it does not hold now: rows that were "
+                "deleted from it come back, unless rules that have changed accept them for the first time",
+                stacklevel=2,
             )
 
 
