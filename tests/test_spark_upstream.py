@@ -48,13 +48,13 @@ def test_gold_reads_rewritten_files_and_stands_at_moved_trades(frames: Frames) -
         f"UPDATE iceberg.market_data.{SILVER[0]} SET timestamp = timestamp + INTERVAL 1 HOUR "
         "WHERE source_sequence % 50 = 0"
     )
-    with pytest.raises(StandsError, match=r"moved . trades to another hour") as stands:
+    with pytest.raises(StandsError, match=r"moved \d+ trades to another hour") as stands:
         frames.gold()
     assert "k2-stands-gold" in lake.table(SILVER[0]).metadata.refs
     assert lake.gold() == before
     accept(lake, stands.value)
     moved = sum(one.rows_out for one in frames.gold())
-    assert 0 < moved < 10
+    assert 0 < moved < 20
     assert lake.total(GOLD) == len(before) + moved
 
 
