@@ -63,7 +63,7 @@ Status CountUnread(const Table& bronze, std::vector<UnreadSource>& sources) {
     return {};
   };
   for (const ScanFile& file : files) {
-    K2_TRY(ReadInput(context, {.path = file.file.file_path}, shape, {"topic", "partition", "offset"}, count));
+    K2_TRY(ReadInput(context, InputOf(bronze.metadata(), file), shape, {"topic", "partition", "offset"}, count));
   }
   return {};
 }
