@@ -287,8 +287,10 @@ def test_offsets_show_and_set(warehouse: Warehouse, recordings: list[tuple[str, 
     warehouse.k2_run("offsets", "set", "--table", BINANCE, "--topic", "nothing", "--next", "1", expect=2)
     warehouse.k2_run("offsets", "set", "--table", "nothing", "--topic", topic, "--next", "1", expect=2)
     assert warehouse.counts()[BINANCE] == 0
-    for name in (REJECTED, BINANCE):
-        warehouse.k2_run("offsets", "set", "--table", name, "--topic", topic, "--next", "300", "--accept-loss")
+    ahead = ("offsets", "set", "--table", REJECTED, "--topic", topic, "--next", "300", "--accept-loss")
+    assert f"k2 offsets set --table {BINANCE}" in warehouse.k2_run(*ahead, expect=2).stderr
+    warehouse.k2_run(*flags, "--next", "300", "--accept-loss")
+    warehouse.k2_run(*ahead)  # level with Silver
     head = warehouse.table(BINANCE).current_snapshot()
     assert head is not None
     assert head.summary is not None

@@ -61,6 +61,23 @@ Result<std::vector<Table>> TablesWithLoss(const Lakehouse& lakehouse, std::strin
   return found;
 }
 
+// An offset of rejected_trades follows Silver's: ahead of it, it would speak of rows that nobody has validated.
+Status CheckRejected(const Lakehouse& lakehouse, const SetFlags& flags) {
+  const ExchangeInfo* exchange = ExchangeOfTopic(flags.topic);
+  if (exchange == nullptr) return {};
+  K2_ASSIGN(const Table silver, lakehouse.Open(exchange->silver_table));
+  K2_ASSIGN(const LayerProgress progress, ReadProgress(silver.metadata()));
+  for (const auto& [key, position] : progress.positions) {
+    if (key.topic == flags.topic && key.partition == flags.partition && position.next_offset >= flags.next) return {};
+  }
+  return Fail(
+      ErrorKind::kInvalidArgument,
+      "{} cannot be set ahead of {}: Silver commits both, and has validated nothing there. Set Silver's offset, "
+      "which {} follows: `k2 offsets set --table {} --topic {} --partition {} --next {} --accept-loss`",
+      kRejectedTable, exchange->silver_table, kRejectedTable, exchange->silver_table, flags.topic, flags.partition,
+      flags.next);
+}
+
 // Sets one key of one table, in a commit that says so. It is the way on when the source or the upstream no longer has
 // what was not read yet; rows between the old and the new offset are given up, hence the flag.
 Result<int> SetOffset(const Settings& settings, const SetFlags& flags) {
@@ -84,6 +101,7 @@ Result<int> SetOffset(const Settings& settings, const SetFlags& flags) {
   }
   K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, false));
   K2_ASSIGN(Table table, lakehouse->Open(flags.table));
+  if (flags.table == kRejectedTable && !adopt) K2_TRY(CheckRejected(*lakehouse, flags));
   K2_ASSIGN(const LayerProgress bronze, [&]() -> Result<LayerProgress> {
     K2_ASSIGN(const Table upstream, lakehouse->Open(kBronzeTable));
     return ReadProgress(upstream.metadata());

@@ -14,6 +14,11 @@ namespace k2 {
 
 namespace {
 
+// Kinds of work, as claims name them.
+constexpr char kRetention[] = "retention";
+constexpr char kCompaction[] = "compaction";
+constexpr char kExpiry[] = "expiry";
+
 struct OfMetrics {
   Counter& dropped_rows;
   Counter& unread_rows;
@@ -46,8 +51,8 @@ void Maintenance::RunDue(int64_t now_us, const std::stop_token& stop) {
   // A clock that was set back must not put the next round off for longer than a round's distance.
   next_us_ = std::min(next_us_, now_us + options_.interval_us);
   if (now_us < next_us_) return;
-  Round(now_us, stop);
   next_us_ = now_us + options_.interval_us;
+  Round(now_us, stop);
 }
 
 void Maintenance::Start() {
@@ -67,16 +72,73 @@ MaintenanceStatus Maintenance::status() const {
   return status_;
 }
 
+// What this service would do; another one may be told to do other things.
+std::set<std::string> Maintenance::WorkOn(const std::string& table) const {
+  std::set<std::string> kinds = {kRetention};
+  if (options_.compact.contains(table)) kinds.insert(kCompaction);
+  if (options_.expire) kinds.insert(kExpiry);
+  return kinds;
+}
+
+// Holds until the round after next would have renewed it: that of another service finds it held, unless this one is
+// gone.
+Result<ClaimOutcome> Maintenance::Claim(const std::string& name, int64_t now_us) {
+  const int64_t holds_us = options_.interval_us + std::max(options_.interval_us / 2, 2 * kMicrosPerSecond);
+  K2_ASSIGN(Table table, lakehouse_.Open(name));
+  return ClaimMaintenance(table, WorkOn(name), name_, holds_us, now_us);
+}
+
+// The work on each table that is this service's.
+std::map<std::string, std::set<std::string>> Maintenance::ClaimAll(int64_t now_us, const std::stop_token& stop) {
+  std::map<std::string, std::set<std::string>> mine;
+  std::set<std::string> taken;
+  const auto claim = [&](const std::string& name) {
+    const Result<ClaimOutcome> outcome = Claim(name, now_us);
+    if (!outcome) {
+      Failed("claim", name, outcome.error());
+      mine.erase(name);
+      return;
+    }
+    mine[name] = outcome->mine;
+    if (outcome->taken) taken.insert(name);
+    if (!outcome->another) {
+      left_.erase(name);
+      return;
+    }
+    next_us_ = std::min(next_us_, outcome->another->at_us + outcome->another->for_us + kMicrosPerSecond);
+    if (left_.insert(name).second) {
+      log::Info("another service does the maintenance of a table", {{"table", name}, {"by", outcome->another->by}});
+    }
+  };
+  for (const std::string& name : AllTables()) claim(name);
+  if (taken.empty()) return mine;
+  // A catalog that does not compare the table's whole state takes two claims that are made at once: the later one
+  // stands.
+  std::mutex mutex;
+  std::condition_variable_any never;
+  std::unique_lock lock(mutex);
+  never.wait_for(lock, stop, std::chrono::microseconds(options_.claim_settles_us), [] { return false; });
+  for (const std::string& name : taken) claim(name);
+  return mine;
+}
+
 void Maintenance::Round(int64_t now_us, const std::stop_token& stop) {
+  const auto mine = ClaimAll(now_us, stop);
   for (const std::string& name : AllTables()) {
     if (stop.stop_requested()) return;
-    if (const Status done = Retain(name, now_us); !done) Failed("retention", name, done.error());
-    // Before expiry, which deletes what was joined in earlier rounds.
-    if (options_.compact.contains(name)) {
-      if (const Status done = Join(name, now_us, stop); !done) Failed("compaction", name, done.error());
+    const auto found = mine.find(name);
+    if (found == mine.end()) continue;
+    const std::set<std::string>& work = found->second;
+    if (work.contains(kRetention)) {
+      if (const Status done = Retain(name, now_us); !done) Failed(kRetention, name, done.error());
     }
-    if (!options_.expire) continue;
-    if (const Status done = Expire(name, now_us); !done) Failed("expiry", name, done.error());
+    // Before expiry, which deletes what was joined in earlier rounds.
+    if (work.contains(kCompaction)) {
+      if (const Status done = Join(name, now_us, stop); !done) Failed(kCompaction, name, done.error());
+    }
+    if (work.contains(kExpiry)) {
+      if (const Status done = Expire(name, now_us); !done) Failed(kExpiry, name, done.error());
+    }
   }
   const std::lock_guard lock(mutex_);
   ++status_.rounds;

@@ -9,6 +9,7 @@
 #include <string>
 #include <thread>
 
+#include "maintain/claim.h"
 #include "maintain/compaction.h"
 #include "maintain/retention.h"
 #include "medallion/lakehouse.h"
@@ -22,7 +23,8 @@ struct MaintenanceOptions {
   std::set<std::string> compact;  // tables whose small files are joined
   // Smaller than what `k2 maintain compact` takes at once: the memory is the pipeline's, and a stop waits for a commit.
   CompactionPolicy compaction = {.target_rows = 1 << 18, .rows_per_commit = 1 << 22};
-  CommitPolicy commit = {};  // of retention and compaction
+  CommitPolicy commit = {};            // of retention and compaction
+  int64_t claim_settles_us = 250'000;  // how long after a claim another one that was made at the same time is seen
 };
 
 // For a metrics page. Sums since the start, unless said otherwise.
@@ -46,7 +48,8 @@ struct MaintenanceStatus {
   std::string last_error;
 };
 
-// Never stops a pipeline: what fails is logged and tried again in the next round. Several processes may do it at once.
+// Never stops a pipeline: what fails is logged and tried again in the next round. Of several processes one does it,
+// each kind of work of each table (claim.h).
 class Maintenance {
  public:
   Maintenance(Lakehouse lakehouse, MaintenanceOptions options);
@@ -60,6 +63,9 @@ class Maintenance {
 
  private:
   void Round(int64_t now_us, const std::stop_token& stop);
+  [[nodiscard]] std::set<std::string> WorkOn(const std::string& table) const;
+  Result<ClaimOutcome> Claim(const std::string& name, int64_t now_us);
+  std::map<std::string, std::set<std::string>> ClaimAll(int64_t now_us, const std::stop_token& stop);
   Status Retain(const std::string& name, int64_t now_us);
   Status Join(const std::string& name, int64_t now_us, const std::stop_token& stop);
   Status Expire(const std::string& name, int64_t now_us);
@@ -67,6 +73,8 @@ class Maintenance {
 
   Lakehouse lakehouse_;
   MaintenanceOptions options_;
+  std::string name_ = MaintainerName();
+  std::set<std::string> left_;  // tables with work that another service does
   int64_t next_us_ = 0;
   mutable std::mutex mutex_;
   MaintenanceStatus status_;
