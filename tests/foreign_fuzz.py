@@ -97,6 +97,7 @@ class Fuzz:
         """Trades that only it knows, and trades that k2 is still to bring."""
         rows = [self.row(f"FOREIGN-{self.draw.randrange(10**9)}", None) for _ in range(self.draw.randrange(1, 5))]
         coming = [number for number in range(self.sent, self.sent + 3) if number % 17 != 13]
+        coming = [number for number in coming if self.message_id(number) not in self.gold | self.may_return]
         rows += [self.row(f"BINANCE-{number}", number) for number in coming]
         self.append(GOLD, rows)
         self.gold |= {row["message_id"] for row in rows}
@@ -111,7 +112,8 @@ class Fuzz:
         table = self.warehouse.table(GOLD)
         if any(field.name.startswith("extra") for field in table.schema().fields) or not self.default_spec(table):
             return
-        rows = [self.row(f"FOREIGN-{self.draw.randrange(10**9)}", None) for _ in range(2)]
+        # One row: PyIceberg takes a file's partition from the bounds of its columns, which must be equal.
+        rows = [self.row(f"FOREIGN-{self.draw.randrange(10**9)}", None)]
         path = self.warehouse.folder / f"outside-{self.draw.randrange(10**9)}.parquet"
         schema = pa.schema([plain(field) for field in table.schema().as_arrow()])
         pq.write_table(pa.Table.from_pylist([self.named(GOLD, row) for row in rows], schema=schema), path)
@@ -130,8 +132,9 @@ class Fuzz:
         """Copy-on-write: the same trades with another text in a column."""
         table = self.warehouse.table(GOLD)
         chosen = self.some_of_gold()
-        if not chosen:
-            return
+        head = table.current_snapshot()
+        if not chosen or head is None or head.schema_id != table.schema().schema_id:
+            return  # PyIceberg's upsert reads by the schema of the newest snapshot
         key, column = self.name(GOLD, "message_id"), self.name(GOLD, "currency")
         rows = table.scan(row_filter=In(key, chosen)).to_arrow()
         changed = rows.set_column(

@@ -15,6 +15,7 @@ struct Walk {
   std::optional<LayerProgress> progress;
   std::vector<const Snapshot*> visited;  // newest first; the last one carries the progress, if any does
   bool broken = false;                   // a parent is gone: expired
+  bool replaced = false;                 // it ends at a snapshot without a parent that is not the table's first one
 };
 
 Result<Walk> WalkMain(const TableMetadata& metadata) {
@@ -26,7 +27,13 @@ Result<Walk> WalkMain(const TableMetadata& metadata) {
     }
     walk.visited.push_back(snapshot);
     K2_ASSIGN(walk.progress, ProgressOf(*snapshot, metadata.table_uuid));
-    if (walk.progress || !snapshot->parent_snapshot_id) return walk;
+    if (walk.progress) return walk;
+    if (!snapshot->parent_snapshot_id) {
+      // Only a table's first snapshot has no parent. PyIceberg's expiry takes it from those whose parent it removes;
+      // and an engine that replaces a table begins anew.
+      walk.replaced = walk.broken = snapshot->sequence_number > 1;
+      return walk;
+    }
     snapshot = metadata.FindSnapshot(*snapshot->parent_snapshot_id);
     walk.broken = snapshot == nullptr;
   }
@@ -38,7 +45,10 @@ Result<Walk> WalkMain(const TableMetadata& metadata) {
 bool RolledAway(const Walk& walk, const Snapshot& tagged) {
   if (std::ranges::find(walk.visited, &tagged) != walk.visited.end()) return false;
   if (walk.visited.empty()) return true;
-  if (tagged.sequence_number > walk.visited.back()->sequence_number) return true;
+  const Snapshot& oldest = *walk.visited.back();
+  if (tagged.sequence_number > oldest.sequence_number) return true;
+  // Nothing was expired between the two: the table was replaced.
+  if (walk.replaced && oldest.sequence_number == tagged.sequence_number + 1) return true;
   return !walk.progress && !walk.broken;
 }
 

@@ -134,6 +134,27 @@ TEST(ReadProgress, TakesTheTagWhereTheChainIsBroken) {
   EXPECT_EQ(KindOf(ReadProgress(table)), ErrorKind::kOffsetMismatch);
 }
 
+// PyIceberg's expiry takes the parent from snapshots whose parent it removes.
+TEST(ReadProgress, TakesTheTagWhereAParentWasTakenAway) {
+  TableMetadata table = Chain(4);
+  Put(table, 2, Sample());
+  Tag(table, 2);
+  Expire(table, 3);
+  table.snapshots.back().parent_snapshot_id.reset();
+  EXPECT_EQ(ReadProgress(table), Sample());
+  table.refs.clear();
+  EXPECT_EQ(KindOf(ReadProgress(table)), ErrorKind::kOffsetMismatch) << "not a table that never had any";
+}
+
+// CREATE OR REPLACE TABLE: the rows that the offsets speak of are gone.
+TEST(ReadProgress, StopsWhereTheTableWasReplaced) {
+  TableMetadata table = Chain(3);
+  Put(table, 2, Sample());
+  Tag(table, 2);
+  table.snapshots.back().parent_snapshot_id.reset();
+  EXPECT_EQ(KindOf(ReadProgress(table)), ErrorKind::kOffsetMismatch);
+}
+
 TEST(ReadProgress, StopsWhereTheTagWasRolledAway) {
   TableMetadata table = Chain(4);
   Put(table, 2, Sample(2));
