@@ -319,7 +319,9 @@ def find_progress(metadata: Metadata) -> FoundProgress:
         on_main = metadata.progress_of(snapshot)
         if on_main is not None:
             break
-    broken = on_main is None and bool(visited) and visited[-1].parent_id is not None
+    # Only a table's first snapshot has no parent: PyIceberg's expiry takes it from those whose parent it removes.
+    oldest = visited[-1] if visited else None
+    broken = on_main is None and oldest is not None and (oldest.parent_id is not None or oldest.sequence_number > 1)
     tagged = metadata.snapshots.get(metadata.ref(OFFSETS_TAG) or 0)
     at_tag = metadata.progress_of(tagged) if tagged is not None else None
     if tagged is not None and at_tag is not None and _rolled_away(visited, on_main, broken, tagged):
@@ -347,6 +349,9 @@ def _rolled_away(visited: list[Snapshot], on_main: Progress | None, broken: bool
     if any(snapshot.snapshot_id == tagged.snapshot_id for snapshot in visited):
         return False
     if not visited or tagged.sequence_number > visited[-1].sequence_number:
+        return True
+    # Nothing was expired between the two: another engine has replaced the table.
+    if on_main is None and visited[-1].parent_id is None and visited[-1].sequence_number == tagged.sequence_number + 1:
         return True
     return on_main is None and not broken
 
