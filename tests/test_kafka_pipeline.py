@@ -293,8 +293,8 @@ def test_a_topic_that_was_made_anew(lake: Lake, oracle: Oracle, topics: list[str
     oracle.create(topics[0])
     oracle.send(topics[0], 500)
     oracle.flush()
-    assert running.wait(40) == 1
-    for said in (running.said(), failed_run(lake)):
+    running.await_words("a layer stands", 40)
+    for said in (running.stop(expect=1), failed_run(lake)):
         assert topics[0] in said
         assert "k2 offsets" in said, said
     assert lake.heads() == heads, "no row of the new topic was taken for one of the old"
