@@ -20,7 +20,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.expressions import In
 from pyiceberg.table import Table
-from pyiceberg.transforms import BucketTransform, DayTransform, HourTransform, IdentityTransform, TruncateTransform
+from pyiceberg.transforms import (
+    BucketTransform,
+    DayTransform,
+    HourTransform,
+    IdentityTransform,
+    Transform,
+    TruncateTransform,
+)
 from pyiceberg.types import DecimalType, LongType, StringType
 from reading import TRADE_NAMESPACE
 from warehouse import BRONZE, GOLD, REJECTED, SILVER, Warehouse
@@ -195,19 +202,20 @@ class Fuzz:
                 change.remove_field(added[0])
                 return
             name = f"fuzz_{len(table.specs())}_{self.draw.randrange(100)}"
-            if table_name in (BRONZE, REJECTED):
-                change.add_field("offset", self.draw.choice([BucketTransform(3), TruncateTransform(10)]), name)
-                return
-            column, transform = self.draw.choice(
-                [
+            choices: list[tuple[str, Transform[Any, Any]]] = [
+                ("offset", BucketTransform(3)),
+                ("offset", TruncateTransform(10)),
+            ]
+            if table_name in MOVABLE:
+                choices = [
                     ("symbol", IdentityTransform()),
                     ("symbol", TruncateTransform(2)),
                     ("message_id", BucketTransform(4)),
                     ("timestamp", HourTransform()),
                     ("ingestion_timestamp", DayTransform()),
                 ]
-            )
-            taken = {(f.source_id, str(f.transform)) for f in table.spec().fields}
+            column, transform = self.draw.choice(choices)
+            taken = {(field.source_id, str(field.transform)) for field in table.spec().fields}
             field = table.schema().find_field(self.name(table_name, column))
             if (field.field_id, str(transform)) not in taken:
                 change.add_field(field.name, transform, name)

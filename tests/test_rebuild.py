@@ -78,7 +78,7 @@ def test_refused_where_bronze_has_lost_rows(filled: Warehouse) -> None:
 
 def test_what_it_asks_for(filled: Warehouse) -> None:
     for wrong, why in (
-        (("--layer", "bronze"), "silver and gold can be rebuilt"),
+        (("--layer", "bronze"), "silver, gold and rejected can be rebuilt"),
         (("--layer", "silver", "--from", "2024-03-01"), "as a whole"),
         (("--layer", "gold", "--from", "2024-03-02", "--to", "2024-03-01"), "is after"),
         (("--layer", "gold", "--from", "yesterday"), "yesterday"),
