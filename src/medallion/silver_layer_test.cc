@@ -213,7 +213,7 @@ TEST_F(SilverLayerTest, PlansTellWhatTheyLeave) {
   check([&] { return GoldLayer::Open(*lakehouse_, layer_, nullptr); }, GoldSpread{});
 }
 
-TEST_F(SilverLayerTest, CatchesUpWithoutJudgingAgain) {
+TEST_F(SilverLayerTest, CatchesUpWithoutRejectingTwice) {
   for (const char* table : {"silver_binance_trades", "silver_kraken_trades"}) {
     SCOPED_TRACE(table);
     const int64_t first = LiveRows(*lakehouse_, kBronzeTable) / 2;
@@ -232,11 +232,39 @@ TEST_F(SilverLayerTest, CatchesUpWithoutJudgingAgain) {
     EXPECT_EQ(OpenLayer(failing)->Step().error().kind, ErrorKind::kIo);
     EXPECT_EQ(LiveRows(*lakehouse_, kRejectedTable), before + 8) << "rejected_trades goes first";
     schemas_->known.insert(900 + static_cast<int32_t>(first));
-    // New rows come on top; those judged before are caught up alone.
+    // New rows come on top; those of the range before are caught up alone.
     StepToTheEnd();
-    EXPECT_EQ(LiveRows(*lakehouse_, kRejectedTable), before + 8) << "nothing was judged again";
+    EXPECT_EQ(LiveRows(*lakehouse_, kRejectedTable), before + 8) << "what it holds is left out";
     CheckWithGold(32 * (first / 20 + 1));
   }
+}
+
+// An offset of rejected_trades proves nothing: whoever has put it ahead of Silver, each row is validated.
+TEST_F(SilverLayerTest, RowsBelowAnOffsetOfRejectedTradesAreValidated) {
+  const std::string silver = "silver_binance_trades";
+  std::vector<BronzeRow> rows;
+  for (int64_t i = 0; i < 40; ++i) {
+    rows.push_back({kBinance, 0, i, Message(i, "BINANCE", kTradeV2SchemaId, i % 4 == 0 ? 0 : 100)});
+  }
+  CommitBronze(*lakehouse_, rows);
+  for (const int64_t ahead : {30, 35, 500}) {
+    auto rejected = lakehouse_->Open(kRejectedTable);
+    ASSERT_TRUE(rejected);
+    LayerCommit commit;
+    const auto stands = ReadProgress(rejected->metadata());
+    ASSERT_TRUE(stands);
+    commit.base = *stands;
+    commit.next.positions[KafkaKey(kBinance)] = {.next_offset = ahead};
+    ASSERT_TRUE(std::holds_alternative<CommitDone>(rejected->Commit(std::move(commit))));
+    layer_.rows_per_step = 10;
+    ASSERT_TRUE(OpenLayer(*lakehouse_)->Step());
+  }
+  StepToTheEnd();
+  EXPECT_EQ(LiveRows(*lakehouse_, silver), 30);
+  EXPECT_EQ(LiveRows(*lakehouse_, kRejectedTable), 10);
+  EXPECT_EQ(ReasonAt(kBinance, 4), "price_not_positive");
+  EXPECT_EQ(ReasonAt(kBinance, 36), "price_not_positive");
+  CheckWithGold(30);
 }
 
 // A crash between rejected_trades and Silver leaves one source to be caught up alone. The files of the others, whose
