@@ -71,7 +71,9 @@ def test_a_hundred_recordings_leave_the_documents(warehouse: Warehouse, lines: l
     for table in (BRONZE, REJECTED, SILVER[0]):
         assert named(warehouse, table) == 0, table
         rows = [row for row in warehouse.rows(FINISHED) if row["table_name"] == table]
-        assert len({row["topic"] for row in rows}) == len(rows) == MANY
+        # Frames without trades are nothing to Silver.
+        assert len({row["topic"] for row in rows}) == len(rows)
+        assert len(rows) == MANY if table == BRONZE else MANY / 2 < len(rows) < MANY
         assert {row["table_uuid"] for row in rows} == {str(warehouse.table(table).metadata.table_uuid)}
     assert_nothing_lost(warehouse)
     before = warehouse.counts()
