@@ -90,8 +90,7 @@ Result<int> RunExpire(const Settings& settings, const ExpireFlags& flags) {
                   {"metadata_files", "BIGINT", CellKind::kNumber},
                   {"not_deleted", "BIGINT", CellKind::kNumber}};
   Status failed;
-  K2_ASSIGN(const std::vector<std::string> names, lakehouse->Tables());
-  for (const std::string& name : names) {
+  for (const std::string& name : AllTables()) {
     const Result<ExpiryReport> done = [&]() -> Result<ExpiryReport> {
       K2_ASSIGN(Table table, lakehouse->Open(name));
       return ExpireSnapshots(table, NowMicros(), options);
@@ -160,8 +159,7 @@ Result<int> RunOrphans(const Settings& settings, const OrphanFlags& flags) {
                     {"not_deleted", "BIGINT", CellKind::kNumber}};
   }
   Status failed;
-  K2_ASSIGN(const std::vector<std::string> all, lakehouse->Tables());
-  for (const std::string& name : flags.tables.empty() ? all : flags.tables) {
+  for (const std::string& name : flags.tables.empty() ? AllTables() : flags.tables) {
     const Result<OrphanReport> done = [&]() -> Result<OrphanReport> {
       K2_ASSIGN(Table table, lakehouse->Open(name));
       return RemoveOrphans(table, NowMicros(), options);

@@ -3,7 +3,6 @@
 #include "base/time.h"
 #include "cli/commands.h"
 #include "cli/rows_output.h"
-#include "medallion/finished_sources.h"
 #include "table/dropped_unread.h"
 #include "task/market_tables.h"
 
@@ -18,29 +17,7 @@ struct SetFlags {
   bool accept_loss = false;
 };
 
-// What has left the table's document: one row with their number, or one row each.
-Status ShowFinished(const Lakehouse& lakehouse, const std::string& name, bool each, QueryResult& rows) {
-  K2_ASSIGN(const Table table, lakehouse.Open(name));
-  const Result<LayerProgress> progress = ReadProgress(table.metadata());
-  if (!progress || progress->finished.generation == 0 || name == kRejectedTable) return {};
-  const Result<SourcePositions> ended = FinishedSources(lakehouse).All(table, *progress);
-  if (!ended) {
-    rows.rows.push_back({name, std::nullopt, std::nullopt, std::nullopt, std::nullopt, ended.error().message});
-    return {};
-  }
-  for (const auto& [key, position] : *ended) {
-    if (!each) break;
-    rows.rows.push_back(
-        {name, key.topic, std::to_string(key.partition), std::to_string(position.next_offset), "0", "finished"});
-  }
-  if (!each) {
-    rows.rows.push_back({name, std::nullopt, std::nullopt, std::nullopt, std::nullopt,
-                         fmt::format("and {} finished recordings: --finished lists them", ended->size())});
-  }
-  return {};
-}
-
-Result<int> ShowOffsets(const Settings& settings, bool finished) {
+Result<int> ShowOffsets(const Settings& settings) {
   K2_ASSIGN(const auto lakehouse, OpenLakehouseToRead(settings));
   QueryResult rows;
   rows.columns = {{"table", "VARCHAR", CellKind::kText},          {"topic", "VARCHAR", CellKind::kText},
@@ -63,7 +40,6 @@ Result<int> ShowOffsets(const Settings& settings, bool finished) {
       rows.rows.push_back(
           {name, key.topic, std::to_string(key.partition), std::to_string(position.next_offset), behind, "ok"});
     }
-    K2_TRY(ShowFinished(*lakehouse, name, finished, rows));
   }
   rows.row_count = static_cast<int64_t>(rows.rows.size());
   K2_TRY(PrintRows(rows, settings.Text("output")));
@@ -85,34 +61,13 @@ Result<std::vector<Table>> TablesWithLoss(const Lakehouse& lakehouse, std::strin
   return found;
 }
 
-// Where the table stands in a recording that its document no longer names. Where the whole table's main is adopted and
-// finished_sources cannot tell, finished recordings are forgotten.
-Result<SourcePositions> FinishedOfTopic(const Lakehouse& lakehouse, const Table& table, const LayerProgress& progress,
-                                        const SetFlags& flags, LayerCommit& commit) {
-  FinishedSources finished(lakehouse);
-  if (flags.topic.empty()) {
-    const Status known = finished.Check(table, progress);
-    if (!known && known.error().kind != ErrorKind::kOffsetMismatch) return std::unexpected(known.error());
-    commit.forget_finished = !known;
-    return SourcePositions{};
-  }
-  const SourceKey key{.cluster = kRecordingCluster,
-                      .topic = flags.topic,
-                      .topic_id = flags.topic.substr(flags.topic.rfind('/') + 1),
-                      .partition = flags.partition};
-  return finished.Find(table, progress, {key});
-}
-
 // An offset of rejected_trades follows Silver's: ahead of it, it would speak of rows that nobody has validated.
 Status CheckRejected(const Lakehouse& lakehouse, const SetFlags& flags) {
   const ExchangeInfo* exchange = ExchangeOfTopic(flags.topic);
   if (exchange == nullptr) return {};
   K2_ASSIGN(const Table silver, lakehouse.Open(exchange->silver_table));
   K2_ASSIGN(const LayerProgress progress, ReadProgress(silver.metadata()));
-  LayerCommit unused;
-  K2_ASSIGN(SourcePositions stands, FinishedOfTopic(lakehouse, silver, progress, flags, unused));
-  stands.insert(progress.positions.begin(), progress.positions.end());
-  for (const auto& [key, position] : stands) {
+  for (const auto& [key, position] : progress.positions) {
     if (key.topic == flags.topic && key.partition == flags.partition && position.next_offset >= flags.next) return {};
   }
   return Fail(
@@ -155,15 +110,11 @@ Result<int> SetOffset(const Settings& settings, const SetFlags& flags) {
   commit.accept_loss = flags.accept_loss;
   K2_ASSIGN(const LayerProgress progress,
             flags.accept_loss ? ReadProgressOfMain(table.metadata()) : ReadProgress(table.metadata()));
-  commit.base.finished = progress.finished;
-  K2_ASSIGN(const SourcePositions ended, FinishedOfTopic(*lakehouse, table, progress, flags, commit));
-  for (const auto* positions : {&progress.positions, &ended, &bronze.positions}) {
+  for (const auto* positions : {&progress.positions, &bronze.positions}) {
     for (const auto& [key, position] : *positions) {
       if (key.topic != flags.topic || key.partition != flags.partition) continue;
       const auto present = progress.positions.find(key);
-      const auto finished = ended.find(key);
-      int64_t before = present == progress.positions.end() ? 0 : present->second.next_offset;
-      if (finished != ended.end()) before = finished->second.next_offset;
+      const int64_t before = present == progress.positions.end() ? 0 : present->second.next_offset;
       if (flags.next > before && !flags.accept_loss) {
         return Fail(
             ErrorKind::kInvalidArgument,
@@ -186,7 +137,6 @@ Result<int> SetOffset(const Settings& settings, const SetFlags& flags) {
   std::vector<Table> lossy;  // of the Silver tables, those whose retention was faster than Gold
   if (adopt) {
     commit.summary["k2.offsets-set"] = "main's own, after a rollback, at " + FormatTimestamp(NowMicros());
-    if (commit.forget_finished) commit.summary["k2.offsets-set"] += "; finished recordings are forgotten";
     K2_ASSIGN(lossy, TablesWithLoss(*lakehouse, flags.table, commit));
   }
   if (!adopt && commit.next.positions.empty()) {
@@ -216,11 +166,7 @@ void AddOffsets(Program& program) {
   CLI::App* command = program.app.add_subcommand("offsets", "How far each table has come in its sources");
   command->require_subcommand(1);
   CLI::App* show = command->add_subcommand("show", "The offsets that stand in the tables");
-  auto finished = std::make_shared<bool>(false);
-  show->add_flag("--finished", *finished, "Also list each recording that is finished, out of finished_sources");
-  show->callback([&program, finished] {
-    program.action = [&program, finished] { return ShowOffsets(program.settings, *finished); };
-  });
+  show->callback([&program] { program.action = [&program] { return ShowOffsets(program.settings); }; });
   CLI::App* set = command->add_subcommand("set", "Go on elsewhere; recorded in a commit");
   auto flags = std::make_shared<SetFlags>();
   set->add_option("--table", flags->table, "such as silver_binance_trades")->required();

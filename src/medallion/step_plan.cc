@@ -114,10 +114,7 @@ Status CompleteSilver(const std::vector<TaskResult>& results, StepPlan& plan) {
     }
     for (PlannedCommit& planned : plan.commits) {
       const auto found = planned.commit.next.positions.find(range.key);
-      // rejected_trades may stand beyond the range.
-      if (found != planned.commit.next.positions.end() && found->second.next_offset <= range.end.next_offset) {
-        found->second = range.end;
-      }
+      if (found != planned.commit.next.positions.end()) found->second = range.end;
     }
   }
   return {};

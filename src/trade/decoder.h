@@ -40,7 +40,8 @@ class MessageDecoder {
  public:
   enum class Mode {
     kValidate,
-    // Takes every trade that decodes and fits the columns' types: for comparing what is there already.
+    // Takes every trade that decodes and fits the columns' types: a table that was left behind by a crash catches up
+    // on what was judged before.
     kDecodeOnly,
   };
   explicit MessageDecoder(Mode mode = Mode::kValidate);
