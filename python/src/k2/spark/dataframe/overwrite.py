@@ -42,11 +42,12 @@ def live_tasks(table: Table, metadata: Metadata, days: Days | None = None) -> li
         return []
     scan = table.java.newScan().useSnapshot(metadata.head_id)
     expressions = table.jvm.org.apache.iceberg.expressions.Expressions
-    date_column = table.column_now(metadata, "exchange_date")
-    if days is not None and days.first is not None:
-        scan = scan.filter(expressions.greaterThanOrEqual(date_column, days.first.isoformat()))
-    if days is not None and days.last is not None:
-        scan = scan.filter(expressions.lessThanOrEqual(date_column, days.last.isoformat()))
+    if days is not None:  # of a table of trades; rejected_trades has no such column
+        date_column = table.column_now(metadata, "exchange_date")
+        if days.first is not None:
+            scan = scan.filter(expressions.greaterThanOrEqual(date_column, days.first.isoformat()))
+        if days.last is not None:
+            scan = scan.filter(expressions.lessThanOrEqual(date_column, days.last.isoformat()))
     return list(table.scan_tasks(scan))
 
 
