@@ -103,6 +103,10 @@ def test_a_service_joins_files_beside_its_layers(
                 with growing.open("ab") as file:
                     file.write(b"".join(lines[begin : begin + 200]))
                 time.sleep(0.1)
+                until = time.monotonic() + 30
+                while begin > len(lines) // 2 and "small files were joined" not in (tmp_path / "log").read_text():
+                    assert time.monotonic() < until, (tmp_path / "log").read_text()[-2000:]
+                    time.sleep(0.1)  # a second join takes files that come after a first one
             deadline = time.monotonic() + 60
             while warehouse.counts()[GOLD] < whole.counts()[GOLD] or len(files(warehouse, GOLD)) >= 5:
                 assert service.poll() is None, (tmp_path / "log").read_text()
