@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import Simulate
+from foreign_fuzz import plain
 from pyiceberg.types import DecimalType, LongType, StringType
 from reading import gold_of, read_bytes
 from warehouse import (
@@ -246,16 +247,6 @@ def test_optional_columns_may_be_dropped(warehouse: Warehouse, half: Recordings,
 
 
 def without_ids(table: pa.Table) -> pa.Table:
-    def plain(field: pa.Field) -> pa.Field:
-        kind = field.type
-        if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-            kind = pa.list_(pa.field("element", pa.string(), False))
-        elif pa.types.is_map(kind):
-            kind = pa.map_(pa.string(), pa.field("value", pa.string(), False))
-        elif pa.types.is_large_string(kind):
-            kind = pa.string()
-        return pa.field(field.name, kind, field.nullable)
-
     schema = pa.schema([plain(field) for field in table.schema])
     return pa.table([column.cast(kind.type) for column, kind in zip(table.columns, schema, strict=True)], schema=schema)
 
