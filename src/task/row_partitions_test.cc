@@ -4,6 +4,7 @@
 #include <arrow/builder.h>
 #include <arrow/compute/api_vector.h>
 #include <arrow/datum.h>
+#include <arrow/scalar.h>
 #include <arrow/type.h>
 #include <gtest/gtest.h>
 
@@ -123,10 +124,9 @@ class DrawnColumns {
     if (const auto* flag = std::get_if<bool>(&value)) {
       EXPECT_TRUE(static_cast<arrow::BooleanBuilder&>(builder).Append(*flag).ok());
     } else if (const auto* small = std::get_if<int32_t>(&value)) {
-      // Dates and ints are stored alike.
-      EXPECT_TRUE(static_cast<arrow::Int32Builder&>(builder).Append(*small).ok());
+      EXPECT_TRUE(builder.AppendScalar(*arrow::MakeScalar(builder.type(), *small).ValueOrDie()).ok());
     } else if (const auto* large = std::get_if<int64_t>(&value)) {
-      EXPECT_TRUE(static_cast<arrow::Int64Builder&>(builder).Append(*large).ok());
+      EXPECT_TRUE(builder.AppendScalar(*arrow::MakeScalar(builder.type(), *large).ValueOrDie()).ok());
     } else if (type.id == TypeId::kUuid) {
       EXPECT_TRUE(static_cast<arrow::FixedSizeBinaryBuilder&>(builder).Append(std::get<std::string>(value)).ok());
     } else {
