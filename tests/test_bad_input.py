@@ -130,6 +130,8 @@ REFUSED_LINES = {
     b'"m":true,"M":true}',
     "frame_bad_time": b'1704153600000000000 {"e":"trade","E":1,"s":"BTCUSDT","t":9,"p":"1","q":"1","T":-5,"m":true,'
     b'"M":true}',
+    "frame_other_market": b'1704153600000000000 {"e":"trade","E":1,"s":"BTCUSDT","t":10,"p":"1","q":"1","T":'
+    b'1704153600000,"m":true,"X":"INSURANCE_FUND"}',
     "frame_oversized": b'1704153600000000000 {"e":"trade","s":"' + b"x" * (2 << 20) + b'"}',
 }
 

@@ -11,15 +11,21 @@ namespace {
 using json::Kind;
 using json::Value;
 
-// The fields of a trade event, by their names.
+// The fields of a trade event, by their names. The last four are not of the spot market: futures of both margins send
+// X (what made the trade: MARKET, INSURANCE_FUND, ADL, NA, RPI), ps (the pair of a contract) and st, options S (the
+// side as a number).
 struct BinanceEvent {
   Value e, E, s, t, p, q, T, m, M;
   Value stream;
+  Value X, ps, st, S;
   std::string_view repeated;  // a field that came twice: which one counts cannot be told
 
   Value* Field(std::string_view key) {
-    if (key == "stream") return &stream;
-    if (key.size() != 1) return nullptr;
+    if (key.size() != 1) {
+      if (key == "stream") return &stream;
+      if (key == "ps") return &ps;
+      return key == "st" ? &st : nullptr;
+    }
     switch (key[0]) {
       case 'e': return &e;
       case 'E': return &E;
@@ -30,6 +36,8 @@ struct BinanceEvent {
       case 'T': return &T;
       case 'm': return &m;
       case 'M': return &M;
+      case 'X': return &X;
+      case 'S': return &S;
       default: return nullptr;
     }
   }
@@ -76,6 +84,22 @@ bool IsTrade(const BinanceEvent& event) {
   return event.t.kind != Kind::kMissing && event.p.kind != Kind::kMissing && event.q.kind != Kind::kMissing;
 }
 
+// Futures and options send trades of the same shape, under symbols that mostly are those of the spot market.
+void RefuseOtherMarket(const BinanceEvent& event, PendingTrade& pending) {
+  const std::pair<std::string_view, const Value*> own[] = {
+      {"X", &event.X}, {"ps", &event.ps}, {"st", &event.st}, {"S", &event.S}};
+  for (const auto& [name, value] : own) {
+    if (value->kind == Kind::kMissing) continue;
+    pending.Reject(RejectReason::kFrameOtherMarket, name,
+                   fmt::format("{} is sent by futures and options, not by the spot market", json::Quoted(value->text)));
+    return;
+  }
+  if (event.s.kind == Kind::kString && IsBinanceContract(event.s.text)) {
+    pending.Reject(RejectReason::kFrameOtherMarket, "s",
+                   fmt::format("{} is a contract, not a pair of the spot market", json::Quoted(event.s.text)));
+  }
+}
+
 void ReadSymbol(const BinanceEvent& event, PendingTrade& pending, Assets& assets) {
   if (!pending.Need(event.s, Kind::kString, "s")) return;
   if (event.s.text.size() > kMaxSymbolSize || !SplitBinanceSymbol(event.s.text, assets)) {
@@ -98,6 +122,7 @@ void ReadTime(const BinanceEvent& event, PendingTrade& pending) {
 void ReadBinanceTrade(const BinanceEvent& event, PendingTrade& pending) {
   Trade& trade = pending.trade;
   trade.exchange = MessageName(Exchange::kBinance);
+  RefuseOtherMarket(event, pending);
   if (!event.repeated.empty()) pending.Reject(RejectReason::kFrameBadType, event.repeated, "stands there twice");
   pending.Need(event.e, Kind::kString, "e");
   Assets assets;

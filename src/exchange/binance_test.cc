@@ -1,5 +1,6 @@
 #include "exchange/binance.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "exchange/collected_frames.h"
@@ -134,6 +135,23 @@ TEST(Binance, RejectsEachWrongFieldWithItsReason) {
   for (const auto& c : cases) EXPECT_EQ(ReasonOf(WithInTrade(c.from, c.to)), c.reason) << c.to;
   EXPECT_EQ(ReasonOf(R"({"p":"1","q":"1","t":5})"), "frame_missing_field") << "a trade that lost its name";
   EXPECT_EQ(ReasonOf(R"({"stream":"btcusdt@trade","data":[]})"), "frame_missing_field");
+}
+
+// Of Binance's own documentation: USD-M, COIN-M (whose symbols and pairs are others) and options send `trade` events too.
+TEST(Binance, NeverTakesATradeOfFuturesOrOptions) {
+  for (const char* more : {R"(,"X":"MARKET")", R"(,"X":"INSURANCE_FUND","st":1)", R"(,"X":"ADL")", R"(,"X":"NA")",
+                           R"(,"X":null)", R"(,"ps":"BTCUSD")", R"(,"st":1)", R"(,"S":"-1")"}) {
+    EXPECT_EQ(ReasonOf(WithInTrade(R"(,"M":true)", more)), "frame_other_market") << more;
+    EXPECT_EQ(ReasonOf(WithInTrade(R"(,"M":true)", std::string(R"(,"M":true)") + more)), "frame_other_market") << more;
+  }
+  for (const char* contract : {"BTCUSDT_260327", "BTCUSD_PERP", "BTC-260327-90000-C", "ETH-260327-2500.5-P"}) {
+    EXPECT_EQ(ReasonOf(WithInTrade(R"("s":"BTCUSDT")", fmt::format(R"("s":"{}")", contract))), "frame_other_market");
+  }
+  EXPECT_EQ(ReasonOf(WithInTrade(R"("p":"61837.63000000")", R"("p":"","X":"NA")")), "frame_other_market")
+      << "whatever else is wrong with it";
+  EXPECT_EQ(ReasonOf(R"({"s":"BTCUSDT","t":1,"p":"1","q":"1","X":"MARKET"})"), "frame_other_market");
+  EXPECT_EQ(TradeOf(WithInTrade(R"("M":true)", R"("M":true,"b":88,"a":50,"zz":{"X":"MARKET"})")).symbol, "BTCUSDT")
+      << "fields of old, and what is not the event's own";
 }
 
 TEST(Binance, RejectsWhatIsNotJsonAsAWhole) {

@@ -80,6 +80,12 @@ void ReadKrakenTrade(const KrakenElement& event, PendingTrade& pending) {
   if (has_pair) ReadKrakenPair(event.symbol.text, "symbol", pending);
 }
 
+// Kraken's futures have a feed of their own, of flat objects (docs.kraken.com/api, Futures: Trade); replies to
+// subscriptions name the same feed beside an `event`.
+bool IsKrakenFuturesTrade(const Value& feed) {
+  return feed.kind == Kind::kString && (feed.text == "trade" || feed.text == "trade_snapshot");
+}
+
 // The first field tells what most frames are: {"channel":"heartbeat"}, {"event":…} of v1, {"method":…} of replies.
 bool IsOtherKrakenChannel(std::string_view frame) {
   constexpr std::string_view kChannel = R"({"channel":")";
@@ -123,11 +129,18 @@ FrameOutcome KrakenFrames::ParseObject(std::string_view frame, int64_t receive_u
   pending_.Clear();
   json::Cursor cursor(frame, scratch_);
   Value channel;
+  Value feed;
+  bool is_event = false;
   Kind data_kind = Kind::kMissing;
   cursor.EnterObject();
   for (std::string_view key; cursor.NextField(key);) {
     if (key == "channel") {
       channel = cursor.Read();
+    } else if (key == "feed") {
+      feed = cursor.Read();
+    } else if (key == "event") {
+      is_event = true;
+      cursor.Pass();
     } else if (key == "data" && data_kind == Kind::kMissing && cursor.PeekKind() == Kind::kArray) {
       data_kind = Kind::kArray;
       cursor.EnterArray();
@@ -150,6 +163,12 @@ FrameOutcome KrakenFrames::ParseObject(std::string_view frame, int64_t receive_u
   }
   if (!cursor.Finished()) return RejectBroken(cursor, frame, sink);
   if (!json::IsValidUtf8(frame)) return RejectUtf8(sink);
+  if (channel.kind == Kind::kMissing && !is_event && IsKrakenFuturesTrade(feed)) {
+    sink.OnReject(RejectReason::kFrameOtherMarket,
+                  fmt::format("field \"feed\": {} is of Kraken's futures, not of its spot market",
+                              json::Quoted(feed.text)));
+    return FrameOutcome::kRejected;
+  }
   if (channel.kind == Kind::kMissing || (channel.kind == Kind::kString && channel.text != "trade")) {
     return FrameOutcome::kSkipped;
   }

@@ -16,7 +16,21 @@ std::string_view CommonName(std::string_view kraken_name) {
   return kraken_name;
 }
 
+bool IsDate(std::string_view text) {
+  return text.size() == 6 && text.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
 }  // namespace
+
+bool IsBinanceContract(std::string_view symbol) {
+  if (const size_t at = symbol.rfind('_'); at != std::string_view::npos && at > 0) {
+    const std::string_view end = symbol.substr(at + 1);
+    if (end == "PERP" || IsDate(end)) return true;
+  }
+  if (!symbol.ends_with("-C") && !symbol.ends_with("-P")) return false;
+  const size_t date = symbol.find('-');
+  return date > 0 && date + 8 < symbol.size() && symbol[date + 7] == '-' && IsDate(symbol.substr(date + 1, 6));
+}
 
 bool SplitBinanceSymbol(std::string_view symbol, Assets& assets) {
   for (const std::string_view quote : kBinanceQuotes) {

@@ -14,6 +14,10 @@ struct Assets {
 // nothing is left for the base.
 bool SplitBinanceSymbol(std::string_view symbol, Assets& assets);
 
+// Whether a symbol is a contract of Binance's futures or options: BTCUSDT_260327, BTCUSD_PERP, BTC-260327-90000-C. Names
+// of the spot market have neither end.
+bool IsBinanceContract(std::string_view symbol);
+
 // Kraken writes XBT/USD or BTC/USD: with its own names for two assets (XBT is BTC, XDG is DOGE) put right. False
 // without exactly one slash between two names.
 bool SplitKrakenPair(std::string_view pair, Assets& assets);

@@ -144,7 +144,7 @@ constexpr Spoiling kBinanceSpoilings[] = {{R"("p":)", R"("12.3.4")"},
                                           {R"("q":)", R"("-1.00000000")"},
                                           {R"("p":)", "1.5"},
                                           {R"("t":)", ""},
-                                          {R"("s":)", R"("NOQUOTE")"},
+                                          {R"("s":)", R"("BTCUSDT_260327")"},
                                           {R"("T":)", R"("noon")"},
                                           {R"("m":)", R"("maybe")"}};
 constexpr Spoiling kKrakenSpoilings[] = {{R"("price":)", "12.3.4"},       {R"("price":)", "0"},

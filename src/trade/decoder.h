@@ -15,7 +15,7 @@ namespace k2 {
 
 // A verdict depends on the bytes of a message, its resolved schema and these rules, on nothing else. A change of any
 // rule is a new version. Version 1 rejected trades that were older than a year at their ingestion, which old recordings
-// and the snapshots of quiet pairs are full of, and took times of any year.
+// and the snapshots of quiet pairs are full of, took times of any year, and read frame_other_market as frame_other.
 inline constexpr int32_t kRulesVersion = 2;
 
 inline constexpr size_t kMaxFrameMessageSize = size_t{17} << 20;          // a frame that could not be read, kept whole

@@ -50,9 +50,10 @@ enum class RejectReason : uint8_t {
   kFrameBadTime,
   kFrameOversized,
   kFrameInvalidUtf8,
-  kFrameOther,  // a RejectedFrame whose reason this version does not know; the detail holds it
+  kFrameOther,        // a RejectedFrame whose reason this version does not know; the detail holds it
+  kFrameOtherMarket,  // trades of the exchange's futures or options
 };
-inline constexpr size_t kRejectReasonCount = static_cast<size_t>(RejectReason::kFrameOther) + 1;
+inline constexpr size_t kRejectReasonCount = static_cast<size_t>(RejectReason::kFrameOtherMarket) + 1;
 
 inline constexpr std::array<std::string_view, kRejectReasonCount> kRejectReasonTexts = {
     "none",
@@ -90,6 +91,7 @@ inline constexpr std::array<std::string_view, kRejectReasonCount> kRejectReasonT
     "frame_oversized",
     "frame_invalid_utf8",
     "frame_other",
+    "frame_other_market",
 };
 
 // The code as it stands in rejected_trades.reason.
