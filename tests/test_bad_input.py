@@ -114,7 +114,7 @@ REFUSED_LINES = {
     b'1704153600000,"m":true,"M":true}',
     "frame_number_out_of_range": b'1704153600000000000 {"e":"trade","E":1,"s":"BTCUSDT","t":2,"p":"10000000000","q":'
     b'"1","T":1704153600000,"m":true,"M":true}',
-    "frame_bad_symbol": b'1704153600000000000 {"e":"trade","E":1,"s":"NOSUCH","t":3,"p":"1","q":"1","T":1704153600000,'
+    "frame_bad_symbol": b'1704153600000000000 {"e":"trade","E":1,"s":"","t":3,"p":"1","q":"1","T":1704153600000,'
     b'"m":true,"M":true}',
     "frame_missing_field": b'1704153600000000000 {"e":"trade","E":1,"s":"BTCUSDT","p":"1","q":"1","T":1704153600000,'
     b'"m":true,"M":true}',

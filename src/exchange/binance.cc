@@ -100,15 +100,16 @@ void RefuseOtherMarket(const BinanceEvent& event, PendingTrade& pending) {
   }
 }
 
+// A symbol that cannot be taken apart costs the trade nothing but the names of its assets.
 void ReadSymbol(const BinanceEvent& event, PendingTrade& pending, Assets& assets) {
   if (!pending.Need(event.s, Kind::kString, "s")) return;
-  if (event.s.text.size() > kMaxSymbolSize || !SplitBinanceSymbol(event.s.text, assets)) {
+  if (event.s.text.empty() || event.s.text.size() > kMaxSymbolSize) {
     pending.Reject(RejectReason::kFrameBadSymbol, "s",
-                   fmt::format("{} does not end with a known quote asset", json::Quoted(event.s.text)));
+                   fmt::format("{} is not a symbol of 1 to {} bytes", json::Quoted(event.s.text), kMaxSymbolSize));
     return;
   }
   pending.symbol = event.s.text;
-  pending.trade.currency = assets.quote;
+  if (SplitBinanceSymbol(event.s.text, assets)) pending.trade.currency = assets.quote;
 }
 
 void ReadTime(const BinanceEvent& event, PendingTrade& pending) {
@@ -143,8 +144,10 @@ void ReadBinanceTrade(const BinanceEvent& event, PendingTrade& pending) {
   pending.ReadVendor(event.e, Kind::kString, "e", "event_type");
   pending.ReadVendor(event.E, Kind::kNumber, "E", "event_time");
   pending.ReadVendor(event.T, Kind::kNumber, "T", "trade_time");
-  pending.AddVendor("base_asset", assets.base);
-  pending.AddVendor("quote_asset", assets.quote);
+  if (!assets.quote.empty()) {
+    pending.AddVendor("base_asset", assets.base);
+    pending.AddVendor("quote_asset", assets.quote);
+  }
   pending.ReadVendor(event.M, Kind::kBoolean, "M", "is_best_match");
 }
 

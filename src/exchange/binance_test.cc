@@ -84,10 +84,55 @@ TEST(Binance, ReadsEscapedText) {
   EXPECT_EQ(TradeOf(WithInTrade("\"s\":\"BTCUSDT\"", R"("\u0073":"BTC\u0055SDT")")).symbol, "BTCUSDT");
 }
 
-TEST(Binance, TakesTheLongestKnownQuote) {
-  EXPECT_EQ(TradeOf(WithInTrade("\"s\":\"BTCUSDT\"", R"("s":"BTCFDUSD")")).currency, "FDUSD");
-  EXPECT_EQ(TradeOf(WithInTrade("\"s\":\"BTCUSDT\"", R"("s":"GALAEUR")")).currency, "EUR");
-  EXPECT_EQ(TradeOf(WithInTrade("\"s\":\"BTCUSDT\"", R"("s":"USDTTRY")")).currency, "TRY");
+TEST(Binance, TakesASymbolApartWhereThatCanBeTold) {
+  const struct {
+    std::string_view symbol, base, quote;
+  } cases[] = {
+      {"BTCFDUSD", "BTC", "FDUSD"},
+      {"GALAEUR", "GALA", "EUR"},
+      {"BTCAEUR", "BTC", "AEUR"},
+      {"USDTTRY", "USDT", "TRY"},
+      {"NEWLISTUSDT", "NEWLIST", "USDT"},  // no other quote ends so: the base need not be known
+      {"1000SATSUSDT", "1000SATS", "USDT"},
+      {"BTCUPUSDT", "BTCUP", "USDT"},
+      {"USD1USDT", "USD1", "USDT"},
+      {"BTCUSD1", "BTC", "USD1"},
+      {"BTCU", "BTC", "U"},
+      {"UUSDT", "U", "USDT"},
+      {"BTCIDR", "BTC", "IDR"},
+      {"BTCIDRT", "BTC", "IDRT"},
+      {"BTCBIDR", "BTC", "BIDR"},
+      {"BNBUSD", "BNB", "USD"},  // binance.us
+      {"SHIBUSD", "SHIB", "USD"},
+      {"VETUSD", "VET", "USD"},
+      {"USDTUSD", "USDT", "USD"},
+      {"AVAXUSD", "AVAX", "USD"},
+      {"BNBBUSD", "BNB", "BUSD"},
+      {"BTCBUSD", "BTC", "BUSD"},
+      {"BTCTUSD", "BTC", "TUSD"},
+      {"BTTTUSD", "BTT", "TUSD"},
+      {"TUSDBTUSD", "TUSDB", "TUSD"},
+      {"BTCXUSD", "BTC", "XUSD"},
+      {"BNSOLSOL", "BNSOL", "SOL"},
+      {"WBETHETH", "WBETH", "ETH"},
+      {"QQQBUSD", "", ""},  // QQQ/BUSD or QQQB/USD: nobody knows
+      {"QQQTUSD", "", ""},
+      {"QQQUSD", "", ""},
+      {"QQQU", "", ""},
+      {"TUSD", "T", "USD"},
+      {"NOQUOTE", "", ""},
+      {"USDT", "", ""},
+      {"\xe5\xb8\x81\xe5\xae\x89USDT", "\xe5\xb8\x81\xe5\xae\x89", "USDT"},
+  };
+  for (const auto& c : cases) {
+    const CollectedTrade trade = TradeOf(WithInTrade(R"("s":"BTCUSDT")", fmt::format(R"("s":"{}")", c.symbol)));
+    EXPECT_EQ(trade.symbol, c.symbol);
+    EXPECT_EQ(trade.currency, c.quote) << c.symbol;
+    std::map<std::string_view, std::string_view> vendor(trade.vendor_data.begin(), trade.vendor_data.end());
+    EXPECT_EQ(vendor["base_asset"], c.base) << c.symbol;
+    EXPECT_EQ(vendor["quote_asset"], c.quote) << c.symbol;
+    EXPECT_EQ(trade.vendor_data.size(), c.quote.empty() ? 5U : 7U) << c.symbol << ": what is not known has no entry";
+  }
 }
 
 TEST(Binance, SkipsWhatIsNoTrade) {
@@ -123,8 +168,8 @@ TEST(Binance, RejectsEachWrongFieldWithItsReason) {
       {"\"M\":true", "\"M\":1", "frame_bad_type"},
       {"\"e\":\"trade\"", "\"e\":1", "frame_bad_type"},
       {"\"e\":\"trade\",", "", "frame_missing_field"},
-      {"\"s\":\"BTCUSDT\"", R"("s":"NOQUOTE")", "frame_bad_symbol"},
-      {"\"s\":\"BTCUSDT\"", R"("s":"USDT")", "frame_bad_symbol"},
+      {"\"s\":\"BTCUSDT\"", R"("s":"A234567890123456789012345678901234567890123456789012345678901BTC5")",
+       "frame_bad_symbol"},
       {"\"s\":\"BTCUSDT\"", R"("s":"")", "frame_bad_symbol"},
       {"\"T\":1723161255342", "\"T\":\"noon\"", "frame_bad_type"},
       {"\"T\":1723161255342", "\"T\":1723161255342000000", "frame_bad_time"},
@@ -137,7 +182,8 @@ TEST(Binance, RejectsEachWrongFieldWithItsReason) {
   EXPECT_EQ(ReasonOf(R"({"stream":"btcusdt@trade","data":[]})"), "frame_missing_field");
 }
 
-// Of Binance's own documentation: USD-M, COIN-M (whose symbols and pairs are others) and options send `trade` events too.
+// Of Binance's own documentation: USD-M, COIN-M (whose symbols and pairs are others) and options send `trade` events
+// too.
 TEST(Binance, NeverTakesATradeOfFuturesOrOptions) {
   for (const char* more : {R"(,"X":"MARKET")", R"(,"X":"INSURANCE_FUND","st":1)", R"(,"X":"ADL")", R"(,"X":"NA")",
                            R"(,"X":null)", R"(,"ps":"BTCUSD")", R"(,"st":1)", R"(,"S":"-1")"}) {

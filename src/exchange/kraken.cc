@@ -164,9 +164,9 @@ FrameOutcome KrakenFrames::ParseObject(std::string_view frame, int64_t receive_u
   if (!cursor.Finished()) return RejectBroken(cursor, frame, sink);
   if (!json::IsValidUtf8(frame)) return RejectUtf8(sink);
   if (channel.kind == Kind::kMissing && !is_event && IsKrakenFuturesTrade(feed)) {
-    sink.OnReject(RejectReason::kFrameOtherMarket,
-                  fmt::format("field \"feed\": {} is of Kraken's futures, not of its spot market",
-                              json::Quoted(feed.text)));
+    sink.OnReject(
+        RejectReason::kFrameOtherMarket,
+        fmt::format("field \"feed\": {} is of Kraken's futures, not of its spot market", json::Quoted(feed.text)));
     return FrameOutcome::kRejected;
   }
   if (channel.kind == Kind::kMissing || (channel.kind == Kind::kString && channel.text != "trade")) {

@@ -141,9 +141,10 @@ TEST(KrakenV2, RejectsTheWholeFrame) {
 
 // Kraken's futures are a feed of another shape (docs.kraken.com/api, Futures WebSocket: Trade).
 TEST(KrakenV2, RejectsTradesOfFutures) {
-  EXPECT_EQ(ReasonOfWhole(R"({"feed":"trade","product_id":"PI_XBTUSD","uid":"45ee9737-1877-4682-bc68-e4ef818ef88a",)"
-                          R"("side":"sell","type":"fill","seq":653355,"time":1612266317519,"qty":15000,"price":34969.5})"),
-            "frame_other_market");
+  EXPECT_EQ(
+      ReasonOfWhole(R"({"feed":"trade","product_id":"PI_XBTUSD","uid":"45ee9737-1877-4682-bc68-e4ef818ef88a",)"
+                    R"("side":"sell","type":"fill","seq":653355,"time":1612266317519,"qty":15000,"price":34969.5})"),
+      "frame_other_market");
   EXPECT_EQ(ReasonOfWhole(R"({"feed":"trade_snapshot","product_id":"PI_XBTUSD","trades":[{"feed":"trade","seq":1}]})"),
             "frame_other_market");
   for (const char* frame : {R"({"feed":"heartbeat","time":1534262350627})",

@@ -1,14 +1,16 @@
 #include "exchange/symbols.h"
 
+#include <algorithm>
+#include <array>
+#include <span>
+
+#include "exchange/binance_assets.h"
+
 namespace k2 {
 namespace {
 
-// Quote assets of Binance spot, now and in the past, longest first: the first match is the longest.
-constexpr std::string_view kBinanceQuotes[] = {
-    "FDUSD", "RLUSD", "BFUSD", "USDT", "USDC", "TUSD", "BUSD", "USD1", "USDP", "USDS", "BIDR",
-    "BVND",  "IDRT",  "BKRW",  "DOGE", "EURI", "BTC",  "ETH",  "BNB",  "EUR",  "TRY",  "BRL",
-    "GBP",   "AUD",   "JPY",   "RUB",  "UAH",  "NGN",  "ZAR",  "PLN",  "RON",  "ARS",  "MXN",
-    "CZK",   "COP",   "VAI",   "DAI",  "PAX",  "UST",  "TRX",  "XRP",  "SOL",  "DOT"};
+// Too short to be told by themselves: other assets end with them.
+bool NeedsKnownBase(std::string_view quote) { return quote == "USD" || quote == "U"; }
 
 std::string_view CommonName(std::string_view kraken_name) {
   if (kraken_name == "XBT") return "BTC";
@@ -33,13 +35,25 @@ bool IsBinanceContract(std::string_view symbol) {
 }
 
 bool SplitBinanceSymbol(std::string_view symbol, Assets& assets) {
+  std::array<Assets, 4> cuts;
+  size_t count = 0;
   for (const std::string_view quote : kBinanceQuotes) {
-    if (symbol.size() > quote.size() && symbol.ends_with(quote)) {
-      assets = {.base = symbol.substr(0, symbol.size() - quote.size()), .quote = quote};
-      return true;
-    }
+    if (symbol.size() <= quote.size() || !symbol.ends_with(quote)) continue;
+    if (count < cuts.size()) cuts[count++] = {.base = symbol.substr(0, symbol.size() - quote.size()), .quote = quote};
   }
-  return false;
+  if (count == 0) return false;
+  if (count == 1 && !NeedsKnownBase(cuts[0].quote)) {
+    assets = cuts[0];
+    return true;
+  }
+  const Assets* longest = nullptr;
+  for (const Assets& cut : std::span(cuts).first(count)) {
+    if (!std::ranges::binary_search(kBinanceAssets, cut.base)) continue;
+    if (longest == nullptr || cut.base.size() > longest->base.size()) longest = &cut;
+  }
+  if (longest == nullptr) return false;
+  assets = *longest;
+  return true;
 }
 
 bool SplitKrakenPair(std::string_view pair, Assets& assets) {

@@ -10,12 +10,13 @@ struct Assets {
   std::string_view quote;
 };
 
-// Binance writes BTCUSDT: the quote asset is the longest known one that the symbol ends with. False when none is, or
-// nothing is left for the base.
+// Binance writes BTCUSDT. Where a known quote asset at the end leaves a known asset before it, they are the two: the
+// longest such base, as BNB of BNBUSD, which is not BN/BUSD. Else the quote asset is told only where the symbol can end
+// with no other one. False, and nothing is guessed, for all else.
 bool SplitBinanceSymbol(std::string_view symbol, Assets& assets);
 
-// Whether a symbol is a contract of Binance's futures or options: BTCUSDT_260327, BTCUSD_PERP, BTC-260327-90000-C. Names
-// of the spot market have neither end.
+// Whether a symbol is a contract of Binance's futures or options: BTCUSDT_260327, BTCUSD_PERP, BTC-260327-90000-C.
+// Names of the spot market have neither end.
 bool IsBinanceContract(std::string_view symbol);
 
 // Kraken writes XBT/USD or BTC/USD: with its own names for two assets (XBT is BTC, XDG is DOGE) put right. False
