@@ -16,8 +16,8 @@ import pyarrow
 import pyarrow.fs
 import pytest
 from conftest import Simulate
+from places import contents, local
 from service_warehouse import Lake
-from test_places import contents, local
 from warehouse import BRONZE, GOLD, NAMESPACE, SILVER, TABLES, Warehouse, assert_nothing_lost, recording_flags
 
 from stack.services import Services

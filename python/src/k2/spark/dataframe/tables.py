@@ -19,6 +19,7 @@ from k2.spark.dataframe.progress import Metadata, Snapshot
 from k2.spark.schemas import EXCHANGES, Exchange
 from k2.spark.utils.errors import ConfigurationError, SparkStoppedError, UnavailableError, one_line
 from k2.spark.utils.explain import explain
+from k2.spark.utils.place import check_catalog_place, check_table_place
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, SparkSession
@@ -101,10 +102,11 @@ class Table:
     @property
     def java(self) -> Any:
         if self._loaded is None:
+            check_catalog_place(self.catalog, self._conf)
             try:
                 activate(self.spark)
                 spark3 = self.jvm.org.apache.iceberg.spark.Spark3Util
-                self._loaded = spark3.loadIcebergTable(self.spark._jsparkSession, self.identifier)
+                loaded = spark3.loadIcebergTable(self.spark._jsparkSession, self.identifier)
             except JAVA_ERRORS as error:
                 causes = java_causes(error)
                 if {"NoSuchTableException", "NoSuchNamespaceException", "ParseException"} & set(causes):
@@ -113,7 +115,12 @@ class Table:
                         "create_bronze_table, create_silver_tables and create_gold_table)"
                     ) from None
                 raise unavailable(error, f"{self.identifier} cannot be loaded") from None
+            check_table_place(loaded, self.catalog, self._conf)
+            self._loaded = loaded
         return self._loaded
+
+    def _conf(self, key: str) -> str:
+        return self.spark.conf.get(key, "") or ""
 
     def current(self) -> Metadata:
         """The metadata as it was loaded last."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from k2.spark.utils.errors import ConfigurationError
+from k2.spark.utils.place import embedded_folder
 
 # Settings of the k2 program, and how the session's catalog calls them. What the session's catalog does without, k2 does
 # without, too.
@@ -58,9 +58,9 @@ def lake_variables(
         return found
     uri = conf(f"{prefix}.uri")
     kind = conf(f"{prefix}.type") or ("rest" if conf(f"{prefix}.catalog-impl").endswith(".RESTCatalog") else "")
-    if kind == "jdbc" and (embedded := re.fullmatch(r"jdbc:sqlite:(?:file:)?([^?]+)/catalog\.db(?:\?.*)?", uri)):
-        _agree("warehouse", settings, str(Path(embedded[1]).absolute()), f"{prefix}.uri", found)
-        return found | {"K2_CATALOG": "", "K2_WAREHOUSE": str(Path(embedded[1]).absolute())}
+    if kind == "jdbc" and (folder := embedded_folder(uri)):
+        _agree("warehouse", settings, str(folder), f"{prefix}.uri", found)
+        return found | {"K2_CATALOG": "", "K2_WAREHOUSE": str(folder)}
     if kind != "rest" or not uri:
         raise ConfigurationError(
             f"the native engine works with REST catalogs, and the session's catalog {catalog} is of type "

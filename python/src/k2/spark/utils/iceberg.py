@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from k2.spark import columns
 from k2.spark.utils.errors import ConfigurationError
+from k2.spark.utils.place import check_catalog_place, check_table_place
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
 class IcebergCatalog:
-    """The session's catalog as Iceberg has it. Tables are Java objects of org.apache.iceberg.Table."""
+    """The session's catalog as Iceberg has it. Tables are Java objects of org.apache.iceberg.Table.
+
+    Raises ConfigurationError where its warehouse was moved or copied: who asks for it is about to write."""
 
     def __init__(self, spark: SparkSession, name: str) -> None:
+        self._conf: Callable[[str], str] = lambda key: spark.conf.get(key, "") or ""
+        check_catalog_place(name, self._conf)
         jvm: Any = spark.sparkContext._jvm
         self._iceberg: Any = jvm.org.apache.iceberg
         self.name = name
@@ -38,7 +43,9 @@ class IcebergCatalog:
                 f"there is no table {namespace}.{table}: k2.spark.jobs.create_bronze_table and its like make it, or "
                 "`k2 tables create`"
             )
-        return self._java.loadTable(self._identifier(namespace, table))
+        loaded = self._java.loadTable(self._identifier(namespace, table))
+        check_table_place(loaded, self.name, self._conf)
+        return loaded
 
     def create(
         self,
