@@ -26,7 +26,7 @@ test-all: setup-services
 	@scripts/test.sh --all
 
 chaos: setup-services build
-	@K2_CHAOS_SCHEDULES=$(or $(SCHEDULES),300) .venv/bin/python -m pytest -s -m long tests/test_chaos.py -k many_schedules
+	@K2_CHAOS_SCHEDULES=$(or $(SCHEDULES),300) .venv/bin/python -m pytest -s -m long tests/test_chaos.py -k "many_schedules or many_trips"
 
 stack-up: setup-services
 	@.venv/bin/python -m stack up

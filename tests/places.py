@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sqlite3
 import time
 import uuid
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from engines import duckdb_with_iceberg
 from pyiceberg.table.statistics import BlobMetadata, StatisticsFile
-from warehouse import GOLD, TABLES, Warehouse, files_named
+from warehouse import GOLD, NAMESPACE, TABLES, Warehouse, files_named
 
 PATH_ID, POS_ID = 2147483546, 2147483545
 
@@ -175,3 +176,31 @@ def at_ref(warehouse: Warehouse, ref: str) -> list[dict[str, Any]]:
     table = warehouse.table(GOLD)
     snapshot = table.metadata.refs[ref].snapshot_id
     return table.scan(snapshot_id=snapshot, selected_fields=("message_id",)).to_arrow().to_pylist()  # type: ignore[no-any-return]
+
+
+def recover(warehouse: Warehouse, *flags: str, expect: int = 0) -> dict[str, dict[str, Any]]:
+    done = warehouse.k2_run("tables", "recover", "--output", "json", *flags, expect=expect)
+    return {row["table"].removeprefix(f"{NAMESPACE}."): row for row in json.loads(done.stdout)}
+
+
+def outcomes(rows: dict[str, dict[str, Any]]) -> dict[str, str]:
+    return {name: row["outcome"] for name, row in rows.items()}
+
+
+def lose_catalog(warehouse: Warehouse) -> None:
+    for path in warehouse.folder.glob("catalog.db*"):
+        path.unlink()
+
+
+def copy_of_catalog(warehouse: Warehouse, folder: Path) -> Path:
+    """As a backup tool takes it while nothing runs."""
+    folder.mkdir()
+    for path in warehouse.folder.glob("catalog.db*"):
+        shutil.copy(path, folder)
+    return folder
+
+
+def restore_catalog(warehouse: Warehouse, folder: Path) -> None:
+    lose_catalog(warehouse)
+    for path in folder.iterdir():
+        shutil.copy(path, warehouse.folder)

@@ -8,16 +8,19 @@ from __future__ import annotations
 import os
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from chaos import catalog_proxy
 from chaos.schedule import draw_schedule
+from chaos.trips import Home, draw_trip, travel
 from chaos.world import Links, play
+from conftest import Simulate
 from kafka_oracle import Oracle
 from s3_proxy import Script
 from service_warehouse import Lake
+from warehouse import Warehouse
 
 from stack.services import Services
 
@@ -66,15 +69,51 @@ def test_schedules_with_the_catalog_of_seaweedfs(seaweed_links: Links, k2: Path,
 
 
 def play_seeds(wanted: Sequence[int], links: Links, k2: Path, tmp_path: Path) -> None:
+    play_all(wanted, lambda seed: play_seed(seed, links, k2, tmp_path))
+
+
+def play_all(wanted: Sequence[int], one: Callable[[int], None]) -> None:
     """All are played; what failed is told at the end with its seed."""
     failed: dict[int, str] = {}
     for seed in wanted:
         try:
-            play_seed(seed, links, k2, tmp_path)
+            one(seed)
         except Exception as error:
             failed[seed] = str(error)[:500]
             print(f"FAILED {seed}: {error}"[:3000])
     assert not failed, f"{len(failed)} of {len(wanted)} schedules failed; K2_SEED replays one: {failed}"
+
+
+# Warehouses that are moved, copied, and lose their catalogs, with kills of what mends that.
+
+SHORT_TRIPS = (7, 10, 13)
+
+
+@pytest.fixture(scope="module")
+def home(k2: Path, simulate: Simulate, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    folder = tmp_path_factory.mktemp("home")
+    exchanges = ("binance", "kraken")
+    recordings = [(exchange, simulate(exchange, 600, 5)) for exchange in exchanges]
+    longer = [(exchange, simulate(exchange, 1200, 6, "--first-id", "5000000")) for exchange in exchanges]
+    return Home(Warehouse(k2, folder / "lake"), recordings, longer, folder)
+
+
+def travel_by_seed(seed: int, home: Home, folder: Path, simulate: Simulate) -> None:
+    trip = draw_trip(seed)
+    print(trip)
+    more = ("binance", simulate("binance", 300, 7, "--first-id", "9000000"))
+    print(travel(trip, home, Warehouse(home.warehouse.k2, folder / f"lake-{seed}"), more))
+
+
+@pytest.mark.parametrize("seed", [int(os.environ["K2_SEED"])] if "K2_SEED" in os.environ else SHORT_TRIPS)
+def test_a_trip(home: Home, simulate: Simulate, tmp_path: Path, seed: int) -> None:
+    travel_by_seed(seed, home, tmp_path, simulate)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(0)
+def test_many_trips(home: Home, simulate: Simulate, tmp_path: Path) -> None:
+    play_all(seeds(LONG), lambda seed: travel_by_seed(seed, home, tmp_path, simulate))
 
 
 # Also those that a gateway gives which sends a request again by itself: the first one was applied, the second one not.

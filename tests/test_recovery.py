@@ -4,7 +4,6 @@ removed, and `k2 tables recover` finds the newest state in them, after which K2 
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import shutil
 import time
@@ -16,7 +15,7 @@ import pyarrow
 import pyarrow.fs
 import pytest
 from conftest import Simulate
-from places import contents, local
+from places import contents, copy_of_catalog, local, lose_catalog, outcomes, recover, restore_catalog
 from service_warehouse import Lake
 from warehouse import BRONZE, GOLD, NAMESPACE, SILVER, TABLES, Warehouse, assert_nothing_lost, recording_flags
 
@@ -42,34 +41,6 @@ def lake(warehouse: Warehouse, recordings: Recordings) -> Warehouse:
     table = warehouse.table(GOLD)
     table.manage_snapshots().create_tag(table.metadata.snapshots[1].snapshot_id, "early").commit()
     return warehouse
-
-
-def recover(warehouse: Warehouse, *flags: str, expect: int = 0) -> dict[str, dict[str, Any]]:
-    done = warehouse.k2_run("tables", "recover", "--output", "json", *flags, expect=expect)
-    return {row["table"].removeprefix(f"{NAMESPACE}."): row for row in json.loads(done.stdout)}
-
-
-def outcomes(rows: dict[str, dict[str, Any]]) -> dict[str, str]:
-    return {name: row["outcome"] for name, row in rows.items()}
-
-
-def lose_catalog(warehouse: Warehouse) -> None:
-    for path in warehouse.folder.glob("catalog.db*"):
-        path.unlink()
-
-
-def copy_of_catalog(warehouse: Warehouse, folder: Path) -> Path:
-    """As a backup tool takes it while nothing runs."""
-    folder.mkdir()
-    for path in warehouse.folder.glob("catalog.db*"):
-        shutil.copy(path, folder)
-    return folder
-
-
-def restore_catalog(warehouse: Warehouse, folder: Path) -> None:
-    lose_catalog(warehouse)
-    for path in folder.iterdir():
-        shutil.copy(path, warehouse.folder)
 
 
 def grow_old(folder: Path) -> None:

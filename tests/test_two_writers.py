@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import time
@@ -16,7 +17,7 @@ from conftest import Simulate
 from pyiceberg.exceptions import CommitFailedException, ValidationException
 from reading import Row, gold_of
 from sqlalchemy.exc import OperationalError
-from warehouse import BRONZE, GOLD, SILVER, Warehouse, assert_nothing_lost, recording_flags
+from warehouse import BRONZE, GOLD, SILVER, TABLES, Warehouse, assert_nothing_lost, recording_flags
 
 TRADES = 8_000
 
@@ -162,6 +163,40 @@ def test_a_foreign_append_loop_beside_a_run(
 def report_rows(warehouse: Warehouse) -> int:
     """Rows that k2 itself has put into Bronze, by its offsets."""
     return sum(row["next_offset"] for row in warehouse.json("offsets", "show") if row["table"] == BRONZE)
+
+
+EVERYTHING = ",".join(TABLES)
+UPKEEP = ("--retention-interval", "200ms", "--compact", EVERYTHING, "--compact-settled", "0s")
+
+
+def test_two_maintainers(warehouse: Warehouse, recordings: list[tuple[str, Path]], expected: dict[str, Row]) -> None:
+    """Two services that each move all layers and maintain all tables, and two of each command beside them."""
+    warehouse.k2_run("tables", "create")
+    steps = ("--follow", "--rows-per-commit", "200", "--commit-interval", "10ms", *UPKEEP)
+    sources = recording_flags(recordings)
+    services = [warehouse.start("run", *sources, *steps) for _ in range(2)]
+    commands = (
+        ("maintain", "compact", "--settled", "0s", "--min-input-files", "2"),
+        ("maintain", "expire"),
+        ("maintain", "retention"),
+        ("maintain", "orphans", "--older-than", "1d"),
+    )
+    try:
+        for command in commands:
+            finish([warehouse.start(*command) for _ in range(2)])
+        wait_for_gold(warehouse, len(expected), services)
+        claims = {name: json.loads(warehouse.table(name).properties["k2.maintenance"]) for name in TABLES}
+    finally:
+        for process in services:
+            process.terminate()
+    finish(services)
+    finish([warehouse.start(*commands[0]) for _ in range(2)])
+    assert_settled(warehouse, recordings)
+    assert warehouse.gold() == expected
+    assert_nothing_lost(warehouse)
+    for name, claim in claims.items():
+        assert len({by for by, _, _ in claim["claims"].values()}) == 1, f"{name}: one of the two maintains it"
+    assert len(list(warehouse.table(GOLD).scan().plan_files())) < 30, "small files were joined"
 
 
 @pytest.mark.long

@@ -138,6 +138,7 @@ def files_named(table: Table) -> set[str]:
     for snapshot in table.metadata.snapshots:
         named.add(snapshot.manifest_list)
         for manifest in snapshot.manifests(table.io):
-            named.add(manifest.manifest_path)
-            named.update(entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io))
+            if manifest.manifest_path not in named:  # most are those of the snapshot before
+                named.add(manifest.manifest_path)
+                named.update(entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io))
     return {path.removeprefix("file://") for path in named}

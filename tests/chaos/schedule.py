@@ -25,6 +25,13 @@ LINKS = ("kafka", "catalog", "s3")
 TOXICS = ("cut", "slow", "narrow", "slices", "stalled", "losing", "deaf", "reset", "limit")
 # kinds of faults and how often each is drawn
 KINDS = {"kill": 4, "pause": 3, "server-killed": 2, "server-paused": 1, "toxic": 5, "catalog": 4, "s3": 3, "grow": 1}
+# What `k2 maintain` is asked for by two at once, beside the services' own maintenance.
+MAINTAIN = (
+    "compact --settled 0s --min-input-files 2",
+    "expire",
+    "retention",
+    "orphans --older-than 1d",
+)
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,21 @@ def draw_schedule(
     joined = draw.choice(("none", GOLD, ",".join(TABLES)))
     upkeep = ("--retention-interval", "1s", "--compact", joined, "--compact-settled", "0s")
     roles = tuple(Role(role.name, (*role.flags, *upkeep), role.layers) for role in roles)
+    # The machine sleeps for two days, from a step of one process on, while somebody else removes orphan files; two
+    # people maintain the tables.
+    if draw.random() < 0.5:
+        role = draw.choice(roles)
+        faults.append(Fault(draw.uniform(1.0, seconds * 0.4), 4.0, "sleep", f"{role.name} {draw_stop(draw, role)}"))
+    if draw.random() < 0.7:
+        faults.append(Fault(draw.uniform(1.0, seconds * 0.8), 0.0, "maintain", draw.choice(MAINTAIN)))
+    faults.sort(key=lambda fault: fault.at)
     return Schedule(seed, seconds, rate, roles, tuple(faults), crashes)
+
+
+def draw_stop(draw: random.Random, role: Role) -> str:
+    """Between a commit's files and its swap."""
+    point = draw.choice(("catalog.before-swap", f"{draw.choice(role.layers)}.manifests"))
+    return f"{point}:{draw.choice((2, 4, 8))}"
 
 
 def draw_crash(draw: random.Random, role: Role) -> str:

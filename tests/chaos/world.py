@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 from collections import Counter
@@ -21,6 +22,7 @@ STALL_S = 2.0
 GRACE_S = 20.0  # after SIGTERM; then SIGKILL, as Docker does it
 # Ends of a process that its starter answers with another start: killed, a service is away, a commit's outcome unknown.
 MAY_END_WITH = (-9, 3, 4)
+NIGHT_S = 2 * 86_400  # that a machine sleeps
 
 
 class Links:
@@ -70,6 +72,7 @@ class Worker:
         self.role = role
         self.crashes = list(crashes)
         self.variables = variables
+        self.stop_at = ""  # a step at which its first life stands still
         self.process: Process | None = None
         self.ends: Counter[int] = Counter()
         self.not_before = 0.0
@@ -83,8 +86,12 @@ class Worker:
             self.process = None
             self.not_before = time.monotonic() + 0.3
         if self.process is None and time.monotonic() >= self.not_before:
-            crash = {"K2_TEST_CRASH_AT": self.crashes.pop(0)} if self.crashes else {}
-            self.process = self.lake.begin("run", *self.role.flags, env=self.variables | crash)
+            stop = {}
+            if self.stop_at:
+                stop, self.stop_at = {"K2_TEST_STOP_AT": self.stop_at}, ""
+            elif self.crashes:
+                stop = {"K2_TEST_CRASH_AT": self.crashes.pop(0)}
+            self.process = self.lake.begin("run", *self.role.flags, env=self.variables | stop)
 
 
 class World:
@@ -94,9 +101,16 @@ class World:
         self.services = links.services
         self.oracle = oracle
         self.lake = lake
+        self.clock = lake.folder.parent / f"{lake.folder.name}-clock"
+        sleeps = [fault.target.split(" ") for fault in schedule.faults if fault.kind == "sleep"]
+        variables = links.variables() | ({"K2_TEST_CLOCK": str(self.clock)} if sleeps else {})
         self.workers = {
-            role.name: Worker(lake, role, schedule.crashes[role.name], links.variables()) for role in schedule.roles
+            role.name: Worker(lake, role, schedule.crashes[role.name], variables) for role in schedule.roles
         }
+        for name, point in sleeps:
+            self.workers[name].stop_at = point
+        self.orphans = 0  # files that were removed while all slept
+        self._tending = threading.Lock()
         self._busy: dict[str, threading.Lock] = {}
         self._threads: list[threading.Thread] = []
         self._errors: list[BaseException] = []
@@ -107,8 +121,9 @@ class World:
         faults = list(self.schedule.faults)
         with LiveProducer(self.oracle, self.schedule.per_second):
             while (now := time.monotonic() - begun) < self.schedule.seconds or self._running():
-                for worker in self.workers.values():
-                    worker.tend()
+                with self._tending:
+                    for worker in self.workers.values():
+                        worker.tend()
                 while faults and faults[0].at <= now:
                     self._begin(faults.pop(0))
                 time.sleep(0.03)
@@ -125,6 +140,7 @@ class World:
             if self.schedule.seed % 2:
                 worker.process.kill()
             else:
+                worker.process.resume()  # it may have come to its stop after the sleep
                 worker.process.end(GRACE_S)
                 code = worker.process.code
                 assert code in (0, *MAY_END_WITH), f"{worker.role.name}: {code}\n{worker.process.said()[-3000:]}"
@@ -148,12 +164,7 @@ class World:
 
     def _run(self, fault: Fault) -> None:
         """One fault at a time on each target; one that finds its target busy is left out."""
-        target = fault.target.split(" ")[0] if fault.kind in ("toxic", "grow") else f"{fault.kind[:6]} {fault.target}"
-        if fault.kind == "grow" or fault.target == "kafka":
-            target = "kafka"
-        elif fault.kind.startswith("server"):
-            target = "tables"  # a catalog that starts while its database is away ends at once
-        lock = self._busy.setdefault(target, threading.Lock())
+        lock = self._lock_of(fault)
         if not lock.acquire(blocking=False):
             return
         try:
@@ -166,12 +177,23 @@ class World:
                 "catalog": self._catalog,
                 "s3": self._s3,
                 "grow": self._grow,
+                "sleep": self._sleep,
+                "maintain": self._maintain,
             }
             how[fault.kind](fault)
         except BaseException as error:
             self._errors.append(error)
         finally:
             lock.release()
+
+    def _lock_of(self, fault: Fault) -> threading.Lock:
+        """Of the fault's target."""
+        target = fault.target.split(" ")[0] if fault.kind in ("toxic", "grow") else f"{fault.kind} {fault.target}"
+        if fault.kind == "grow" or fault.target == "kafka":
+            target = "kafka"
+        elif fault.kind.startswith("server"):
+            target = "tables"  # a catalog that starts while its database is away ends at once
+        return self._busy.setdefault(target, threading.Lock())
 
     def _kill(self, fault: Fault) -> None:
         process = self.workers[fault.target].process
@@ -237,6 +259,60 @@ class World:
         with contextlib.suppress(Exception):  # where the broker does not answer the topic stays as it is
             self.oracle.grow(fault.target, self.oracle.partitions[fault.target] + 1)
 
+    def _sleep(self, fault: Fault) -> None:
+        """The machine of all processes is suspended for two days, in which somebody else removes orphan files: those of
+        commits that are under way among them. The wall clock is not moved, as that of a machine may be wrong.
+
+        No request outlives such a time: nothing holds one back meanwhile, and what was sent has arrived before.
+        """
+        held_back = [Fault(0, 0, "toxic", f"{link} cut") for link in ("catalog", "s3")]
+        held_back += [Fault(0, 0, "catalog"), Fault(0, 0, "s3"), Fault(0, 0, "server-paused", "catalog")]
+        held_back += [Fault(0, 0, "pause", name) for name in self.workers]
+        with contextlib.ExitStack() as quiet:
+            for other in held_back:
+                quiet.enter_context(self._lock_of(other))
+            self._made_tables()
+            self._await_stop(fault)
+            quiet.enter_context(self._tending)
+            asleep = [worker.process for worker in self.workers.values() if worker.process is not None]
+            for process in asleep:
+                process.pause()
+            time.sleep(STALL_S + 0.5)
+            later = self.clock.with_name(f"{self.clock.name}-of-others")
+            later.write_text(f"{NIGHT_S} 0")
+            removed = self.lake.k2_run(
+                *("maintain", "orphans", "--older-than", "1d", "--output", "json"), env={"K2_TEST_CLOCK": str(later)}
+            )
+            self.orphans += sum(row["files"] for row in json.loads(removed.stdout))
+            self.clock.write_text(f"0 {NIGHT_S}")
+            for process in asleep:
+                process.resume()
+
+    def _await_stop(self, fault: Fault) -> None:
+        """The process stands still by itself where it has come to the step. It may not come there."""
+        end = time.monotonic() + fault.lasts
+        while time.monotonic() < end:
+            process = self.workers[fault.target.split(" ")[0]].process
+            if process is not None and process.code is None and process.stopped():
+                return
+            time.sleep(0.05)
+
+    def _maintain(self, fault: Fault) -> None:
+        """Two at once. Where a service is away they end with its exit code."""
+        if not self._made_tables():
+            return
+        both = [self.lake.begin("maintain", *fault.target.split(" ")) for _ in range(2)]
+        for process in both:
+            code = process.wait(120)
+            assert code in (0, *MAY_END_WITH), f"maintain {fault.target}: {code}\n{process.said()[-3000:]}"
+
+    def _made_tables(self) -> bool:
+        """A service may make them at the same time."""
+        made = self.lake.begin("tables", "create")
+        code = made.wait(60)
+        assert code in (0, *MAY_END_WITH), f"tables create: {code}\n{made.said()[-3000:]}"
+        return code == 0
+
 
 def play(schedule: Schedule, links: Links, k2: Path, folder: Path, stem: str) -> str:
     """Plays a schedule, works off what is left, and asks the oracle. Returns what happened, in one line."""
@@ -271,6 +347,6 @@ def play(schedule: Schedule, links: Links, k2: Path, folder: Path, stem: str) ->
     ends = sum((worker.ends for worker in world.workers.values()), Counter())
     return (
         f"{schedule.seed}: {len(oracle.acknowledged)} messages, {ends.total()} ends {dict(ends)}, "
-        f"{len(schedule.faults)} faults, {injected.total()} broken requests, "
+        f"{len(schedule.faults)} faults, {injected.total()} broken requests, {world.orphans} orphan files, "
         f"{played - begun:.1f} s and {time.monotonic() - played:.1f} s to check"
     )
