@@ -21,7 +21,7 @@ RUN mkdir -p /opt/k2/bin /opt/k2/lib \
 
 FROM debian:12
 RUN apt-get update -qq \
- && apt-get install -y -qq --no-install-recommends ca-certificates libbrotli1 libcpp-httplib0.11 libcurl4 libfmt9 libgcc-s1 \
+ && apt-get install -y -qq --no-install-recommends ca-certificates libcurl4 libfmt9 libgcc-s1 \
     liblz4-1 libprometheus-cpp-core1.0 libsimdjson14 libspdlog1.10 libsqlite3-0 libssl3 libstdc++6 libtomlplusplus3 \
     libxxhash0 libzstd1 zlib1g \
  && rm -rf /var/lib/apt/lists/* \

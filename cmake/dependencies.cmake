@@ -23,13 +23,6 @@ find_library(PROMETHEUS_LIBRARY prometheus-cpp-core REQUIRED)
 add_library(k2_prometheus INTERFACE)
 target_link_libraries(k2_prometheus INTERFACE ${PROMETHEUS_LIBRARY})
 
-# As Debian has built it: the macros decide the layout of its classes.
-find_library(HTTPLIB_LIBRARY cpp-httplib REQUIRED)
-add_library(k2_httplib INTERFACE)
-target_compile_definitions(k2_httplib INTERFACE CPPHTTPLIB_OPENSSL_SUPPORT CPPHTTPLIB_ZLIB_SUPPORT
-                                                CPPHTTPLIB_BROTLI_SUPPORT)
-target_link_libraries(k2_httplib INTERFACE ${HTTPLIB_LIBRARY} OpenSSL::SSL OpenSSL::Crypto)
-
 find_library(ZSTD_LIBRARY zstd REQUIRED)
 add_library(k2_zstd INTERFACE)
 target_link_libraries(k2_zstd INTERFACE ${ZSTD_LIBRARY})

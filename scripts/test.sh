@@ -46,10 +46,10 @@ scripts/build.sh asan
 cxx_tests asan
 
 say "C++ tests, thread sanitizer"
-scripts/build.sh tsan base_test serve_test catalog_test table_test source_test task_test medallion_test maintain_test
+scripts/build.sh tsan base_test net_test serve_test catalog_test table_test source_test task_test medallion_test maintain_test
 # Not Kafka's client: librdkafka was not built with the sanitizer, and dies in it.
 TSAN_OPTIONS="suppressions=$PWD/scripts/tsan.supp report_mutex_bugs=0" cxx_tests tsan \
-  -R '^(base|serve|catalog|table|source|task|medallion|maintain)/' -E '^(source/Kafka|medallion/KafkaSet)'
+  -R '^(base|net|serve|catalog|table|source|task|medallion|maintain)/' -E '^(source/Kafka|medallion/KafkaSet)'
 
 say "fuzzers"
 seconds=5

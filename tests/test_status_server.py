@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,11 +33,11 @@ class Server:
     log: list[str] = field(default_factory=list)
     address: str = ""
 
-    def get(self, path: str) -> tuple[int, str, str]:
+    def get(self, path: str, host: str = "") -> tuple[int, str, str]:
         """Status, content type, body."""
         connection = http.client.HTTPConnection(self.address, timeout=10)
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers={"Host": host} if host else {})
             response = connection.getresponse()
             return response.status, response.headers["Content-Type"], response.read().decode()
         finally:
@@ -103,6 +104,13 @@ def server(warehouse: Warehouse, growing: Growing) -> Iterator[Server]:
     running = Server(
         warehouse.start("run", "--recording", f"binance={growing.path}", "--commit-interval", "50ms", *flags)
     )
+    with read_log(running):
+        yield running
+
+
+@contextmanager
+def read_log(running: Server) -> Iterator[None]:
+    """Waits for the address that it serves; ends the process afterwards."""
     reader = threading.Thread(target=lambda: running.log.extend(iter(running.process.stderr.readline, "")))  # type: ignore[union-attr]
     reader.start()
     try:
@@ -114,7 +122,7 @@ def server(warehouse: Warehouse, growing: Growing) -> Iterator[Server]:
             if found:
                 running.address = found[1]
             time.sleep(0.02)
-        yield running
+        yield
     finally:
         if running.process.poll() is None:
             running.process.terminate()
@@ -238,6 +246,69 @@ def test_health(server: Server) -> None:
     assert verbose.endswith("readyz: ok\n")
     assert "/metrics" in server.get("/")[2]
     assert server.get("/nothing")[0] == 404
+
+
+def test_wrong_requests_get_their_status(server: Server) -> None:
+    def status(request: bytes) -> int:
+        host, port = server.address.split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(request)
+            return int(connection.makefile("rb").readline().split()[1])
+
+    get, host = b"GET /livez HTTP/1.1\r\n", b"Host: localhost\r\n"
+    for request, wanted in (
+        (get + host + b"\r\n", 200),
+        (b"GET /livez HTTP/1.0\r\n\r\n", 200),
+        (b"nonsense\r\n\r\n", 400),
+        (get + b"\r\n", 400),
+        (get + host + host + b"\r\n", 400),
+        (b"GET /nothing HTTP/1.1\r\n" + host + b"\r\n", 404),
+        (b"DELETE /livez HTTP/1.1\r\n" + host + b"\r\n", 405),
+        (get + host + b"Content-Length: 1\r\n\r\n", 413),
+        (get + host + b"Transfer-Encoding: chunked\r\n\r\n", 413),
+        (b"GET /" + b"a" * 100_000, 414),
+        (get + b"Host: evil.example\r\n\r\n", 421),
+        (get + b"Host: 127.0.0.1.evil.example\r\n\r\n", 421),
+        (b"GET http://evil.example/livez HTTP/1.1\r\n" + host + b"\r\n", 421),
+        (get + host + b"X: " + b"a" * 100_000, 431),
+        (b"GET /livez HTTP/2.0\r\n" + host + b"\r\n", 505),
+    ):
+        assert status(request) == wanted, request[:80]
+
+
+def test_names_that_are_allowed(warehouse: Warehouse, growing: Growing, k2: Path) -> None:
+    """`http-host` adds names; beyond loopback, monitoring comes by names of its own."""
+    growing.write(10)
+    flags = ("--follow", "--http", "0.0.0.0:0", "--http-host", "page.example,k2", "--log-level", "info")
+    running = Server(warehouse.start("run", "--recording", f"binance={growing.path}", *flags))
+    with read_log(running):
+        running.address = running.address.replace("0.0.0.0", "127.0.0.1")
+        for path, host, wanted in (
+            ("/", "page.example:80", 200),
+            ("/", "K2", 200),
+            ("/", "evil.example", 421),
+            ("/livez", "k2-0.k2.default.svc.cluster.local:9464", 200),
+            ("/metrics", "k2-0.k2.default.svc.cluster.local:9464", 200),
+        ):
+            assert running.get(path, host)[0] == wanted, (path, host)
+    done = warehouse.k2_run(
+        "run", "--recording", f"binance={growing.path}", "--http", ":0", "--http-host", "a:1", expect=2
+    )
+    assert "'a:1' is no host" in done.stderr
+
+
+def test_sigterm_ends_it_beside_open_connections(server: Server) -> None:
+    host, port = server.address.split(":")
+    clients = [socket.create_connection((host, int(port)), timeout=10) for _ in range(20)]
+    for client in clients[::2]:
+        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: local")
+    server.wait_for(lambda: server.get("/readyz")[0] == 200)
+    begin = time.monotonic()
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(timeout=60) == 0, "".join(server.log)
+    assert time.monotonic() - begin < 5
+    for client in clients:
+        client.close()
 
 
 def test_an_idle_run_stays_alive(warehouse: Warehouse, server: Server) -> None:

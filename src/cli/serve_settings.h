@@ -1,4 +1,4 @@
-// Settings of the status page: --http, --liveness-timeout.
+// Settings of the status page: --http, --http-host, --liveness-timeout.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -13,7 +13,8 @@ namespace k2 {
 void AddServeSettings(CLI::App& command, Settings& settings);
 
 // Starts the status page of this process (base/metrics.h, ProcessHealth()) where --http names an address; null where it
-// does not. It ends with the object. Errors: kInvalidArgument when the address is none, or is in use.
+// does not. It ends with the object. Errors: kInvalidArgument when the address is none, or is in use,
+// or a host is none.
 Result<std::unique_ptr<HttpStatusServer>> StartStatusServer(const Settings& settings);
 
 }  // namespace k2
