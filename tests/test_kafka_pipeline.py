@@ -17,7 +17,7 @@ from disks import fill, mount, unmount
 from engines import Spark, duckdb_on_rest
 from kafka_oracle import BROKEN, LiveProducer, Made, Oracle, Verdict, exchange_of
 from service_warehouse import Lake, Process
-from warehouse import BRONZE, GOLD, REJECTED, TABLES, k2_environment
+from warehouse import BRONZE, GOLD, REJECTED, TABLES, assert_nothing_lost, k2_environment
 
 from stack.messages import Kafka
 from stack.services import Services
@@ -322,6 +322,16 @@ def test_drill_kafka_and_the_catalog_are_gone(lake: Lake, oracle: Oracle, topics
     assert "made anew" in said
     assert "k2 offsets" in said
     assert lake.heads() == heads
+    # Topics of other names are other sources, and go on into the same tables.
+    gold = lake.gold()
+    fresh = [oracle.create(f"second-{topic}") for topic in topics]
+    for topic in fresh:
+        oracle.send(topic, 300)
+    oracle.flush()
+    report = lake.run_kafka("--topics", ",".join(fresh))
+    assert report["bronze"]["rows_in"] == report["silver"]["rows_in"] == 600
+    assert gold.keys() < lake.gold().keys()
+    assert_nothing_lost(lake)
 
 
 def test_offsets_that_retention_took(lake: Lake, oracle: Oracle, topics: list[str]) -> None:
