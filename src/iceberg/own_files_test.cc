@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "iceberg/metadata_folder.h"
+
 namespace k2::iceberg {
 namespace {
 
@@ -31,6 +33,14 @@ TEST(OwnFiles, HoldTheConfiguredWritePaths) {
   EXPECT_TRUE(files.Hold("s3://lake/meta/gold/00001-a.metadata.json"));
   EXPECT_FALSE(files.Hold("s3://lake/meta/silver/00001-a.metadata.json"));
   EXPECT_FALSE(files.Hold("s3://other/gold/data/a.parquet"));
+}
+
+TEST(MetadataFolder, IsTheConfiguredOne) {
+  TableMetadata metadata;
+  metadata.location = "s3://lake/gold";
+  EXPECT_EQ(MetadataFolder(metadata), "s3://lake/gold/metadata");
+  metadata.properties = {{"write.metadata.path", "s3://lake/meta/gold/"}};
+  EXPECT_EQ(MetadataFolder(metadata), "s3://lake/meta/gold");
 }
 
 TEST(OwnFiles, OfATableAtTheRootOfADiskAreNone) {

@@ -189,6 +189,8 @@ TEST_F(GoldTest, TimesAtTheEndsOfTimeHaveHoursOfTheirOwn) {
   EXPECT_EQ(Run({trades}).rows_out, static_cast<int64_t>(trades.size()));
   EXPECT_EQ(Gold(), expected);
   EXPECT_EQ(Run({trades}).duplicates, static_cast<int64_t>(trades.size()));
+  Compact(std::nullopt);  // by another engine, to a file of all these hours
+  EXPECT_EQ(Run({trades}).duplicates, static_cast<int64_t>(trades.size()));
   GoldTask task{.inputs = {Silver(trades)}, .existing = {}, .output = Output(kGoldTable), .attempt_id = RandomHex64()};
   task.hours = {HourOfMicros(INT64_MIN), HourOfMicros(INT64_MAX)};
   const auto result = RunGoldTask(task, {.io = io_});
