@@ -4,6 +4,7 @@
 #include "cli/commands.h"
 #include "cli/rows_output.h"
 #include "table/dropped_unread.h"
+#include "table/progress_json.h"
 #include "task/market_tables.h"
 
 namespace k2 {
@@ -78,18 +79,63 @@ Status CheckRejected(const Lakehouse& lakehouse, const SetFlags& flags) {
       flags.next);
 }
 
-// Sets one key of one table, in a commit that says so. It is the way on when the source or the upstream no longer has
-// what was not read yet; rows between the old and the new offset are given up, hence the flag.
-Result<int> SetOffset(const Settings& settings, const SetFlags& flags) {
-  const bool adopt = flags.topic.empty() && flags.next < 0;
-  if (adopt && !flags.accept_loss) {
-    return Fail(ErrorKind::kInvalidArgument,
-                "give --topic and --next; or --accept-loss alone, to go on from what main holds after a rollback");
+// Rows that were rejected after the snapshot at which main is would be in no table: Silver has passed them. What is
+// more, a Silver table that is rolled back later would take them for accepted.
+Status CheckNoRejectsLost(const Lakehouse& lakehouse, const Table& rejected) {
+  K2_ASSIGN(const LayerProgress main, ReadProgressOfMain(rejected.metadata()));
+  K2_ASSIGN(const LayerProgress newest, ReadProgressOfTag(rejected.metadata()));
+  for (const auto& [key, position] : newest.positions) {
+    const auto found = main.positions.find(key);
+    const int64_t stands = found == main.positions.end() ? 0 : found->second.next_offset;
+    const ExchangeInfo* exchange = ExchangeOfTopic(key.topic);
+    if (exchange == nullptr || position.next_offset <= stands) continue;
+    K2_ASSIGN(const Table silver, lakehouse.Open(exchange->silver_table));
+    K2_ASSIGN(const LayerProgress progress, ReadProgress(silver.metadata()));
+    const auto passed = progress.positions.find(key);
+    if (passed == progress.positions.end() || passed->second.next_offset <= stands) continue;
+    return Fail(ErrorKind::kOffsetMismatch,
+                "{} cannot go on from offset {} of {}: {} is at {}, and what was rejected in between would be in no "
+                "table. Roll {} forward to the snapshot that the tag \"{}\" names; or roll {} back too, and accept "
+                "that first",
+                kRejectedTable, stands, key.ToString(), exchange->silver_table, passed->second.next_offset,
+                kRejectedTable, kOffsetsTag, exchange->silver_table);
   }
-  if (!adopt && (flags.topic.empty() || flags.next < 0)) {
+  return {};
+}
+
+Status CommitOffsets(Table& table, LayerCommit commit) {
+  const LayerCommitOutcome outcome = table.Commit(std::move(commit));
+  if (const auto* failed = std::get_if<NotCommitted>(&outcome)) return std::unexpected(failed->error());
+  if (const auto* unknown = std::get_if<OutcomeUnknown>(&outcome)) return std::unexpected(unknown->error);
+  return {};
+}
+
+// Goes on from what main holds, after a rollback that was meant; Gold also without what Silver's retention has dropped.
+Result<int> AdoptMain(const Settings& settings, const std::string& name) {
+  K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, false));
+  K2_ASSIGN(Table table, lakehouse->Open(name));
+  // Gold drops what it has when it reads all of Silver again.
+  if (name != kGoldTable) K2_TRY(CheckMainHasProgress(table.metadata()));
+  if (name == kRejectedTable) K2_TRY(CheckNoRejectsLost(*lakehouse, table));
+  LayerCommit commit;
+  commit.accept_loss = true;
+  commit.summary["k2.offsets-set"] = "main's own, after a rollback, at " + FormatTimestamp(NowMicros());
+  K2_ASSIGN(std::vector<Table> lossy, TablesWithLoss(*lakehouse, name, commit));
+  K2_TRY(CommitOffsets(table, std::move(commit)));
+  for (Table& upstream : lossy) {
+    K2_TRY(upstream.Update([](const auto&) -> Result<std::vector<iceberg::TableUpdate>> {
+      return std::vector<iceberg::TableUpdate>{iceberg::RemoveProperties{{kDroppedUnreadKey}}};
+    }));
+  }
+  std::fprintf(stderr, "%s now goes on from what main holds\n", name.c_str());
+  return 0;
+}
+
+Status CheckFlags(const SetFlags& flags) {
+  if (flags.topic.empty() || flags.next < 0) {
     return Fail(ErrorKind::kInvalidArgument, "--topic and --next go together, and --next is at least 0");
   }
-  if (flags.table == kGoldTable && !adopt) {
+  if (flags.table == kGoldTable) {
     return Fail(ErrorKind::kInvalidArgument,
                 "{} goes on by Silver's snapshots, not by offsets: there is nothing to set", flags.table);
   }
@@ -99,9 +145,21 @@ Result<int> SetOffset(const Settings& settings, const SetFlags& flags) {
                 "file instead: "
                 "a recording with another first line is another source");
   }
+  return {};
+}
+
+// Sets one key of one table, in a commit that says so. It is the way on when the source or the upstream no longer has
+// what was not read yet; rows between the old and the new offset are given up, hence the flag.
+Result<int> SetOffset(const Settings& settings, const SetFlags& flags) {
+  if (flags.topic.empty() && flags.next < 0) {
+    if (flags.accept_loss) return AdoptMain(settings, flags.table);
+    return Fail(ErrorKind::kInvalidArgument,
+                "give --topic and --next; or --accept-loss alone, to go on from what main holds after a rollback");
+  }
+  K2_TRY(CheckFlags(flags));
   K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, false));
   K2_ASSIGN(Table table, lakehouse->Open(flags.table));
-  if (flags.table == kRejectedTable && !adopt) K2_TRY(CheckRejected(*lakehouse, flags));
+  if (flags.table == kRejectedTable) K2_TRY(CheckRejected(*lakehouse, flags));
   K2_ASSIGN(const LayerProgress bronze, [&]() -> Result<LayerProgress> {
     K2_ASSIGN(const Table upstream, lakehouse->Open(kBronzeTable));
     return ReadProgress(upstream.metadata());
@@ -134,29 +192,13 @@ Result<int> SetOffset(const Settings& settings, const SetFlags& flags) {
                                                      flags.next, FormatTimestamp(NowMicros()));
     }
   }
-  std::vector<Table> lossy;  // of the Silver tables, those whose retention was faster than Gold
-  if (adopt) {
-    commit.summary["k2.offsets-set"] = "main's own, after a rollback, at " + FormatTimestamp(NowMicros());
-    K2_ASSIGN(lossy, TablesWithLoss(*lakehouse, flags.table, commit));
-  }
-  if (!adopt && commit.next.positions.empty()) {
+  if (commit.next.positions.empty()) {
     return Fail(ErrorKind::kNotFound, "{} and Bronze know no topic {} partition {}; `k2 offsets show` lists them",
                 flags.table, flags.topic, flags.partition);
   }
-  const LayerCommitOutcome outcome = table.Commit(std::move(commit));
-  if (const auto* failed = std::get_if<NotCommitted>(&outcome)) return std::unexpected(failed->error());
-  if (const auto* unknown = std::get_if<OutcomeUnknown>(&outcome)) return std::unexpected(unknown->error);
-  for (Table& upstream : lossy) {
-    K2_TRY(upstream.Update([](const auto&) -> Result<std::vector<iceberg::TableUpdate>> {
-      return std::vector<iceberg::TableUpdate>{iceberg::RemoveProperties{{kDroppedUnreadKey}}};
-    }));
-  }
-  if (adopt) {
-    std::fprintf(stderr, "%s now goes on from what main holds\n", flags.table.c_str());
-  } else {
-    std::fprintf(stderr, "%s now goes on at offset %lld of %s\n", flags.table.c_str(),
-                 static_cast<long long>(flags.next), flags.topic.c_str());
-  }
+  K2_TRY(CommitOffsets(table, std::move(commit)));
+  std::fprintf(stderr, "%s now goes on at offset %lld of %s\n", flags.table.c_str(), static_cast<long long>(flags.next),
+               flags.topic.c_str());
   return 0;
 }
 

@@ -11,6 +11,16 @@
 #include "task/market_tables.h"
 
 namespace k2 {
+namespace {
+
+// How far a Silver table has come: of one that was rolled back, and stands, what main holds now. Gold reads that.
+Result<LayerProgress> OffsetsOfSilver(const Table& silver) {
+  Result<LayerProgress> progress = ReadProgress(silver.metadata());
+  if (progress || progress.error().kind != ErrorKind::kOffsetMismatch) return progress;
+  return ReadProgressOfMain(silver.metadata());
+}
+
+}  // namespace
 
 Result<std::unique_ptr<GoldLayer>> GoldLayer::Open(const Lakehouse& lakehouse, const LayerOptions& options,
                                                    BatchCache* cache) {
@@ -105,6 +115,7 @@ Status GoldLayer::PlanUpstream(Upstream& upstream) {
     from = upstream.committed->snapshot_id;
     read = upstream.committed->sequence_number;
   }
+  FollowRollback(metadata, from, read);
   if (from != current) {
     K2_ASSIGN(Increment increment, PlanIncrement(upstream.table.io(), metadata, from, current));
     if (!increment.complete) {
@@ -320,7 +331,7 @@ Result<StepPlan> GoldLayer::PlanSettling() {
     const bool moved = !upstream.committed || upstream.committed->snapshot_id != upstream.planned_snapshot;
     if (upstream.planned_snapshot == 0 || !moved) continue;
     read_to[i] = {.snapshot_id = upstream.planned_snapshot, .sequence_number = upstream.planned_sequence};
-    K2_ASSIGN(const LayerProgress silver, ReadProgress(upstream.table.metadata()));
+    K2_ASSIGN(const LayerProgress silver, OffsetsOfSilver(upstream.table));
     for (const auto& [key, position] : silver.positions) {
       const auto found = progress_.progress.positions.find(key);
       behind |= found == progress_.progress.positions.end() || found->second != position;
@@ -350,7 +361,7 @@ Result<std::vector<PartitionLag>> GoldLayer::Lags() const {
   std::vector<PartitionLag> lags;
   for (const Upstream& upstream : upstreams_) {
     if (upstream.table.metadata().CurrentSnapshot() == nullptr) continue;
-    K2_ASSIGN(const LayerProgress silver, ReadProgress(upstream.table.metadata()));
+    K2_ASSIGN(const LayerProgress silver, OffsetsOfSilver(upstream.table));
     for (const auto& [key, position] : silver.positions) {
       const auto found = progress_.progress.positions.find(key);
       const int64_t from = found == progress_.progress.positions.end() ? 0 : found->second.next_offset;
@@ -383,7 +394,7 @@ Result<PlannedCommit> GoldLayer::PlanCommit(const std::vector<std::optional<Read
                                   .sequence_number = read_to[i]->sequence_number};
     if (upstream.pending.empty()) {
       // Gold has all that this Silver table has: it stands at the same offsets, which tells its lag.
-      K2_ASSIGN(const LayerProgress silver, ReadProgress(upstream.table.metadata()));
+      K2_ASSIGN(const LayerProgress silver, OffsetsOfSilver(upstream.table));
       for (const auto& [key, position] : silver.positions) commit.next.positions[key] = position;
     }
   }

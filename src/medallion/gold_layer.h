@@ -84,6 +84,7 @@ class GoldLayer {
   Status PlanUpstream(Upstream& upstream);
   Status ReadRewrites(Upstream& upstream, std::optional<int64_t> from, int64_t& to, Increment& increment) const;
   [[nodiscard]] Status CheckTagged(const Upstream& upstream, int64_t read) const;
+  static void FollowRollback(const iceberg::TableMetadata& metadata, std::optional<int64_t>& from, int64_t& read);
   [[nodiscard]] int64_t AcceptedSequence(const Upstream& upstream) const;
   void UpdateTags();
   static Status CheckNothingLost(const Upstream& upstream);

@@ -1,5 +1,6 @@
 // What Gold makes of Silver's files that other engines have rewritten, and where it stands instead.
 #include <boost/unordered/unordered_flat_map.hpp>
+#include <set>
 
 #include "base/log.h"
 #include "base/time.h"
@@ -65,6 +66,33 @@ Status GoldLayer::CheckTagged(const Upstream& upstream, int64_t read) const {
   if (tagged == nullptr || !IsForeignRewrite(*tagged)) return {};
   if (tagged->sequence_number <= std::max(read, AcceptedSequence(upstream))) return {};
   return std::unexpected(StandsAtRewrite(upstream.table, *tagged, "has moved trades to another hour"));
+}
+
+// Where Silver was rolled back, or set to somebody's branch, the snapshot that Gold has read last (`from`, of sequence
+// number `read`) is not in its history, though that reaches back before it: Gold goes on from the newest snapshot of
+// both; from the beginning, where that cannot be told any more.
+void GoldLayer::FollowRollback(const iceberg::TableMetadata& metadata, std::optional<int64_t>& from, int64_t& read) {
+  if (!from) return;
+  const auto parent = [&](const iceberg::Snapshot& of) {
+    return of.parent_snapshot_id ? metadata.FindSnapshot(*of.parent_snapshot_id) : nullptr;
+  };
+  std::set<int64_t> history;
+  bool passed = false;
+  const iceberg::Snapshot* at = metadata.CurrentSnapshot();
+  for (; at != nullptr && history.insert(at->snapshot_id).second; at = parent(*at)) {
+    if (at->snapshot_id == from || at->parent_snapshot_id == from) return;
+    passed |= at->sequence_number < read;
+  }
+  if (!passed) return;
+  at = metadata.FindSnapshot(*from);
+  for (size_t steps = 0; at != nullptr && steps < metadata.snapshots.size(); ++steps, at = parent(*at)) {
+    if (!history.contains(at->snapshot_id)) continue;
+    from = at->snapshot_id;
+    read = at->sequence_number;
+    return;
+  }
+  from.reset();
+  read = 0;
 }
 
 void GoldLayer::UpdateTags() {

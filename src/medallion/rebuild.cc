@@ -303,6 +303,8 @@ Status RunRebuild(StepPlan plan, const TableByName& table, const TaskContext& co
 Result<StepPlan> SilverLayer::PlanRebuild(int32_t tasks) {
   own_tables_known_ = false;
   K2_TRY(Refresh());
+  // A table that was rolled back is no part of the ranges, and rejected_trades would lose its rows.
+  if (auto standing = standing_.error()) return std::unexpected(*std::move(standing));
   StepPlan plan{.layer = "silver", .tasks = {}, .ranges = {}, .commits = {}, .rebuild = true};
   std::vector<Range> ranges;
   for (size_t i = 0; i < silver_.size(); ++i) {

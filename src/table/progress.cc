@@ -91,6 +91,25 @@ Result<LayerProgress> ReadProgressOfMain(const TableMetadata& metadata) {
   return walk.progress ? std::move(*walk.progress) : LayerProgress{};
 }
 
+Status CheckMainHasProgress(const TableMetadata& metadata) {
+  K2_ASSIGN(const Walk walk, WalkMain(metadata));
+  if (walk.progress || !walk.broken) return {};
+  return Fail(ErrorKind::kOffsetMismatch,
+              "the branch main of {} holds no source offsets: the snapshots that held them are expired. From there all "
+              "would be read again beside the rows that are in it. Roll main forward to the snapshot that the tag "
+              "\"{}\" names, or say where each source goes on: `k2 offsets set --table <name> --topic <topic> --next "
+              "<offset> --accept-loss`",
+              metadata.location, kOffsetsTag);
+}
+
+Result<LayerProgress> ReadProgressOfTag(const TableMetadata& metadata) {
+  const iceberg::SnapshotRef* tag = metadata.FindRef(kOffsetsTag);
+  const Snapshot* tagged = tag == nullptr ? nullptr : metadata.FindSnapshot(tag->snapshot_id);
+  if (tagged == nullptr) return LayerProgress{};
+  K2_ASSIGN(auto progress, ProgressOf(*tagged, metadata.table_uuid));
+  return progress ? *std::move(progress) : LayerProgress{};
+}
+
 Result<LayerProgress> ReadProgress(const TableMetadata& metadata) {
   K2_ASSIGN(FoundProgress found, FindProgress(metadata));
   return std::move(found.progress);

@@ -51,6 +51,10 @@ Result<FoundProgress> FindProgress(const iceberg::TableMetadata& metadata);
 
 // What main's own history holds, whatever the tag says: where to go on from after a rollback that was meant.
 Result<LayerProgress> ReadProgressOfMain(const iceberg::TableMetadata& metadata);
+// kOffsetMismatch: main has a history, but its part with the progress is expired.
+Status CheckMainHasProgress(const iceberg::TableMetadata& metadata);
+// What the tag `k2-offsets` says; an empty one without it.
+Result<LayerProgress> ReadProgressOfTag(const iceberg::TableMetadata& metadata);
 
 // How long the table keeps its snapshots: property "k2.history.max-snapshots" and Iceberg's own two of history.expire.
 iceberg::HistoryPolicy HistoryPolicyOf(const iceberg::TableMetadata& metadata);

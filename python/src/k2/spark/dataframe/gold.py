@@ -32,6 +32,7 @@ from k2.spark.dataframe.progress import (
     dropped_unread,
     find_progress,
     joined,
+    progress_to_read,
     stands_tag,
     times_summary,
 )
@@ -158,13 +159,14 @@ class GoldStep:
         metadata, committed = upstream.metadata, upstream.committed
         same = committed is not None and committed.table_uuid == metadata.uuid
         since = committed.snapshot_id if same and committed is not None else None
+        read = committed.sequence_number if same and committed is not None else 0
+        since, read = metadata.after_rollback(since, read)
         chain = chain_since(metadata, since)
         if chain is not None:
             return self._added(upstream, self._readable(upstream, chain))
         # Silver's history no longer reaches back to where Gold stands. Files that were added after that are read; those
         # that others have rewritten since are read again, and deduplication drops what Gold has.
         self._check_nothing_lost(upstream)
-        read = committed.sequence_number if same and committed is not None else 0
         tagged = metadata.snapshots.get(metadata.ref(stands_tag(GOLD)) or 0)
         seen = max(read, self._accepted(upstream))
         if tagged is not None and tagged.is_foreign_rewrite and tagged.sequence_number > seen:
@@ -288,7 +290,7 @@ class GoldStep:
 
     def _tell_lag(self, upstreams: Iterable[Upstream]) -> None:
         for upstream in upstreams:
-            silver = find_progress(upstream.metadata).progress
+            silver = progress_to_read(upstream.metadata)
             for key, position in silver.positions.items():
                 known = self.found.progress.positions.get(key)
                 behind = position.next_offset - (known.next_offset if known else 0) if upstream.pending else 0
@@ -415,7 +417,7 @@ class GoldStep:
             after.upstream[key] = upstream.read_to
             if not upstream.pending:
                 # Gold has all that this Silver table has: it stands at the same offsets, which tells its lag.
-                after.positions |= find_progress(upstream.metadata).progress.positions
+                after.positions |= progress_to_read(upstream.metadata).positions
         times = joined(
             [
                 upstream.metadata.snapshots[file.snapshot_id].times
@@ -499,7 +501,7 @@ class GoldStep:
             if not upstream.moved:
                 continue
             upstream.read_to = upstream.planned
-            for key, position in find_progress(upstream.metadata).progress.positions.items():
+            for key, position in progress_to_read(upstream.metadata).positions.items():
                 behind |= self.found.progress.positions.get(key) != position
         if behind:
             self._commit(upstreams, [[] for _ in upstreams], None)

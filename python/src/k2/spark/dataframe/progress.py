@@ -291,6 +291,20 @@ class Metadata:
     def on_main(self, snapshot_id: int) -> bool:
         return any(snapshot.snapshot_id == snapshot_id for snapshot in self.ancestors(self.head_id))
 
+    def after_rollback(self, since: int | None, read: int) -> tuple[int | None, int]:
+        """Where a reader goes on that has read up to snapshot `since`, of sequence number `read`, when main was rolled
+        back or set to a branch: that snapshot is not in its history, though it reaches back before it. From the newest
+        snapshot of both; from the beginning, where that cannot be told any more."""
+        history = list(self.ancestors(self.head_id))
+        gone = since is not None and all(since not in (one.snapshot_id, one.parent_id) for one in history)
+        if not gone or all(one.sequence_number >= read for one in history):
+            return since, read
+        on_main = {one.snapshot_id for one in history}
+        for snapshot in self.ancestors(since):
+            if snapshot.snapshot_id in on_main:
+                return snapshot.snapshot_id, snapshot.sequence_number
+        return None, 0
+
     def sequence_of(self, snapshot_id: int) -> int:
         return self.snapshots[snapshot_id].sequence_number if snapshot_id in self.snapshots else 0
 
@@ -308,6 +322,15 @@ class Metadata:
 class FoundProgress:
     progress: Progress
     snapshot_id: int = 0  # that carries it; 0: none does
+
+
+def progress_to_read(metadata: Metadata) -> Progress:
+    """How far a table has come for who reads it: of one that was rolled back, and stands, what main holds now."""
+    try:
+        return find_progress(metadata).progress
+    except OffsetsError:
+        on_main = map(metadata.progress_of, metadata.ancestors(metadata.head_id))
+        return next((progress for progress in on_main if progress is not None), Progress())
 
 
 def find_progress(metadata: Metadata) -> FoundProgress:
