@@ -66,6 +66,14 @@ def spark(k2: Path) -> Iterator[Spark]:
     yield from spark_session(k2)
 
 
+@pytest.fixture
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other tests of this process, or Spark, have put into its environment."""
+    for name in list(os.environ):
+        if name.startswith(("K2_", "AWS_", "PYSPARK_", "SPARK_")):
+            monkeypatch.delenv(name)
+
+
 @pytest.fixture(scope="session")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """Kafka, registry, S3 store, catalogs, on free ports; each starts at its first use, and all tests share them.

@@ -9,20 +9,28 @@ import random
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import fastavro
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 from conftest import Simulate
-from reading import read_bytes, read_trades
+from native_trades import (
+    HEADER,
+    TRADE_SCHEMA,
+    WHEN,
+    by_fastavro,
+    frames_of,
+    random_trades,
+    rows_of,
+    trade,
+    trades_table,
+)
+from reading import read_trades
 from warehouse import BRONZE, REJECTED, SILVER, Warehouse
 
 from k2 import native
@@ -31,80 +39,6 @@ from k2.spark import schemas
 ROOT = Path(__file__).resolve().parent.parent
 TRADES = 4_000
 BAD = ("--malformed-ppm", "20000")
-HEADER = bytes([0, 0, 0, 0, 1])
-WHEN = datetime(2024, 8, 8, 12, 0, tzinfo=timezone.utc)
-TRADE_SCHEMA = fastavro.parse_schema(json.loads(native.TRADE_SCHEMA_JSON))
-
-
-def frames_of(path: Path) -> tuple[list[bytes], list[int]]:
-    lines = [line.partition(b" ") for line in read_bytes(path).split(b"\n") if line]
-    return [frame for _, _, frame in lines], [int(stamp) // 1000 for stamp, _, _ in lines]
-
-
-def rows_of(table: Any) -> list[dict[str, Any]]:
-    rows = pa.table(table).to_pylist()
-    for row in rows:
-        if isinstance(row.get("vendor_data"), list):
-            row["vendor_data"] = dict(row["vendor_data"])
-    return rows  # type: ignore[no-any-return]
-
-
-def trade(**fields: Any) -> dict[str, Any]:
-    return {
-        "message_id": "85cb576c-4aad-52dc-8859-673926c79977",
-        "trade_id": "BINANCE-3735683259",
-        "symbol": "BTCUSDT",
-        "exchange": "BINANCE",
-        "asset_class": "crypto",
-        "timestamp": WHEN,
-        "price": Decimal("55000.10000000"),
-        "quantity": Decimal("0.00100000"),
-        "currency": "USDT",
-        "side": "SELL",
-        "trade_conditions": [],
-        "source_sequence": 3735683259,
-        "ingestion_timestamp": WHEN,
-        "platform_sequence": None,
-        "vendor_data": None,
-    } | fields
-
-
-def trades_table(rows: list[dict[str, Any]]) -> pa.Table:
-    texts = ("message_id", "trade_id", "symbol", "exchange", "asset_class", "currency", "side")
-    types: dict[str, pa.DataType] = dict.fromkeys(texts, pa.string())
-    types |= dict.fromkeys(("timestamp", "ingestion_timestamp"), pa.timestamp("us", "UTC"))
-    types |= dict.fromkeys(("price", "quantity"), pa.decimal128(18, 8))
-    types |= dict.fromkeys(("source_sequence", "platform_sequence"), pa.int64())
-    types |= {"trade_conditions": pa.list_(pa.string()), "vendor_data": pa.map_(pa.string(), pa.string())}
-    return pa.table({name: pa.array([row[name] for row in rows], types[name]) for name in rows[0]})
-
-
-def by_fastavro(row: dict[str, Any], schema: Any = TRADE_SCHEMA) -> bytes:
-    out = io.BytesIO()
-    fastavro.schemaless_writer(out, schema, row)
-    return HEADER + out.getvalue()
-
-
-def random_trades(seed: int, count: int) -> list[dict[str, Any]]:
-    draw = random.Random(seed)
-    texts = ["", "é", "a" * 300, "BTC", "漢字", "\U0001f680"]
-    return [
-        trade(
-            message_id=f"{draw.getrandbits(64):x}",
-            trade_id=f"T-{at}{draw.choice(texts)}",
-            symbol=draw.choice(["BTCUSDT", "ETHUSDT", "X" * 40]),
-            asset_class=draw.choice(["equities", "crypto", "futures", "options"]),
-            side=draw.choice(["BUY", "SELL", "SELL_SHORT", "UNKNOWN"]),
-            timestamp=WHEN + timedelta(microseconds=draw.randrange(-(10**15), 10**15)),
-            price=Decimal(draw.randrange(-(10**18) + 1, 10**18)).scaleb(-8),
-            quantity=Decimal(draw.choice([0, 1, -1, 127, 128, -128, -129, 10**17])).scaleb(-8),
-            trade_conditions=[draw.choice(texts) for _ in range(draw.randrange(4))],
-            source_sequence=draw.choice([None, 0, -1, 2**63 - 1, -(2**63)]),
-            platform_sequence=draw.choice([None, 17]),
-            vendor_data=draw.choice([None, {}, {str(i): draw.choice(texts) for i in range(draw.randrange(1, 9))}]),
-        )
-        for at in range(count)
-    ]
 
 
 @pytest.mark.parametrize("exchange", ["binance", "kraken"])
@@ -332,99 +266,6 @@ def test_rows_of_errors_are_those_of_the_table(fields: dict[str, Any], said: str
         cut = pa.Table.from_batches(table.combine_chunks().to_batches(max_chunksize=size))
         with pytest.raises(ValueError, match=said):
             native.encode(cut)
-
-
-# Arrow in every form.
-
-
-def forms_of(table: pa.Table) -> Iterator[tuple[str, Any]]:
-    texts = [name for name in table.column_names if table.schema.field(name).type == pa.string()]
-
-    def cast(kind: pa.DataType) -> pa.Table:
-        made = table
-        for name in texts:
-            made = made.set_column(made.column_names.index(name), name, made.column(name).cast(kind))
-        return made
-
-    yield "table", table
-    yield "batch", table.combine_chunks().to_batches()[0]
-    yield "chunks", pa.concat_tables([table.slice(0, 3), table.slice(3)])
-    yield "sliced", pa.concat_tables([table, table]).combine_chunks().slice(len(table) - 7, 7 + len(table)).slice(7)
-    yield "reader", table.to_reader(max_chunksize=5)
-    yield "large", cast(pa.large_string())
-    yield "views", cast(pa.string_view())
-    for index in (pa.int8(), pa.uint8(), pa.int16(), pa.uint16(), pa.int32(), pa.uint32(), pa.int64(), pa.uint64()):
-        if len(table) < 100:
-            yield f"dictionary of {index}", cast(pa.dictionary(index, pa.string()))
-    for unit in ("ms", "ns"):
-        at = table.column_names.index("ingestion_timestamp")
-        changed = table.column("ingestion_timestamp").cast(pa.timestamp(unit, "UTC"))
-        yield unit, table.set_column(at, "ingestion_timestamp", changed)
-    yield "polars", pl.DataFrame(table)
-    yield "duckdb", duckdb.connect().from_arrow(table)
-
-
-def test_every_form_of_arrow_gives_the_same_messages(seed: int) -> None:
-    rows = random_trades(seed, 40)
-    for row in rows:
-        row["timestamp"] = WHEN + timedelta(milliseconds=random.Random(seed).randrange(10**9))
-    table = trades_table(rows)
-    expected = pa.table(native.encode(table)).combine_chunks()
-    for name, form in forms_of(table):
-        assert pa.table(native.encode(form)).combine_chunks() == expected, name
-    payloads = expected.column("avro_payload")
-    back = pa.table(native.decode(expected).trades).combine_chunks()
-    for kind in (pa.binary(), pa.large_binary(), pa.binary_view()):
-        assert pa.table(native.decode(payloads.cast(kind)).trades).combine_chunks() == back
-    assert pa.table(native.decode(pl.Series(payloads.to_pylist())).trades).combine_chunks() == back
-    assert pa.table(native.decode(payloads.to_pylist()).trades).combine_chunks() == back
-    assert pa.table(native.decode(payloads.combine_chunks().slice(3)).trades).to_pylist() == back.slice(3).to_pylist()
-
-
-def test_a_part_of_a_struct_array_is_that_part() -> None:
-    """pyarrow hands out the children of a sliced struct whole, and a null struct with children that are not."""
-    rows = trades_table([trade(trade_id=f"BINANCE-{number}") for number in range(10)])
-    messages = pa.table(native.encode(rows)).combine_chunks()
-    back = pa.table(native.decode(messages).trades).to_pylist()
-    sliced = messages.to_struct_array().combine_chunks().slice(2, 3)
-    assert pa.table(native.decode(sliced).trades).to_pylist() == back[2:5]
-    trades_part = rows.to_struct_array().combine_chunks().slice(2, 3)
-    assert pa.table(native.encode(trades_part)).to_pylist() == messages.to_pylist()[2:5]
-    nested = pa.StructArray.from_arrays(
-        [pa.array(range(10)), messages["avro_payload"].combine_chunks()], ["n", "value"]
-    )
-    some = pa.StructArray.from_buffers(nested.type, 10, [pa.py_buffer(b"\xf7\x03")], children=nested.flatten())
-    decoded = native.decode(some)
-    assert pa.table(decoded.trades).to_pylist() == back[:3] + back[4:]
-    assert pa.table(decoded.rejects)["reason"].to_pylist() == ["null_value"]
-    frames = pa.StructArray.from_arrays(
-        [pa.array(["{}", "[", "{}", "]"]), pa.array([1, 2, 3, 4])], ["frame", "received"]
-    )
-    assert pa.table(native.normalise("binance", frames.slice(1, 2)).rejects)["row"].to_pylist() == [0]
-
-
-def test_the_identity_is_derived_where_it_is_missing() -> None:
-    table = trades_table([trade()])
-    assert native.encode(table.drop_columns(["message_id", "trade_conditions", "vendor_data"])) is not None
-    without = pa.table(native.encode(table.drop_columns(["message_id"])))
-    assert without == pa.table(native.encode(table))
-    assert native.message_id("KRAKEN", "BTCUSD", "KRAKEN-4665846") == "8821ea69-f07c-5a91-984b-151ba7a2b2f8"
-
-
-def test_polars_and_duckdb_take_what_comes_out(simulate: Simulate) -> None:
-    frames, received = frames_of(simulate("binance", TRADES, 63))
-    for dictionaries in (False, True):
-        done = native.normalise("binance", pa.table({"frame": frames, "received": received}), dictionaries=dictionaries)
-        arrow = pa.table(done.trades)
-        frame = pl.DataFrame(done.trades)
-        assert len(frame) == arrow.num_rows == len(done.trades) > 0
-        volume = pc.sum(arrow.column("quantity")).as_py()
-        assert frame["quantity"].sum() == volume
-        trades = done.trades  # DuckDB finds it by its name
-        assert duckdb.connect().sql("SELECT count(*), sum(quantity) FROM trades").fetchone() == (len(trades), volume)
-        assert duckdb.connect().sql("SELECT max(vendor_data['base_asset']) FROM trades").fetchone() == ("XRP",)
-        assert pa.schema(done.trades) == arrow.schema
-        assert pa.table(done.trades) == arrow, "it may be taken any number of times"
 
 
 def test_schema_is_that_of_silver() -> None:
