@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import Simulate
-from foreign_fuzz import plain
+from fuzz_engines import plain
 from pyiceberg.types import DecimalType, LongType, StringType
 from reading import gold_of, read_bytes
 from warehouse import (
