@@ -62,6 +62,7 @@ struct Column {
   const NestedField* field;
   int file_field = -1;                          // index among the file's top-level fields; -1: the file lacks it
   bool map_ids = false;                         // what is nested in it has no field ids of its own
+  bool int96 = false;                           // Spark's and Hive's times, which are of UTC
   const iceberg::MappedField* names = nullptr;  // of the column in the name mapping
 };
 
@@ -80,6 +81,7 @@ class DataFileReader {
       parquet::ArrowReaderProperties arrow_properties;
       arrow_properties.set_batch_size(options_.batch_rows);
       arrow_properties.set_use_threads(false);
+      arrow_properties.set_coerce_int96_timestamp_unit(arrow::TimeUnit::MICRO);
       SetReadAhead(arrow_properties);
       parquet::arrow::SchemaManifest manifest;
       ARROW_RETURN_NOT_OK(parquet::arrow::SchemaManifest::Make(
@@ -192,6 +194,8 @@ class DataFileReader {
       column.file_field = static_cast<int>(at);
       column.names = FindMapped(mapping_, field.field->name());
       column.map_ids = !HasFieldIds(*field.field);
+      column.int96 = field.is_leaf() && column.field->type.id == iceberg::TypeId::kTimestamptz &&
+                     footer.schema()->Column(field.column_index)->physical_type() == parquet::Type::INT96;
       file_order_.push_back(column.file_field);
       std::vector<const SchemaField*> leaves;
       CollectLeaves(field, leaves);
@@ -263,6 +267,11 @@ class DataFileReader {
     const auto position = std::lower_bound(file_order_.begin(), file_order_.end(), column.file_field);
     auto array = batch.column(static_cast<int>(position - file_order_.begin()));
     static const iceberg::NameMapping nothing;
+    if (column.int96) {
+      const auto of_utc = array->View(ToArrowType(column.field->type));
+      if (!of_utc.ok()) return std::unexpected(ArrowError(of_utc.status(), "times of INT96"));
+      array = *of_utc;
+    }
     if (column.map_ids) array = MapFieldIds(array, column.names != nullptr ? column.names->fields : nothing);
     return AdaptArray(array, *column.field, options_.dictionary_fields);
   }

@@ -319,6 +319,32 @@ pq.write_table(pa.table({"B": pa.array(["x", None], pa.large_string()), "l": pa.
             ErrorKind::kInvalidData);
 }
 
+// What Spark writes unless it is told otherwise, and Iceberg's Java library reads: no time zone in the file, and of
+// UTC.
+TEST_F(DataFileTest, TimesOfInt96AreOfUtc) {
+  std::string script = R"(
+import pyarrow as pa, pyarrow.parquet as pq
+times = pa.array([1_704_239_990_123_456, None, -1], pa.timestamp("us"))
+pq.write_table(pa.table({"t": times}), "ROOT/int96", use_deprecated_int96_timestamps=True)
+pq.write_table(pa.table({"t": times}), "ROOT/local")
+)";
+  for (size_t at = 0; (at = script.find("ROOT")) != script.npos;) script.replace(at, 4, root_);
+  Python(script);
+  iceberg::Schema schema;
+  schema.fields = {{1, "t", false, Type::Primitive(TypeId::kTimestamptz)}};
+  const ReadOptions by_names{.name_mapping = R"([{"field-id": 1, "names": ["t"]}])"};
+  const auto read = Read("int96", schema, by_names);
+  ASSERT_TRUE(read);
+  EXPECT_EQ(static_cast<const arrow::TimestampType&>(*read->column(0)->type()).timezone(), "UTC");
+  const auto& times = static_cast<const arrow::TimestampArray&>(*read->column(0));
+  EXPECT_EQ(times.Value(0), 1'704'239'990'123'456);
+  EXPECT_TRUE(times.IsNull(1));
+  EXPECT_EQ(times.Value(2), -1);
+  const auto consume = [](auto) -> Status { return {}; };
+  EXPECT_EQ(ReadDataFile(*io_, At("local"), schema, by_names, consume).error().kind, ErrorKind::kInvalidData)
+      << "a time of no zone is none of UTC";
+}
+
 TEST_F(DataFileTest, SkipsRowGroupsAndReadsDictionaries) {
   const iceberg::Schema schema = SilverSchemaForTests();
   WriteOptions options = SilverOptions();
