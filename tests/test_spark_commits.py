@@ -36,7 +36,14 @@ from k2.spark.dataframe.avro_plan import Plan
 from k2.spark.dataframe.avro_schema import parse_schema
 from k2.spark.dataframe.judge import Judge
 from k2.spark.dataframe.kafka import parse_start
-from k2.spark.dataframe.progress import Metadata, Progress, UpstreamHint, find_progress, parse_progress
+from k2.spark.dataframe.progress import (
+    Metadata,
+    Progress,
+    UpstreamHint,
+    find_progress,
+    parse_progress,
+    progress_to_read,
+)
 from k2.spark.dataframe.publish import STAGE_PREFIX, publish, remove_left_over
 from k2.spark.dataframe.shape import TRADE_FIELDS, fast_schema
 from k2.spark.maintenance.offsets import read_sequence
@@ -279,6 +286,19 @@ def test_progress_is_found_as_k2_finds_it() -> None:
     assert find_progress(metadata_of(rolled, tag=2)).progress == at(4), "a tag that stayed behind"
     with pytest.raises(DataError, match="ring"):
         find_progress(metadata_of([(1, 3, None), (2, 1, None), (3, 2, None)]))
+
+
+def test_a_reader_follows_a_rollback() -> None:
+    rolled = [(1, None, None), (2, 1, at(2)), (3, 2, None), (4, 3, at(4)), (5, 3, None)]  # 5: a branch's
+    for head, read, expected in ((4, 3, 3), (4, 4, 4), (3, 4, 3), (5, 4, 3), (5, 3, 3)):
+        assert metadata_of(rolled, head=head).after_rollback(read, read) == (expected, expected)
+    forgotten = [one for one in rolled if one[0] != 4]
+    assert metadata_of(forgotten, head=5).after_rollback(4, 4) == (None, 0)
+    # A history that is expired need not have been another one.
+    assert metadata_of([(6, 5, None), (7, 6, None)]).after_rollback(4, 4) == (4, 4)
+    assert metadata_of(rolled, head=3).after_rollback(None, 0) == (None, 0)
+    assert progress_to_read(metadata_of(rolled, tag=4, head=3)) == at(2)
+    assert progress_to_read(metadata_of(rolled, tag=4, head=4)) == at(4)
 
 
 def test_what_a_reader_has_read() -> None:
