@@ -24,6 +24,8 @@ from k2.spark.jobs.tables import create_tables
 from k2.spark.utils.errors import ConfigurationError, DataError
 from k2.spark.utils.place import check_catalog_place
 
+pytestmark = pytest.mark.timeout(900)  # a machine that does much else besides
+
 
 @pytest.fixture
 def recordings(simulate: Simulate) -> list[tuple[str, Path]]:

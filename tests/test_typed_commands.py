@@ -39,6 +39,8 @@ JOBS = (
 )
 CATALOG = "spark.sql.catalog.iceberg"
 
+pytestmark = pytest.mark.timeout(900)  # a machine that does much else besides
+
 
 @pytest.fixture(scope="module")
 def containers() -> dict[str, Any]:
@@ -78,7 +80,7 @@ def run(command: list[str | Path], env: dict[str, str], folder: Path, stdin: str
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=400,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
