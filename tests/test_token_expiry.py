@@ -14,7 +14,9 @@ from urllib.parse import parse_qs
 import pytest
 from chaos.catalog_proxy import CatalogProxy
 from kafka_oracle import LiveProducer, Oracle
-from service_warehouse import Lake
+from prometheus_client.parser import text_string_to_metric_families
+from service_warehouse import Lake, Process
+from test_standing import get
 
 from stack.services import Services
 
@@ -138,14 +140,33 @@ def scene(services: Services, k2: Path, tmp_path: Path, seed: int) -> Iterator[S
 def run_live(scene: Scene, tokens: Tokens) -> Seen:
     """Messages come in for some lives of a token, and every row is where it belongs."""
     gate, variables = scene.gate(tokens)
-    process = scene.lake.begin("run", "--commit-interval", "200ms", env=variables)
+    page = ("--http", "127.0.0.1:0", "--log-level", "info")
+    process = scene.lake.begin("run", "--commit-interval", "200ms", *page, env=variables)
     with LiveProducer(scene.oracle, 300):
         time.sleep(3)
     scene.oracle.flush()
     scene.lake.await_rows(scene.oracle.expected_counts())
+    assert_services_are_counted(process, gate, tokens)
     process.stop()
     scene.oracle.check(scene.lake)
     return gate.seen
+
+
+def assert_services_are_counted(process: Process, gate: TokenGate, tokens: Tokens) -> None:
+    """What the alerts on catalog, store and credentials are made of (deploy/prometheus/alerts.yml)."""
+    figures = {
+        (sample.name, frozenset(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(get(process, "/metrics")[1])
+        for sample in family.samples
+    }
+    requests = "k2_service_requests_total"
+    for service in ("catalog", "storage"):
+        assert figures[requests, frozenset({service, "answered"})] > 0
+        assert (requests, frozenset({service, "failed"})) in figures
+    assert figures[requests, frozenset({"catalog", "denied"})] >= gate.seen.refused.total() - 1
+    if tokens.announced_s is not None:
+        ends = figures["k2_credential_expiry_timestamp_seconds", frozenset({"catalog"})]
+        assert -5 < ends - time.time() <= tokens.announced_s
 
 
 def test_a_token_is_renewed_in_time(scene: Scene) -> None:

@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -21,7 +22,41 @@ double BootTimeSeconds() {
   return -1;
 }
 
+// The group of version 2 ("0::/a"), else of version 1's memory controller ("9:memory:/a").
+std::string ControlGroup() {
+  std::ifstream groups("/proc/self/cgroup");
+  std::string line;
+  std::string found = "/";
+  while (std::getline(groups, line)) {
+    if (line.find(":memory:") != std::string::npos) return line.substr(line.find(":memory:") + 8);
+    if (line.starts_with("0::")) found = line.substr(3);
+  }
+  return found;
+}
+
+int64_t MemoryLimitBytes() {
+  const int64_t machine = ::sysconf(_SC_PHYS_PAGES) * int64_t{::sysconf(_SC_PAGESIZE)};
+  const int64_t group = ControlGroupMemoryBytes("/sys/fs/cgroup", ControlGroup());
+  return group < 0 ? machine : std::min(group, machine);
+}
+
 }  // namespace
+
+int64_t ControlGroupMemoryBytes(const std::string& root, const std::string& group) {
+  int64_t least = -1;
+  // A container sees its own group as the root, or (version 1) its path on the host, which is not there: each of the
+  // groups on the way up is looked for.
+  for (std::filesystem::path at = group;; at = at.parent_path()) {
+    const std::string below = at.relative_path().string();
+    for (const std::string& file :
+         {root + "/" + below + "/memory.max", root + "/memory/" + below + "/memory.limit_in_bytes"}) {
+      std::ifstream limit(file);
+      int64_t bytes = 0;
+      if (limit >> bytes && bytes > 0 && (least < 0 || bytes < least)) least = bytes;  // "max" is no number
+    }
+    if (!at.has_relative_path()) return least;
+  }
+}
 
 ProcessFigures ReadProcessFigures() {
   ProcessFigures figures;
@@ -60,6 +95,7 @@ ProcessFigures ReadProcessFigures() {
   if (!error) figures.open_fds = open - 1;  // the listing's own
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) == 0) figures.max_fds = static_cast<int64_t>(limit.rlim_cur);
+  figures.memory_limit_bytes = MemoryLimitBytes();
   return figures;
 }
 

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
+#include "base/metrics.h"
 #include "base/time.h"
 #include "catalog/rest_errors.h"
 #include "iceberg/json_text.h"
@@ -106,6 +107,9 @@ Status RestAuth::Fetch() {
     const int64_t now_us = NowUs();
     renew_at_us_ = now_us + std::max(life_us - kRenewBeforeUs, life_us / 10 * 8);
     ends_at_us_ = now_us + life_us;
+    GaugeOf("k2_credential_expiry_timestamp_seconds", "When a credential ends, since 1970.",
+            {{"credential", "catalog"}})
+        .Set(static_cast<double>((NowMicros() + life_us) / kMicrosPerSecond));
   }
   return {};
 }

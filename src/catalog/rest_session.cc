@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "catalog/rest_errors.h"
+#include "io/request_counts.h"
 
 namespace k2 {
 namespace {
@@ -65,7 +66,9 @@ Result<HttpResponse> RestSession::Once(const RestCall& call) {
     if (!call.body.empty()) request.headers.emplace_back("Content-Type", "application/json");
     if (!token.empty()) request.headers.emplace_back("Authorization", token);
     request.headers.insert(request.headers.end(), call.headers.begin(), call.headers.end());
-    K2_ASSIGN(HttpResponse reply, http_->Send(request));
+    Result<HttpResponse> sent = http_->Send(request);
+    CountRequest(Service::kCatalog, sent);
+    K2_ASSIGN(HttpResponse reply, std::move(sent));
     const bool token_ended = reply.status == 401 || reply.status == 419;
     if (!token_ended || again || !auth_->Reject(token)) return reply;
   }

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "base/uuid.h"
+#include "io/request_counts.h"
 
 namespace k2 {
 namespace {
@@ -51,6 +52,7 @@ Result<HttpResponse> S3Objects::SendOnce(const S3Location& parsed, Request& requ
   // Amazon's SDK sends its uploads as "aws-chunked", and there are stores that say so of the object ever after.
   http.body_as_sent = true;
   auto response = http_->Send(http);
+  CountRequest(Service::kStorage, response);
   request.body = std::move(http.body);
   return response;
 }

@@ -185,6 +185,7 @@ Status CommitStep(Table& table, LayerCommit commit, const CommitPolicy& policy, 
   if (const auto* done = std::get_if<CommitDone>(&outcome)) {
     ++stats.commits;
     stats.commit_attempts += done->attempts;
+    ReportTable(table.name().name, table.metadata());
     return {};
   }
   if (const auto* failed = std::get_if<NotCommitted>(&outcome)) {

@@ -10,6 +10,7 @@
 
 #include "base/time.h"
 #include "iceberg/literal.h"
+#include "iceberg/table_metadata.h"
 #include "trade/reject.h"
 
 namespace k2 {
@@ -219,6 +220,23 @@ void CountCommit(std::string_view layer, const std::string& table, const LayerCo
   if (ended != Outcome::kCommitted || !times) return;
   metrics.latency.ObserveMicros(std::max<int64_t>(NowMicros() - times->oldest_us, 0));
   StateOf<LagClock>(layer).Committed(times->newest_us);
+}
+
+void ReportTable(const std::string& table, const iceberg::TableMetadata& metadata) {
+  GaugeOf("k2_table_snapshots", "Snapshots that the table's metadata holds.", {{"table", table}})
+      .Set(static_cast<double>(metadata.snapshots.size()));
+  // Its JSON is written out for this: a millisecond for a thousand snapshots.
+  constexpr int64_t kSizeIntervalUs = 60 * kMicrosPerSecond;
+  static std::mutex mutex;
+  static auto* const sized_us = new std::map<std::string, int64_t>;
+  {
+    const std::lock_guard lock(mutex);
+    const auto [found, first] = sized_us->try_emplace(table, MonotonicMicros());
+    if (!first && MonotonicMicros() - found->second < kSizeIntervalUs) return;
+    found->second = MonotonicMicros();
+  }
+  GaugeOf("k2_table_metadata_bytes", "Size of the table's metadata as JSON.", {{"table", table}})
+      .Set(static_cast<double>(iceberg::TableMetadataToJson(metadata).size()));
 }
 
 int64_t Total(const std::vector<PartitionLag>& lags) {

@@ -55,6 +55,9 @@ void CountVerdicts(const TaskResult& result);
 void CountCommit(std::string_view layer, const std::string& table, const LayerCommitOutcome& outcome,
                  int64_t duration_us, const std::optional<MessageTimes>& times);
 
+// What a table's metadata has come to, after a commit: its snapshots, and about once a minute its size as JSON.
+void ReportTable(const std::string& table, const iceberg::TableMetadata& metadata);
+
 struct PartitionLag {
   SourceKey key;
   int64_t messages = 0;  // above `layer`, and not in it yet

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "base/time.h"
+#include "iceberg/table_metadata.h"
 
 namespace k2 {
 namespace {
@@ -26,6 +27,19 @@ PartitionLag Lag(std::string topic, int32_t partition, int64_t messages, std::st
 
 std::string MessagesSeries(const std::string& layer, const std::string& topic, int partition) {
   return fmt::format("k2_lag_messages{{layer=\"{}\",partition=\"{}\",topic=\"{}\"}}", layer, partition, topic);
+}
+
+TEST(LayerMetrics, TellsWhatATableHasComeTo) {
+  iceberg::TableMetadata metadata;
+  metadata.snapshots.resize(3);
+  ReportTable("some_table", metadata);
+  EXPECT_EQ(ValueOf("k2_table_snapshots{table=\"some_table\"}"), 3);
+  const double bytes = ValueOf("k2_table_metadata_bytes{table=\"some_table\"}");
+  EXPECT_EQ(bytes, static_cast<double>(iceberg::TableMetadataToJson(metadata).size()));
+  metadata.snapshots.resize(4);
+  ReportTable("some_table", metadata);
+  EXPECT_EQ(ValueOf("k2_table_snapshots{table=\"some_table\"}"), 4);
+  EXPECT_EQ(ValueOf("k2_table_metadata_bytes{table=\"some_table\"}"), bytes) << "not at each commit";
 }
 
 TEST(LayerMetrics, AllSeriesOfALayerAreThereFromTheFirstLook) {
