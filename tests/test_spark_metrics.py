@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -93,6 +95,22 @@ def test_lag_in_seconds(metrics: JobMetrics) -> None:
     assert lag(None) == 0
     assert lag(replace(behind, newest_us=hour_ago_us)) == pytest.approx(0, abs=60), "it was level a moment ago"
     assert lag(replace(behind, behind=0)) == 0
+
+
+def test_clients_that_say_nothing_keep_nobody_from_an_answer(metrics: JobMetrics) -> None:
+    metrics.begin("gold")
+    before = threading.active_count()
+    silent = []
+    for _ in range(200):
+        silent.append(socket.create_connection(("127.0.0.1", metrics.port), timeout=10))
+        silent[-1].sendall(b"GET /metr")
+    assert series(metrics)
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before + 40 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert threading.active_count() <= before + 40, "a thread a client, without bound"
+    for client in silent:
+        client.close()
 
 
 def test_ports_of_jobs_are_those_that_prometheus_looks_at() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -58,6 +60,45 @@ class Lag:
         return max(0.0, time.time() - reached) if reached else None
 
 
+class _BoundedServer(ThreadingHTTPServer):
+    """A thread a client, of which there are so many at most: beyond that the oldest makes place for the new one, so
+    that clients that say nothing neither fill the memory nor keep others from an answer."""
+
+    daemon_threads = True
+    request_queue_size = 128
+    connections_max = 32
+
+    def __init__(self, *args: Any) -> None:
+        self._open: list[socket.socket] = []
+        self._open_lock = threading.Lock()
+        super().__init__(*args)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._open_lock:
+            for oldest in self._open[: len(self._open) - self.connections_max + 1]:
+                self._open.remove(oldest)
+                self._cut(oldest)
+            self._open.append(request)
+        super().process_request(request, client_address)
+
+    @staticmethod
+    def _cut(connection: socket.socket) -> None:
+        try:
+            connection.shutdown(socket.SHUT_RDWR)  # its thread sees the end, and closes it
+        except OSError:
+            return  # the client has gone already
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._open_lock:
+            if request in self._open:
+                self._open.remove(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):  # a client that goes, or is cut, is no error of the job
+            super().handle_error(request, client_address)
+
+
 class JobMetrics:
     """Serves /metrics, to whom `host` lets in. `port` 0: a free one."""
 
@@ -68,6 +109,8 @@ class JobMetrics:
         metrics = self
 
         class Handler(BaseHTTPRequestHandler):
+            timeout = 3  # seconds without a byte
+
             def do_GET(self) -> None:
                 known = self.path.split("?", 1)[0] == "/metrics"
                 body = metrics.text().encode() if known else b"/metrics\n"
@@ -81,12 +124,11 @@ class JobMetrics:
                 pass
 
         try:
-            self._server = ThreadingHTTPServer((host, port), Handler)
+            self._server = _BoundedServer((host, port), Handler)
         except (OSError, OverflowError) as error:
             raise ConfigurationError(
                 f"--metrics-port {port} of {host} cannot be listened on: {error}. Give another one, or 0 for a free one"
             ) from None
-        self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
