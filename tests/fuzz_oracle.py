@@ -54,8 +54,12 @@ class Tables:
             if found is not None:
                 return found
         oldest = self.history(table)[-1]
-        first = oldest.parent_snapshot_id is None and oldest.sequence_number == 1
-        return Progress() if first else None
+        if oldest.parent_snapshot_id is None and oldest.sequence_number == 1:
+            return Progress()
+        tagged = self.open(table).snapshot_by_name(OFFSETS_TAG)
+        if tagged is None or self.rolled_back(table):
+            return None
+        return parse_progress(summary(tagged)[OFFSETS_KEY], uuid)  # what main has of it is expired
 
     def offset(self, table: str) -> int:
         """How far the table has come in the one recording."""
@@ -65,8 +69,12 @@ class Tables:
 
     def rolled_back(self, table: str) -> bool:
         """Whether main lacks the snapshot that holds K2's newest offsets."""
-        ref = self.open(table).metadata.refs.get(OFFSETS_TAG)
-        return ref is not None and ref.snapshot_id not in {one.snapshot_id for one in self.history(table)}
+        tagged = self.open(table).snapshot_by_name(OFFSETS_TAG)
+        kept = self.history(table)
+        if tagged is None or tagged.snapshot_id in {one.snapshot_id for one in kept}:
+            return False
+        first = kept[-1].parent_snapshot_id is None and kept[-1].sequence_number == 1
+        return first or tagged.sequence_number > kept[-1].sequence_number  # else it may be of a part that is expired
 
 
 def summary(snapshot: Snapshot) -> dict[str, str]:
