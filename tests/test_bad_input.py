@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
+import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +15,7 @@ import pytest
 from conftest import Simulate
 from disks import mount, remount, unmount
 from reading import gold_of, read_bytes, read_trades
-from warehouse import BRONZE, REJECTED, Warehouse, assert_nothing_lost, recording_flags
+from warehouse import BRONZE, GOLD, REJECTED, Warehouse, assert_nothing_lost, recording_flags
 
 TRADES = 6_000
 
@@ -183,9 +186,69 @@ def test_a_recording_with_nothing_but_refused_frames(warehouse: Warehouse, tmp_p
     """More refused rows than a layer may be ahead of the next: none of them ever reaches Gold."""
     path = tmp_path / "bad.log"
     path.write_bytes(b"".join(b"%d ping %d\n" % (1704153600000000000 + i, i) for i in range(5000)))
-    report = warehouse.run([("binance", path)], "--rows-per-commit", "200")
-    assert report["silver"]["rejected"] == {"frame_not_json": 5000}
+    flags = recording_flags([("binance", path)])
+    done = warehouse.k2_run("run", *flags, "--rows-per-commit", "200", "--output", "json", expect=1)
+    assert json.loads(done.stdout)["silver"]["rejected"] == {"frame_not_json": 5000}
+    assert "5000 messages were read and all of them rejected: 5000 frame_not_json" in done.stderr
     assert_nothing_lost(warehouse)
+
+
+TRADE_FRAME = '{"e":"trade","E":1,"s":"BTCUSDT","t":1,"p":"1","q":"1","T":1704153600000,"m":true,"M":true}'
+AGG_FRAME = '{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1,"s":"BTCUSDT","a":1,"p":"1","q":"1"}}'
+BOOK_FRAME = '{"channel":"book","type":"update","data":[{"symbol":"BTC/USD","bids":[],"asks":[]}]}'
+NOW_NS = "1704153600000000000"
+
+
+@pytest.mark.parametrize(
+    ("exchange", "lines", "said"),
+    [
+        ("binance", [f"1704153600000000 {TRADE_FRAME}"], ("1 frame_bad_time", "nanoseconds")),
+        ("binance", [f"1704153600000 {TRADE_FRAME}", f"2024-01-02T00:00:00Z {TRADE_FRAME}"], ("2 frame_bad_time",)),
+        ("binance", [f"{NOW_NS} {AGG_FRAME}"] * 9, ("9 frames were read", "'aggTrade' the first", "`trade`")),
+        ("kraken", [f"{NOW_NS} {BOOK_FRAME}"], ("1 frames were read", "'book' the first")),
+        ("kraken", [f"{NOW_NS} {TRADE_FRAME}"], ("another exchange",)),
+        ("binance", [f'{NOW_NS} {TRADE_FRAME[:-1]},"X":"ADL"}}'], ("1 frame_other_market", "futures")),
+    ],
+)
+def test_a_run_that_takes_nothing_says_why(
+    warehouse: Warehouse, tmp_path: Path, exchange: str, lines: list[str], said: tuple[str, ...]
+) -> None:
+    path = tmp_path / "feed.log"
+    path.write_text("".join(line + "\n" for line in lines))
+    done = warehouse.k2_run("run", *recording_flags([(exchange, path)]), expect=1)
+    for text in said:
+        assert text in done.stderr
+    again = warehouse.k2_run("run", *recording_flags([(exchange, path)]))
+    assert again.stdout == "nothing new\n"
+
+
+def test_heartbeats_alone_are_no_error(warehouse: Warehouse, tmp_path: Path) -> None:
+    path = tmp_path / "quiet.log"
+    path.write_text(f'{NOW_NS} {{"channel":"heartbeat"}}\n{NOW_NS} {{"method":"subscribe","success":true}}\n')
+    assert warehouse.k2_run("run", *recording_flags([("kraken", path)])).stderr == ""
+
+
+def test_a_service_warns_and_runs_on(warehouse: Warehouse, tmp_path: Path) -> None:
+    path = tmp_path / "growing.log"
+    path.write_text(f"1704153600000 {TRADE_FRAME}\n")
+    service = warehouse.start("run", *recording_flags([("binance", path)]), "--follow")
+    told = ""
+    try:
+        assert service.stderr is not None
+        while "nothing of what is read is taken" not in told:
+            told = service.stderr.readline()
+            assert told, "it ended"
+        assert "1 frame_bad_time" in told
+        assert service.poll() is None
+        with path.open("a") as feed:
+            feed.write(f"{NOW_NS} {TRADE_FRAME}\n")
+        deadline = time.monotonic() + 60
+        while warehouse.counts()[GOLD] < 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    finally:
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(timeout=60) == 0
 
 
 def test_usage(warehouse: Warehouse, recording: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@
 #include "cli/serve_settings.h"
 #include "cli/stop_on_signal.h"
 #include "maintain/schedule.h"
+#include "medallion/nothing_taken.h"
 #include "medallion/runner.h"
 #include "task/market_tables.h"
 
@@ -179,6 +180,7 @@ nlohmann::ordered_json LayerJson(const LayerStats& stats, int64_t elapsed_us) {
           {"identity_conflicts", stats.identity_conflicts},
           {"frames", stats.source.frames},
           {"frames_skipped", stats.source.frames_skipped},
+          {"frames_other", stats.source.frames_other},
           {"frames_rejected", stats.source.frames_rejected},
           {"rows_per_second", rate(stats.rows_in, elapsed_us)},
           {"rows_per_busy_second", rate(stats.rows_in, stats.run_us + stats.commit_us)},
@@ -213,7 +215,8 @@ void PrintText(const RunReport& report, const RunOptions& options) {
     text += fmt::format("duplicates dropped {}, identity conflicts {}\n", WithCommas(report.gold.duplicates),
                         WithCommas(report.gold.identity_conflicts));
   }
-  if (report.bronze.rows_in + report.silver.rows_in + report.gold.rows_in == 0) text = "nothing new\n";
+  const int64_t rows = report.bronze.rows_in + report.silver.rows_in + report.gold.rows_in;
+  if (rows + report.bronze.source.frames_other == 0) text = "nothing new\n";
   std::fputs(text.c_str(), stdout);
 }
 
@@ -257,7 +260,14 @@ Result<int> RunPipeline(const Settings& settings, const RunFlags& flags) {
     PrintText(*report, options);
   }
   for (const Error& failure : report->failures) std::fprintf(stderr, "k2: %s\n", failure.message.c_str());
-  return report->failures.empty() ? 0 : 1;
+  if (!report->failures.empty()) return 1;
+  // A service was told in its log, and is asked to stop by somebody who knows.
+  if (options.endless) return 0;
+  const auto nothing =
+      NothingTaken(options.bronze ? &report->bronze : nullptr, options.silver ? &report->silver : nullptr);
+  if (!nothing) return 0;
+  std::fprintf(stderr, "k2: %s\n", nothing->c_str());
+  return 1;
 }
 
 }  // namespace

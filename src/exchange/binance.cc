@@ -17,12 +17,16 @@ using json::Value;
 struct BinanceEvent {
   Value e, E, s, t, p, q, T, m, M;
   Value stream;
+  Value id, result, error;  // of replies
   Value X, ps, st, S;
   std::string_view repeated;  // a field that came twice: which one counts cannot be told
 
   Value* Field(std::string_view key) {
     if (key.size() != 1) {
       if (key == "stream") return &stream;
+      if (key == "id") return &id;
+      if (key == "result") return &result;
+      if (key == "error") return &error;
       if (key == "ps") return &ps;
       return key == "st" ? &st : nullptr;
     }
@@ -58,22 +62,34 @@ void ReadBinanceEvent(json::Cursor& cursor, BinanceEvent& event, bool outermost)
 }
 
 // What a frame is can most often be told from its first bytes: the stream's name behind the `@`, or the event's name.
-bool IsOtherBinanceStream(std::string_view frame) {
+std::string_view OtherBinanceStream(std::string_view frame) {
   constexpr std::string_view kStream = R"({"stream":")";
   constexpr std::string_view kEvent = R"({"e":")";
   const bool combined = frame.starts_with(kStream);
-  if (!combined && !frame.starts_with(kEvent)) return false;
+  if (!combined && !frame.starts_with(kEvent)) return {};
   frame.remove_prefix(combined ? kStream.size() : kEvent.size());
   const size_t end = frame.substr(0, 128).find_first_of("\"\\");
-  if (end == std::string_view::npos || frame[end] != '"') return false;
+  if (end == std::string_view::npos || frame[end] != '"') return {};
   std::string_view kind = frame.substr(0, end);
   if (combined) {
     const size_t at = kind.find('@');
-    if (at == std::string_view::npos) return false;
+    if (at == std::string_view::npos) return {};
     kind.remove_prefix(at + 1);
   }
-  return !kind.empty() && kind != "trade";
+  return kind == "trade" ? std::string_view{} : kind;
 }
+
+// What is no trade: data of another channel by its name, or nothing for what says nothing of any market.
+std::string_view ChannelOf(const BinanceEvent& event, Kind frame_kind, std::string_view frame) {
+  if (frame_kind == Kind::kArray) return frame.find('{') == std::string_view::npos ? "" : "an array of events";
+  if (event.e.kind == Kind::kString) return event.e.text;
+  if (event.stream.kind == Kind::kString) return event.stream.text.substr(event.stream.text.find('@') + 1);
+  const bool reply = event.id.kind != Kind::kMissing || event.result.kind != Kind::kMissing ||
+                     event.error.kind != Kind::kMissing || frame.find(':') == std::string_view::npos;
+  return reply ? "" : "without a name";
+}
+
+constexpr std::string_view kServerNotice = "serverShutdown";
 
 // Not every other event has a name (book tickers and partial books have none); what has an id, a price and a quantity
 // is a trade that lost it.
@@ -154,7 +170,10 @@ void ReadBinanceTrade(const BinanceEvent& event, PendingTrade& pending) {
 }  // namespace
 
 FrameOutcome BinanceFrames::ParseFrame(std::string_view frame, int64_t receive_us, FrameSink& sink) {
-  if (IsOtherBinanceStream(frame)) return FrameOutcome::kSkipped;
+  if (const std::string_view other = OtherBinanceStream(frame); !other.empty()) {
+    if (other != kServerNotice) sink.OnOtherChannel(other);
+    return FrameOutcome::kSkipped;
+  }
   scratch_.clear();
   json::Cursor cursor(frame, scratch_);
   BinanceEvent event;
@@ -167,7 +186,11 @@ FrameOutcome BinanceFrames::ParseFrame(std::string_view frame, int64_t receive_u
   if (!cursor.Finished()) return RejectBroken(cursor, frame, sink);
   if (!json::IsValidUtf8(frame)) return RejectUtf8(sink);
   if (kind != Kind::kObject && kind != Kind::kArray) return RejectScalar(sink);
-  if (!IsTrade(event)) return FrameOutcome::kSkipped;
+  if (!IsTrade(event)) {
+    const std::string_view other = ChannelOf(event, kind, frame);
+    if (!other.empty() && other != kServerNotice) sink.OnOtherChannel(other);
+    return FrameOutcome::kSkipped;
+  }
   pending_.Clear();
   PendingTrade& pending = pending_.Add();
   pending.trade.ingestion_timestamp_us = receive_us;

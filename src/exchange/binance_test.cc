@@ -148,6 +148,30 @@ TEST(Binance, SkipsWhatIsNoTrade) {
   }
 }
 
+TEST(Binance, TellsDataOfOtherChannelsFromReplies) {
+  const struct {
+    const char *frame, *channel;
+  } cases[] = {
+      {R"({"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate"}})", "depth@100ms"},
+      {R"({"e":"aggTrade","s":"BTCUSDT"})", "aggTrade"},
+      {R"({ "e":"aggTrade","s":"BTCUSDT"})", "aggTrade"},
+      {R"({"u":1,"s":"BNBUSDT","b":"1","B":"1","a":"1","A":"1"})", "without a name"},
+      {R"([{"e":"24hrTicker"}])", "an array of events"},
+      {R"({"channel":"book","data":[{"symbol":"BTC/USD"}]})", "without a name"},
+      {R"({"result":null,"id":1})", ""},
+      {R"({"error":{"code":-1121},"id":2})", ""},
+      {R"({"e":"serverShutdown","E":1})", ""},
+      {R"({"E":1,"e":"serverShutdown"})", ""},
+      {"{}", ""},
+      {"[]", ""},
+  };
+  for (const auto& c : cases) {
+    CollectingSink sink;
+    EXPECT_EQ(ParseBinance(c.frame, sink), FrameOutcome::kSkipped) << c.frame;
+    EXPECT_EQ(sink.other_channels.empty() ? "" : sink.other_channels[0], c.channel) << c.frame;
+  }
+}
+
 TEST(Binance, RejectsEachWrongFieldWithItsReason) {
   const struct {
     const char *from, *to, *reason;

@@ -43,7 +43,10 @@ class CollectingSink final : public FrameSink {
     rejects.emplace_back(reason, std::string(detail));
   }
 
+  void OnOtherChannel(std::string_view name) override { other_channels.emplace_back(name); }
+
   std::vector<CollectedTrade> trades;
+  std::vector<std::string> other_channels;
   std::vector<std::pair<RejectReason, std::string>> rejects;
 };
 

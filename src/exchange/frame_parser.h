@@ -19,6 +19,8 @@ class FrameSink {
   virtual void OnTrade(const Trade& trade) = 0;
   // The frame as a whole, or one trade of it (the detail says which), could not be read. The detail is ASCII.
   virtual void OnReject(RejectReason reason, std::string_view detail) = 0;
+  // A frame that is skipped holds market data of another channel, or of another exchange; not a heartbeat or a reply.
+  virtual void OnOtherChannel(std::string_view /*name*/) {}
 };
 
 enum class FrameOutcome : uint8_t {

@@ -86,13 +86,29 @@ bool IsKrakenFuturesTrade(const Value& feed) {
   return feed.kind == Kind::kString && (feed.text == "trade" || feed.text == "trade_snapshot");
 }
 
+// Replies of v1, of v2 and of the futures, and notices of errors.
+bool IsReplyField(std::string_view key) {
+  return key == "event" || key == "method" || key == "error" || key == "errorMessage";
+}
+
 // The first field tells what most frames are: {"channel":"heartbeat"}, {"event":…} of v1, {"method":…} of replies.
-bool IsOtherKrakenChannel(std::string_view frame) {
+// Nothing where it does not, and where the channel is `trade`.
+std::optional<std::string_view> OtherKrakenChannel(std::string_view frame) {
   constexpr std::string_view kChannel = R"({"channel":")";
-  if (!frame.starts_with(kChannel)) return frame.starts_with(R"({"event":")") || frame.starts_with(R"({"method":")");
+  if (!frame.starts_with(kChannel)) {
+    if (frame.starts_with(R"({"event":")") || frame.starts_with(R"({"method":")")) return "";
+    return std::nullopt;
+  }
   frame.remove_prefix(kChannel.size());
   const size_t end = frame.substr(0, 64).find_first_of("\"\\");
-  return end != std::string_view::npos && frame[end] == '"' && frame.substr(0, end) != "trade";
+  if (end == std::string_view::npos || frame[end] != '"' || frame.substr(0, end) == "trade") return std::nullopt;
+  return frame.substr(0, end);
+}
+
+// Tells of a frame of another channel, but for those that say nothing of a market.
+FrameOutcome SkipChannel(std::string_view name, FrameSink& sink) {
+  if (!name.empty() && name != "heartbeat" && name != "status") sink.OnOtherChannel(name);
+  return FrameOutcome::kSkipped;
 }
 
 }  // namespace
@@ -125,21 +141,23 @@ FrameOutcome KrakenFrames::ParseFrame(std::string_view frame, int64_t receive_us
 }
 
 FrameOutcome KrakenFrames::ParseObject(std::string_view frame, int64_t receive_us, FrameSink& sink) {
-  if (IsOtherKrakenChannel(frame)) return FrameOutcome::kSkipped;
+  if (const auto other = OtherKrakenChannel(frame)) return SkipChannel(*other, sink);
   pending_.Clear();
   json::Cursor cursor(frame, scratch_);
   Value channel;
   Value feed;
-  bool is_event = false;
+  bool is_reply = false;
+  bool is_empty = true;
   Kind data_kind = Kind::kMissing;
   cursor.EnterObject();
   for (std::string_view key; cursor.NextField(key);) {
+    is_empty = false;
     if (key == "channel") {
       channel = cursor.Read();
     } else if (key == "feed") {
       feed = cursor.Read();
-    } else if (key == "event") {
-      is_event = true;
+    } else if (IsReplyField(key)) {
+      is_reply = true;
       cursor.Pass();
     } else if (key == "data" && data_kind == Kind::kMissing && cursor.PeekKind() == Kind::kArray) {
       data_kind = Kind::kArray;
@@ -163,15 +181,17 @@ FrameOutcome KrakenFrames::ParseObject(std::string_view frame, int64_t receive_u
   }
   if (!cursor.Finished()) return RejectBroken(cursor, frame, sink);
   if (!json::IsValidUtf8(frame)) return RejectUtf8(sink);
-  if (channel.kind == Kind::kMissing && !is_event && IsKrakenFuturesTrade(feed)) {
+  if (channel.kind == Kind::kMissing && !is_reply && IsKrakenFuturesTrade(feed)) {
     sink.OnReject(
         RejectReason::kFrameOtherMarket,
         fmt::format("field \"feed\": {} is of Kraken's futures, not of its spot market", json::Quoted(feed.text)));
     return FrameOutcome::kRejected;
   }
-  if (channel.kind == Kind::kMissing || (channel.kind == Kind::kString && channel.text != "trade")) {
-    return FrameOutcome::kSkipped;
+  if (channel.kind == Kind::kMissing) {
+    if (is_reply || is_empty) return FrameOutcome::kSkipped;
+    return SkipChannel(feed.kind == Kind::kString ? feed.text : "without a name", sink);
   }
+  if (channel.kind == Kind::kString && channel.text != "trade") return SkipChannel(channel.text, sink);
   if (channel.kind != Kind::kString || data_kind != Kind::kArray) {
     const bool missing = channel.kind == Kind::kString && data_kind == Kind::kMissing;
     sink.OnReject(missing ? RejectReason::kFrameMissingField : RejectReason::kFrameBadType,

@@ -103,6 +103,32 @@ TEST(Kraken, SkipsWhatIsNoTrade) {
   }
 }
 
+TEST(KrakenV2, TellsDataOfOtherChannelsFromReplies) {
+  const struct {
+    const char *frame, *channel;
+  } cases[] = {
+      {R"({"channel":"book","data":[{}]})", "book"},
+      {R"({"data":[{}],"channel":"ticker"})", "ticker"},
+      {R"([42,["1","2"],"ohlc-5","XBT/USD"])", "ohlc-5"},
+      {R"([42,["1","2"],"ohlc-5","XBT/USD"] )", "ohlc-5"},
+      {R"({"e":"trade","s":"BTCUSDT"})", "without a name"},
+      {R"({"feed":"ticker","product_id":"PI_XBTUSD"})", "ticker"},
+      {R"({"feed":"heartbeat","time":1})", ""},
+      {R"({"channel":"heartbeat"})", ""},
+      {R"({"channel":"status","data":[{}]})", ""},
+      {R"({"method":"subscribe","success":true})", ""},
+      {R"({"success":true,"method":"subscribe"})", ""},
+      {R"({"error":"x"})", ""},
+      {R"({ "event":"systemStatus"})", ""},
+      {"{}", ""},
+  };
+  for (const auto& c : cases) {
+    CollectingSink sink;
+    EXPECT_EQ(ParseKraken(c.frame, sink), FrameOutcome::kSkipped) << c.frame;
+    EXPECT_EQ(sink.other_channels.empty() ? "" : sink.other_channels[0], c.channel) << c.frame;
+  }
+}
+
 TEST(KrakenV2, RejectsOneTradeAndKeepsTheOthers) {
   const struct {
     const char *from, *to, *reason;

@@ -16,16 +16,17 @@ constexpr std::array<std::string_view, 6> kColumns = {"price", "volume", "time",
 
 // [channelID, data, "channelName", "pair"]: the end of the frame tells what it is, without reading what may be 100 KB
 // of a book before it. Only by names that no column of a cut trade frame can hold.
-bool IsOtherKrakenV1Channel(std::string_view frame) {
-  if (!frame.ends_with("\"]")) return false;
+std::string_view OtherKrakenV1Channel(std::string_view frame) {
+  if (!frame.ends_with("\"]")) return {};
   frame.remove_suffix(2);
   const size_t pair = frame.rfind("\",\"");
-  if (pair == std::string_view::npos) return false;
+  if (pair == std::string_view::npos) return {};
   frame = frame.substr(0, pair);
   const size_t channel = frame.rfind(",\"");
-  if (channel == std::string_view::npos) return false;
+  if (channel == std::string_view::npos) return {};
   const std::string_view name = frame.substr(channel + 2);
-  return name.starts_with("book-") || name.starts_with("ohlc-") || name == "ticker" || name == "spread";
+  const bool other = name.starts_with("book-") || name.starts_with("ohlc-") || name == "ticker" || name == "spread";
+  return other ? name : std::string_view{};
 }
 
 TradeSide ReadSide(std::string_view text) {
@@ -81,7 +82,10 @@ void KrakenFrames::ReadRow(json::Cursor& cursor, std::string_view pair, PendingT
 }
 
 FrameOutcome KrakenFrames::ParseArray(std::string_view frame, int64_t receive_us, FrameSink& sink) {
-  if (IsOtherKrakenV1Channel(frame)) return FrameOutcome::kSkipped;
+  if (const std::string_view other = OtherKrakenV1Channel(frame); !other.empty()) {
+    sink.OnOtherChannel(other);
+    return FrameOutcome::kSkipped;
+  }
   json::Cursor cursor(frame, scratch_);
   json::Cursor data = cursor;
   Value channel;
@@ -99,7 +103,10 @@ FrameOutcome KrakenFrames::ParseArray(std::string_view frame, int64_t receive_us
     sink.OnReject(RejectReason::kFrameBadType, "the array does not end with the names of a channel and a pair");
     return FrameOutcome::kRejected;
   }
-  if (channel.text != "trade") return FrameOutcome::kSkipped;
+  if (channel.text != "trade") {
+    sink.OnOtherChannel(channel.text);
+    return FrameOutcome::kSkipped;
+  }
   if (elements != 4 || !data.EnterArray()) {
     sink.OnReject(RejectReason::kFrameBadType, "the second of four elements is not an array of trades");
     return FrameOutcome::kRejected;

@@ -38,11 +38,7 @@ void AddResult(const TaskResult& result, LayerStats& stats) {
   stats.rows_out += result.rows_out;
   stats.duplicates += result.duplicates;
   stats.identity_conflicts += result.identity_conflicts;
-  stats.source.frames += result.counts.frames;
-  stats.source.frames_skipped += result.counts.frames_skipped;
-  stats.source.frames_rejected += result.counts.frames_rejected;
-  stats.source.messages += result.counts.messages;
-  stats.source.bytes += result.counts.bytes;
+  stats.source += result.counts;
   for (const auto& [reason, count] : result.rejected) stats.rejected[reason] += count;
   int64_t files = 0;
   int64_t file_bytes = 0;

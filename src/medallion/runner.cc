@@ -15,6 +15,7 @@
 #include "base/time.h"
 #include "medallion/floor.h"
 #include "medallion/gold_layer.h"
+#include "medallion/nothing_taken.h"
 #include "medallion/patience.h"
 #include "medallion/silver_layer.h"
 
@@ -194,6 +195,7 @@ void RunLayer(LayerNumber number, Floor& floor, const Run& run) {
 void RunBronze(BronzeLayer& layer, const RunOptions& options, Floor& floor, RunProgress& progress) {
   Patience patience(PatienceOf(options), "bronze", floor.stop());
   StandingReport standing(kBronze, "bronze", floor);
+  RefusalWatch watch("bronze");
   const auto recover = [&] { return layer.Recover(); };
   int64_t last_commit_us = 0;
   const int64_t lead = options.layer.rows_per_step * options.lead_steps;
@@ -225,6 +227,7 @@ void RunBronze(BronzeLayer& layer, const RunOptions& options, Floor& floor, RunP
     }
     standing.GoesOn();
     ProcessHealth().SetDependency(kTables, true);
+    if (options.endless) watch.Look(layer.stats(), MonotonicMicros());
     if (*rows > 0) (void)moved(*rows);  // a step without rows has asked neither source nor tables
     if (layer.AtEnd() || (!options.endless && *rows == 0 && layer.CaughtUp())) break;
   }
@@ -238,6 +241,7 @@ void RunBelow(Layer& layer, LayerNumber number, std::string_view name, const Run
               bool next_runs, Floor& floor, std::atomic<int64_t>& counter) {
   Patience patience(PatienceOf(options), name, floor.stop());
   StandingReport report(number, name, floor);
+  RefusalWatch watch(name);
   const auto recover = [&] {
     layer.Recover();
     return Status{};
@@ -274,6 +278,7 @@ void RunBelow(Layer& layer, LayerNumber number, std::string_view name, const Run
       report.GoesOn();
     }
     const int64_t rows = step.value_or(0);
+    if (options.endless && number == kSilver) watch.Look(layer.stats(), MonotonicMicros());
     patience.Reset();
     ProcessHealth().SetDependency(kTables, true);
     counter += rows;

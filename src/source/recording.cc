@@ -192,6 +192,7 @@ Status RecordingReader::TakeLine(const Line& line) {
 }
 
 void RecordingReader::OnTrade(const Trade& trade) {
+  counts_.trades += 1;
   EncodeTrade(trade, options_.trade_schema_id, batch_->payloads.data);
   AddMessage(trade.symbol, true, trade.ingestion_timestamp_us);
 }
@@ -204,6 +205,12 @@ void RecordingReader::OnReject(RejectReason reason, std::string_view detail) {
                                .receive_timestamp_us = receive_us_};
   EncodeRejectedFrame(rejected, options_.rejected_schema_id, batch_->payloads.data);
   AddMessage({}, false, receive_us_);
+}
+
+void RecordingReader::OnOtherChannel(std::string_view name) {
+  constexpr size_t kMaxName = 32;
+  counts_.frames_other += 1;
+  if (counts_.other_channel.empty()) counts_.other_channel = json::Quoted(name.substr(0, kMaxName));
 }
 
 // The payload's bytes are already there.

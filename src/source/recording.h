@@ -62,6 +62,7 @@ class RecordingReader final : public SourceReader, private FrameSink {
 
   void OnTrade(const Trade& trade) override;
   void OnReject(RejectReason reason, std::string_view detail) override;
+  void OnOtherChannel(std::string_view name) override;
 
   Result<bool> LearnKey();
   Status ReadLines(const ReadLimits& limits, RawBatch& batch);

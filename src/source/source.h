@@ -58,9 +58,35 @@ struct RawBatch {
 struct SourceCounts {
   int64_t frames = 0;           // lines read
   int64_t frames_skipped = 0;   // not trades: heartbeats, books, subscriptions
+  int64_t frames_other = 0;     // of those skipped: market data of other channels, not heartbeats and replies
   int64_t frames_rejected = 0;  // could not be read: sent on as rejected frames
   int64_t messages = 0;
-  int64_t bytes = 0;  // uncompressed
+  int64_t trades = 0;         // of the messages of recordings: not rejected frames
+  int64_t bytes = 0;          // uncompressed
+  std::string other_channel;  // name of the first of frames_other
+
+  SourceCounts& operator+=(const SourceCounts& more) {
+    frames += more.frames;
+    frames_skipped += more.frames_skipped;
+    frames_other += more.frames_other;
+    frames_rejected += more.frames_rejected;
+    messages += more.messages;
+    trades += more.trades;
+    bytes += more.bytes;
+    if (other_channel.empty()) other_channel = more.other_channel;
+    return *this;
+  }
+  // What came after an earlier count of the same source.
+  [[nodiscard]] SourceCounts Since(const SourceCounts& before) const {
+    return {.frames = frames - before.frames,
+            .frames_skipped = frames_skipped - before.frames_skipped,
+            .frames_other = frames_other - before.frames_other,
+            .frames_rejected = frames_rejected - before.frames_rejected,
+            .messages = messages - before.messages,
+            .trades = trades - before.trades,
+            .bytes = bytes - before.bytes,
+            .other_channel = other_channel};
+  }
 };
 
 inline constexpr int64_t kMaxBatchBytes = int64_t{1}

@@ -37,22 +37,6 @@ std::shared_ptr<arrow::RecordBatch> ToBronzeRows(RawBatch raw) {
                     std::move(columns), rows);
 }
 
-void Add(const SourceCounts& more, SourceCounts& counts) {
-  counts.frames += more.frames;
-  counts.frames_skipped += more.frames_skipped;
-  counts.frames_rejected += more.frames_rejected;
-  counts.messages += more.messages;
-  counts.bytes += more.bytes;
-}
-
-SourceCounts Difference(const SourceCounts& after, const SourceCounts& before) {
-  return {.frames = after.frames - before.frames,
-          .frames_skipped = after.frames_skipped - before.frames_skipped,
-          .frames_rejected = after.frames_rejected - before.frames_rejected,
-          .messages = after.messages - before.messages,
-          .bytes = after.bytes - before.bytes};
-}
-
 // Opens what a task names, where no open reader was handed to it.
 Result<std::unique_ptr<SourceReader>> OpenInput(const BronzeInput& input) {
   const auto exchange = ParseExchange(input.exchange);
@@ -137,7 +121,7 @@ Status ReadRange(const BronzeInput& input, SourceReader& reader, KafkaRanges& ka
   at.messages = input.begin.messages < 0 ? -1 : input.begin.messages + rows;
   result.ends.push_back(at);
   result.rows_in += rows;
-  Add(reader.counts(), result.counts);
+  result.counts += reader.counts();
   return {};
 }
 
@@ -171,7 +155,7 @@ Status ReadWhatIsThere(const BronzeTask& task, const TaskContext& context, Bronz
     K2_ASSIGN(RawBatch raw, reader->Read({.max_messages = std::max<int64_t>(messages_left / inputs_left, 1),
                                           .max_bytes = std::max<int64_t>(bytes_left / inputs_left, 1),
                                           .max_wait_us = context.wait_us}));
-    Add(Difference(reader->counts(), before), result.counts);
+    result.counts += reader->counts().Since(before);
     result.ends.push_back(raw.end);
     const int64_t before_it = task.inputs[i].begin.messages;
     if (before_it >= 0) result.ends.back().messages = before_it + static_cast<int64_t>(raw.size());

@@ -300,9 +300,12 @@ std::string TaskResultToJson(const TaskResult& result) {
                        {"counts",
                         {{"frames", result.counts.frames},
                          {"frames_skipped", result.counts.frames_skipped},
+                         {"frames_other", result.counts.frames_other},
                          {"frames_rejected", result.counts.frames_rejected},
                          {"messages", result.counts.messages},
-                         {"bytes", result.counts.bytes}}},
+                         {"trades", result.counts.trades},
+                         {"bytes", result.counts.bytes},
+                         {"other_channel", result.counts.other_channel}}},
                        {"warning", result.warning}};
   return Dump(object);
 }
@@ -332,7 +335,10 @@ Result<TaskResult> TaskResultFromJson(std::string_view text) {
     counts.at("frames").get_to(result.counts.frames);
     counts.at("frames_skipped").get_to(result.counts.frames_skipped);
     counts.at("frames_rejected").get_to(result.counts.frames_rejected);
+    result.counts.frames_other = counts.value("frames_other", int64_t{0});  // of a K2 that did not count them
     counts.at("messages").get_to(result.counts.messages);
+    result.counts.trades = counts.value("trades", int64_t{0});
+    result.counts.other_channel = counts.value("other_channel", std::string{});
     counts.at("bytes").get_to(result.counts.bytes);
     object.at("warning").get_to(result.warning);
     return result;

@@ -231,7 +231,7 @@ TEST(TaskJson, ResultsRoundTrip) {
     result.identity_conflicts = draw.Long();
     result.ends = draw.Some<SourcePosition>([&] { return draw.Position(); });
     result.range_rows = draw.Some<int64_t>([&] { return draw.Long(); });
-    result.counts = {draw.Long(), draw.Long(), draw.Long(), draw.Long(), draw.Long()};
+    result.counts = {draw.Long(), draw.Long(), draw.Long(), draw.Long(), draw.Long(), draw.Long(), draw.Long(), "book"};
     result.warning = draw.Text();
     const auto back = TaskResultFromJson(TaskResultToJson(result));
     ASSERT_TRUE(back) << back.error().message;
