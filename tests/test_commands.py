@@ -9,6 +9,7 @@ import json
 import os
 import pty
 import secrets
+import subprocess
 import time
 from collections import defaultdict
 from datetime import datetime, timedelta, timezone
@@ -124,6 +125,29 @@ def test_query_travels_in_time(lake: Warehouse) -> None:
         assert done.stderr.startswith("k2: ")
 
 
+def test_a_sort_that_needs_more_than_its_memory_spills(lake: Warehouse, tmp_path: Path) -> None:
+    """And what a killed query has spilled goes when the next one starts."""
+    spill = tmp_path / "spill"
+    big = "SELECT n, lpad(n::VARCHAR, 200, 'x') AS text FROM range(400000) r(n) ORDER BY hash(n), n OFFSET 399990"
+    asked = ("--query-memory", "64MB", "--output", "csv")
+    refused = lake.k2_run("query", big, *asked, "--query-spill", "none", expect=3)
+    assert "(query-spill)" in refused.stderr
+    bounded = lake.k2_run("query", big, *asked, "--query-spill", str(spill), "--query-spill-max", "1MB", expect=3)
+    assert "query-spill-max" in bounded.stderr
+    killed = subprocess.Popen(
+        lake.command("query", big, *asked, "--query-spill", str(spill)), stdout=subprocess.DEVNULL, env=k2_environment()
+    )
+    while not list(spill.glob("k2-query-*/*")):
+        assert killed.poll() is None, "it ended without spilling"
+        time.sleep(0.01)
+    killed.kill()
+    killed.wait()
+    assert list(spill.iterdir())
+    whole = lake.k2_run("query", big, "--query-memory", "2GB", "--output", "csv", "--query-spill", "none").stdout
+    assert lake.k2_run("query", big, *asked, "--query-spill", str(spill)).stdout == whole
+    assert list(spill.iterdir()) == []
+
+
 # ohlcv
 
 
@@ -217,7 +241,16 @@ def test_ohlcv_usage(lake: Warehouse) -> None:
         [],
     ):
         lake.k2_run("ohlcv", *args, expect=2)
-    assert ask_candles(lake, "NOSUCH") == {}
+    unknown = lake.k2_run("ohlcv", "BTCUST", expect=1)
+    assert "did you mean BTCUSD, BTCUSDT?" in unknown.stderr
+    assert unknown.stdout == ""
+    wanted = ask_candles(lake, "BTCUSDT", "--interval", "1h")
+    for typed in ("btcusdt", "BTC/USDT", "btc-usdt"):
+        assert ask_candles(lake, typed, "--exchange", "binance", "--interval", "1h") == wanted
+    empty = lake.k2_run("ohlcv", "btcusdt", "--from", "2025-01-01", "--output", "json")
+    assert json.loads(empty.stdout) == []
+    assert "no trades of BTCUSDT in the time that was asked for" in empty.stderr
+    assert "of BINANCE from 2024-03-01" in empty.stderr
     picture = lake.k2_run("ohlcv", "BTCUSDT", "--draw").stdout
     assert "BTCUSDT" in picture
     assert "\x1b" not in picture, "no colours where there is no terminal"
@@ -326,7 +359,6 @@ def test_doctor(warehouse: Warehouse, lake: Warehouse) -> None:
 
 def test_settings_precedence(k2: Path, tmp_path: Path, lake: Warehouse) -> None:
     """Flag before environment before file before default; doctor tells which it was."""
-    import subprocess
 
     def origin(*args: str, env: dict[str, str] | None = None) -> tuple[str, str]:
         done = subprocess.run(

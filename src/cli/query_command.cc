@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 
+#include "base/log.h"
 #include "base/time.h"
 #include "cli/commands.h"
 #include "cli/rows_output.h"
@@ -10,6 +12,7 @@
 #include "query/engine.h"
 #include "query/lakehouse_table.h"
 #include "query/ohlcv.h"
+#include "query/spill_folder.h"
 #include "task/market_tables.h"
 #include "task/table_shape.h"
 
@@ -34,12 +37,38 @@ struct OhlcvFlags {
   bool draw = false;
 };
 
-// An engine that knows every table of the namespace, ours and others'.
-Result<std::unique_ptr<QueryEngine>> OpenEngine(const Settings& settings, const std::shared_ptr<Lakehouse>& lakehouse,
-                                                const AsOf& as_of) {
+// An engine, and the folder that it spills to.
+struct Queries {
+  std::unique_ptr<SpillFolder> spill;  // goes last
+  std::unique_ptr<QueryEngine> engine;
+};
+
+// Without a place to spill a query fails that needs more memory than it may have; all others go on.
+Status SetSpill(const Settings& settings, QueryOptions& options, Queries& queries) {
+  const std::string& folder = settings.Text("query-spill");
+  if (folder == "none") return {};
+  K2_ASSIGN(options.temp_bytes_max, settings.Bytes("query-spill-max"));
+  std::error_code ignored;
+  const bool chosen = !folder.empty();
+  const std::string parent = chosen ? folder : std::filesystem::temp_directory_path(ignored).string();
+  auto opened = SpillFolder::Open(parent);
+  if (!opened) {
+    if (chosen) return std::unexpected(opened.error().With("--query-spill"));
+    log::Info("queries cannot spill", {{"error", opened.error().message}});
+    return {};
+  }
+  queries.spill = std::move(*opened);
+  options.temp_dir = queries.spill->path();
+  return {};
+}
+
+// One that knows every table of the namespace, ours and others'.
+Result<Queries> OpenEngine(const Settings& settings, const std::shared_ptr<Lakehouse>& lakehouse, const AsOf& as_of) {
   K2_ASSIGN(const std::vector<TableName> tables, lakehouse->catalog()->ListTables(std::string(kNamespace)));
   QueryOptions options;
+  Queries queries;
   K2_ASSIGN(options.memory_limit_bytes, settings.Bytes("query-memory"));
+  K2_TRY(SetSpill(settings, options, queries));
   options.open_file = QueryFilesOf(lakehouse->io());
   if (const auto displacement =
           lakehouse->catalog()->displacement()) {  // files of this machine are opened by their names
@@ -47,12 +76,12 @@ Result<std::unique_ptr<QueryEngine>> OpenEngine(const Settings& settings, const 
       return open(map.ApplyOrKeep(path));
     };
   }
-  K2_ASSIGN(std::unique_ptr<QueryEngine> engine, QueryEngine::Open(options));
+  K2_ASSIGN(queries.engine, QueryEngine::Open(options));
   for (const TableName& table : tables) {
-    K2_TRY(engine->AddTable(
+    K2_TRY(queries.engine->AddTable(
         MakeQueryTable(table.name, [lakehouse, name = table.name] { return lakehouse->Open(name); }, as_of)));
   }
-  return engine;
+  return queries;
 }
 
 // What Gold's columns are called at that time, by K2's names.
@@ -94,8 +123,8 @@ Result<int> PrintQuery(QueryEngine& engine, const std::string& sql, const Settin
 Result<int> RunQuery(const Settings& settings, const QueryFlags& flags) {
   K2_ASSIGN(const AsOf as_of, AsOfFlag(flags.as_of));
   K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouseToRead(settings));
-  K2_ASSIGN(const auto engine, OpenEngine(settings, lakehouse, as_of));
-  return PrintQuery(*engine, flags.sql, settings, flags.out, flags.rows_max);
+  K2_ASSIGN(const Queries queries, OpenEngine(settings, lakehouse, as_of));
+  return PrintQuery(*queries.engine, flags.sql, settings, flags.out, flags.rows_max);
 }
 
 Result<int> RunOhlcv(const Settings& settings, OhlcvFlags flags) {
@@ -114,10 +143,12 @@ Result<int> RunOhlcv(const Settings& settings, OhlcvFlags flags) {
   K2_ASSIGN(const AsOf as_of, AsOfFlag(flags.as_of));
   K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouseToRead(settings));
   K2_ASSIGN(flags.options.columns, GoldColumns(*lakehouse, as_of));
+  K2_ASSIGN(const Queries queries, OpenEngine(settings, lakehouse, as_of));
+  K2_ASSIGN(const std::string empty, FindSymbol(*queries.engine, flags.options));
+  if (!empty.empty()) std::fprintf(stderr, "k2: %s\n", empty.c_str());
   K2_ASSIGN(const std::string sql, OhlcvSql(flags.options));
-  K2_ASSIGN(const auto engine, OpenEngine(settings, lakehouse, as_of));
-  if (!flags.draw) return PrintQuery(*engine, sql, settings, flags.out, INT64_MAX);
-  K2_ASSIGN(const QueryResult result, engine->Run(sql));
+  if (!flags.draw) return PrintQuery(*queries.engine, sql, settings, flags.out, INT64_MAX);
+  K2_ASSIGN(const QueryResult result, queries.engine->Run(sql));
   K2_ASSIGN(const std::vector<Candle> candles, CandlesOf(result));
   const int width = TerminalWidth(STDOUT_FILENO);
   const std::string picture =
@@ -138,7 +169,11 @@ void AddQuery(Program& program) {
   command->add_option("--as-of", flags->as_of, "a UTC time or a snapshot id: the tables as they were");
   command->add_option("--out", flags->out, "write to this file instead of standard output");
   command->add_option("--max-rows", flags->rows_max, "rows of a printed table at most")->capture_default_str();
-  program.settings.Add(program.app, "query-memory", "512MB", "bound of a query's memory");
+  program.settings.Add(program.app, "query-memory", "512MB", "limit on a query's memory");
+  program.settings.Add(program.app, "query-spill", "",
+                       "folder for rows of queries that need more memory than that (default: the system's temporary "
+                       "folder); none: they fail");
+  program.settings.Add(program.app, "query-spill-max", "10GB", "limit on what one query's process spills");
   command->footer(
       "Examples:\n"
       "  k2 query \"SELECT symbol, count(*), sum(quantity) FROM gold_crypto_trades GROUP BY symbol\"\n"
@@ -153,7 +188,7 @@ void AddOhlcv(Program& program) {
   CLI::App* command =
       program.app.add_subcommand("ohlcv", "Candles of a symbol: open, high, low, close, volume, vwap, trades");
   auto flags = std::make_shared<OhlcvFlags>();
-  command->add_option("symbol", flags->options.symbol, "such as BTCUSDT")->required();
+  command->add_option("symbol", flags->options.symbol, "such as BTCUSDT, btcusdt or BTC/USDT")->required();
   command->add_option("--exchange", flags->exchange, "BINANCE or KRAKEN; without it all together");
   command->add_option("--interval", flags->interval, "30s, 1m, 15m, 4h, 1d, 1w")->capture_default_str();
   command->add_option("--from", flags->from, "UTC, first moment that counts");

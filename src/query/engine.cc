@@ -63,7 +63,9 @@ class QueryEngine::Impl {
   using Sink = std::function<Status(duckdb::DataChunk&)>;
 
   explicit Impl(const QueryOptions& options)
-      : files_(std::make_shared<query::QueryFiles>(options.open_file)), tables_(std::make_shared<query::Tables>()) {
+      : files_(std::make_shared<query::QueryFiles>(options.open_file)),
+        tables_(std::make_shared<query::Tables>()),
+        spills_(!options.temp_dir.empty()) {
     duckdb::DBConfig config;
     config.SetOptionByName("autoinstall_known_extensions", Value::BOOLEAN(false));
     config.SetOptionByName("autoload_known_extensions", Value::BOOLEAN(false));
@@ -77,9 +79,14 @@ class QueryEngine::Impl {
     query::RegisterFiles(*database_->instance, files_);
     // After the file system that knows this prefix: DuckDB asks it for the canonical form.
     duckdb::DBConfig::GetConfig(*database_->instance).AddAllowedDirectory(query::QueryFiles::kPrefix);
+    if (!options.temp_dir.empty()) {
+      duckdb::DBConfig::GetConfig(*database_->instance).AddAllowedDirectory(options.temp_dir);
+    }
     query::RegisterTables(*database_->instance, tables_);
     connection_ = std::make_unique<duckdb::Connection>(*database_);
     Setting("SET TimeZone = 'UTC'");
+    // As an option of the configuration it is not heeded.
+    Setting(fmt::format("SET max_temp_directory_size = '{}B'", options.temp_bytes_max));
     Setting("SET lock_configuration = true");
   }
 
@@ -142,7 +149,10 @@ class QueryEngine::Impl {
             fmt::format("there is no table {}. The tables are: {}", name->second, fmt::join(tables_->Names(), ", "));
       }
     }
-    if (error.Type() == ExceptionType::OUT_OF_MEMORY) message += "\nRaise the query's memory limit, or ask for less.";
+    if (error.Type() == ExceptionType::OUT_OF_MEMORY) {
+      message += spills_ ? "\nRaise query-memory or query-spill-max, or ask for less."
+                         : "\nRaise query-memory, name a folder to spill to (query-spill), or ask for less.";
+    }
     return {ErrorKindOf(error.Type()), std::move(message)};
   }
 
@@ -170,6 +180,7 @@ class QueryEngine::Impl {
   std::shared_ptr<query::Tables> tables_;
   std::unique_ptr<duckdb::DuckDB> database_;
   std::unique_ptr<duckdb::Connection> connection_;
+  bool spills_;
   bool shown_ = false;
 };
 

@@ -18,6 +18,7 @@ struct QueryOptions {
   int64_t memory_limit_bytes = 512LL << 20;
   int threads = 0;       // 0: as many as there are cores
   std::string temp_dir;  // where sorts and joins larger than memory spill; empty: they fail instead
+  int64_t temp_bytes_max = 10LL << 30;
   std::function<Result<std::unique_ptr<QueryFile>>(const std::string& path)> open_file = OpenLocalQueryFile;
 };
 

@@ -303,5 +303,33 @@ TEST_F(EngineTest, DeletedRowsAreNotRead) {
   EXPECT_NE(result.error().message.find("cannot be told"), std::string::npos);
 }
 
+// Sorts that do not fit into memory spill, and give the same rows; without a folder, or beyond its limit, they fail.
+TEST_F(EngineTest, SpillsWhatDoesNotFitIntoMemory) {
+  const std::string sql =
+      "SELECT n, lpad(n::VARCHAR, 200, 'x') AS text FROM range(400000) r(n) ORDER BY hash(n), n OFFSET 399990";
+  const auto open = [&](const QueryOptions& options) {
+    auto engine = QueryEngine::Open(options);
+    EXPECT_TRUE(engine) << engine.error().message;
+    return std::move(*engine);
+  };
+  const std::string spill = folder_.File("spill");
+  constexpr int64_t kSmall = 64 << 20;
+  const auto spilling = open({.memory_limit_bytes = kSmall, .threads = 2, .temp_dir = spill});
+  EXPECT_EQ(Rows(*spilling, sql), Rows(*open({.threads = 2, .temp_dir = ""}), sql));
+  const auto refused = [&](const QueryOptions& options) {
+    const auto result = open(options)->Run(sql);
+    EXPECT_FALSE(result);
+    return result ? Error{} : result.error();
+  };
+  const Error without = refused({.memory_limit_bytes = kSmall, .threads = 2, .temp_dir = ""});
+  EXPECT_EQ(without.kind, ErrorKind::kNoSpace);
+  EXPECT_NE(without.message.find("(query-spill)"), std::string::npos) << without.message;
+  const Error beyond =
+      refused({.memory_limit_bytes = kSmall, .threads = 2, .temp_dir = spill, .temp_bytes_max = 1 << 20});
+  EXPECT_EQ(beyond.kind, ErrorKind::kNoSpace);
+  EXPECT_NE(beyond.message.find("query-spill-max"), std::string::npos) << beyond.message;
+  EXPECT_FALSE(spilling->Run("SELECT * FROM read_text('" + folder_.File("old.parquet") + "')"));
+}
+
 }  // namespace
 }  // namespace k2

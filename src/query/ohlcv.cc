@@ -1,8 +1,11 @@
 #include "query/ohlcv.h"
 
+#include <algorithm>
 #include <charconv>
+#include <span>
 
 #include "base/time.h"
+#include "query/symbol_choice.h"
 
 namespace k2 {
 namespace {
@@ -64,7 +67,88 @@ FROM filled WHERE before IS NOT NULL ORDER BY i)",
                      bound(options.from_micros, "min"), bound(last, "max"), options.interval_micros, shift);
 }
 
+Result<bool> HasTrades(QueryEngine& engine, const OhlcvOptions& options) {
+  K2_ASSIGN(const QueryResult found,
+            engine.Run(fmt::format("SELECT 1 FROM {} WHERE {} LIMIT 1", Quoted(options.table, '"'), Where(options))));
+  return found.row_count > 0;
+}
+
+// What a table holds of one symbol of one exchange.
+struct SymbolRows {
+  std::string symbol, exchange, count, first, last;
+};
+
+Result<std::vector<SymbolRows>> AllSymbols(QueryEngine& engine, const OhlcvOptions& options) {
+  const std::string time = ColumnName(options, "timestamp");
+  K2_ASSIGN(const QueryResult found,
+            engine.Run(fmt::format("SELECT {0}, {1}, count(*), min({2}), max({2}) FROM {3} GROUP BY 1, 2 ORDER BY 1, 2",
+                                   ColumnName(options, "symbol"), ColumnName(options, "exchange"), time,
+                                   Quoted(options.table, '"'))));
+  std::vector<SymbolRows> rows;
+  for (const ResultRow& row : found.rows) {
+    rows.push_back(
+        {row[0].value_or(""), row[1].value_or(""), row[2].value_or(""), row[3].value_or(""), row[4].value_or("")});
+  }
+  return rows;
+}
+
+std::string WhatThereIs(const std::vector<SymbolRows>& rows) {
+  std::vector<std::string> texts;
+  for (const SymbolRows& row : rows) {
+    texts.push_back(fmt::format("{} of {} from {} to {}", row.count, row.exchange, row.first, row.last));
+  }
+  return fmt::format("{}", fmt::join(texts, "; "));
+}
+
+std::unexpected<Error> UnknownSymbol(const OhlcvOptions& options, const std::vector<SymbolRows>& all) {
+  std::vector<std::string> names;
+  for (const SymbolRows& row : all) {
+    if (names.empty() || names.back() != row.symbol) names.push_back(row.symbol);
+  }
+  std::string hint = "the table holds no trades at all";
+  if (const auto near = SimilarSymbols(options.symbol, names); !near.empty()) {
+    hint = fmt::format("did you mean {}?", fmt::join(near, ", "));
+  } else if (!names.empty()) {
+    const size_t shown = std::min<size_t>(names.size(), 10);
+    hint = fmt::format("it has {}{}", fmt::join(std::span(names).first(shown), ", "),
+                       shown < names.size() ? fmt::format(" and {} more", names.size() - shown) : "");
+  }
+  return Fail(ErrorKind::kInvalidData, "{} has no trades of a symbol '{}': {}", options.table, options.symbol, hint);
+}
+
 }  // namespace
+
+Result<std::string> FindSymbol(QueryEngine& engine, OhlcvOptions& options) {
+  if (options.exchange) options.exchange = FoldSymbol(*options.exchange);
+  OhlcvOptions asked = options;
+  const std::string folded = FoldSymbol(options.symbol);
+  for (const std::string& symbol : {asked.symbol, folded}) {
+    options.symbol = symbol;
+    K2_ASSIGN(const bool found, HasTrades(engine, options));
+    if (found) return "";
+  }
+  K2_ASSIGN(const std::vector<SymbolRows> all, AllSymbols(engine, options));
+  const auto exact = [&](const SymbolRows& row) { return row.symbol == asked.symbol; };
+  const bool is_exact = std::ranges::any_of(all, exact);
+  std::vector<SymbolRows> meant;
+  for (const SymbolRows& row : all) {
+    if (is_exact ? exact(row) : FoldSymbol(row.symbol) == folded) meant.push_back(row);
+  }
+  if (meant.empty()) return UnknownSymbol(asked, all);
+  options.symbol = meant.front().symbol;
+  const std::string there = WhatThereIs(meant);
+  if (options.exchange) {
+    std::erase_if(meant, [&](const SymbolRows& row) { return row.exchange != *options.exchange; });
+    if (meant.empty()) {
+      return Fail(ErrorKind::kInvalidData, "{} has no trades of {} by {}; there are {}", options.table, options.symbol,
+                  *options.exchange, there);
+    }
+  }
+  K2_ASSIGN(const bool found, HasTrades(engine, options));
+  if (found) return "";
+  return fmt::format("no trades of {} in the time that was asked for; {} holds {}", options.symbol, options.table,
+                     WhatThereIs(meant));
+}
 
 Result<int64_t> ParseInterval(const std::string& text) {
   int64_t count = 0;

@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "query/candles.h"
+#include "query/engine.h"
 #include "query/result.h"
 
 namespace k2 {
@@ -38,6 +39,11 @@ Result<int64_t> ParseInterval(const std::string& text);
 // that an exchange gives one time and no number, the lowest and highest price, so that the same rows always give the
 // same candle. Memory is by interval, not by trade. Error: kInvalidArgument.
 Result<std::string> OhlcvSql(const OhlcvOptions& options);
+
+// Sets the symbol (and the exchange) to what the table calls it: btcusdt, BTC/USDT and BTC-USDT find BTCUSDT. Returns a
+// sentence where it has no trades in the time that is asked for: what there is of it; else nothing. Error
+// kInvalidData: the table does not know it, or not of this exchange; the message names those that come near.
+Result<std::string> FindSymbol(QueryEngine& engine, OhlcvOptions& options);
 
 // The rows of OhlcvSql as numbers to draw. Error: kInternal, when the result is not one of OhlcvSql.
 Result<std::vector<Candle>> CandlesOf(const QueryResult& result);

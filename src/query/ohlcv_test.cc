@@ -55,6 +55,44 @@ TEST_F(OhlcvTest, LeavesEmptyIntervalsOut) {
   EXPECT_EQ(Candles({.symbol = "BTCUSDT", .exchange = "KRAKEN"}), "");
 }
 
+TEST_F(OhlcvTest, FindsTheSymbolThatIsMeant) {
+  for (const char* typed : {"BTCUSDT", "btcusdt", "BTC/USDT", "btc-usdt"}) {
+    OhlcvOptions options{.symbol = typed, .exchange = "binance"};
+    const auto note = FindSymbol(*engine_, options);
+    ASSERT_TRUE(note) << note.error().message;
+    EXPECT_EQ(*note, "");
+    EXPECT_EQ(options.symbol, "BTCUSDT");
+    EXPECT_EQ(options.exchange, "BINANCE");
+  }
+  OhlcvOptions kraken{.symbol = "xbt/usd"};
+  ASSERT_TRUE(FindSymbol(*engine_, kraken));
+  EXPECT_EQ(kraken.symbol, "BTCUSD");
+}
+
+TEST_F(OhlcvTest, SaysWhatThereIsWhereNothingIsFound) {
+  const auto refusal = [&](OhlcvOptions options) {
+    const auto found = FindSymbol(*engine_, options);
+    EXPECT_FALSE(found);
+    return found ? "" : found.error().message;
+  };
+  EXPECT_EQ(refusal({.symbol = "BTCUST"}),
+            "gold_crypto_trades has no trades of a symbol 'BTCUST': did you mean BTCUSD, BTCUSDT?");
+  EXPECT_EQ(refusal({.symbol = "ETHEUR"}),
+            "gold_crypto_trades has no trades of a symbol 'ETHEUR': it has BTCUSD, BTCUSDT");
+  EXPECT_EQ(
+      refusal({.symbol = "btcusd", .exchange = "kraken"}),
+      "gold_crypto_trades has no trades of BTCUSD by KRAKEN; there are 1 of BINANCE from 2024-08-08 00:00:00+00 to "
+      "2024-08-08 00:00:00+00");
+  OhlcvOptions later{.symbol = "btcusdt", .from_micros = Time("2025-01-01T00:00:00Z")};
+  const auto note = FindSymbol(*engine_, later);
+  ASSERT_TRUE(note) << note.error().message;
+  EXPECT_EQ(
+      *note,
+      "no trades of BTCUSDT in the time that was asked for; gold_crypto_trades holds 7 of BINANCE from 2024-08-08 "
+      "00:00:00+00 to 2024-08-08 00:04:00+00");
+  EXPECT_EQ(later.symbol, "BTCUSDT");
+}
+
 TEST_F(OhlcvTest, FillsEmptyIntervalsFromTheCloseBefore) {
   EXPECT_EQ(Candles({.symbol = "BTCUSDT",
                      .from_micros = Time("2024-08-07T23:58:00Z"),

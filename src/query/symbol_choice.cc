@@ -1,0 +1,66 @@
+#include "query/symbol_choice.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+namespace k2 {
+namespace {
+
+// Letters to change, add or leave out to come from one to the other (Levenshtein).
+size_t EditDistance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = std::exchange(row[0], i);
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t changed = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, changed}));
+    }
+  }
+  return row[b.size()];
+}
+
+}  // namespace
+
+std::string FoldSymbol(std::string_view text) {
+  std::string folded;
+  std::string asset;
+  const auto take = [&] {
+    folded += asset == "XBT" ? "BTC" : asset == "XDG" ? "DOGE" : asset;
+    asset.clear();
+  };
+  for (const char c : text) {
+    if (c == '/' || c == '-' || c == '_' || c == ' ' || c == ':') {
+      take();
+    } else {
+      asset += c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+    }
+  }
+  take();
+  return folded;
+}
+
+std::vector<std::string> SimilarSymbols(std::string_view typed, const std::vector<std::string>& known,
+                                        size_t count_max) {
+  const std::string wanted = FoldSymbol(typed).substr(0, 64);
+  std::vector<std::pair<size_t, std::string_view>> near;
+  for (const std::string& symbol : known) {
+    const std::string folded = FoldSymbol(symbol).substr(0, 64);
+    const size_t distance = EditDistance(wanted, folded);
+    const bool begins = wanted.size() >= 2 && (folded.starts_with(wanted) || wanted.starts_with(folded));
+    if (begins) {
+      near.emplace_back(1, symbol);
+    } else if (distance <= std::max<size_t>(2, wanted.size() / 3) && distance < wanted.size()) {
+      near.emplace_back(distance, symbol);
+    }
+  }
+  std::ranges::sort(near);
+  std::vector<std::string> names;
+  for (const auto& [distance, symbol] : near) {
+    if (names.size() < count_max) names.emplace_back(symbol);
+  }
+  return names;
+}
+
+}  // namespace k2
