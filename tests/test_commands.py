@@ -130,7 +130,7 @@ def test_a_sort_that_needs_more_than_its_memory_spills(lake: Warehouse, tmp_path
     spill = tmp_path / "spill"
     big = "SELECT n, lpad(n::VARCHAR, 200, 'x') AS text FROM range(400000) r(n) ORDER BY hash(n), n OFFSET 399990"
     asked = ("--query-memory", "64MB", "--output", "csv")
-    refused = lake.k2_run("query", big, *asked, "--query-spill", "none", expect=3)
+    refused = lake.k2_run("query", big, *asked, "--query-spill", "off", expect=3)
     assert "(query-spill)" in refused.stderr
     bounded = lake.k2_run("query", big, *asked, "--query-spill", str(spill), "--query-spill-max", "1MB", expect=3)
     assert "query-spill-max" in bounded.stderr
@@ -143,7 +143,7 @@ def test_a_sort_that_needs_more_than_its_memory_spills(lake: Warehouse, tmp_path
     killed.kill()
     killed.wait()
     assert list(spill.iterdir())
-    whole = lake.k2_run("query", big, "--query-memory", "2GB", "--output", "csv", "--query-spill", "none").stdout
+    whole = lake.k2_run("query", big, "--query-memory", "2GB", "--output", "csv", "--query-spill", "off").stdout
     assert lake.k2_run("query", big, *asked, "--query-spill", str(spill)).stdout == whole
     assert list(spill.iterdir()) == []
 

@@ -13,7 +13,7 @@ from engines import Spark
 from test_kafka_security import Certificates, SecureKafka, add_scram_user, by_password, kafka_set
 
 from k2.spark import dataframe
-from k2.spark.dataframe.feed import PARTITION_MAX, java_settings, owned_by, partitions_of
+from k2.spark.dataframe.feed import PARTITION_MAX, java_settings, name_values, owned_by, partitions_of
 from k2.spark.dataframe.kafka import KafkaAdmin
 from k2.spark.jobs import bronze_ingestion, layers, silver_transformation
 from k2.spark.utils.errors import ConfigurationError, UnavailableError
@@ -85,6 +85,24 @@ def test_settings_of_librdkafka_as_java_has_them(tmp_path: Path) -> None:
 def test_settings_that_java_has_not(text: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         java_settings(text)
+
+
+def test_values_with_commas_and_quotes() -> None:
+    """As the k2 program reads them; and no error shows what may be a part of a password."""
+    assert name_values('sasl.password="a,b=""c""",client.rack=r') == {"sasl.password": 'a,b="c"', "client.rack": "r"}
+    assert name_values('a="",b=x"y,,c=') == {"a": "", "b": 'x"y', "c": ""}
+    assert name_values("") == {}
+    for wrong in (
+        "hidden",
+        "sasl.password=1,hidden",
+        "=hidden",
+        'a="hidden',
+        'a="x"hidden',
+        "sasl.password=1,hidden=2",
+    ):
+        with pytest.raises(ConfigurationError) as refused:
+            java_settings(wrong)
+        assert "hidden" not in str(refused.value)
 
 
 @pytest.mark.long

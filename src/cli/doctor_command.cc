@@ -11,6 +11,7 @@
 #include "cli/commands.h"
 #include "cli/kafka_settings.h"
 #include "cli/rows_output.h"
+#include "cli/secrets.h"
 #include "io/http.h"
 #include "io/local_file_io.h"
 #include "io/location.h"
@@ -173,7 +174,7 @@ Result<int> RunDoctor(const Settings& settings) {
                   {"value", "VARCHAR", CellKind::kText},
                   {"from", "VARCHAR", CellKind::kText}};
   for (const Setting& setting : settings.all())
-    rows.rows.push_back({setting.name, ShownValue(setting), setting.origin});
+    rows.rows.push_back({setting.name, Shown(setting.name, setting.value), setting.origin});
   rows.row_count = static_cast<int64_t>(rows.rows.size());
   QueryResult checks;
   checks.columns = {

@@ -2,6 +2,8 @@
 
 #include <cstdlib>
 
+#include "cli/secrets.h"
+
 namespace k2 {
 namespace {
 
@@ -19,8 +21,10 @@ std::string DefaultCacheFolder() {
 void AddKafkaSettings(Program& program) {
   Settings& settings = program.settings;
   settings.Add(program.app, "kafka", "", "brokers, host:port with commas");
-  settings.Add(program.app, "kafka-set", "",
-               "settings of librdkafka, name=value with commas: security.protocol=SASL_SSL,sasl.mechanism=PLAIN");
+  settings.Add(
+      program.app, "kafka-set", "",
+      "settings of librdkafka, name=value, comma-separated: security.protocol=SASL_SSL,sasl.mechanism=PLAIN; a "
+      "value with a comma in double quotes: sasl.password=\"a,b\"");
   settings.Add(program.app, "kafka-group", "k2", "group under which committed offsets are shown to lag tools");
   settings.Add(program.app, "kafka-buffer", "128MB", "bound of what is fetched and not yet read");
   settings.Add(program.app, "registry", "",
@@ -36,12 +40,18 @@ Result<KafkaOptions> KafkaOptionsOf(const Settings& settings) {
   options.brokers = settings.Text("kafka");
   options.group = settings.Text("kafka-group");
   K2_ASSIGN(options.queued_bytes, settings.Bytes("kafka-buffer"));
-  for (const std::string& one : settings.List("kafka-set")) {
-    const size_t equals = one.find('=');
-    if (equals == std::string::npos || equals == 0) {
-      return Fail(ErrorKind::kInvalidArgument, "kafka-set: '{}' is not name=value", one);
+  K2_ASSIGN(const auto entries, ParseNameValues("kafka-set", settings.Text("kafka-set")));
+  std::string_view before;
+  for (const auto& [name, value] : entries) {
+    // What stands behind a secret and is no setting may be the rest of it, and is not shown.
+    if (IsSecretKafkaName(before) && !IsKafkaSetting(name)) {
+      return Fail(ErrorKind::kInvalidArgument,
+                  "kafka-set: what follows '{}' is no setting of librdkafka. A value with a comma goes into double "
+                  "quotes: {}=\"a,b\"",
+                  before, before);
     }
-    options.settings[one.substr(0, equals)] = one.substr(equals + 1);
+    options.settings[name] = value;
+    before = name;
   }
   K2_TRY(CheckKafkaOptions(options));
   return options;

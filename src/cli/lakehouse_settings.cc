@@ -8,6 +8,7 @@
 #include "catalog/rest_catalog.h"
 #include "catalog/sqlite_catalog.h"
 #include "cli/commands.h"
+#include "cli/secrets.h"
 #include "cli/storage_settings.h"
 #include "io/location.h"
 #include "io/moved_file_io.h"
@@ -88,8 +89,22 @@ Result<std::shared_ptr<Catalog>> OpenRest(const Settings& settings, std::shared_
   return OpenRestCatalog(std::move(options));
 }
 
+// As some tools have them, s3://KEY:SECRET@bucket: every error and file list would show them.
+Status CheckWarehouse(const Settings& settings) {
+  const std::string& warehouse = settings.Text("warehouse");
+  const size_t scheme = warehouse.find("://");
+  if (scheme == std::string::npos ||
+      warehouse.substr(0, warehouse.find('/', scheme + 3)).find('@') == std::string::npos) {
+    return {};
+  }
+  return Fail(ErrorKind::kInvalidArgument,
+              "warehouse = '{}': keys do not go into its address; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+              Shown("warehouse", warehouse));
+}
+
 Result<std::shared_ptr<Lakehouse>> OpenFor(const Settings& settings, WarehouseUse use, int64_t patience_ms,
                                            std::function<bool()> stopping) {
+  K2_TRY(CheckWarehouse(settings));
   K2_ASSIGN(const StorageOptions storage, StorageOptionsOf(settings));
   const auto credentials = std::make_shared<StorageCredentials>();
   std::shared_ptr<FileIo> io = MakeFileIo(storage, credentials);

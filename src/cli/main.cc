@@ -2,8 +2,10 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <span>
 
 #include "base/guard.h"
 #include "base/log.h"
@@ -11,6 +13,7 @@
 #include "cli/commands.h"
 #include "cli/kafka_settings.h"
 #include "cli/layer_settings.h"
+#include "cli/secrets.h"
 #include "cli/storage_settings.h"
 
 namespace k2 {
@@ -60,6 +63,29 @@ int TerminalWidth(int descriptor) {
 
 namespace {
 
+bool IsFlag(std::string_view argument) { return argument.starts_with('-'); }
+
+// What was given and is known to nobody: of an unknown flag its name alone, and no word behind a flag, for these may be
+// secret.
+std::string UnknownArguments(const std::vector<std::string>& left, const std::vector<std::string>& given) {
+  std::vector<std::string> flags;
+  for (const std::string& one : left) {
+    if (IsFlag(one)) flags.push_back(one.substr(0, one.find('=')));
+  }
+  if (!flags.empty()) return fmt::format("there is no flag {} here", fmt::join(flags, ", "));
+  const auto first_flag = std::ranges::find_if(given, IsFlag);
+  for (const std::string& one : left) {
+    if (std::find(given.begin(), first_flag, one) != first_flag) return fmt::format("'{}' is not expected here", one);
+  }
+  return "there are words that no flag takes; a value with spaces goes into quotes";
+}
+
+std::vector<std::string> SettingNames(const Settings& settings) {
+  std::vector<std::string> names;
+  for (const Setting& setting : settings.all()) names.push_back(setting.name);
+  return names;
+}
+
 Result<int> RunCommandLine(int argc, char** argv) {
   // Batches of tens of megabytes are made in one thread and freed in another: few arenas, and large blocks that go back
   // to the system, keep the peak near what is in use (bench/RESULTS.md). Arrow's own pool would keep its own copy.
@@ -73,7 +99,8 @@ Result<int> RunCommandLine(int argc, char** argv) {
   app.set_version_flag("--version", fmt::format("k2 {}", kVersion));
   app.fallthrough();
   app.set_help_flag("-h,--help", "what this command does");
-  app.add_option("--config", program.config, "settings file (default: ./k2.toml where there is one)");
+  app.add_option("--config", program.config, "settings file (default: ./k2.toml where there is one)")
+      ->envname("K2_CONFIG");
   AddLakehouseSettings(program);
   AddStorageSettings(program);
   AddKafkaSettings(program);
@@ -102,18 +129,25 @@ Result<int> RunCommandLine(int argc, char** argv) {
   AddQuery(program);
   AddOhlcv(program);
   AddDoctor(program);
+  const std::vector<std::string> given(argv + std::min(argc, 1), argv + argc);
+  const bool has_command = !given.empty() && !IsFlag(given.front());
+  HideArguments(std::span(argv, static_cast<size_t>(argc)), SettingNames(program.settings));
   try {
-    app.parse(argc, argv);
+    app.parse(std::vector<std::string>(given.rbegin(), given.rend()));  // as CLI11 takes them: the last one first
   } catch (const CLI::RequiredError& error) {
-    if (argc > 1 && argv[1][0] != '-' && app.get_subcommands().empty()) {
-      std::fprintf(stderr, "k2: there is no command '%s'; `k2 --help` lists them\n", argv[1]);
+    if (has_command && app.get_subcommands().empty()) {
+      std::fprintf(stderr, "k2: there is no command '%s'; `k2 --help` lists them\n", given.front().c_str());
       return 2;
     }
     return app.exit(error) == 0 ? 0 : 2;
+  } catch (const CLI::ExtrasError&) {
+    std::fprintf(stderr, "k2: %s; --help says what there is\n", UnknownArguments(app.remaining(true), given).c_str());
+    return 2;
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
   K2_TRY(program.settings.Resolve(program.config));
+  if (program.config.empty()) K2_TRY(CheckImplicitFile(program.settings));
   K2_TRY(ConfigureLog(program.settings));
   return program.action();
 }

@@ -46,7 +46,7 @@ struct Queries {
 // Without a place to spill a query fails that needs more memory than it may have; all others go on.
 Status SetSpill(const Settings& settings, QueryOptions& options, Queries& queries) {
   const std::string& folder = settings.Text("query-spill");
-  if (folder == "none") return {};
+  if (folder == "off") return {};
   K2_ASSIGN(options.temp_bytes_max, settings.Bytes("query-spill-max"));
   std::error_code ignored;
   const bool chosen = !folder.empty();
@@ -172,7 +172,7 @@ void AddQuery(Program& program) {
   program.settings.Add(program.app, "query-memory", "512MB", "limit on a query's memory");
   program.settings.Add(program.app, "query-spill", "",
                        "folder for rows of queries that need more memory than that (default: the system's temporary "
-                       "folder); none: they fail");
+                       "folder); off: they fail");
   program.settings.Add(program.app, "query-spill-max", "10GB", "limit on what one query's process spills");
   command->footer(
       "Examples:\n"

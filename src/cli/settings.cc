@@ -8,6 +8,8 @@
 #include <filesystem>
 #include <stdexcept>
 
+#include "cli/secrets.h"
+
 namespace k2 {
 namespace {
 
@@ -43,6 +45,21 @@ bool SpanOf(std::string_view text, int64_t& us) {
       us);
 }
 
+// What the parser saw can be a part of a value, and secret.
+std::string WithoutQuotes(std::string_view text) {
+  std::string shown;
+  bool quoted = false;
+  for (const char c : text) {
+    if (c == '\'' || c == '"') {
+      quoted = !quoted;
+      shown += quoted ? "'..." : "'";
+    } else if (!quoted) {
+      shown += c;
+    }
+  }
+  return shown;
+}
+
 std::string TomlText(const toml::node& node) {
   if (const auto text = node.value<std::string>()) return *text;
   if (const auto number = node.value_exact<int64_t>()) return std::to_string(*number);
@@ -51,29 +68,6 @@ std::string TomlText(const toml::node& node) {
 }
 
 }  // namespace
-
-std::string ShownValue(const Setting& setting) {
-  for (const std::string_view kind : {"password", "token", "secret", "credential"}) {
-    if (!setting.name.ends_with(kind) || setting.value.empty()) continue;
-    const size_t colon = setting.value.find(':');
-    return (colon == std::string::npos ? "" : setting.value.substr(0, colon + 1)) + "***";
-  }
-  std::string shown = setting.value;
-  // Lists of name=value: what follows a name that tells of a secret.
-  for (const std::string_view kind : {"password=", "passphrase=", "secret=", "token=", "key.pem=", "jaas.config="}) {
-    for (size_t at = shown.find(kind); at != std::string::npos; at = shown.find(kind, at + kind.size())) {
-      const size_t begin = at + kind.size();
-      shown.replace(begin, std::min(shown.find(',', begin), shown.size()) - begin, "***");
-    }
-  }
-  for (size_t at = shown.find("://"); at != std::string::npos; at = shown.find("://", at + 3)) {
-    const size_t end = std::min(shown.find_first_of("/,?# ", at + 3), shown.size());
-    const size_t host = shown.substr(0, end).rfind('@');
-    const size_t colon = shown.find(':', at + 3);
-    if (host != std::string::npos && host > at && colon < host) shown.replace(colon + 1, host - colon - 1, "***");
-  }
-  return shown;
-}
 
 void Settings::Add(CLI::App& app, const std::string& name, const std::string& otherwise, const std::string& help) {
   settings_.push_back({.name = name, .value = otherwise, .origin = "default", .help = help});
@@ -91,7 +85,8 @@ Status Settings::Resolve(const std::string& config) {
     try {
       table = toml::parse_file(path);
     } catch (const toml::parse_error& error) {
-      return Fail(ErrorKind::kInvalidArgument, "{}:{}: {}", path, error.source().begin.line, error.description());
+      return Fail(ErrorKind::kInvalidArgument, "{}:{}: {}", path, error.source().begin.line,
+                  WithoutQuotes(error.description()));
     }
     config_path_ = path;
   }
@@ -120,7 +115,8 @@ Status Settings::Resolve(const std::string& config) {
 }
 
 std::unexpected<Error> Settings::Bad(const Setting& setting, std::string_view expected) const {
-  return Fail(ErrorKind::kInvalidArgument, "{} = '{}' ({}): {}", setting.name, setting.value, setting.origin, expected);
+  return Fail(ErrorKind::kInvalidArgument, "{} = '{}' ({}): {}", setting.name, Shown(setting.name, setting.value),
+              setting.origin, expected);
 }
 
 Result<int64_t> Settings::Number(std::string_view name, int64_t min) const {

@@ -19,10 +19,6 @@ struct Setting {
   CLI::Option* option = nullptr;
 };
 
-// The value as it may be shown: of a password, token, secret or credential only what stands before the first colon
-// ("ID:***"), and no password inside an address.
-std::string ShownValue(const Setting& setting);
-
 // A time span: 200ms, 5s, 1m, 2h, 7d. In microseconds. `name` says in errors where it was given.
 Result<int64_t> ParseSpan(std::string_view name, std::string_view text);
 // A size: 512KB, 128MB, 1GiB, or bytes. In bytes; a KB is 1024.

@@ -107,8 +107,9 @@ Result<S3Address> AddressOf(const std::string& endpoint, const std::string& regi
   while (host.ends_with('/')) host.pop_back();
   if (endpoint.empty()) host = fmt::format("s3.{}.amazonaws.com{}", region, region.starts_with("cn-") ? ".cn" : "");
   if ((scheme != "http" && scheme != "https") || host.empty() || host.find_first_of("/?#@ ") != std::string::npos) {
-    return Fail(ErrorKind::kInvalidArgument, "S3 endpoint '{}': expected http(s)://host[:port], without a path",
-                endpoint);
+    // A user before the host is or has a secret.
+    return Fail(ErrorKind::kInvalidArgument, "S3 endpoint '{}': expected http(s)://host[:port], without user and path",
+                endpoint.find('@') == std::string::npos ? endpoint : "***");
   }
   if (scheme == "http" && host.ends_with(":80")) host.resize(host.size() - 3);
   if (scheme == "https" && host.ends_with(":443")) host.resize(host.size() - 4);

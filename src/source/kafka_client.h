@@ -34,6 +34,9 @@ struct KafkaOptions {
 // Error kInvalidArgument: a setting that librdkafka does not know, or that K2 itself sets.
 Status CheckKafkaOptions(const KafkaOptions& options);
 
+// Whether librdkafka has a setting of this name.
+bool IsKafkaSetting(const std::string& name);
+
 // How a handle gets on with the brokers.
 struct KafkaHealth {
   bool ok = true;          // no error since the last good answer of a broker

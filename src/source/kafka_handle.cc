@@ -138,9 +138,22 @@ std::optional<Error> KafkaEvents::Lasting(int64_t after_us) const {
                            brokers_, auth_error_)};
 }
 
+bool IsKafkaSetting(const std::string& name) {
+  std::array<char, kErrorTextSize> text{};
+  rd_kafka_conf_t* conf = rd_kafka_conf_new();
+  const auto found = rd_kafka_conf_set(conf, name.c_str(), "", text.data(), text.size());
+  rd_kafka_conf_destroy(conf);
+  return found != RD_KAFKA_CONF_UNKNOWN;
+}
+
 Status CheckKafkaOptions(const KafkaOptions& options) {
   if (options.brokers.empty())
     return Fail(ErrorKind::kInvalidArgument, "no Kafka brokers are given: --kafka HOST:PORT");
+  if (options.brokers.find('@') != std::string::npos) {
+    return Fail(ErrorKind::kInvalidArgument,
+                "Kafka brokers are host:port, comma-separated, without a user: sasl.username and sasl.password go into "
+                "kafka-set");
+  }
   for (const auto& [name, value] : options.settings) {
     if (std::ranges::find(kOwnSettings, name) == std::end(kOwnSettings)) continue;
     return Fail(ErrorKind::kInvalidArgument, "Kafka setting {}: K2 sets it itself, it cannot be changed", name);

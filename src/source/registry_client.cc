@@ -56,7 +56,7 @@ Result<std::shared_ptr<RegistryClient>> RegistryClient::Create(const RegistryOpt
   }
   if (!clean.user_info.empty() && !clean.token.empty()) {
     return Fail(ErrorKind::kInvalidArgument, "registry {}: a user and a token are given, only one can be sent",
-                clean.url);
+                WithoutSecrets(clean.url));
   }
   return std::shared_ptr<RegistryClient>(new RegistryClient(clean, std::move(http)));
 }

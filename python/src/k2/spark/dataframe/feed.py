@@ -50,18 +50,38 @@ def owned_by(topics: Sequence[str], partitions: tuple[int, int]) -> Callable[[st
     return owns
 
 
-def java_settings(text: str) -> dict[str, str]:
-    """Settings of librdkafka, `name=value` with commas (K2_KAFKA_SET), as Kafka's Java client has them. Raises for what
-    has no counterpart there: a setting that protects something must not be passed over."""
+_ENTRY = re.compile(r',*([a-z0-9._-]+)=(?:"((?:[^"]|"")*)"|([^",][^,]*|))(?=,|\Z)')
+
+
+def name_values(text: str) -> dict[str, str]:
+    """`name=value`, comma-separated; a value that begins with a double quote ends at the next one, and "" within it is
+    one. What is wrong may be a part of a password: the error shows none of it."""
     given: dict[str, str] = {}
-    for one in filter(None, text.split(",")):
-        name, equals, value = one.partition("=")
-        if not equals or not name:
-            raise ConfigurationError(f"K2_KAFKA_SET: '{one}' is not name=value")
-        given[name] = value
+    at = 0
+    last = "the first entry"
+    while at < len(text.rstrip(",")):
+        entry = _ENTRY.match(text, at)
+        if entry is None:
+            raise ConfigurationError(
+                f"K2_KAFKA_SET: {last} is not name=value. Entries are comma-separated; a value with a comma goes into "
+                'double quotes: name="a,b" (a quote within it is written twice)'
+            )
+        name, quoted, plain = entry.groups()
+        given[name] = plain if quoted is None else quoted.replace('""', '"')
+        last = f"what follows '{name}'"
+        at = entry.end()
+    return given
+
+
+def java_settings(text: str) -> dict[str, str]:
+    """Settings of librdkafka, `name=value`, comma-separated (K2_KAFKA_SET), as Kafka's Java client has them. Raises for
+    what has no counterpart there: a setting that protects something must not be passed over."""
+    given = name_values(text)
     made: dict[str, str] = {}
     login: dict[str, str] = {}
+    before = ""
     for name, value in given.items():
+        behind_password, before = before.endswith("password"), name
         stem, _, form = name.rpartition(".")
         if name in _SAME:
             made[name] = value.upper() if name == "security.protocol" else value
@@ -75,6 +95,11 @@ def java_settings(text: str) -> dict[str, str]:
             setting, kind = _PEM[stem]
             made[setting] = _pem_file(name, value) if form == "location" else value
             made[kind] = "PEM"
+        elif behind_password and "." not in name:  # the rest of one with a comma, it may be
+            raise ConfigurationError(
+                "K2_KAFKA_SET: what follows a password is no setting. A value with a comma goes into double quotes: "
+                'name="a,b"'
+            )
         else:
             raise ConfigurationError(
                 f"K2_KAFKA_SET: {name} is a setting of librdkafka that --engine spark cannot give to Kafka's Java "

@@ -91,9 +91,9 @@ def _bronze_options(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--kafka-set",
         metavar="SETTINGS",
-        help="of librdkafka, name=value with commas: security.protocol=SASL_SSL,sasl.mechanism=PLAIN (K2_KAFKA_SET). "
-        "With a password in it use the variable, for other users of the machine see the command line. --engine spark "
-        "gives them to Kafka's Java client, and refuses those that it has not",
+        help="of librdkafka, name=value, comma-separated: security.protocol=SASL_SSL,sasl.mechanism=PLAIN "
+        "(K2_KAFKA_SET). With a password in it use the variable, for other users of the machine see the command line. "
+        "--engine spark gives them to Kafka's Java client, and refuses those that it has not",
     )
     made.add_argument(
         "--kafka-group",

@@ -1,0 +1,37 @@
+// What in a setting's value is secret, and how the value may be shown: in doctor, in errors, in the process list.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "cli/settings.h"
+
+namespace k2 {
+
+// Whether all of a setting's value is secret: passwords, tokens, credentials. Of others a part may be.
+bool IsSecretName(std::string_view name);
+// The same of a setting of librdkafka.
+bool IsSecretKafkaName(std::string_view name);
+
+// The value with *** for all that is or may be secret: of a credential what follows the first colon, of an address
+// whatever stands before the host and behind a question mark, of kafka-set the values of passwords and keys.
+std::string Shown(std::string_view name, const std::string& value);
+
+// name=value, comma-separated, as kafka-set has them; a value that begins with a double quote ends at the next one, and
+// "" within it is one. Error kInvalidArgument says where it is wrong, and shows nothing of what may be a value.
+Result<std::vector<std::pair<std::string, std::string>>> ParseNameValues(std::string_view setting,
+                                                                         std::string_view text);
+
+// Settings of a file that was not named (./k2.toml) may not say where secrets go that come from elsewhere: whoever puts
+// a file into a folder would be sent them. Error kInvalidArgument names the address, the secret, and the way on.
+Status CheckImplicitFile(const Settings& settings);
+
+// Puts stars over the secrets of a command line where the system shows it (ps): call it with copies of the arguments
+// already taken. `settings`: the names of all.
+void HideArguments(std::span<char*> arguments, const std::vector<std::string>& settings);
+
+}  // namespace k2
