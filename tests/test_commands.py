@@ -536,7 +536,7 @@ def test_tasks_give_the_rows_of_the_run(lake: Warehouse, recordings: list[tuple[
         "kind": "silver",
         "inputs": inputs_of(lake, BRONZE),
         "input_shape": output_of(lake, BRONZE)["shape"],
-        "ranges": [{"topic": topic, "partition": 0, "begin": 0, "end": end, "already_judged": False}],
+        "ranges": [{"topic": topic, "partition": 0, "begin": 0, "end": end, "leave_out_rejected": False}],
         "rejected_files": [],
         "schema_folder": "",
         "silver": [output_of(target, name) for name in SILVER],

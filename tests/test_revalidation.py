@@ -59,8 +59,8 @@ def old_lake(warehouse: Warehouse, recordings: list[tuple[str, Path]], tmp_path:
     assert head is not None
     assert head.summary is not None
     document = json.loads(head.summary["k2.offsets"] or "")
-    sources = [source for source in document["sources"] if source["topic"].startswith("recording/kraken/")]
-    document |= {"table": str(rejected.metadata.table_uuid), "rules": 1, "sources": sources}
+    recordings = {"kraken": document["recordings"]["kraken"]}
+    document |= {"table": str(rejected.metadata.table_uuid), "rules": 1, "recordings": recordings}
     rejected.append(
         pa.Table.from_pylist(made, schema=rejected.schema().as_arrow()),
         snapshot_properties={"k2.offsets": json.dumps(document), "k2.commit-id": str(uuid.uuid4())},

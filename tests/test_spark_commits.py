@@ -347,6 +347,12 @@ BAD_DOCUMENTS = (
     '{"version":1,"table":"u","upstream":{"t":["u"]}}',
     '{"version":1,"table":"u","upstream":{"t":["u","1"]}}',
     '{"version":1,"table":"u","rules":"2"}',
+    '{"version":2,"table":"u","recordings":[]}',
+    '{"version":2,"table":"u","recordings":{"binance":[["ab"]]}}',
+    '{"version":2,"table":"u","recordings":{"binance":[["ab",1,2]]}}',
+    '{"version":2,"table":"u","recordings":{"binance":[["ab",1],["ab",2]]}}',
+    '{"version":2,"table":"u","finished":["u"]}',
+    '{"version":2,"table":"u","finished":["u",3,[2]]}',
 )
 
 
@@ -357,9 +363,9 @@ def test_broken_documents_are_refused(text: str) -> None:
 
 
 def test_documents_of_others_and_of_later_versions() -> None:
-    assert parse_progress('{"version":2,"table":"another"}', "u") is None
-    with pytest.raises(OffsetsError, match="version 2"):
-        parse_progress('{"version":2,"table":"u","sources":"new form"}', "u")
+    assert parse_progress('{"version":3,"table":"another"}', "u") is None
+    with pytest.raises(OffsetsError, match="version 3"):
+        parse_progress('{"version":3,"table":"u","sources":"new form"}', "u")
 
 
 def test_the_schemas_are_the_documented_ones() -> None:

@@ -90,7 +90,8 @@ Result<int> RunExpire(const Settings& settings, const ExpireFlags& flags) {
                   {"metadata_files", "BIGINT", CellKind::kNumber},
                   {"not_deleted", "BIGINT", CellKind::kNumber}};
   Status failed;
-  for (const std::string& name : AllTables()) {
+  K2_ASSIGN(const std::vector<std::string> names, lakehouse->Tables());
+  for (const std::string& name : names) {
     const Result<ExpiryReport> done = [&]() -> Result<ExpiryReport> {
       K2_ASSIGN(Table table, lakehouse->Open(name));
       return ExpireSnapshots(table, NowMicros(), options);
@@ -159,7 +160,8 @@ Result<int> RunOrphans(const Settings& settings, const OrphanFlags& flags) {
                     {"not_deleted", "BIGINT", CellKind::kNumber}};
   }
   Status failed;
-  for (const std::string& name : flags.tables.empty() ? AllTables() : flags.tables) {
+  K2_ASSIGN(const std::vector<std::string> all, lakehouse->Tables());
+  for (const std::string& name : flags.tables.empty() ? all : flags.tables) {
     const Result<OrphanReport> done = [&]() -> Result<OrphanReport> {
       K2_ASSIGN(Table table, lakehouse->Open(name));
       return RemoveOrphans(table, NowMicros(), options);

@@ -3,6 +3,7 @@
 #include "base/time.h"
 #include "cli/commands.h"
 #include "cli/rows_output.h"
+#include "medallion/finished_sources.h"
 #include "table/dropped_unread.h"
 #include "table/progress_json.h"
 #include "task/market_tables.h"
@@ -18,7 +19,29 @@ struct SetFlags {
   bool accept_loss = false;
 };
 
-Result<int> ShowOffsets(const Settings& settings) {
+// What has left the table's document: one row with their number, or one row each.
+Status ShowFinished(const Lakehouse& lakehouse, const std::string& name, bool each, QueryResult& rows) {
+  K2_ASSIGN(const Table table, lakehouse.Open(name));
+  const Result<LayerProgress> progress = ReadProgress(table.metadata());
+  if (!progress || progress->finished.generation == 0 || name == kRejectedTable) return {};
+  const Result<SourcePositions> ended = FinishedSources(lakehouse).All(table, *progress);
+  if (!ended) {
+    rows.rows.push_back({name, std::nullopt, std::nullopt, std::nullopt, std::nullopt, ended.error().message});
+    return {};
+  }
+  for (const auto& [key, position] : *ended) {
+    if (!each) break;
+    rows.rows.push_back(
+        {name, key.topic, std::to_string(key.partition), std::to_string(position.next_offset), "0", "finished"});
+  }
+  if (!each) {
+    rows.rows.push_back({name, std::nullopt, std::nullopt, std::nullopt, std::nullopt,
+                         fmt::format("and {} finished recordings: --finished lists them", ended->size())});
+  }
+  return {};
+}
+
+Result<int> ShowOffsets(const Settings& settings, bool finished) {
   K2_ASSIGN(const auto lakehouse, OpenLakehouseToRead(settings));
   QueryResult rows;
   rows.columns = {{"table", "VARCHAR", CellKind::kText},          {"topic", "VARCHAR", CellKind::kText},
@@ -41,6 +64,7 @@ Result<int> ShowOffsets(const Settings& settings) {
       rows.rows.push_back(
           {name, key.topic, std::to_string(key.partition), std::to_string(position.next_offset), behind, "ok"});
     }
+    K2_TRY(ShowFinished(*lakehouse, name, finished, rows));
   }
   rows.row_count = static_cast<int64_t>(rows.rows.size());
   K2_TRY(PrintRows(rows, settings.Text("output")));
@@ -62,13 +86,25 @@ Result<std::vector<Table>> TablesWithLoss(const Lakehouse& lakehouse, std::strin
   return found;
 }
 
+// Where the table stands in a recording that its document no longer names.
+Result<SourcePositions> FinishedOfTopic(const Lakehouse& lakehouse, const Table& table, const LayerProgress& progress,
+                                        const SetFlags& flags) {
+  const SourceKey key{.cluster = kRecordingCluster,
+                      .topic = flags.topic,
+                      .topic_id = flags.topic.substr(flags.topic.rfind('/') + 1),
+                      .partition = flags.partition};
+  return FinishedSources(lakehouse).Find(table, progress, {key});
+}
+
 // An offset of rejected_trades follows Silver's: ahead of it, it would speak of rows that nobody has validated.
 Status CheckRejected(const Lakehouse& lakehouse, const SetFlags& flags) {
   const ExchangeInfo* exchange = ExchangeOfTopic(flags.topic);
   if (exchange == nullptr) return {};
   K2_ASSIGN(const Table silver, lakehouse.Open(exchange->silver_table));
   K2_ASSIGN(const LayerProgress progress, ReadProgress(silver.metadata()));
-  for (const auto& [key, position] : progress.positions) {
+  K2_ASSIGN(SourcePositions stands, FinishedOfTopic(lakehouse, silver, progress, flags));
+  stands.insert(progress.positions.begin(), progress.positions.end());
+  for (const auto& [key, position] : stands) {
     if (key.topic == flags.topic && key.partition == flags.partition && position.next_offset >= flags.next) return {};
   }
   return Fail(
@@ -79,26 +115,42 @@ Status CheckRejected(const Lakehouse& lakehouse, const SetFlags& flags) {
       flags.next);
 }
 
+// Where a table stands in a source; 0: it has not begun.
+Result<int64_t> NextOffsetOf(FinishedSources& finished, const Table& table, const LayerProgress& progress,
+                             const SourceKey& key) {
+  if (const auto named = progress.positions.find(key); named != progress.positions.end()) {
+    return named->second.next_offset;
+  }
+  K2_ASSIGN(const SourcePositions ended, finished.Find(table, progress, {key}));
+  return ended.empty() ? 0 : ended.begin()->second.next_offset;
+}
+
 // Rows that were rejected after the snapshot at which main is would be in no table: Silver has passed them. What is
 // more, a Silver table that is rolled back later would take them for accepted.
 Status CheckNoRejectsLost(const Lakehouse& lakehouse, const Table& rejected) {
   K2_ASSIGN(const LayerProgress main, ReadProgressOfMain(rejected.metadata()));
   K2_ASSIGN(const LayerProgress newest, ReadProgressOfTag(rejected.metadata()));
-  for (const auto& [key, position] : newest.positions) {
-    const auto found = main.positions.find(key);
-    const int64_t stands = found == main.positions.end() ? 0 : found->second.next_offset;
+  FinishedSources finished(lakehouse);
+  SourcePositions known = newest.positions;
+  if (newest.finished != main.finished) {  // some have left the newest document, or both were named in neither
+    K2_ASSIGN(const SourcePositions ended, finished.All(rejected, newest));
+    known.insert(ended.begin(), ended.end());
+  }
+  for (const auto& [key, position] : known) {
     const ExchangeInfo* exchange = ExchangeOfTopic(key.topic);
-    if (exchange == nullptr || position.next_offset <= stands) continue;
+    if (exchange == nullptr) continue;
+    K2_ASSIGN(const int64_t stands, NextOffsetOf(finished, rejected, main, key));
+    if (position.next_offset <= stands) continue;
     K2_ASSIGN(const Table silver, lakehouse.Open(exchange->silver_table));
     K2_ASSIGN(const LayerProgress progress, ReadProgress(silver.metadata()));
-    const auto passed = progress.positions.find(key);
-    if (passed == progress.positions.end() || passed->second.next_offset <= stands) continue;
+    K2_ASSIGN(const int64_t passed, NextOffsetOf(finished, silver, progress, key));
+    if (passed <= stands) continue;
     return Fail(ErrorKind::kOffsetMismatch,
                 "{} cannot go on from offset {} of {}: {} is at {}, and what was rejected in between would be in no "
                 "table. Roll {} forward to the snapshot that the tag \"{}\" names; or roll {} back too, and accept "
                 "that first",
-                kRejectedTable, stands, key.ToString(), exchange->silver_table, passed->second.next_offset,
-                kRejectedTable, kOffsetsTag, exchange->silver_table);
+                kRejectedTable, stands, key.ToString(), exchange->silver_table, passed, kRejectedTable, kOffsetsTag,
+                exchange->silver_table);
   }
   return {};
 }
@@ -111,6 +163,7 @@ Status CommitOffsets(Table& table, LayerCommit commit) {
 }
 
 // Goes on from what main holds, after a rollback that was meant; Gold also without what Silver's retention has dropped.
+// Where finished_sources cannot tell any more, finished recordings are forgotten.
 Result<int> AdoptMain(const Settings& settings, const std::string& name) {
   K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, false));
   K2_ASSIGN(Table table, lakehouse->Open(name));
@@ -119,7 +172,13 @@ Result<int> AdoptMain(const Settings& settings, const std::string& name) {
   if (name == kRejectedTable) K2_TRY(CheckNoRejectsLost(*lakehouse, table));
   LayerCommit commit;
   commit.accept_loss = true;
+  K2_ASSIGN(const LayerProgress progress, ReadProgressOfMain(table.metadata()));
+  commit.base.finished = progress.finished;
+  const Status known = FinishedSources(*lakehouse).Check(table, progress);
+  if (!known && known.error().kind != ErrorKind::kOffsetMismatch) return std::unexpected(known.error());
+  commit.forget_finished = !known;
   commit.summary["k2.offsets-set"] = "main's own, after a rollback, at " + FormatTimestamp(NowMicros());
+  if (commit.forget_finished) commit.summary["k2.offsets-set"] += "; finished recordings are forgotten";
   K2_ASSIGN(std::vector<Table> lossy, TablesWithLoss(*lakehouse, name, commit));
   K2_TRY(CommitOffsets(table, std::move(commit)));
   for (Table& upstream : lossy) {
@@ -168,11 +227,15 @@ Result<int> SetOffset(const Settings& settings, const SetFlags& flags) {
   commit.accept_loss = flags.accept_loss;
   K2_ASSIGN(const LayerProgress progress,
             flags.accept_loss ? ReadProgressOfMain(table.metadata()) : ReadProgress(table.metadata()));
-  for (const auto* positions : {&progress.positions, &bronze.positions}) {
+  commit.base.finished = progress.finished;
+  K2_ASSIGN(const SourcePositions ended, FinishedOfTopic(*lakehouse, table, progress, flags));
+  for (const auto* positions : {&progress.positions, &ended, &bronze.positions}) {
     for (const auto& [key, position] : *positions) {
       if (key.topic != flags.topic || key.partition != flags.partition) continue;
       const auto present = progress.positions.find(key);
-      const int64_t before = present == progress.positions.end() ? 0 : present->second.next_offset;
+      const auto finished = ended.find(key);
+      int64_t before = present == progress.positions.end() ? 0 : present->second.next_offset;
+      if (finished != ended.end()) before = finished->second.next_offset;
       if (flags.next > before && !flags.accept_loss) {
         return Fail(
             ErrorKind::kInvalidArgument,
@@ -208,7 +271,11 @@ void AddOffsets(Program& program) {
   CLI::App* command = program.app.add_subcommand("offsets", "How far each table has come in its sources");
   command->require_subcommand(1);
   CLI::App* show = command->add_subcommand("show", "The offsets that stand in the tables");
-  show->callback([&program] { program.action = [&program] { return ShowOffsets(program.settings); }; });
+  auto finished = std::make_shared<bool>(false);
+  show->add_flag("--finished", *finished, "Also list each recording that is finished, out of finished_sources");
+  show->callback([&program, finished] {
+    program.action = [&program, finished] { return ShowOffsets(program.settings, *finished); };
+  });
   CLI::App* set = command->add_subcommand("set", "Go on elsewhere; recorded in a commit");
   auto flags = std::make_shared<SetFlags>();
   set->add_option("--table", flags->table, "such as silver_binance_trades")->required();

@@ -41,10 +41,12 @@ Result<int> PrintTableDefinitions() {
   }
   ordered_json reasons = ordered_json::array();
   for (size_t i = 1; i < kRejectReasonCount; ++i) reasons.push_back(kRejectReasonTexts[i]);
+  K2_ASSIGN(const ordered_json finished, Definition(std::string(kFinishedTable)));
   const ordered_json all = {
       {"version", 1},
       {"namespace", kNamespace},
       {"tables", tables},
+      {"finished-sources", {{"name", kFinishedTable}, {"table", finished}}},
       {"exchanges", exchanges},
       {"messages",
        {{"TradeV2", Message(kTradeV2SchemaId, kTradeV2SchemaJson)},

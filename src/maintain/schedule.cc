@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "maintain/expiry.h"
+#include "medallion/finished_sources.h"
 #include "task/market_tables.h"
 
 namespace k2 {
@@ -18,6 +19,7 @@ namespace {
 constexpr char kRetention[] = "retention";
 constexpr char kCompaction[] = "compaction";
 constexpr char kExpiry[] = "expiry";
+constexpr char kArchive[] = "finished recordings";
 
 struct OfMetrics {
   Counter& dropped_rows;
@@ -77,6 +79,7 @@ std::set<std::string> Maintenance::WorkOn(const std::string& table) const {
   std::set<std::string> kinds = {kRetention};
   if (options_.compact.contains(table)) kinds.insert(kCompaction);
   if (options_.expire) kinds.insert(kExpiry);
+  if (table == kBronzeTable) kinds.insert(kArchive);
   return kinds;
 }
 
@@ -139,10 +142,24 @@ void Maintenance::Round(int64_t now_us, const std::stop_token& stop) {
     if (work.contains(kExpiry)) {
       if (const Status done = Expire(name, now_us); !done) Failed(kExpiry, name, done.error());
     }
+    if (work.contains(kArchive)) {
+      if (const Status done = Archive(); !done) Failed(kArchive, name, done.error());
+    }
   }
   const std::lock_guard lock(mutex_);
   ++status_.rounds;
   status_.last_round_us = now_us;
+}
+
+// Of recordings that have not moved since the round before.
+Status Maintenance::Archive() {
+  const ArchivePolicy policy{.unmoved_since = &recordings_, .commit = options_.commit};
+  const Result<int64_t> archived = ArchiveFinished(lakehouse_, policy);
+  K2_ASSIGN(const Table bronze, lakehouse_.Open(kBronzeTable));
+  K2_ASSIGN(LayerProgress progress, ReadProgress(bronze.metadata()));
+  recordings_ = std::move(progress.positions);
+  if (!archived) return std::unexpected(archived.error());
+  return {};
 }
 
 Status Maintenance::Retain(const std::string& name, int64_t now_us) {

@@ -66,6 +66,7 @@ class Maintenance {
   [[nodiscard]] std::set<std::string> WorkOn(const std::string& table) const;
   Result<ClaimOutcome> Claim(const std::string& name, int64_t now_us);
   std::map<std::string, std::set<std::string>> ClaimAll(int64_t now_us, const std::stop_token& stop);
+  Status Archive();
   Status Retain(const std::string& name, int64_t now_us);
   Status Join(const std::string& name, int64_t now_us, const std::stop_token& stop);
   Status Expire(const std::string& name, int64_t now_us);
@@ -75,6 +76,7 @@ class Maintenance {
   MaintenanceOptions options_;
   std::string name_ = MaintainerName();
   std::set<std::string> left_;  // tables with work that another service does
+  SourcePositions recordings_;  // of Bronze, as the round before saw them
   int64_t next_us_ = 0;
   mutable std::mutex mutex_;
   MaintenanceStatus status_;

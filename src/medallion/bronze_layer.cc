@@ -26,7 +26,8 @@ Status CommitStarts(Table& bronze, SourceSet& sources, const std::vector<SourceK
 Result<std::unique_ptr<BronzeLayer>> BronzeLayer::Open(const Lakehouse& lakehouse, const LayerOptions& options,
                                                        std::unique_ptr<SourceSet> sources, BatchCache* cache) {
   K2_ASSIGN(Table table, lakehouse.Open(kBronzeTable));
-  std::unique_ptr<BronzeLayer> layer(new BronzeLayer(std::move(table), options, std::move(sources), cache));
+  std::unique_ptr<BronzeLayer> layer(
+      new BronzeLayer(std::move(table), options, std::move(sources), cache, FinishedSources(lakehouse)));
   K2_TRY(RetryRaces([&] { return layer->Recover(); }));
   return layer;
 }
@@ -48,6 +49,12 @@ Status BronzeLayer::TakeNewSources() {
   K2_ASSIGN(LayerProgress progress, ReadProgress(table_.metadata()));
   K2_ASSIGN(const std::vector<SourceSet::Source> sources, sources_->Sources(progress));
   for (size_t i = inputs_.size(); i < sources.size(); ++i) inputs_.push_back({.source = sources[i], .position = {}});
+  // Others may have been at a recording that was not named, and may have finished it again.
+  if (progress.finished != finished_mark_) {
+    for (Input& input : inputs_) {
+      input.placed &= input.known || input.source.reader->key().cluster != kRecordingCluster;
+    }
+  }
   if (std::ranges::all_of(inputs_, &Input::placed)) return {};
   std::vector<SourceKey> unknown;
   for (const Input& input : inputs_) {
@@ -56,16 +63,24 @@ Status BronzeLayer::TakeNewSources() {
   }
   K2_TRY(CommitStarts(table_, *sources_, unknown, options_.commit, stats_));
   K2_ASSIGN(progress, ReadProgress(table_.metadata()));
+  std::vector<SourceKey> keys;
+  for (const Input& input : inputs_) {
+    if (!input.placed) keys.push_back(input.source.reader->key());
+  }
+  K2_ASSIGN(const SourcePositions finished, finished_.Find(table_, progress, keys));
+  finished_mark_ = progress.finished;
   for (Input& input : inputs_) {
-    if (!input.placed) K2_TRY(Place(input, progress));
+    if (!input.placed) K2_TRY(Place(input, progress, finished));
   }
   return {};
 }
 
-Status BronzeLayer::Place(Input& input, const LayerProgress& progress) {
-  const auto found = progress.positions.find(input.source.reader->key());
+Status BronzeLayer::Place(Input& input, const LayerProgress& progress, const SourcePositions& finished) {
+  const SourceKey& key = input.source.reader->key();
+  const auto found = progress.positions.find(key);
   input.known = found != progress.positions.end();
   input.position = input.known ? found->second : SourcePosition{};
+  if (const auto ended = finished.find(key); ended != finished.end()) input.position = ended->second;
   input.committed_offset = input.position.next_offset;
   if (const Status status = input.source.reader->Seek(input.position); !status) {
     return std::unexpected(status.error().With(input.source.name));
@@ -199,6 +214,7 @@ Result<BronzeLayer::Written> BronzeLayer::Write(const std::vector<size_t>& open,
   }
   written.run_us = MonotonicMicros() - started_us;
   written.commit.added = FilesFor(written.results, kBronzeTable);
+  written.commit.base.finished = finished_mark_;
   written.next = written.commit.next.positions;
   if (!written.worth_a_commit) return written;
   for (Input& input : inputs_) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "medallion/finished_sources.h"
 #include "medallion/layer.h"
 #include "medallion/source_set.h"
 
@@ -50,7 +51,7 @@ class BronzeLayer {
   struct Input {
     SourceSet::Source source;
     SourcePosition position;  // the end of what was read: committed, or on its way there
-    bool known = false;       // Bronze knows the source, or will with the commit that is on its way
+    bool known = false;       // Bronze's document names it, or will with the commit that is on its way
     bool placed = false;      // the reader stands at `position`
     int64_t committed_offset = 0;
     bool failed = false;
@@ -58,10 +59,15 @@ class BronzeLayer {
   };
   using Group = std::vector<size_t>;  // inputs_ that one task reads
 
-  BronzeLayer(Table table, LayerOptions options, std::unique_ptr<SourceSet> sources, BatchCache* cache)
-      : table_(std::move(table)), options_(std::move(options)), sources_(std::move(sources)), cache_(cache) {}
+  BronzeLayer(Table table, LayerOptions options, std::unique_ptr<SourceSet> sources, BatchCache* cache,
+              FinishedSources finished)
+      : table_(std::move(table)),
+        options_(std::move(options)),
+        sources_(std::move(sources)),
+        cache_(cache),
+        finished_(std::move(finished)) {}
   Status TakeNewSources();
-  Status Place(Input& input, const LayerProgress& progress);
+  Status Place(Input& input, const LayerProgress& progress, const SourcePositions& finished);
   [[nodiscard]] std::vector<Group> Divide(const std::vector<size_t>& open) const;
   void ReportLags() const;
   // What the tasks of a step have written, and the commit that names it.
@@ -85,6 +91,8 @@ class BronzeLayer {
   LayerOptions options_;
   std::unique_ptr<SourceSet> sources_;
   BatchCache* cache_;
+  FinishedSources finished_;
+  FinishedMark finished_mark_;  // of Bronze, as the inputs that it does not name were placed by
   std::vector<Input> inputs_;
   LayerStats stats_;
   std::vector<Error> failures_;

@@ -17,6 +17,7 @@
 #include "table/dropped_unread.h"
 #include "table/scan.h"
 #include "task/gold_index.h"
+#include "task/market_tables.h"
 
 namespace k2 {
 
@@ -104,6 +105,7 @@ class GoldLayer {
   Result<PlannedCommit> PlanCommit(const std::vector<std::optional<ReadTo>>& read_to,
                                    const std::optional<MessageTimes>& times) const;
   Result<int64_t> TryStep();
+  Status DropFinished(const Upstream& upstream, const ExchangeInfo& exchange, LayerCommit& commit) const;
   Status Commit(StepPlan plan);
   [[nodiscard]] std::optional<MessageTimes> TimesOfInputs(const FilesByUpstream& inputs) const;
   Result<std::vector<PartitionLag>> Lags() const;

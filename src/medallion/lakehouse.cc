@@ -24,7 +24,7 @@ Result<int> Lakehouse::CreateTables() {
   return made;
 }
 
-Status Lakehouse::CreateTable(const std::string& name) {
+Status Lakehouse::CreateTable(const std::string& name) const {
   const TableName table{std::string(kNamespace), name};
   K2_ASSIGN(const CreateTableRequest request, TableDefinition(name));
   if (const auto location = catalog_->LocationOfNew(table)) {
@@ -61,6 +61,21 @@ Result<Table> Lakehouse::Open(std::string_view table) const {
                 catalog_->Describe());
   }
   return opened;
+}
+
+Result<Table> Lakehouse::OpenOrCreate(std::string_view table) const {
+  Result<Table> opened = Open(table);
+  const bool ready = opened && opened->metadata().CurrentSnapshot() != nullptr;
+  if (ready || (!opened && opened.error().kind != ErrorKind::kNotFound)) return opened;
+  K2_TRY(CreateTable(std::string(table)));
+  return Open(table);
+}
+
+Result<std::vector<std::string>> Lakehouse::Tables() const {
+  std::vector<std::string> names = AllTables();
+  K2_ASSIGN(const bool finished, catalog_->TableExists({std::string(kNamespace), std::string(kFinishedTable)}));
+  if (finished) names.emplace_back(kFinishedTable);
+  return names;
 }
 
 Result<TableShape> ShapeOf(const Table& table, TableUse use) {

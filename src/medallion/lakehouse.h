@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "catalog/catalog.h"
 #include "io/file_io.h"
@@ -23,12 +24,16 @@ class Lakehouse {
 
   // kNotFound, with what to do, when the table is not there.
   Result<Table> Open(std::string_view table) const;
+  // Makes it where it is not there.
+  Result<Table> OpenOrCreate(std::string_view table) const;
+  // AllTables(), and finished_sources where it is there.
+  Result<std::vector<std::string>> Tables() const;
 
   [[nodiscard]] const std::shared_ptr<Catalog>& catalog() const { return catalog_; }
   [[nodiscard]] const std::shared_ptr<FileIo>& io() const { return io_; }
 
  private:
-  Status CreateTable(const std::string& name);
+  Status CreateTable(const std::string& name) const;
 
   std::shared_ptr<Catalog> catalog_;
   std::shared_ptr<FileIo> io_;

@@ -309,7 +309,9 @@ Result<StepPlan> SilverLayer::PlanRebuild(int32_t tasks) {
   std::vector<Range> ranges;
   for (size_t i = 0; i < silver_.size(); ++i) {
     K2_TRY(CheckNoRevalidationPending(silver_[i].metadata()));
-    for (const auto& [key, position] : silver_progress_[i].positions) {
+    K2_ASSIGN(SourcePositions taken, finished_.All(silver_[i], silver_progress_[i]));
+    taken.insert(silver_progress_[i].positions.begin(), silver_progress_[i].positions.end());
+    for (const auto& [key, position] : taken) {
       const auto judged = rejected_progress_.positions.find(key);
       if (judged != rejected_progress_.positions.end() && judged->second.next_offset > position.next_offset) {
         return Fail(ErrorKind::kOffsetMismatch,

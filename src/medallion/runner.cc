@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/time.h"
+#include "medallion/finished_sources.h"
 #include "medallion/floor.h"
 #include "medallion/gold_layer.h"
 #include "medallion/nothing_taken.h"
@@ -359,6 +360,13 @@ Result<RunReport> Run(const Lakehouse& lakehouse, const RunOptions& options, con
   if (silver && !floor.ended(kSilver)) K2_TRY(silver->Settle());
   if (gold && !floor.ended(kGold)) K2_TRY(gold->Settle());
   if (auto error = floor.error()) return std::unexpected(std::move(*error));
+  if (!options.endless && !stop.load()) {
+    // Of the recordings that this run and earlier ones have finished. Nothing is lost where it fails.
+    const Result<int64_t> archived = ArchiveFinished(lakehouse, {.commit = options.layer.commit});
+    if (!archived) {
+      log::Warn("finished recordings stay in the documents of the tables", {{"error", archived.error().message}});
+    }
+  }
   RunReport report;
   if (bronze) {
     report.bronze = bronze->stats();

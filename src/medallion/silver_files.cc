@@ -9,6 +9,7 @@
 #include "base/health.h"
 #include "iceberg/literal.h"
 #include "medallion/silver_layer.h"
+#include "table/progress_json.h"
 #include "task/market_tables.h"
 #include "task/text_view.h"
 
@@ -25,9 +26,17 @@ Status SilverLayer::PlanFiles() {
     // Of rows that others have moved to other files, those count that are there now.
     known = increment.complete && increment.rewrites.empty();
     files = std::move(increment.files);
+  } else if (pending_.empty()) {
+    // First step of this process: what Bronze held when Silver had all of it need not be looked at.
+    K2_ASSIGN(const int64_t level, LevelSnapshot());
+    if (level != 0) {
+      Result<Increment> increment = PlanIncrement(bronze_.io(), bronze_.metadata(), level, current);
+      known = increment && increment->complete && increment->rewrites.empty();
+      if (known) files = std::move(increment->files);
+    }
   }
   if (!known) {
-    // First step of this process, or Bronze's history has moved on: find the files by the bounds of their offsets.
+    // That is far back, or Bronze's history has moved on: find the files by the bounds of their offsets.
     planned_snapshot_ = 0;
     described.swap(pending_);
     const int32_t offset_id = bronze_rows_.Find("offset")->id;
@@ -43,6 +52,34 @@ Status SilverLayer::PlanFiles() {
   ForgetJudged({});
   planned_snapshot_ = current;
   return {};
+}
+
+// The newest of Bronze's last snapshots of which Silver has all rows; 0: none is known to be.
+Result<int64_t> SilverLayer::LevelSnapshot() const {
+  constexpr int kSnapshotsMax = 16;
+  const auto level = [&](const auto& source) {
+    const auto& [key, position] = source;
+    if (!options_.Owns(key.topic, key.partition)) return true;
+    if (!bronze_progress_.positions.contains(key)) return key.cluster == kRecordingCluster;  // it was finished
+    return InSilver(key).value_or(SourcePosition{}).next_offset >= position.next_offset;
+  };
+  for (const LayerProgress& silver : silver_progress_) {
+    if (silver.finished.generation != bronze_progress_.finished.generation) return 0;
+  }
+  const iceberg::TableMetadata& metadata = bronze_.metadata();
+  const iceberg::Snapshot* snapshot = metadata.CurrentSnapshot();
+  for (int i = 0; i < kSnapshotsMax && snapshot != nullptr; ++i) {
+    K2_ASSIGN(const std::optional<LayerProgress> progress, ProgressOf(*snapshot, metadata.table_uuid));
+    if (progress && std::ranges::all_of(progress->positions, level)) return snapshot->snapshot_id;
+    // What was added since may have been removed again, which only the current snapshot tells.
+    const auto removed = snapshot->summary.find("deleted-data-files");
+    if (snapshot->operation != "append" &&
+        (snapshot->operation != "replace" || (removed != snapshot->summary.end() && removed->second != "0"))) {
+      return 0;
+    }
+    snapshot = snapshot->parent_snapshot_id ? metadata.FindSnapshot(*snapshot->parent_snapshot_id) : nullptr;
+  }
+  return 0;
 }
 
 // Appends files to pending_. What a file holds may have to be read from it: several are asked at once, and none again
@@ -118,11 +155,21 @@ std::optional<BronzePart> SilverLayer::PartOfBounds(const iceberg::DataFile& fil
                   .first = std::get<int64_t>(first),
                   .last = std::get<int64_t>(last),
                   .rows = file.record_count};
-  const auto named = [&](const auto& known) {
-    return known.first.topic == part.topic && known.first.partition == part.partition;
-  };
-  if (std::ranges::none_of(bronze_progress_.positions, named)) return std::nullopt;
+  const bool whole = HashPrefixOf({.cluster = kRecordingCluster,
+                                   .topic = part.topic,
+                                   .topic_id = part.topic.substr(part.topic.rfind('/') + 1),
+                                   .partition = part.partition})
+                         .has_value() &&
+                     part.topic.size() - part.topic.rfind('/') == kRecordingHashDigits + 1;
+  if (!whole && !InBronze(part)) return std::nullopt;
   return part;
+}
+
+// Whether Bronze's document names the source. One that it does not name any more is finished: Silver has its rows.
+bool SilverLayer::InBronze(const BronzePart& part) const {
+  return std::ranges::any_of(bronze_progress_.positions, [&](const auto& known) {
+    return known.first.topic == part.topic && known.first.partition == part.partition;
+  });
 }
 
 // Deleted rows count among those of its parts: Silver passes over them, and has their offsets behind it then.
@@ -146,9 +193,12 @@ Result<SilverLayer::BronzeFile> SilverLayer::Describe(const ScanFile& scanned) c
 int64_t SilverLayer::JudgedTo(const BronzePart& part) const {
   const ExchangeInfo* exchange = ExchangeOfTopic(part.topic);
   if (exchange == nullptr) return 0;
+  const auto table = static_cast<size_t>(exchange - Exchanges().data());
   int64_t to = 0;
-  for (const auto& [key, position] : silver_progress_[static_cast<size_t>(exchange - Exchanges().data())].positions) {
-    if (key.topic == part.topic && key.partition == part.partition) to = std::max(to, position.next_offset);
+  for (const SourcePositions* positions : {&silver_progress_[table].positions, &silver_finished_[table]}) {
+    for (const auto& [key, position] : *positions) {
+      if (key.topic == part.topic && key.partition == part.partition) to = std::max(to, position.next_offset);
+    }
   }
   return to;
 }
@@ -164,7 +214,8 @@ void SilverLayer::ForgetJudged(const std::vector<PlannedRange>& ranges) {
           to = std::max(to, range.end.next_offset);
         }
       }
-      return part.last < to || !options_.Owns(part.topic, part.partition);
+      return part.last < to || !options_.Owns(part.topic, part.partition) ||
+             (part.topic.starts_with("recording/") && !InBronze(part));
     });
     if (file.parts.size() != parts) file.whole = false;
   }

@@ -19,8 +19,8 @@ Result<std::unique_ptr<SilverLayer>> SilverLayer::Open(const Lakehouse& lakehous
     K2_ASSIGN(Table table, lakehouse.Open(exchange.silver_table));
     silver.push_back(std::move(table));
   }
-  return std::unique_ptr<SilverLayer>(
-      new SilverLayer(std::move(bronze), std::move(rejected), std::move(silver), options, std::move(schemas), cache));
+  return std::unique_ptr<SilverLayer>(new SilverLayer(std::move(bronze), std::move(rejected), std::move(silver),
+                                                      options, std::move(schemas), cache, FinishedSources(lakehouse)));
 }
 
 Status SilverLayer::Refresh() {
@@ -47,7 +47,8 @@ Status SilverLayer::Refresh() {
   own_tables_known_ = true;
   K2_TRY(bronze_.Refresh());
   K2_ASSIGN(bronze_progress_, ReadProgress(bronze_.metadata()));
-  return CheckShapes();
+  K2_TRY(CheckShapes());
+  return FindFinished();
 }
 
 Status SilverLayer::CheckShapes() {
@@ -60,6 +61,54 @@ Status SilverLayer::CheckShapes() {
     silver_outputs_.push_back(std::move(output));
   }
   return {};
+}
+
+// Recordings that a document no longer names. Tables of one generation were level when it began (archive_finished.cc):
+// between them only the recordings matter that Bronze names. Else some may have left Bronze's document that Silver has
+// yet to read: a Silver table that was made anew, or rolled back.
+Status SilverLayer::FindFinished() {
+  silver_finished_.assign(silver_.size(), {});
+  rejected_finished_.clear();
+  const LayerProgress in_document = bronze_progress_;
+  for (size_t i = 0; i < silver_.size(); ++i) {
+    if (standing_.IsAside(NameOf(i))) continue;
+    const Status status = FindFinishedOf(i, in_document);
+    if (!status && !IsOfTheTable(status.error())) return status;
+    if (!status) Stand(i, status.error());
+  }
+  return {};
+}
+
+Status SilverLayer::FindFinishedOf(size_t table, const LayerProgress& in_document) {
+  const ExchangeInfo* exchange = &Exchanges()[table];
+  const bool level = silver_progress_[table].finished.generation == in_document.finished.generation;
+  if (!level) {
+    K2_ASSIGN(const SourcePositions ended, finished_.All(bronze_, in_document));
+    for (const auto& [key, position] : ended) {
+      if (ExchangeOfTopic(key.topic) == exchange) bronze_progress_.positions.emplace(key, position);
+    }
+  }
+  std::vector<SourceKey> unnamed;
+  for (const auto& [key, position] : bronze_progress_.positions) {
+    if (key.cluster != kRecordingCluster || silver_progress_[table].positions.contains(key)) continue;
+    if (ExchangeOfTopic(key.topic) == exchange) unnamed.push_back(key);
+  }
+  K2_ASSIGN(silver_finished_[table], finished_.Find(silver_[table], silver_progress_[table], unnamed));
+  if (level) return {};
+  K2_ASSIGN(const SourcePositions rejected, finished_.Find(rejected_, rejected_progress_, unnamed));
+  rejected_finished_.insert(rejected.begin(), rejected.end());
+  return {};
+}
+
+// Where Silver stands in one of the sources that Bronze's document names; nothing where it has not begun.
+std::optional<SourcePosition> SilverLayer::InSilver(const SourceKey& key) const {
+  const ExchangeInfo* exchange = ExchangeOfTopic(key.topic);
+  if (exchange == nullptr) return std::nullopt;
+  const auto table = static_cast<size_t>(exchange - Exchanges().data());
+  for (const SourcePositions* positions : {&silver_progress_[table].positions, &silver_finished_[table]}) {
+    if (const auto found = positions->find(key); found != positions->end()) return found->second;
+  }
+  return std::nullopt;
 }
 
 Result<std::vector<SilverLayer::Range>> SilverLayer::PlanRanges() {
@@ -76,9 +125,7 @@ Result<std::vector<SilverLayer::Range>> SilverLayer::PlanRanges() {
     }
     const auto table = static_cast<size_t>(exchange - Exchanges().data());
     // Of all sources, also those that are left for a later step: PlanFiles finds each file once.
-    const SourcePositions& judged = silver_progress_[table].positions;
-    const auto known = judged.find(key);
-    const int64_t begin = known == judged.end() ? 0 : known->second.next_offset;
+    const int64_t begin = InSilver(key).value_or(SourcePosition{}).next_offset;
     if (begin < bronze_end.next_offset) unjudged_from_ = std::min(unjudged_from_, begin);
     if (standing_.IsAside(NameOf(table))) continue;
     Result<Range> range = PlanRange(key, bronze_end, *exchange, dropped);
@@ -93,9 +140,9 @@ Result<std::vector<SilverLayer::Range>> SilverLayer::PlanRanges() {
     const bool idle = std::ranges::none_of(ranges, [&](const Range& one) { return one.table == i; });
     if (idle && !standing_.IsAside(NameOf(i))) Level(i);
   }
-  // Rows that are judged already are caught up alone, before anything is judged anew.
-  if (std::ranges::any_of(ranges, &Range::already_judged)) {
-    std::erase_if(ranges, [](const Range& range) { return !range.already_judged; });
+  // Such ranges are caught up alone: only for them rejected_trades is read.
+  if (std::ranges::any_of(ranges, &Range::leave_out_rejected)) {
+    std::erase_if(ranges, [](const Range& range) { return !range.leave_out_rejected; });
   }
   return ranges;
 }
@@ -113,19 +160,21 @@ Result<SilverLayer::Range> SilverLayer::PlanRange(const SourceKey& key, const So
     return Fail(ErrorKind::kUnsupported, "{} was judged by rules of version {}, this k2 has version {}; use a newer k2",
                 exchange.silver_table, silver.rules_version, kRulesVersion);
   }
-  const auto in_silver = silver.positions.find(key);
-  range.in_silver = in_silver != silver.positions.end();
-  if (range.in_silver) range.begin = in_silver->second;
+  range.in_silver = silver.positions.contains(key);
+  range.begin = InSilver(key).value_or(SourcePosition{});
   const auto in_rejected = rejected_progress_.positions.find(key);
   range.in_rejected = in_rejected != rejected_progress_.positions.end();
   if (range.in_rejected) range.rejected_begin = in_rejected->second;
+  const auto finished = rejected_finished_.find(key);
+  if (finished != rejected_finished_.end()) range.rejected_begin = finished->second;
   range.end = bronze_end;
-  // rejected_trades is committed first: where it stands ahead, a crash came between the two.
+  // rejected_trades is committed first: where it stands ahead, a crash came between the two, or somebody has set its
+  // offset. Neither proves that a row is valid: rows that it holds are left out, all others are validated.
   if (range.rejected_begin.next_offset > range.begin.next_offset) {
-    range.already_judged = true;
-    range.end = range.rejected_begin;
+    range.leave_out_rejected = true;
+    if (range.rejected_begin.next_offset < bronze_end.next_offset) range.end = range.rejected_begin;
   }
-  range.whole = range.already_judged || range.end == bronze_end;
+  range.whole = true;
   StopAtAccepted(range);
   if (dropped) K2_TRY(StopAtGap(*dropped, range));
   return range;
@@ -172,16 +221,16 @@ Result<std::vector<Task>> SilverLayer::MakeTasks(const std::vector<Range>& range
   base.input_shape = bronze_shape_;
   base.rejected = rejected_output_;
   base.silver = silver_outputs_;
-  bool judged = false;
+  bool ahead = false;
   for (const Range& range : ranges) {
     base.ranges.push_back({.topic = range.key.topic,
                            .partition = range.key.partition,
                            .begin = range.begin.next_offset,
                            .end = range.end.next_offset,
-                           .already_judged = range.already_judged});
-    judged |= range.already_judged;
+                           .leave_out_rejected = range.leave_out_rejected});
+    ahead |= range.leave_out_rejected;
   }
-  if (judged) {
+  if (ahead) {
     int64_t first = INT64_MAX;
     for (const Range& range : ranges) first = std::min(first, range.begin.next_offset);
     const int32_t offset_id = rejected_output_.shape.Rows().Find("offset")->id;
@@ -234,8 +283,7 @@ Result<StepPlan> SilverLayer::Plan(int32_t tasks) {
     return plan;
   }
   plan.left = plan.behind;
-  for (const Range& range : ranges)
-    plan.left -= range.end.next_offset - (range.in_silver ? range.begin.next_offset : 0);
+  for (const Range& range : ranges) plan.left -= range.end.next_offset - range.begin.next_offset;
   K2_ASSIGN(plan.tasks, MakeTasks(ranges, files, tasks));
   std::optional<MessageTimes> times;
   for (const BronzeFile& file : files) times = Join(times, file.times);
@@ -303,11 +351,8 @@ Table* SilverLayer::Find(std::string_view name) {
 int64_t SilverLayer::TellLag() const {
   std::vector<PartitionLag> lags;
   for (const auto& [key, bronze_end] : bronze_progress_.positions) {
-    const ExchangeInfo* exchange = ExchangeOfTopic(key.topic);
-    if (exchange == nullptr || !options_.Owns(key.topic, key.partition)) continue;
-    const SourcePositions& silver = silver_progress_[static_cast<size_t>(exchange - Exchanges().data())].positions;
-    const auto found = silver.find(key);
-    const int64_t from = found == silver.end() ? 0 : found->second.next_offset;
+    if (ExchangeOfTopic(key.topic) == nullptr || !options_.Owns(key.topic, key.partition)) continue;
+    const int64_t from = InSilver(key).value_or(SourcePosition{}).next_offset;
     lags.push_back({.key = key, .messages = bronze_end.next_offset - from});
   }
   ReportLag("silver", lags);
@@ -316,23 +361,23 @@ int64_t SilverLayer::TellLag() const {
 
 std::vector<PlannedCommit> SilverLayer::PlanCommits(const std::vector<Range>& ranges,
                                                     const std::optional<MessageTimes>& times) const {
-  // rejected_trades first: a crash after it leaves Silver behind, and Silver then takes what rejected_trades has not.
+  // rejected_trades first: a crash after it leaves Silver behind, and Silver then leaves out what rejected_trades has.
   PlannedCommit rejected{.table = std::string(kRejectedTable), .layer = "rejected", .commit = {}, .needs_rows = true};
-  // What was validated before a crash was so by the rules of then: new ones begin where all stand at the same offsets.
-  const bool judged = std::ranges::any_of(ranges, &Range::already_judged);
-  const int32_t rules = judged ? rejected_progress_.rules_version : kRulesVersion;
-  rejected.commit.next.rules_version = rules;
+  rejected.commit.next.rules_version = kRulesVersion;
+  rejected.commit.base.finished = rejected_progress_.finished;
   rejected.commit.next.upstream[bronze_.name().ToString()] = Hint();
   for (const Range& range : ranges) {
-    if (range.already_judged) continue;
     if (range.in_rejected) rejected.commit.base.positions[range.key] = range.rejected_begin;
-    rejected.commit.next.positions[range.key] = range.end;
+    // It never goes back: beyond, too, it may hold rows.
+    const bool ahead = range.rejected_begin.next_offset > range.end.next_offset;
+    rejected.commit.next.positions[range.key] = ahead ? range.rejected_begin : range.end;
   }
   std::vector<PlannedCommit> commits{std::move(rejected)};
   for (size_t i = 0; i < silver_.size(); ++i) {
     PlannedCommit planned{.table = silver_[i].name().name, .layer = "silver", .commit = {}, .needs_rows = false};
     LayerCommit& commit = planned.commit;
-    commit.next.rules_version = rules;
+    commit.base.finished = silver_progress_[i].finished;
+    commit.next.rules_version = kRulesVersion;
     commit.next.upstream[bronze_.name().ToString()] = Hint();
     for (const Range& range : ranges) {
       if (range.table != i) continue;
@@ -374,6 +419,7 @@ Result<StepPlan> SilverLayer::PlanSettling() {
   StepPlan plan{.layer = "silver", .tasks = {}, .ranges = {}, .commits = {}};
   PlannedCommit planned{.table = std::string(kRejectedTable), .layer = "rejected", .commit = {}, .needs_rows = false};
   LayerCommit& commit = planned.commit;
+  commit.base.finished = rejected_progress_.finished;
   for (const LayerProgress& progress : silver_progress_) {
     for (const auto& [key, position] : progress.positions) {
       if (!options_.Owns(key.topic, key.partition)) continue;

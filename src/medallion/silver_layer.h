@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "medallion/finished_sources.h"
 #include "medallion/layer.h"
 #include "medallion/layer_metrics.h"
 #include "medallion/standing.h"
@@ -56,14 +57,14 @@ class SilverLayer {
     SourcePosition begin;           // as Silver has committed it
     SourcePosition rejected_begin;  // as rejected_trades has
     SourcePosition end;
-    SourcePosition bronze_end;  // how far Bronze has it
-    size_t table = 0;           // index in silver_
-    bool already_judged = false;
-    bool in_silver = false;        // Silver has committed this key before
-    bool in_rejected = false;      // rejected_trades has
-    bool whole = false;            // `end` is where Bronze stands, or a count was accepted
-    bool accepted = false;         // its rows are not counted: somebody has accepted what Bronze holds
-    std::optional<OffsetGap> gap;  // `end` is where retention has dropped rows that were not read
+    SourcePosition bronze_end;        // how far Bronze has it
+    size_t table = 0;                 // index in silver_
+    bool leave_out_rejected = false;  // rejected_trades stands ahead: of the rows that it holds, nothing is taken
+    bool in_silver = false;           // Silver's document names it
+    bool in_rejected = false;         // that of rejected_trades does
+    bool whole = false;               // `end` is where Bronze stands, or a count was accepted
+    bool accepted = false;            // its rows are not counted: somebody has accepted what Bronze holds
+    std::optional<OffsetGap> gap;     // `end` is where retention has dropped rows that were not read
   };
   // A Bronze file and those of its rows that are not judged yet.
   struct BronzeFile {
@@ -76,16 +77,21 @@ class SilverLayer {
   };
 
   SilverLayer(Table bronze, Table rejected, std::vector<Table> silver, LayerOptions options,
-              std::shared_ptr<SchemaSource> schemas, BatchCache* cache)
+              std::shared_ptr<SchemaSource> schemas, BatchCache* cache, FinishedSources finished)
       : bronze_(std::move(bronze)),
         rejected_(std::move(rejected)),
         silver_(std::move(silver)),
         options_(std::move(options)),
         schemas_(std::move(schemas)),
-        cache_(cache) {}
+        cache_(cache),
+        finished_(std::move(finished)) {}
 
   Status Refresh();
   Status CheckShapes();
+  Status FindFinished();
+  Status FindFinishedOf(size_t table, const LayerProgress& in_document);
+  [[nodiscard]] std::optional<SourcePosition> InSilver(const SourceKey& key) const;
+  [[nodiscard]] Result<int64_t> LevelSnapshot() const;
   Result<std::vector<Range>> PlanRanges();
   Result<Range> PlanRange(const SourceKey& key, const SourcePosition& bronze_end, const ExchangeInfo& exchange,
                           const std::optional<DroppedUnread>& dropped) const;
@@ -108,6 +114,7 @@ class SilverLayer {
   Status AddPending(const std::vector<ScanFile>& files, std::vector<BronzeFile> known);
   Result<BronzeFile> Describe(const ScanFile& scanned) const;
   std::optional<BronzePart> PartOfBounds(const iceberg::DataFile& file) const;
+  [[nodiscard]] bool InBronze(const BronzePart& part) const;
   [[nodiscard]] int64_t JudgedTo(const BronzePart& part) const;
   void ForgetJudged(const std::vector<PlannedRange>& ranges);
   std::vector<BronzeFile> Cut(std::vector<Range>& ranges) const;
@@ -142,6 +149,10 @@ class SilverLayer {
   std::vector<BronzeFile> pending_;  // files of Bronze that may hold rows not yet judged, in commit order
   int64_t unjudged_from_ = 0;        // no row that is still to be judged has a lower offset
   int64_t planned_snapshot_ = 0;     // Bronze snapshot up to which pending_ knows the files; 0: none
+  FinishedSources finished_;
+  // By Silver table: where it stands in recordings that Bronze's document names and its own does not.
+  std::vector<SourcePositions> silver_finished_;
+  SourcePositions rejected_finished_;  // of rejected_trades, where Silver may have less
   LayerStats stats_;
 };
 

@@ -213,7 +213,7 @@ TEST_F(SilverLayerTest, PlansTellWhatTheyLeave) {
   check([&] { return GoldLayer::Open(*lakehouse_, layer_, nullptr); }, GoldSpread{});
 }
 
-TEST_F(SilverLayerTest, CatchesUpWithoutJudgingAgain) {
+TEST_F(SilverLayerTest, CatchesUpWithoutRejectingTwice) {
   for (const char* table : {"silver_binance_trades", "silver_kraken_trades"}) {
     SCOPED_TRACE(table);
     const int64_t first = LiveRows(*lakehouse_, kBronzeTable) / 2;
@@ -232,11 +232,39 @@ TEST_F(SilverLayerTest, CatchesUpWithoutJudgingAgain) {
     EXPECT_EQ(OpenLayer(failing)->Step().error().kind, ErrorKind::kIo);
     EXPECT_EQ(LiveRows(*lakehouse_, kRejectedTable), before + 8) << "rejected_trades goes first";
     schemas_->known.insert(900 + static_cast<int32_t>(first));
-    // New rows come on top; those judged before are caught up alone.
+    // New rows come on top; those of the range before are caught up alone.
     StepToTheEnd();
-    EXPECT_EQ(LiveRows(*lakehouse_, kRejectedTable), before + 8) << "nothing was judged again";
+    EXPECT_EQ(LiveRows(*lakehouse_, kRejectedTable), before + 8) << "what it holds is left out";
     CheckWithGold(32 * (first / 20 + 1));
   }
+}
+
+// An offset of rejected_trades proves nothing: whoever has put it ahead of Silver, each row is validated.
+TEST_F(SilverLayerTest, RowsBelowAnOffsetOfRejectedTradesAreValidated) {
+  const std::string silver = "silver_binance_trades";
+  std::vector<BronzeRow> rows;
+  for (int64_t i = 0; i < 40; ++i) {
+    rows.push_back({kBinance, 0, i, MessageOf(i, "BINANCE", kTradeV2SchemaId, i % 4 == 0 ? 0 : 100)});
+  }
+  CommitBronze(*lakehouse_, rows);
+  for (const int64_t ahead : {30, 35, 500}) {
+    auto rejected = lakehouse_->Open(kRejectedTable);
+    ASSERT_TRUE(rejected);
+    LayerCommit commit;
+    const auto stands = ReadProgress(rejected->metadata());
+    ASSERT_TRUE(stands);
+    commit.base = *stands;
+    commit.next.positions[KafkaKey(kBinance)] = {.next_offset = ahead};
+    ASSERT_TRUE(std::holds_alternative<CommitDone>(rejected->Commit(std::move(commit))));
+    layer_.rows_per_step = 10;
+    ASSERT_TRUE(OpenLayer(*lakehouse_)->Step());
+  }
+  StepToTheEnd();
+  EXPECT_EQ(LiveRows(*lakehouse_, silver), 30);
+  EXPECT_EQ(LiveRows(*lakehouse_, kRejectedTable), 10);
+  EXPECT_EQ(ReasonAt(kBinance, 4), "price_not_positive");
+  EXPECT_EQ(ReasonAt(kBinance, 36), "price_not_positive");
+  CheckWithGold(30);
 }
 
 // A crash between rejected_trades and Silver leaves one source to be caught up alone. The files of the others, whose
@@ -347,20 +375,18 @@ TEST_F(SilverLayerTest, GoldReadsOnlyWhatIsNewThoughSilversHistoryIsGone) {
   EXPECT_EQ(LiveRows(*lakehouse_, kGoldTable), 17);
 }
 
-// A row that was accepted before the crash and cannot be decoded any more must not vanish.
-TEST_F(SilverLayerTest, StopsWhereAnAcceptedRowCannotBeReadAnyMore) {
+// A row that was accepted before the crash and cannot be decoded any more does not vanish: it is rejected.
+TEST_F(SilverLayerTest, RejectsAnAcceptedRowThatCannotBeReadAnyMore) {
   schemas_->known.insert(500);
   CommitBronze(*lakehouse_, {{kBinance, 0, 0, MessageOf(0, "BINANCE", 500)}, {kBinance, 0, 1, std::nullopt}});
   const auto refusing = std::make_shared<RefusingCatalog>(lakehouse_->catalog());
   refusing->refused = "silver_binance_trades";
   EXPECT_FALSE(OpenLayer(Lakehouse(refusing, lakehouse_->io()))->Step());
   schemas_->known.clear();
-  const auto stopped = OpenLayer(*lakehouse_)->Step();
-  ASSERT_FALSE(stopped);
-  EXPECT_EQ(stopped.error().kind, ErrorKind::kInvalidData) << stopped.error().message;
-  schemas_->known.insert(500);
   StepToTheEnd();
-  EXPECT_EQ(LiveRows(*lakehouse_, "silver_binance_trades"), 1);
+  EXPECT_EQ(LiveRows(*lakehouse_, "silver_binance_trades"), 0);
+  EXPECT_EQ(ReasonAt(kBinance, 0), "unknown_schema_id");
+  EXPECT_EQ(ReasonAt(kBinance, 1), "null_value");
 }
 
 TEST_F(SilverLayerTest, RefusesTablesJudgedByLaterRules) {
@@ -374,9 +400,9 @@ TEST_F(SilverLayerTest, RefusesTablesJudgedByLaterRules) {
   EXPECT_EQ(refused.error().kind, ErrorKind::kUnsupported);
 }
 
-// Times that no calendar has, which version 1 of the rules took where the ingestion time was as far off; each trade is
-// in Gold once all the same.
-TEST_F(SilverLayerTest, TimesFarOffAreInGoldOnce) {
+// Times that no calendar has, which version 1 of the rules took where the ingestion time was as far off. An offset of
+// rejected_trades, of whatever version, does not bring them past version 2.
+TEST_F(SilverLayerTest, TimesFarOffAreRejectedWhateverRejectedTradesSays) {
   MakeTables();
   const Lakehouse lakehouse = OpenLakehouse();
   constexpr int64_t kYear = int64_t{365} * 24 * 3600 * 1'000'000;
@@ -399,8 +425,9 @@ TEST_F(SilverLayerTest, TimesFarOffAreInGoldOnce) {
       ASSERT_TRUE(moved) << moved.error().message;
     }
   }
-  EXPECT_EQ(LiveRows(lakehouse, "silver_binance_trades"), 12);
-  EXPECT_EQ(LiveRows(lakehouse, kGoldTable), 6);
+  EXPECT_EQ(LiveRows(lakehouse, "silver_binance_trades"), 0);
+  EXPECT_EQ(LiveRows(lakehouse, kRejectedTable), 12);
+  EXPECT_EQ(LiveRows(lakehouse, kGoldTable), 0);
 }
 
 }  // namespace

@@ -114,7 +114,10 @@ Status CompleteSilver(const std::vector<TaskResult>& results, StepPlan& plan) {
     }
     for (PlannedCommit& planned : plan.commits) {
       const auto found = planned.commit.next.positions.find(range.key);
-      if (found != planned.commit.next.positions.end()) found->second = range.end;
+      // rejected_trades may stand beyond the range.
+      if (found != planned.commit.next.positions.end() && found->second.next_offset <= range.end.next_offset) {
+        found->second = range.end;
+      }
     }
   }
   return {};

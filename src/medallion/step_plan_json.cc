@@ -37,6 +37,11 @@ Json CommitJson(const PlannedCommit& planned, const Table& table) {
                  {"removed", Json::array()},
                  {"fence_upstream", commit.fence_upstream}};
   for (const iceberg::DataFile& file : commit.removed) object["removed"].push_back(DataFileToJson(file));
+  if (!commit.drop.empty()) {
+    LayerProgress dropped;
+    for (const SourceKey& key : commit.drop) dropped.positions[key] = {};
+    object["drop"] = ProgressJson(dropped, uuid);
+  }
   if (commit.base_snapshot_id) object["base_snapshot_id"] = *commit.base_snapshot_id;
   if (commit.planned_snapshot_id) object["planned_snapshot_id"] = *commit.planned_snapshot_id;
   if (commit.planned_sequence) object["planned_sequence"] = *commit.planned_sequence;
@@ -55,6 +60,10 @@ Result<PlannedCommit> ReadCommit(const Json& value, const TableByName& table_by_
   value.at("operation").get_to(commit.operation);
   for (const Json& file : value.at("removed")) commit.removed.push_back(DataFileFromJson(file));
   value.at("fence_upstream").get_to(commit.fence_upstream);
+  if (value.contains("drop")) {
+    K2_ASSIGN(const LayerProgress dropped, ReadProgressJson(value.at("drop"), *table));
+    for (const auto& [key, position] : dropped.positions) commit.drop.push_back(key);
+  }
   if (value.contains("base_snapshot_id")) commit.base_snapshot_id = value.at("base_snapshot_id").get<int64_t>();
   if (value.contains("planned_snapshot_id")) {
     commit.planned_snapshot_id = value.at("planned_snapshot_id").get<int64_t>();

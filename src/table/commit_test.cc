@@ -78,8 +78,55 @@ TEST_F(CommitTest, MainKeepsItsRetentionSettings) {
   EXPECT_EQ(*Load().metadata().FindRef(iceberg::kMainBranch), kept);
 }
 
-// No requirement of a commit speaks of a tag that someone else has made meanwhile: what this process knows of the table
-// may be a moment old, no more, or the tag would go with the snapshot that the commit expires.
+// Recordings leave the document when they are finished: what a batch knows of one that is not named holds for the
+// generation of finished_sources that counted when it was planned.
+TEST_F(CommitTest, ARecordingThatIsNotNamedIsFencedByTheGeneration) {
+  const SourceKey key{kRecordingCluster, "recording/binance/00112233445566778899aabbccddeeff",
+                      "00112233445566778899aabbccddeeff", 0};
+  const auto take_over = [&](int64_t generation) {
+    LayerCommit commit;
+    commit.operation = "replace";
+    commit.base = Progress();
+    for (const auto& [named, position] : commit.base.positions) commit.drop.push_back(named);
+    commit.next.finished = {.table_uuid = "f", .generation = generation, .without = {}};
+    EXPECT_COMMITTED(Load().Commit(std::move(commit)));
+  };
+  const auto move = [&](const FinishedMark& mark, int64_t from, int64_t to, bool named) {
+    LayerCommit commit;
+    commit.added = {NewFile(to - from)};
+    commit.base.finished = mark;
+    if (named) commit.base.positions[key] = At(from);
+    commit.next.positions[key] = At(to);
+    return Load().Commit(std::move(commit));
+  };
+  take_over(1);
+  const FinishedMark first = Progress().finished;  // this batch's, which found the recording at 100 of generation 1
+  EXPECT_COMMITTED(move(first, 100, 200, false));  // another one's; named from here on
+  EXPECT_EQ(ErrorOf(move(first, 100, 150, false)).kind, ErrorKind::kOffsetMismatch);
+  take_over(2);
+  EXPECT_TRUE(Progress().positions.empty());
+  EXPECT_EQ(ErrorOf(move(first, 100, 150, false)).kind, ErrorKind::kOffsetMismatch) << "it would take rows twice";
+  EXPECT_EQ(ErrorOf(move({}, 0, 150, false)).kind, ErrorKind::kOffsetMismatch);
+  EXPECT_COMMITTED(Load().Commit(Move(0, 0, 5)));  // a topic is never finished
+  EXPECT_COMMITTED(move(Progress().finished, 200, 300, false));
+  EXPECT_EQ(Progress().finished.generation, 2);
+  // Dropping is fenced, too.
+  LayerCommit late;
+  late.operation = "replace";
+  late.base = Progress();
+  late.drop = {key};
+  late.next.finished = {.table_uuid = "f", .generation = 3, .without = {}};
+  EXPECT_COMMITTED(move(Progress().finished, 300, 400, true));
+  EXPECT_EQ(ErrorOf(Load().Commit(late)).kind, ErrorKind::kOffsetMismatch);
+  late.base = Progress();
+  EXPECT_COMMITTED(Load().Commit(late));
+  late.drop.clear();
+  late.next.finished.generation = 4;
+  EXPECT_EQ(ErrorOf(Load().Commit(late)).kind, ErrorKind::kOffsetMismatch) << "another process was at it";
+}
+
+// No requirement of a commit speaks of a tag that someone else has made meanwhile: what this process knows of the
+// table may be a moment old, no more, or the tag would go with the snapshot that the commit expires.
 TEST_F(CommitTest, AnOldStateIsNotStoodOn) {
   Table idle = Load();
   EXPECT_COMMITTED(idle.Commit(Move(0, 0, 5)));

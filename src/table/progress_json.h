@@ -1,12 +1,14 @@
 // A layer's progress as the JSON document "k2.offsets" of a snapshot's summary (docs/source-offsets.md):
 //
-//   {"version":1,"table":"<uuid>","rules":1,
-//    "sources":[{"cluster":"c","topic":"t","id":"x","at":[[partition,next offset,leader epoch], …]}, …],
-//    "upstream":{"market_data.bronze_trades":["<uuid>",snapshot id], …}}
+//   {"version":2,"table":"<uuid>","rules":1,
+//    "sources":[{"cluster":"c","topic":"t","id":"x","at":[[partition,next offset,leader epoch,messages], …]}, …],
+//    "recordings":{"binance":[["<hash>",next offset,next line,next byte,"line hash",segment], …]},
+//    "finished":["<uuid of finished_sources>",generation,[[first,last], …]],
+//    "upstream":{"market_data.bronze_trades":["<uuid>",snapshot id,sequence number], …}}
 //
-// A recording's entry of "at" goes on: [partition, next offset, leader epoch, next line, next byte, "line hash"].
-// "rules" is left out where it is 0, "sources" and "upstream" where they are empty. Every version keeps "version" and
-// "table" as they are.
+// What an entry ends with is left out where it is not known or 0, and parts that are empty are. Version 1 has no
+// "finished", and recordings are sources with entries [partition, next offset, leader epoch, next line, next byte,
+// "line hash"]; it is read for ever. Every version keeps "version" and "table" as they are.
 #pragma once
 
 #include <optional>
@@ -21,7 +23,7 @@ inline constexpr std::string_view kOffsetsKey = "k2.offsets";  // of a snapshot'
 inline constexpr std::string_view kOffsetsTag = "k2-offsets";  // names the snapshot that holds the latest one
 // In the summary of a snapshot that holds rows of before anew (medallion/rebuild.h): it adds none for the layer below.
 inline constexpr std::string_view kRebuiltKey = "k2.rebuilt";
-inline constexpr int64_t kProgressVersion = 1;
+inline constexpr int64_t kProgressVersion = 2;
 
 std::string ProgressToJson(const LayerProgress& progress, std::string_view table_uuid);
 

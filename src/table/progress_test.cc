@@ -19,6 +19,7 @@ LayerProgress Sample(int64_t next_offset = 100) {
       .next_offset = 7, .next_line = 9, .next_byte = 1234, .line_hash = "0011223344556677"};
   progress.upstream["market_data.bronze_trades"] = {"market_data.bronze_trades", "uuid-b", kBig};
   progress.rules_version = 2;
+  progress.finished = {.table_uuid = "uuid-f", .generation = 7, .without = {{2, 3}, {5, 5}}};
   return progress;
 }
 
@@ -56,11 +57,25 @@ TEST(SourceKey, HasAText) { EXPECT_EQ((SourceKey{"c", "t", "x1", 3}.ToString()),
 TEST(ProgressJson, IsCompact) {
   EXPECT_EQ(
       ProgressToJson(Sample(), kUuid),
-      R"({"version":1,"table":"9c12d441-03fe-4693-9a96-a0705ddf69c1","rules":2,"sources":[)"
-      R"({"cluster":"c","topic":"market.crypto.trades.binance","id":"x1","at":[[0,100,4],[1,9007199254740993,-1]]},)"
-      R"({"cluster":"recording","topic":"recording/kraken/ab","id":"ab","at":[[0,7,-1,9,1234,"0011223344556677"]]}],)"
+      R"({"version":2,"table":"9c12d441-03fe-4693-9a96-a0705ddf69c1","rules":2,"sources":[)"
+      R"({"cluster":"c","topic":"market.crypto.trades.binance","id":"x1","at":[[0,100,4],[1,9007199254740993,-1]]}],)"
+      R"("recordings":{"kraken":[["ab",7,9,1234,"0011223344556677"]]},)"
+      R"("finished":["uuid-f",7,[[2,3],[5,5]]],)"
       R"("upstream":{"market_data.bronze_trades":["uuid-b",9007199254740993]}})");
-  EXPECT_EQ(ProgressToJson({}, "u"), R"({"version":1,"table":"u"})");
+  EXPECT_EQ(ProgressToJson({}, "u"), R"({"version":2,"table":"u"})");
+  LayerProgress progress;
+  progress.positions[{"recording", "recording/binance/ab", "ab", 0}] = {.next_offset = 1};
+  progress.positions[{"recording", "recording/kraken/ab", "ab", 0}] = {
+      .next_offset = 2, .next_line = 3, .next_byte = 4, .line_hash = "5", .segment = 6};
+  progress.positions[{"recording", "recording/kraken/cd", "another", 0}] = {
+      .next_offset = 2, .next_line = 3, .next_byte = 4, .line_hash = "5", .segment = 6};
+  progress.finished = {.table_uuid = "f", .generation = 1, .without = {}};
+  EXPECT_EQ(
+      ProgressToJson(progress, "u"),
+      R"({"version":2,"table":"u","sources":[{"cluster":"recording","topic":"recording/kraken/cd","id":"another",)"
+      R"("at":[[0,2,-1,3,4,"5",6]]}],"recordings":{"binance":[["ab",1]],"kraken":[["ab",2,3,4,"5",6]]},)"
+      R"("finished":["f",1]})");
+  EXPECT_EQ(ParseProgress(ProgressToJson(progress, "u"), "u").value(), progress);
 }
 
 TEST(ProgressJson, RoundTrips) {
@@ -69,17 +84,29 @@ TEST(ProgressJson, RoundTrips) {
   EXPECT_EQ(ParseProgress(ProgressToJson(Sample(), "another table"), kUuid).value(), std::nullopt);
 }
 
+// Tables of before are read for ever.
+TEST(ProgressJson, ReadsVersion1) {
+  LayerProgress wanted = Sample();
+  wanted.finished = {};
+  const std::string_view text =
+      R"({"version":1,"table":"9c12d441-03fe-4693-9a96-a0705ddf69c1","rules":2,"sources":[)"
+      R"({"cluster":"c","topic":"market.crypto.trades.binance","id":"x1","at":[[0,100,4],[1,9007199254740993,-1]]},)"
+      R"({"cluster":"recording","topic":"recording/kraken/ab","id":"ab","at":[[0,7,-1,9,1234,"0011223344556677"]]}],)"
+      R"("upstream":{"market_data.bronze_trades":["uuid-b",9007199254740993]}})";
+  EXPECT_EQ(ParseProgress(text, kUuid).value(), wanted);
+}
+
 TEST(ProgressJson, RefusesVersionsItDoesNotKnow) {
-  const auto later = ParseProgress(fmt::format(R"({{"version":2,"table":"{}","sources":"new form"}})", kUuid), kUuid);
+  const auto later = ParseProgress(fmt::format(R"({{"version":3,"table":"{}","sources":"new form"}})", kUuid), kUuid);
   ASSERT_FALSE(later.has_value());
   EXPECT_EQ(later.error().kind, ErrorKind::kOffsetMismatch);
-  EXPECT_NE(later.error().message.find("version 2"), std::string::npos) << later.error().message;
-  EXPECT_EQ(ParseProgress(R"({"version":2,"table":"another"})", kUuid).value(), std::nullopt);
+  EXPECT_NE(later.error().message.find("version 3"), std::string::npos) << later.error().message;
+  EXPECT_EQ(ParseProgress(R"({"version":3,"table":"another"})", kUuid).value(), std::nullopt);
 }
 
 TEST(ProgressJson, RefusesBrokenDocuments) {
   const auto with = [](std::string_view rest) {
-    return ParseProgress(fmt::format(R"({{"version":1,"table":"{}"{}}})", kUuid, rest), kUuid);
+    return ParseProgress(fmt::format(R"({{"version":2,"table":"{}"{}}})", kUuid, rest), kUuid);
   };
   ASSERT_TRUE(with(R"(,"sources":[{"cluster":"c","topic":"t","id":"x","at":[[0,1,2]]}])").has_value());
   for (const char* rest : {
@@ -94,6 +121,20 @@ TEST(ProgressJson, RefusesBrokenDocuments) {
            R"(,"sources":[{"cluster":"c","topic":"t","id":"x","at":[[0,1,5000000000]]}])",
            R"(,"sources":[{"cluster":"c","topic":"t","id":"x","at":[[0,1,2,3,4,5]]}])",
            R"(,"sources":[{"cluster":"c","topic":"t","id":"x","at":[[0,1,2],[0,5,2]]}])",
+           R"(,"sources":[{"cluster":"c","topic":"t","id":"x","at":[[0,1,2,3,4,"5",-6]]}])",
+           R"(,"recordings":[])",
+           R"(,"recordings":{"kraken":{}})",
+           R"(,"recordings":{"kraken":[["ab"]]})",
+           R"(,"recordings":{"kraken":[["ab",1,2]]})",
+           R"(,"recordings":{"kraken":[["ab",-1]]})",
+           R"(,"recordings":{"kraken":[["ab",1,2,3,4]]})",
+           R"(,"recordings":{"kraken":[["ab",1],["ab",2]]})",
+           R"(,"finished":{})",
+           R"(,"finished":["u"])",
+           R"(,"finished":["u",0])",
+           R"(,"finished":["u",3,2])",
+           R"(,"finished":["u",3,[2]])",
+           R"(,"finished":["u",3,[[2,1]]])",
            R"(,"upstream":[])",
            R"(,"upstream":{"t":["u"]})",
            R"(,"upstream":{"t":["u","1"]})",

@@ -22,7 +22,7 @@ struct SourceKey {
   [[nodiscard]] std::string ToString() const;  // cluster/topic/topic_id/partition, for messages and metrics
 };
 
-// The place after the last message read. The last three fields belong to recordings: with them a resumed reader finds
+// The place after the last message read. The last four fields belong to recordings: with them a resumed reader finds
 // its place without parsing again, and sees that the file is still the one it read. Kafka's offsets have gaps of their
 // own (transaction markers, compaction), so that only a count of messages tells a gap from a loss.
 struct SourcePosition {
@@ -32,6 +32,7 @@ struct SourcePosition {
   int64_t next_line = 0;  // lines read so far
   int64_t next_byte = 0;  // uncompressed bytes read so far, line ends included
   std::string line_hash;  // XXH3-64 of the last line read, 16 hex digits; empty before the first
+  int64_t segment = 0;    // of a spool: the segment that line and byte count in; 0 of any other source
   bool operator==(const SourcePosition&) const = default;
 };
 

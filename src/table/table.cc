@@ -65,6 +65,11 @@ Status CheckFence(const LayerCommit& commit, const FoundProgress& at_head, const
                 "committed",
                 table.ToString(), key, expected, found);
   };
+  const auto finished_moved = [&] {
+    return moved("finished recordings out of the document",
+                 fmt::format("generation {}", commit.base.finished.generation),
+                 fmt::format("generation {}", head.finished.generation));
+  };
   if (commit.base_snapshot_id && *commit.base_snapshot_id != at_head.snapshot_id &&
       !OnlyFilesChangedSince(metadata, *commit.base_snapshot_id)) {
     return moved("on", fmt::format("snapshot {}", *commit.base_snapshot_id),
@@ -99,14 +104,30 @@ Status CheckFence(const LayerCommit& commit, const FoundProgress& at_head, const
       return moved(key.ToString(), fmt::format("offset {}", before.next_offset),
                    fmt::format("offset {}", now.next_offset));
     }
+    // A recording that neither names is new, or was finished; what the batch has learnt of that holds for the rows of
+    // finished_sources that counted then.
+    const bool unnamed = found == head.positions.end() && key.cluster == kRecordingCluster;
+    if (unnamed && commit.base.finished != head.finished) return finished_moved();
+  }
+  if (commit.next.finished.generation != 0 && commit.base.finished != head.finished) return finished_moved();
+  for (const SourceKey& key : commit.drop) {
+    const auto expected = commit.base.positions.find(key);
+    const auto found = head.positions.find(key);
+    if (expected == commit.base.positions.end() || found == head.positions.end() || expected->second != found->second) {
+      return moved(key.ToString(), "where it ended", "another offset");
+    }
   }
   return {};
 }
 
-LayerProgress Merge(LayerProgress head, const LayerProgress& next) {
+LayerProgress Merge(LayerProgress head, const LayerCommit& commit) {
+  const LayerProgress& next = commit.next;
+  for (const SourceKey& key : commit.drop) head.positions.erase(key);
   for (const auto& [key, position] : next.positions) head.positions[key] = position;
   for (const auto& [name, hint] : next.upstream) head.upstream[name] = hint;
   head.rules_version = std::max(head.rules_version, next.rules_version);
+  if (next.finished.generation != 0) head.finished = next.finished;
+  if (commit.forget_finished) head.finished = {};
   return head;
 }
 
@@ -242,7 +263,7 @@ class TableCommit {
     K2_TRY(CheckAdded(metadata));
     request_.now_ms = NowMicros() / 1000;
     request_.summary = commit_.summary;
-    const LayerProgress merged = Merge(found.progress, commit_.next);
+    const LayerProgress merged = Merge(found.progress, commit_);
     request_.summary[std::string(kOffsetsKey)] = ProgressToJson(merged, metadata.table_uuid);
     Result<iceberg::ProducedSnapshot> made = iceberg::ProduceSnapshot(store_, metadata, request_);
     // A file to remove that is not in the newest head will not come back: no more tries.

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -31,10 +32,22 @@ struct UpstreamHint {
 // 0 where the metadata does not hold the snapshot.
 int64_t SequenceOf(const iceberg::TableMetadata& metadata, int64_t snapshot_id);
 
+// Recordings that were read to their end stand in the table `finished_sources`, and in the document no longer
+// (medallion/finished_sources.h). Which of its rows speak for the sources that a table's document does not name.
+struct FinishedMark {
+  std::string table_uuid;  // of finished_sources; empty: no source has ever left the document
+  // Rows of this generation and of earlier ones count, but for those of `without` (first and last, in order): they were
+  // written, and the table did not take them over.
+  int64_t generation = 0;
+  std::vector<std::pair<int64_t, int64_t>> without;
+  bool operator==(const FinishedMark&) const = default;
+};
+
 struct LayerProgress {
   SourcePositions positions;
   std::map<std::string, UpstreamHint> upstream;  // by upstream table name
   int32_t rules_version = 0;                     // validation rules the rows were judged by; 0 where none are
+  FinishedMark finished = {};
   bool operator==(const LayerProgress&) const = default;
 };
 
@@ -67,14 +80,16 @@ struct LayerCommit {
   // Sequence number of the snapshot that the batch was planned on. replace, overwrite: that the rows of `removed` were
   // read at (SnapshotRequest). With base_snapshot_id: other engines must not have deleted rows since.
   std::optional<int64_t> planned_sequence;
-  LayerProgress base;  // own keys: what the batch starts from. Checked against the head (the fence)
-  LayerProgress next;  // own keys after it; other keys are taken from the head
+  LayerProgress base;           // own keys: what the batch starts from. Checked against the head (the fence)
+  LayerProgress next;           // own keys after it; other keys are taken from the head
+  std::vector<SourceKey> drop;  // own keys that leave the document; at the head they stand as in `base`
   std::map<std::string, std::string> summary;  // extra entries
   // Where set: table properties to set with the snapshot, made anew for the head that each try stands on.
   std::function<Result<std::map<std::string, std::string>>(const iceberg::TableMetadata& head)> make_properties;
-  std::string commit_id;        // random, made when empty; summary key "k2.commit-id"
-  bool accept_loss = false;     // go on from what main holds although the tag says it was rolled back
-  bool fence_upstream = false;  // Gold: its own keys are the upstream snapshots, not the positions
+  std::string commit_id;         // random, made when empty; summary key "k2.commit-id"
+  bool accept_loss = false;      // go on from what main holds although the tag says it was rolled back
+  bool forget_finished = false;  // the table finished_sources is lost: recordings that it named count as new
+  bool fence_upstream = false;   // Gold: its own keys are the upstream snapshots, not the positions
   // Where set: the snapshot that `base` was read from must still be the one that carries the progress, but for those
   // that compaction and retention have made since. For a batch that was compared with the table's rows: any other
   // commit of K2, even one that moved no key, may hold the same rows.

@@ -97,6 +97,23 @@ Schema RejectedSchema() {
   });
 }
 
+// One row a recording and table: where it ended.
+Schema FinishedSchema() {
+  return Numbered({
+      Required("hash_prefix", kLong, "first 15 hex digits of the recording's hash, as a number: rows are sorted by it"),
+      Required("table_name", kString, "of K2's tables: bronze_trades, silver_..."),
+      Required("table_uuid", kString, "of that table"),
+      Required("topic", kString, "recording/<exchange>/<hash>"),
+      Required("next_offset", kLong, "messages of it that the table has taken"),
+      Required("next_line", kLong, "lines that were read"),
+      Required("next_byte", kLong, "uncompressed bytes that were read"),
+      Required("line_hash", kString, "hash of the last line; empty where there is none"),
+      Required("segment", kLong, "of a spool, that lines and bytes count in; 0 of any other source"),
+      Required("generation", kLong, "number of the commit to this table that has added the row"),
+      Required("finished_at", kTime, "when the row was written"),
+  });
+}
+
 iceberg::PartitionField PartitionBy(const Schema& schema, std::string_view column, std::string transform,
                                     int32_t field_id) {
   const std::string name = transform == "identity" ? std::string(column) : std::string(column) + "_" + transform;
@@ -191,6 +208,10 @@ Result<CreateTableRequest> TableDefinition(std::string_view table) {
     for (const std::string column : {"message_id", "trade_id"}) {
       request.properties["write.parquet.bloom-filter-enabled.column." + column] = "true";
     }
+  } else if (table == kFinishedTable) {
+    request.schema = FinishedSchema();
+    request.sort_order.order_id = 1;
+    request.sort_order.fields.push_back({.source_id = request.schema.Find("hash_prefix")->id});
   } else {
     return Fail(ErrorKind::kNotFound, "'{}' is not one of K2's tables", table);
   }
@@ -204,6 +225,11 @@ Result<CreateTableRequest> TableDefinition(std::string_view table) {
 
 WriteOptions FileOptions(std::string_view table, const Schema& schema) {
   WriteOptions options;
+  if (table == kFinishedTable) {
+    options.row_group_rows = 8'192;  // a search for one recording reads one of them
+    options.sort_order_id = 1;
+    return options;
+  }
   // The next layer reads these files whole: one row group a step's file, which it takes as one batch, without joining.
   if (table != kGoldTable) options.row_group_rows = 262'144;
   // Chosen by measurement (bench/RESULTS.md): dictionaries only pay where values repeat.

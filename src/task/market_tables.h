@@ -14,6 +14,8 @@ inline constexpr std::string_view kNamespace = "market_data";
 inline constexpr std::string_view kBronzeTable = "bronze_trades";
 inline constexpr std::string_view kRejectedTable = "rejected_trades";
 inline constexpr std::string_view kGoldTable = "gold_crypto_trades";
+// Made when it is first needed (medallion/finished_sources.h); not one of AllTables().
+inline constexpr std::string_view kFinishedTable = "finished_sources";
 
 // An exchange K2 knows: its name in topics (binance), in messages (BINANCE), and its Silver table.
 struct ExchangeInfo {
@@ -34,7 +36,7 @@ bool IsSilver(std::string_view table);
 // The column by whose days a table's rows are kept; empty for tables that are not K2's.
 std::string_view DateColumnOf(std::string_view table);
 
-// Schema, partition spec, sort order and properties of one of AllTables().
+// Schema, partition spec, sort order and properties of one of AllTables(), or of finished_sources.
 Result<CreateTableRequest> TableDefinition(std::string_view table);
 
 // How the files of a table are encoded, by its schema as the catalog returned it.

@@ -113,7 +113,7 @@ class SilverRun {
     result_.range_rows.resize(task_.ranges.size());
     taken_.resize(task_.ranges.size());
     deleted_.resize(task_.ranges.size());
-    K2_TRY(ReadJudged());
+    K2_TRY(ReadRejected());
     for (const InputFile& input : task_.inputs) {
       K2_TRY(ReadMarkedInput(context_, input, task_.input_shape, BronzeColumns(),
                              [&](const std::shared_ptr<arrow::RecordBatch>& batch, const std::vector<bool>& deleted) {
@@ -136,12 +136,11 @@ class SilverRun {
   struct Judges {
     explicit Judges(std::shared_ptr<SchemaSource> source) : schemas(std::move(source)) {}
     KnownSchemas schemas;
-    MessageDecoder validating{MessageDecoder::Mode::kValidate};
-    MessageDecoder decode_only{MessageDecoder::Mode::kDecodeOnly};
+    MessageDecoder decoder{MessageDecoder::Mode::kValidate};
   };
 
-  // Offsets that rejected_trades holds, of ranges that were judged before a crash.
-  Status ReadJudged() {
+  // Offsets that rejected_trades holds, of ranges in which it stands ahead of Silver.
+  Status ReadRejected() {
     for (const std::string& path : task_.rejected_files) {
       K2_TRY(ReadInput(context_, {.path = path}, task_.rejected.shape, {"topic", "partition", "offset"},
                        [&](const std::shared_ptr<arrow::RecordBatch>& batch) {
@@ -150,7 +149,8 @@ class SilverRun {
                          const auto& offset = static_cast<const arrow::Int64Array&>(*batch->GetColumnByName("offset"));
                          for (int64_t row = 0; row < batch->num_rows(); ++row) {
                            const OffsetRange* range = Find(topic[row], PartitionOf(partition[row]));
-                           if (range != nullptr && range->already_judged) judged_[range].insert(offset.Value(row));
+                           if (range != nullptr && range->leave_out_rejected)
+                             rejected_before_[range].insert(offset.Value(row));
                          }
                          return Status{};
                        }));
@@ -205,25 +205,18 @@ class SilverRun {
     ++result_.rows_in;
     std::optional<std::string_view> payload;
     if (rows.payload->IsValid(row)) payload = rows.payload->GetView(row);
-    if (range.already_judged) {
-      const auto judged = judged_.find(&range);
-      if (judged != judged_.end() && judged->second.contains(rows.offset[row])) return {};
+    if (range.leave_out_rejected) {
+      const auto before = rejected_before_.find(&range);
+      if (before != rejected_before_.end() && before->second.contains(rows.offset[row])) return {};
     }
     Judges& judges = range.topic.starts_with(kRecordingPrefix) ? of_recordings_ : of_topics_;
-    MessageDecoder& decoder = range.already_judged ? judges.decode_only : judges.validating;
-    if (payload) K2_TRY(judges.schemas.Learn(*payload, decoder));
-    const Verdict verdict = decoder.Decode(payload, Exchanges()[table].message_name, columns_[table]);
+    if (payload) K2_TRY(judges.schemas.Learn(*payload, judges.decoder));
+    const Verdict verdict = judges.decoder.Decode(payload, Exchanges()[table].message_name, columns_[table]);
     if (verdict.accepted()) {
       ++result_.rows_out;
       return {};
     }
-    if (range.already_judged) {
-      return Fail(ErrorKind::kInvalidData,
-                  "the row at offset {} of {} was accepted before a crash and cannot be read now ({}): was a schema "
-                  "changed?",
-                  rows.offset[row], range.topic, decoder.detail());
-    }
-    Reject(rows, row, range, payload, verdict, decoder.detail());
+    Reject(rows, row, range, payload, verdict, judges.decoder.detail());
     return {};
   }
 
@@ -267,7 +260,7 @@ class SilverRun {
   Judges of_recordings_;
   std::vector<IntervalSet> taken_;          // offsets, by range
   std::vector<std::set<int64_t>> deleted_;  // likewise
-  std::map<const OffsetRange*, std::set<int64_t>> judged_;
+  std::map<const OffsetRange*, std::set<int64_t>> rejected_before_;
   std::vector<TradeColumns> columns_;  // by Silver table
   RejectedRows rejected_;
   std::vector<std::unique_ptr<PartitionedWriter>> writers_;

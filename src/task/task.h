@@ -61,9 +61,9 @@ struct OffsetRange {
   int32_t partition = 0;
   int64_t begin = 0;
   int64_t end = 0;
-  // The rejected rows of the range are committed already (a crash came between two tables): Silver takes exactly the
-  // rows that rejected_trades does not hold, without judging again.
-  bool already_judged = false;
+  // rejected_trades may hold rows of the range already (a crash came between two tables): those are left out, all
+  // others are validated.
+  bool leave_out_rejected = false;
   bool operator==(const OffsetRange&) const = default;
 };
 
@@ -72,7 +72,7 @@ struct SilverTask {
   std::vector<InputFile> inputs;
   TableShape input_shape;
   std::vector<OffsetRange> ranges;
-  // Of rejected_trades, that may hold rows of already judged ranges. Rows that others have deleted from it since were
+  // Of rejected_trades, that may hold rows of such ranges. Rows that others have deleted from it since were
   // rejected all the same.
   std::vector<std::string> rejected_files;
   std::string schema_folder;        // schemas by id beside the built-in ones; may be empty

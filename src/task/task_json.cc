@@ -161,7 +161,7 @@ Json ToJson(const SilverTask& task) {
                       {"partition", range.partition},
                       {"begin", range.begin},
                       {"end", range.end},
-                      {"already_judged", range.already_judged}});
+                      {"leave_out_rejected", range.leave_out_rejected}});
   }
   Json silver = Json::array();
   for (const OutputTable& table : task.silver) silver.push_back(ToJson(table));
@@ -178,7 +178,7 @@ SilverTask ReadSilver(const Json& value) {
                            .partition = range.at("partition"),
                            .begin = range.at("begin"),
                            .end = range.at("end"),
-                           .already_judged = range.at("already_judged")});
+                           .leave_out_rejected = range.at("leave_out_rejected")});
   }
   value.at("rejected_files").get_to(task.rejected_files);
   value.at("schema_folder").get_to(task.schema_folder);

@@ -40,8 +40,7 @@ class MessageDecoder {
  public:
   enum class Mode {
     kValidate,
-    // Takes every trade that decodes and fits the columns' types: a table that was left behind by a crash catches up
-    // on what was judged before.
+    // Takes every trade that decodes and fits the columns' types: for comparing what is there already.
     kDecodeOnly,
   };
   explicit MessageDecoder(Mode mode = Mode::kValidate);

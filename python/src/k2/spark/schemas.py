@@ -28,6 +28,7 @@ NAMESPACE: str = DOCUMENT["namespace"]
 BRONZE = "bronze_trades"
 REJECTED = "rejected_trades"
 GOLD = "gold_crypto_trades"
+FINISHED: str = DOCUMENT["finished-sources"]["name"]  # made by the k2 program when it is first needed; not in TABLES
 TABLES: tuple[str, ...] = tuple(DOCUMENT["tables"])
 
 TRADE_SCHEMA: dict[str, Any] = DOCUMENT["messages"]["TradeV2"]["schema"]

@@ -19,6 +19,7 @@ from pyspark.sql import Window
 from pyspark.sql import functions as f
 
 from k2.spark.dataframe.progress import (
+    RECORDING_CLUSTER,
     AnotherWriterError,
     FoundProgress,
     Metadata,
@@ -26,6 +27,7 @@ from k2.spark.dataframe.progress import (
     OffsetsError,
     Progress,
     Snapshot,
+    SourceKey,
     StandsError,
     UpstreamHint,
     accepted,
@@ -38,7 +40,7 @@ from k2.spark.dataframe.progress import (
 )
 from k2.spark.dataframe.publish import publish
 from k2.spark.dataframe.step import LakeOptions, StepResult
-from k2.spark.dataframe.tables import Table, TaskSets, any_of
+from k2.spark.dataframe.tables import Table, TaskSets, any_of, exchange_of_topic
 from k2.spark.schemas import EXCHANGES, GOLD
 from k2.spark.utils.coordinates import ICEBERG_VERSION, coordinates
 from k2.spark.utils.errors import ConfigurationError, DataError
@@ -408,8 +410,10 @@ class GoldStep:
 
     def _commit(self, upstreams: Sequence[Upstream], taken: Sequence[Sequence[File]], kept: DataFrame | None) -> None:
         base, after = Progress(), Progress()
+        dropped: list[SourceKey] = []
         for upstream in upstreams:
             key = upstream.table.key
+            dropped += self._finished(upstream)
             if upstream.committed is not None:
                 base.upstream[key] = after.upstream[key] = upstream.committed
             if upstream.read_to is None:
@@ -426,7 +430,7 @@ class GoldStep:
                 if file.snapshot_id in upstream.metadata.snapshots
             ]
         )
-        move = Move(base, after, by_upstream=True, base_snapshot_id=self.found.snapshot_id)
+        move = Move(base, after, dropped, by_upstream=True, base_snapshot_id=self.found.snapshot_id)
         check = None
         write = None
         if kept is not None and self.result.rows_out:
@@ -444,6 +448,19 @@ class GoldStep:
                 check=check,
             )
         )
+
+    def _finished(self, upstream: Upstream) -> list[SourceKey]:
+        """Recordings that Silver's document names no more are named here no more: they tell no lag."""
+        silver = find_progress(upstream.metadata).progress
+        if not silver.finished.generation:
+            return []
+        return [
+            key
+            for key in self.found.progress.positions
+            if key.cluster == RECORDING_CLUSTER
+            and key not in silver.positions
+            and exchange_of_topic(key.topic).silver == upstream.table.name
+        ]
 
     def refuse_doubled(self, kept: DataFrame) -> Callable[[Metadata], None]:
         """Asked before each try: raises where files that another engine has added to Gold since this step was planned

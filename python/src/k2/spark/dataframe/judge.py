@@ -173,8 +173,8 @@ class Judge:
         self._json = schemas
         self._known: dict[int, _Known] = {}
 
-    def verdict(self, payload: bytes | None, exchange: str, judged: bool = False) -> Verdict:
-        """`judged`: the message was accepted before; it is only decoded."""
+    def verdict(self, payload: bytes | None, exchange: str, decode_only: bool = False) -> Verdict:
+        """`decode_only`: whether it can be read, and what it says; no rule is asked."""
         schema_id: int | None = None
         try:
             if payload is None:
@@ -196,7 +196,7 @@ class Judge:
             if len(payload) > size_max:
                 raise _RejectedError("oversized", f"{len(payload)} bytes, more than {size_max}")
             if known.trade:
-                return Verdict(None, None, schema_id, _trade(known.trade, payload, exchange, judged))
+                return Verdict(None, None, schema_id, _trade(known.trade, payload, exchange, decode_only))
             if known.frame:
                 _frame(known.frame, payload)
             raise _RejectedError("schema_not_resolvable", cut(known.error.encode("utf-8", "replace")))
@@ -204,14 +204,14 @@ class Judge:
             return Verdict(rejected.reason, rejected.detail, schema_id, None)
 
 
-def _trade(plan: Plan, payload: bytes, exchange: str, judged: bool) -> tuple[Any, ...]:
+def _trade(plan: Plan, payload: bytes, exchange: str, decode_only: bool) -> tuple[Any, ...]:
     sink = _TradeSink()
     _run(plan, payload, sink, trade=True)
     texts, numbers = sink.texts, sink.numbers
     _check_texts(sink)
     price = _decimal(texts[_PRICE])
     quantity = _decimal(texts[_QUANTITY])
-    if judged:
+    if decode_only:
         _check_number("price", price, "", "price_out_of_range")
         _check_number("quantity", quantity, "", "quantity_out_of_range")
     else:

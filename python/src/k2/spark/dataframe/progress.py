@@ -10,8 +10,37 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from k2.spark.schemas import EXCHANGES, OFFSETS_KEY, OFFSETS_TAG, OFFSETS_VERSION
-from k2.spark.utils.errors import DataError, RaceError
+from k2.spark.dataframe.offsets_json import (
+    RECORDING_CLUSTER,
+    AnotherWriterError,
+    FinishedMark,
+    OffsetsError,
+    Position,
+    Positions,
+    Progress,
+    SourceKey,
+    StandsError,
+    UpstreamHint,
+    offset_of,
+    parse_progress,
+)
+from k2.spark.schemas import EXCHANGES, OFFSETS_KEY, OFFSETS_TAG
+from k2.spark.utils.errors import DataError
+
+__all__ = [
+    "RECORDING_CLUSTER",
+    "AnotherWriterError",
+    "FinishedMark",
+    "OffsetsError",
+    "Position",
+    "Positions",
+    "Progress",
+    "SourceKey",
+    "StandsError",
+    "UpstreamHint",
+    "offset_of",
+    "parse_progress",
+]
 
 COMMIT_ID_KEY = "k2.commit-id"
 REVALIDATED_KEY = "k2.revalidated"  # a property of Silver: rows that it has taken from rejected_trades
@@ -20,178 +49,6 @@ OLDEST_KEY = "k2.message-time.min-us"
 NEWEST_KEY = "k2.message-time.max-us"
 DROPPED_UNREAD_KEY = "k2.dropped-unread"
 ACCEPTED_KEY = "k2.accepted"  # property: what was accepted of upstream tables that others changed
-RECORDING_CLUSTER = "recording"
-_LONG_MAX = (1 << 63) - 1
-_INT_MAX = (1 << 31) - 1
-
-
-class OffsetsError(DataError):
-    """Source offsets are not where they must be: lost upstream data, a rolled back table, an unknown version."""
-
-
-class StandsError(OffsetsError):
-    """The layer stands: what another engine made of its upstream table only somebody else can mend or accept."""
-
-
-class AnotherWriterError(OffsetsError, RaceError):
-    """Another writer has moved what this step starts from; nothing was committed. Plan again from the head."""
-
-
-@dataclass(frozen=True, order=True)
-class SourceKey:
-    """One ordered run of messages."""
-
-    cluster: str
-    topic: str
-    topic_id: str
-    partition: int
-
-    def __str__(self) -> str:
-        return f"{self.cluster}/{self.topic}/{self.topic_id}/{self.partition}"
-
-
-@dataclass(frozen=True)
-class Position:
-    """The place after the last message read. `messages`: taken so far, -1 where that is not known. The last three are a
-    recording's."""
-
-    next_offset: int = 0
-    leader_epoch: int = -1
-    messages: int = -1
-    next_line: int = 0
-    next_byte: int = 0
-    line_hash: str = ""
-
-
-@dataclass(frozen=True)
-class UpstreamHint:
-    """An upstream table, and its snapshot that was read wholly. Sequence number 0: not known."""
-
-    table_uuid: str
-    snapshot_id: int
-    sequence_number: int = 0
-
-
-Positions = dict[SourceKey, Position]
-
-
-def offset_of(positions: Mapping[SourceKey, Position], key: SourceKey) -> int:
-    return positions[key].next_offset if key in positions else 0
-
-
-@dataclass
-class Progress:
-    positions: Positions = field(default_factory=dict)
-    upstream: dict[str, UpstreamHint] = field(default_factory=dict)
-    rules: int = 0
-
-    def to_json(self, table_uuid: str) -> str:
-        document: dict[str, Any] = {"version": OFFSETS_VERSION, "table": table_uuid}
-        if self.rules:
-            document["rules"] = self.rules
-        if self.positions:
-            document["sources"] = self._sources()
-        if self.upstream:
-            document["upstream"] = {
-                name: [hint.table_uuid, hint.snapshot_id] + ([hint.sequence_number] if hint.sequence_number else [])
-                for name, hint in sorted(self.upstream.items())
-            }
-        return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
-
-    def _sources(self) -> list[dict[str, Any]]:
-        sources: list[dict[str, Any]] = []
-        for key, position in sorted(self.positions.items()):
-            name = {"cluster": key.cluster, "topic": key.topic, "id": key.topic_id}
-            if not sources or any(sources[-1][part] != value for part, value in name.items()):
-                sources.append({**name, "at": []})
-            at: list[Any] = [key.partition, position.next_offset, position.leader_epoch]
-            if position.next_line or position.next_byte or position.line_hash:
-                at += [position.next_line, position.next_byte, position.line_hash]
-            elif position.messages >= 0:
-                at.append(position.messages)
-            sources[-1]["at"].append(at)
-        return sources
-
-    def merged(self, later: Progress) -> Progress:
-        """This one with `later` on top: keys that `later` does not speak of stay."""
-        return Progress(
-            positions={**self.positions, **later.positions},
-            upstream={**self.upstream, **later.upstream},
-            rules=max(later.rules, self.rules),
-        )
-
-
-def parse_progress(text: str, table_uuid: str) -> Progress | None:
-    """None: the document speaks of another table."""
-    try:
-        return _parse(text, table_uuid)
-    except OffsetsError:
-        raise
-    except DataError as error:
-        raise DataError(f'the summary entry "{OFFSETS_KEY}": {error}') from None
-
-
-def _parse(text: str, table_uuid: str) -> Progress | None:
-    try:
-        document = json.loads(text)
-    except ValueError:
-        raise DataError("it is no JSON") from None
-    _check(isinstance(document, dict), "it is no JSON object")
-    version, table = document.get("version"), document.get("table")
-    _check(_whole(version), "it has no version")
-    _check(isinstance(table, str), "it has no table")
-    if table != table_uuid:
-        return None
-    if version != OFFSETS_VERSION:
-        raise OffsetsError(
-            f'the summary entry "{OFFSETS_KEY}" is of version {version}, and this K2 knows version {OFFSETS_VERSION} '
-            "alone: run the K2 that wrote it, or a later one"
-        )
-    rules, sources, upstream = document.get("rules"), document.get("sources"), document.get("upstream")
-    _check(rules is None or _whole(rules, -_INT_MAX - 1, _INT_MAX), '"rules" is no number')
-    _check(sources is None or isinstance(sources, list), '"sources" is no list')
-    _check(upstream is None or isinstance(upstream, dict), '"upstream" is no object')
-    progress = Progress(rules=rules or 0)
-    for source in sources or ():
-        _read_source(source, progress.positions)
-    for name, hint in (upstream or {}).items():
-        right = isinstance(hint, list) and 2 <= len(hint) <= 3 and isinstance(hint[0], str)
-        _check(
-            right and all(map(_whole, hint[1:])), f'the upstream "{name}" is not a list of uuid, snapshot id, number'
-        )
-        progress.upstream[name] = UpstreamHint(*hint)
-    return progress
-
-
-def _read_source(source: Any, positions: Positions) -> None:
-    _check(isinstance(source, dict), "a source is no object")
-    cluster, topic, topic_id = names = [source.get(part) for part in ("cluster", "topic", "id")]
-    _check(all(isinstance(name, str) for name in names), "a source lacks a name")
-    _check(isinstance(source.get("at"), list), 'a source has no list "at"')
-    for at in source["at"]:
-        _check(isinstance(at, list) and len(at) in (3, 4, 6), "a position is not a list of 3, 4 or 6 values")
-        right = _whole(at[0], 0, _INT_MAX) and _whole(at[1], 0) and _whole(at[2], -1, _INT_MAX)
-        if len(at) == 4:
-            position = Position(at[1], at[2], messages=at[3])
-            right = right and _whole(at[3], 0)
-        elif len(at) == 6:
-            position = Position(at[1], at[2], next_line=at[3], next_byte=at[4], line_hash=at[5])
-            right = right and _whole(at[3], 0) and _whole(at[4], 0) and isinstance(at[5], str)
-        else:
-            position = Position(at[1], at[2])
-        _check(right, f"the position {at} is out of range")
-        key = SourceKey(cluster, topic, topic_id, at[0])
-        _check(key not in positions, f"the source {key} has two positions")
-        positions[key] = position
-
-
-def _check(right: object, what: str) -> None:
-    if not right:
-        raise DataError(what)
-
-
-def _whole(value: Any, low: int = -_LONG_MAX - 1, high: int = _LONG_MAX) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
 # A table's metadata.
@@ -384,10 +241,12 @@ def _rolled_away(visited: list[Snapshot], on_main: Progress | None, broken: bool
 
 @dataclass
 class Move:
-    """A step's move of a table's progress. Own keys are those of `next`: at the head they must stand as in `base`."""
+    """A step's move of a table's progress. Own keys are those of `next`: at the head they must stand as in `base`.
+    `drop`: they leave the document, of Gold, whose fence is another."""
 
     base: Progress
     next: Progress
+    drop: list[SourceKey] = field(default_factory=list)
     by_upstream: bool = False  # Gold: own keys are the upstream snapshots, not the positions
     base_snapshot_id: int | None = None  # Gold: the snapshot that carried the progress must still be the one
 
@@ -414,6 +273,12 @@ def check_fence(move: Move, at_head: FoundProgress, table: str) -> None:
         before, now = move.base.positions.get(key, Position()), head.positions.get(key, Position())
         if before != now:
             raise moved(str(key), f"offset {before.next_offset}", f"offset {now.next_offset}")
+        # A recording that neither names is new, or was finished; what the step has learnt of that holds for the rows of
+        # finished_sources that counted then.
+        unnamed = key not in head.positions and key.cluster == RECORDING_CLUSTER
+        if unnamed and move.base.finished != head.finished:
+            before_it, now_it = move.base.finished.generation, head.finished.generation
+            raise moved("finished recordings", f"generation {before_it}", f"generation {now_it}")
 
 
 # What retention has dropped unread.

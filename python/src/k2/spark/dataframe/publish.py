@@ -169,7 +169,7 @@ class Publisher:
         check_fence(self.move, found, self.table.key)
         if self.check is not None:
             self.check(metadata)
-        document = found.progress.merged(self.move.next).to_json(metadata.uuid)
+        document = found.progress.merged(self.move.next, self.move.drop).to_json(metadata.uuid)
         return {**self.summary, COMMIT_ID_KEY: self.commit_id, OFFSETS_KEY: document}
 
     def _stage(self, write: Write | None, uuid_before: str, source: Staged | None = None) -> Staged:

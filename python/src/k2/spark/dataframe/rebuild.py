@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as f
 
+from k2.spark.dataframe.finished import find_finished
 from k2.spark.dataframe.gold import File, GoldOptions, GoldStep, Upstream, chain_since, check_iceberg, files_of
 from k2.spark.dataframe.judge import RULES_VERSION
 from k2.spark.dataframe.overwrite import Days, Replacement, check_nothing_vanishes, live_tasks
@@ -70,7 +71,10 @@ class _Silver(SilverStep):
         ranges = []
         for exchange in EXCHANGES:
             self._check_not_revalidating(exchange)
-            for key, end in sorted(self.silver_progress[exchange.silver].positions.items()):
+            table, metadata = self.silver[exchange.silver], self.metadata[exchange.silver]
+            taken = find_finished(self.spark, self.options, table, metadata)
+            taken |= self.silver_progress[exchange.silver].positions
+            for key, end in sorted(taken.items()):
                 self._check_place(exchange, key, end)
                 begin = Position(messages=0)
                 known = key in self.rejected_progress.positions
@@ -104,7 +108,7 @@ class _Silver(SilverStep):
         assert head is not None
         rows = self.bronze.rows(head).where(any_of(one.holds() for one in ranges))
         self.options.schemas.seen |= ids_in(rows, SEEN_MAX)  # a sample of so many rows may miss one that many have
-        work = Work(self.spark, rows, ranges, self.options.schemas, judged=False)
+        work = Work(self.spark, rows, ranges, self.options.schemas)
         try:
             counts = work.count()
             for one in ranges:

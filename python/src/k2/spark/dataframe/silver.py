@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from k2.spark.dataframe.finished import find_finished
 from k2.spark.dataframe.judge import RULES_VERSION
 from k2.spark.dataframe.progress import (
     RECORDING_CLUSTER,
@@ -21,6 +22,7 @@ from k2.spark.dataframe.progress import (
     OffsetGap,
     OffsetsError,
     Position,
+    Positions,
     Progress,
     SourceKey,
     StandsError,
@@ -86,6 +88,34 @@ class SilverStep:
         self.silver_progress = {name: find_progress(self.metadata[name]).progress for name in self.silver}
         self.bronze_metadata: Metadata = self.bronze.metadata_with_head()
         self.bronze_progress = find_progress(self.bronze_metadata).progress
+        self._find_finished()
+
+    def _find_finished(self) -> None:
+        """Recordings that a document no longer names. Tables of one generation were level when it began: between them
+        only the recordings matter that Bronze names. Else some may have left Bronze's document that Silver has yet to
+        read."""
+        named = dict(self.bronze_progress.positions)
+        self.silver_finished: dict[str, Positions] = {}
+        self.rejected_finished: Positions = {}
+        for exchange in EXCHANGES:
+            silver = self.silver_progress[exchange.silver]
+            level = silver.finished.generation == self.bronze_progress.finished.generation
+            if not level:
+                ended = find_finished(self.spark, self.options, self.bronze, self.bronze_metadata)
+                named |= {key: at for key, at in ended.items() if exchange_of_topic(key.topic) is exchange}
+            unnamed = [
+                key
+                for key in named
+                if key.cluster == RECORDING_CLUSTER
+                and key not in silver.positions
+                and exchange_of_topic(key.topic) is exchange
+            ]
+            table, metadata = self.silver[exchange.silver], self.metadata[exchange.silver]
+            self.silver_finished[exchange.silver] = find_finished(self.spark, self.options, table, metadata, unnamed)
+            if not level:
+                at_rejected = self.rejected, self.metadata[REJECTED]
+                self.rejected_finished |= find_finished(self.spark, self.options, *at_rejected, unnamed)
+        self.bronze_progress.positions = named
 
     def _owns(self, key: SourceKey) -> bool:
         return self.options.owns is None or self.options.owns(key.topic, key.partition)
@@ -99,8 +129,8 @@ class SilverStep:
                 if found.pending > 0:
                     ranges.append(found)
         self.result.behind_by_source = {one.key: one.pending for one in ranges}
-        # Rows that are judged already are caught up alone, before anything is judged anew.
-        return [one for one in ranges if one.already_judged] or ranges
+        # Such ranges are caught up alone: only for them rejected_trades is read.
+        return [one for one in ranges if one.leave_out_rejected] or ranges
 
     def _range(self, key: SourceKey, bronze_end: Position, dropped: DroppedUnread | None) -> Range:
         exchange = exchange_of_topic(key.topic)
@@ -110,11 +140,14 @@ class SilverStep:
                 f"{exchange.silver} was judged by rules of version {max(silver.rules, rejected.rules)}, this k2 "
                 f"has version {RULES_VERSION}; use a newer k2"
             )
-        begin = silver.positions.get(key, Position())
-        rejected_begin = rejected.positions.get(key, Position())
-        # rejected_trades is committed first: where it stands ahead, a crash came between the two.
-        judged = rejected_begin.next_offset > begin.next_offset
-        end, whole = (rejected_begin, True) if judged else (bronze_end, True)
+        begin = silver.positions.get(key) or self.silver_finished[exchange.silver].get(key, Position())
+        rejected_begin = rejected.positions.get(key) or self.rejected_finished.get(key, Position())
+        # rejected_trades is committed first: where it stands ahead, a crash came between the two, or somebody has set
+        # its offset. Neither proves that a row is valid: rows that it holds are left out, all others are validated.
+        ahead = rejected_begin.next_offset > begin.next_offset
+        end, whole = bronze_end, True
+        if ahead and rejected_begin.next_offset < bronze_end.next_offset:
+            end = rejected_begin
         # Rows that somebody has accepted as they are come first, and are not counted.
         source = self._accepted(exchange).get(key)
         is_accepted = source is not None and begin.next_offset < source.end
@@ -134,7 +167,7 @@ class SilverStep:
             begin,
             rejected_begin,
             end,
-            judged,
+            ahead,
             key in silver.positions,
             key in rejected.positions,
             whole,
@@ -193,10 +226,9 @@ class SilverStep:
         rows = self.bronze.rows(self.bronze_metadata.head_id).where(any_of(one.holds() for one in ranges))
         if once:
             rows = rows.dropDuplicates(["topic", "partition", "offset"])
-        judged = any(one.already_judged for one in ranges)
-        work = Work(self.spark, rows, ranges, self.options.schemas, judged)
+        work = Work(self.spark, rows, ranges, self.options.schemas)
         try:
-            if judged:
+            if any(one.leave_out_rejected for one in ranges):
                 work.leave_out(self._rejected_places(ranges))
             counts = work.count()
             ranges = with_rows(ranges, counts)
@@ -215,7 +247,7 @@ class SilverStep:
         return True
 
     def _rejected_places(self, ranges: Sequence[Range]) -> DataFrame:
-        """Of ranges that were judged before a crash."""
+        """What rejected_trades holds of the ranges."""
         head = self.rejected.current().head_id
         assert head is not None
         places = self.rejected.rows(head).where(any_of(one.holds() for one in ranges))
@@ -267,25 +299,25 @@ class SilverStep:
         return {self.bronze.key: UpstreamHint(metadata.uuid, head, metadata.sequence_of(head))}
 
     def _commit(self, ranges: list[Range], work: Work) -> None:
-        # rejected_trades first: a crash after it leaves Silver behind, and Silver then takes what it has not.
+        # rejected_trades first: a crash after it leaves Silver behind, and Silver then leaves out what it has.
         rejected_rows = sum(work.rejected.values())
-        # What was validated before a crash was so by the rules of then: new ones begin where all stand at the same
-        # offsets.
-        judged = any(one.already_judged for one in ranges)
-        rules = self.rejected_progress.rules if judged else RULES_VERSION
-        if rejected_rows and not judged:
-            base, after = Progress(), Progress(upstream=self._hint(), rules=rules)
+        if rejected_rows:
+            base = Progress(finished=self.rejected_progress.finished)
+            after = Progress(upstream=self._hint(), rules=RULES_VERSION)
             for one in ranges:
                 if one.in_rejected:
                     base.positions[one.key] = one.rejected_begin
-                after.positions[one.key] = one.end
+                # It never goes back: beyond, too, it may hold rows.
+                ahead = one.rejected_begin.next_offset > one.end.next_offset
+                after.positions[one.key] = one.rejected_begin if ahead else one.end
             refused = work.rejected_rows(self.rejected)
             self._publish(self.rejected, Move(base, after), refused, rejected_rows, work.rejected_times)
         for exchange in EXCHANGES:
             own = [one for one in ranges if one.exchange is exchange]
             if not own:
                 continue
-            base, after = Progress(), Progress(upstream=self._hint(), rules=rules)
+            base = Progress(finished=self.silver_progress[exchange.silver].finished)
+            after = Progress(upstream=self._hint(), rules=RULES_VERSION)
             for one in own:
                 if one.in_silver:
                     base.positions[one.key] = one.begin
@@ -304,7 +336,8 @@ class SilverStep:
 
     def settle(self) -> StepResult:
         self._load()
-        base, after = Progress(), Progress(upstream=self._hint())
+        base = Progress(finished=self.rejected_progress.finished)
+        after = Progress(upstream=self._hint())
         for progress in self.silver_progress.values():
             for key, position in progress.positions.items():
                 known = self.rejected_progress.positions

@@ -20,7 +20,6 @@ from k2.spark.dataframe.registry import Schemas
 from k2.spark.dataframe.shape import TRADE_FIELDS, FastSchema, fast_schema
 from k2.spark.dataframe.tables import Table, any_of, file_count
 from k2.spark.schemas import RECORDING_PREFIX, Exchange
-from k2.spark.utils.errors import DataError
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -66,7 +65,7 @@ class Range:
     begin: Position  # as Silver has committed it
     rejected_begin: Position  # as rejected_trades has
     end: Position
-    already_judged: bool
+    leave_out_rejected: bool  # rejected_trades stands ahead: of the rows that it holds, nothing is taken
     in_silver: bool
     in_rejected: bool
     whole: bool  # `end` is where Bronze stands
@@ -97,13 +96,11 @@ class Counts:
 class Work:
     """The rows of a step with their verdicts, each decoded once and kept until the tables are written."""
 
-    def __init__(
-        self, spark: SparkSession, rows: DataFrame, ranges: Sequence[Range], schemas: Schemas, judged: bool
-    ) -> None:
+    def __init__(self, spark: SparkSession, rows: DataFrame, ranges: Sequence[Range], schemas: Schemas) -> None:
         self.spark = spark
         self.ranges = ranges
         self.schemas = schemas
-        self.judged = judged
+        self.some_left_out = False
         self.all_rows = rows
         self.rows = rows
         self.decided: DataFrame | None = None
@@ -123,6 +120,7 @@ class Work:
                 frame.unpersist()
 
     def leave_out(self, places: DataFrame) -> None:
+        self.some_left_out = True
         self.rows = self.rows.join(places, ["topic", "partition", "offset"], "left_anti")
 
     def count(self) -> dict[tuple[str, int], Counts]:
@@ -145,7 +143,7 @@ class Work:
             slow += rows - good
         if slow:
             self._judge(table_of)
-        if self.judged:
+        if self.some_left_out:
             for topic, partition, rows in self.all_rows.groupBy("topic", "partition").count().collect():
                 counts[topic, partition].rows = rows
         return counts
@@ -228,7 +226,7 @@ class Work:
                 self.known[kind][schema_id] = found
                 if len(self.schemas.seen) < SEEN_MAX:
                     self.schemas.seen.add((kind, schema_id))
-        self.verdicts = slow.withColumn("verdict", self._verdict(self.judged)).persist(StorageLevel.MEMORY_AND_DISK)
+        self.verdicts = slow.withColumn("verdict", self._verdict()).persist(StorageLevel.MEMORY_AND_DISK)
         micros = f.expr("unix_micros(kafka_timestamp)")
         found_rows = self.verdicts.groupBy("topic", "verdict.reason").agg(
             f.count("*"),
@@ -236,24 +234,18 @@ class Work:
             f.max(micros),
             f.min("verdict.day"),
             f.max("verdict.day"),
-            f.min(f.struct("partition", "offset", "verdict.detail")),
         )
-        for topic, reason, count, oldest, newest, first_day, last_day, example in found_rows.collect():
+        for topic, reason, count, oldest, newest, first_day, last_day in found_rows.collect():
             if reason is None:
                 self.accepted[table_of[topic]] += count
                 self.slow_accepted += count
                 self.days = _span(self.days, first_day, last_day)
                 continue
-            if self.judged:
-                raise DataError(
-                    f"the row at offset {example[1]} of {topic} was accepted before a crash and cannot be read now "
-                    f"({example[2]}): was a schema changed?"
-                )
             self.rejected[reason] += count
             self.rejected_times = _span(self.rejected_times, oldest, newest)
 
-    def _verdict(self, judged: bool) -> Column:
-        decide = _judge_udf(self.known[False], self.known[True], judged)
+    def _verdict(self, decode_only: bool = False) -> Column:
+        decide = _judge_udf(self.known[False], self.known[True], decode_only)
         found: Column = decide(f.col("avro_payload"), f.col("exchange"), f.col("topic").startswith(RECORDING_PREFIX))
         return found
 
@@ -261,7 +253,9 @@ class Work:
         """Each message_id once of what is rejected, as far as it can be decoded; None: nothing is rejected."""
         if self.verdicts is None or not self.rejected:
             return None
-        decoded = self.verdicts.where("verdict.reason IS NOT NULL").select(self._verdict(True).alias("decoded"))
+        decoded = self.verdicts.where("verdict.reason IS NOT NULL").select(
+            self._verdict(decode_only=True).alias("decoded")
+        )
         return decoded.where("decoded.reason IS NULL").select("decoded.message_id").distinct()
 
     # Rows to write.
@@ -373,13 +367,13 @@ def _valid() -> Column:
     )
 
 
-def _judge_udf(of_topics: dict[int, str], of_recordings: dict[int, str], judged: bool) -> Any:
+def _judge_udf(of_topics: dict[int, str], of_recordings: dict[int, str], decode_only: bool) -> Any:
     judges: dict[bool, Judge] = {}
 
     def decide(payload: bytearray | None, exchange: str, recording: bool) -> tuple[Any, ...]:
         if not judges:
             judges.update({False: Judge(of_topics), True: Judge(of_recordings)})
-        found = judges[recording].verdict(None if payload is None else bytes(payload), exchange, judged)
+        found = judges[recording].verdict(None if payload is None else bytes(payload), exchange, decode_only)
         return (found.reason, found.detail, found.schema_id, *(found.row or (None,) * 16))
 
     decide.__annotations__.clear()  # Spark 4 would look for types of its own in them, and warn
