@@ -83,10 +83,10 @@ std::set<std::string> Maintenance::WorkOn(const std::string& table) const {
   return kinds;
 }
 
-// Holds until the round after next would have renewed it: that of another service finds it held, unless this one is
-// gone.
+// Holds until the round after next would have renewed it, on a busy machine too: that of another service finds it held,
+// unless this one is gone.
 Result<ClaimOutcome> Maintenance::Claim(const std::string& name, int64_t now_us) {
-  const int64_t holds_us = options_.interval_us + std::max(options_.interval_us / 2, 2 * kMicrosPerSecond);
+  const int64_t holds_us = options_.interval_us + std::max(options_.interval_us / 2, 10 * kMicrosPerSecond);
   K2_ASSIGN(Table table, lakehouse_.Open(name));
   return ClaimMaintenance(table, WorkOn(name), name_, holds_us, now_us);
 }

@@ -164,10 +164,11 @@ class TableDefinition:
 
 
 def table(name: str) -> TableDefinition:
-    """The definition of one of TABLES."""
-    if name not in DOCUMENT["tables"]:
-        raise KeyError(f"{name!r} is not one of K2's tables: {', '.join(TABLES)}")
-    parts = DOCUMENT["tables"][name]
+    """The definition of one of TABLES, or of FINISHED."""
+    of_all = DOCUMENT["tables"] | {FINISHED: DOCUMENT["finished-sources"]["table"]}
+    if name not in of_all:
+        raise KeyError(f"{name!r} is not one of K2's tables: {', '.join(of_all)}")
+    parts = of_all[name]
     return TableDefinition(name, parts["schema"], parts["partition-spec"], parts["sort-order"], parts["properties"])
 
 
