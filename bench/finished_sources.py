@@ -26,7 +26,9 @@ def k2(warehouse: Path, *words: str | Path) -> list[str]:
 
 
 def described(warehouse: Path, table: str) -> dict[str, object] | None:
-    done = subprocess.run(k2(warehouse, "tables", "describe", table), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        k2(warehouse, "tables", "describe", table, "--output", "json"), capture_output=True, text=True, check=False
+    )
     return json.loads(done.stdout) if done.returncode == 0 else None
 
 
