@@ -68,6 +68,7 @@ def test_a_hundred_recordings_leave_the_documents(warehouse: Warehouse, lines: l
         warehouse.table(FINISHED)
     assert named(warehouse, BRONZE) == 10, "few recordings stay"
     warehouse.run(first)
+    assert named(warehouse, GOLD) == 0
     for table in (BRONZE, REJECTED, SILVER[0]):
         assert named(warehouse, table) == 0, table
         rows = [row for row in warehouse.rows(FINISHED) if row["table_name"] == table]

@@ -1,8 +1,10 @@
 #include "io/request_counts.h"
 
+#include <arrow/status.h>
 #include <gtest/gtest.h>
 
 #include "base/metrics.h"
+#include "io/s3_file_io.h"
 
 namespace k2 {
 namespace {
@@ -31,6 +33,19 @@ TEST(RequestCounts, CountByOutcome) {
   EXPECT_EQ(CountOf("catalog", "denied"), denied + 3);
   EXPECT_EQ(CountOf("catalog", "failed"), failed + 7);
   EXPECT_EQ(CountOf("storage", "failed"), storage);
+}
+
+// Of Arrow's own requests to S3, those that failed.
+TEST(RequestCounts, CountWhatArrowCouldNotDo) {
+  CountRequest(Service::kStorage, RequestOutcome::kAnswered);
+  const int64_t denied = CountOf("storage", "denied");
+  const int64_t failed = CountOf("storage", "failed");
+  for (const char* text : {"AWS Error ACCESS_DENIED during PutObject operation", "AWS Error SLOW_DOWN",
+                           "AWS Error NETWORK_CONNECTION during GetObject operation", "AWS Error NO_SUCH_KEY"}) {
+    (void)S3ArrowError(arrow::Status::IOError(text), "read", "s3://lake/x");
+  }
+  EXPECT_EQ(CountOf("storage", "denied"), denied + 1);
+  EXPECT_EQ(CountOf("storage", "failed"), failed + 2);
 }
 
 }  // namespace

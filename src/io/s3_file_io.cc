@@ -9,6 +9,7 @@
 #include <mutex>
 
 #include "io/arrow_error.h"
+#include "io/request_counts.h"
 #include "io/s3_objects.h"
 #include "io/s3_streams.h"
 
@@ -251,7 +252,9 @@ std::shared_ptr<FileIo> MakeS3FileIo(const S3Options& options, std::shared_ptr<S
   return std::make_shared<S3FileIo>(options, std::move(credentials));
 }
 
-Error S3ArrowError(const arrow::Status& status, std::string_view action, std::string_view location) {
+namespace {
+
+Error ReadS3ArrowError(const arrow::Status& status, std::string_view action, std::string_view location) {
   const std::string& message = status.message();
   const auto says = [&](std::string_view text) { return message.find(text) != std::string::npos; };
   const auto error = [&](ErrorKind kind, std::string_view what_to_do) {
@@ -275,6 +278,16 @@ Error S3ArrowError(const arrow::Status& status, std::string_view action, std::st
     return error(ErrorKind::kUnavailable, ". Is the S3 store up, and --s3-endpoint right?");
   }
   return ArrowError(status, fmt::format("cannot {} {}", action, location));
+}
+
+}  // namespace
+
+Error S3ArrowError(const arrow::Status& status, std::string_view action, std::string_view location) {
+  Error error = ReadS3ArrowError(status, action, location);
+  // Arrow's requests are not seen here, but those that failed are.
+  if (error.kind == ErrorKind::kPermission) CountRequest(Service::kStorage, RequestOutcome::kDenied);
+  if (error.kind == ErrorKind::kUnavailable) CountRequest(Service::kStorage, RequestOutcome::kFailed);
+  return error;
 }
 
 }  // namespace k2

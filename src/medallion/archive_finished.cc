@@ -64,6 +64,7 @@ class ArchiveRound {
       K2_TRY(Drop(one));
       Failpoint("finished.dropped");
     }
+    K2_TRY(DropFromGold());
     return static_cast<int64_t>(chosen_.size());
   }
 
@@ -197,6 +198,28 @@ class ArchiveRound {
       commit.drop.push_back(key);
     }
     return StatusOf(one.table.Commit(std::move(commit), policy_.commit));
+  }
+
+  // Gold names recordings to tell its lag alone, and none where it has all that Silver has. Where it was rolled back it
+  // keeps what it names, as all else, until somebody has decided.
+  Status DropFromGold() {
+    K2_ASSIGN(Table gold, lakehouse_.Open(kGoldTable));
+    const Result<LayerProgress> progress = ReadProgress(gold.metadata());
+    if (!progress) {
+      if (progress.error().kind == ErrorKind::kOffsetMismatch) return {};
+      return std::unexpected(progress.error());
+    }
+    LayerCommit commit;
+    commit.operation = "replace";
+    for (const auto& [key, position] : progress->positions) {
+      if (!chosen_.contains(key)) continue;
+      const auto exchange = static_cast<size_t>(ExchangeOfTopic(key.topic) - Exchanges().data());
+      if (position.next_offset < OffsetIn(Silver(exchange), {}, key)) continue;  // it is behind, and says so
+      commit.base.positions[key] = position;
+      commit.drop.push_back(key);
+    }
+    if (commit.drop.empty()) return {};
+    return StatusOf(gold.Commit(std::move(commit), policy_.commit));
   }
 
   const Lakehouse& lakehouse_;

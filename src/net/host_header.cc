@@ -73,7 +73,7 @@ Result<OwnHosts> OwnHosts::Create(std::string_view bound, const std::vector<std:
   own.hosts_.push_back(CanonicalHost(bound));
   for (const std::string& name : names) {
     const std::string host = CanonicalHost(name);
-    const bool has_port = name.front() == '[' ? !name.ends_with(']') : std::ranges::count(name, ':') == 1;
+    const bool has_port = name.starts_with('[') ? !name.ends_with(']') : std::ranges::count(name, ':') == 1;
     if (host.empty() || has_port) {
       return Fail(ErrorKind::kInvalidArgument, "'{}' is no host: expected a name or an address without a port", name);
     }
