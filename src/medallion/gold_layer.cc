@@ -384,7 +384,7 @@ Result<PlannedCommit> GoldLayer::PlanCommit(const std::vector<std::optional<Read
     const Upstream& upstream = upstreams_[i];
     const std::string name = upstream.table.name().ToString();
     if (upstream.committed) commit.base.upstream[name] = *upstream.committed;
-    DropFinished(upstream, Exchanges()[i], commit);
+    K2_TRY(DropFinished(upstream, Exchanges()[i], commit));
     if (!read_to[i]) {
       if (upstream.committed) commit.next.upstream[name] = *upstream.committed;
       continue;
@@ -402,16 +402,16 @@ Result<PlannedCommit> GoldLayer::PlanCommit(const std::vector<std::optional<Read
   return planned;
 }
 
-// Recordings that Silver's document names no more are named here no more: they tell no lag. They stay where Silver was
-// rolled back, and its document cannot tell.
-void GoldLayer::DropFinished(const Upstream& upstream, const ExchangeInfo& exchange, LayerCommit& commit) const {
-  if (upstream.table.metadata().CurrentSnapshot() == nullptr) return;
-  const Result<LayerProgress> silver = ReadProgress(upstream.table.metadata());
-  if (!silver || silver->finished.generation == 0) return;
+// Recordings that Silver's document names no more are named here no more: they tell no lag.
+Status GoldLayer::DropFinished(const Upstream& upstream, const ExchangeInfo& exchange, LayerCommit& commit) const {
+  if (upstream.table.metadata().CurrentSnapshot() == nullptr) return {};
+  K2_ASSIGN(const LayerProgress silver, OffsetsOfSilver(upstream.table));
+  if (silver.finished.generation == 0) return {};
   for (const auto& [key, position] : progress_.progress.positions) {
     const bool of_it = key.cluster == kRecordingCluster && ExchangeOfTopic(key.topic) == &exchange;
-    if (of_it && !silver->positions.contains(key)) commit.drop.push_back(key);
+    if (of_it && !silver.positions.contains(key)) commit.drop.push_back(key);
   }
+  return {};
 }
 
 Status GoldLayer::Commit(StepPlan plan) {

@@ -105,7 +105,7 @@ class GoldLayer {
   Result<PlannedCommit> PlanCommit(const std::vector<std::optional<ReadTo>>& read_to,
                                    const std::optional<MessageTimes>& times) const;
   Result<int64_t> TryStep();
-  void DropFinished(const Upstream& upstream, const ExchangeInfo& exchange, LayerCommit& commit) const;
+  Status DropFinished(const Upstream& upstream, const ExchangeInfo& exchange, LayerCommit& commit) const;
   Status Commit(StepPlan plan);
   [[nodiscard]] std::optional<MessageTimes> TimesOfInputs(const FilesByUpstream& inputs) const;
   Result<std::vector<PartitionLag>> Lags() const;

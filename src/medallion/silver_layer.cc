@@ -65,7 +65,7 @@ Status SilverLayer::CheckShapes() {
 
 // Recordings that a document no longer names. Tables of one generation were level when it began (archive_finished.cc):
 // between them only the recordings matter that Bronze names. Else some may have left Bronze's document that Silver has
-// yet to read: a Silver table that was made anew, or rolled back.
+// yet to read: a Silver table that was recreated or rolled back.
 Status SilverLayer::FindFinished() {
   silver_finished_.assign(silver_.size(), {});
   rejected_finished_.clear();
