@@ -42,6 +42,12 @@ def with_history(warehouse: Warehouse, recordings: Sequence[tuple[str, Path]]) -
     snapshots = table.metadata.snapshots
     table.manage_snapshots().create_tag(snapshots[1].snapshot_id, "early").commit()
     warehouse.table(GOLD).manage_snapshots().create_branch(snapshots[2].snapshot_id, "side").commit()
+    add_statistics(warehouse)
+    return warehouse
+
+
+def add_statistics(warehouse: Warehouse, scheme: str = "file://") -> Path:
+    """A statistics file of Gold's head, as another engine would register it."""
     table = warehouse.table(GOLD)
     head = table.current_snapshot()
     assert head is not None
@@ -52,14 +58,14 @@ def with_history(warehouse: Warehouse, recordings: Sequence[tuple[str, Path]]) -
     )
     file = StatisticsFile(
         snapshot_id=head.snapshot_id,
-        statistics_path=f"file://{path}",
+        statistics_path=f"{scheme}{path}",
         file_size_in_bytes=4,
         file_footer_size_in_bytes=4,
         blob_metadata=[blob],
     )
     with table.update_statistics() as update:
         update.set_statistics(file)
-    return warehouse
+    return path
 
 
 def delete_by_position(warehouse: Warehouse, name: str) -> str:

@@ -193,7 +193,7 @@ class Figures:
 
 
 def commit_buckets(server: Server) -> dict[float, float]:
-    """Commits by the upper bound of their duration, of all layers."""
+    """The histogram of commit durations, of all layers: commits up to each bound."""
     counts: dict[float, float] = {}
     for sample in metrics_of(server)["k2_commit_duration_seconds"].samples:
         if sample.name.endswith("_bucket"):

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.fs
 import pytest
 from conftest import Simulate
-from pyiceberg.table.statistics import BlobMetadata, StatisticsFile
+from places import add_statistics
 from service_warehouse import Lake
 from test_kafka_clock import LIBRARY, Clock
 from warehouse import GOLD, SILVER, TABLES, Warehouse, assert_nothing_lost, files_named, recording_flags
@@ -38,28 +38,6 @@ def orphans(warehouse: Warehouse, *flags: str) -> dict[str, dict[str, Any]]:
     return {row["table"]: row for row in warehouse.json("maintain", "orphans", *flags)}
 
 
-def add_statistics(warehouse: Warehouse) -> Path:
-    """As another engine would register them."""
-    table = warehouse.table(GOLD)
-    snapshot = table.current_snapshot()
-    assert snapshot is not None
-    path = Path(table.location().removeprefix("file://")) / "metadata" / "of-another-engine.stats"
-    path.write_bytes(b"PFA1")
-    blob = BlobMetadata(
-        type="apache-datasketches-theta-v1", snapshot_id=snapshot.snapshot_id, sequence_number=1, fields=[1]
-    )
-    file = StatisticsFile(
-        snapshot_id=snapshot.snapshot_id,
-        statistics_path=f"file:{path}",
-        file_size_in_bytes=4,
-        file_footer_size_in_bytes=4,
-        blob_metadata=[blob],
-    )
-    with table.update_statistics() as update:
-        update.set_statistics(file)
-    return path
-
-
 def test_what_killed_runs_left(warehouse: Warehouse, simulate: Simulate) -> None:
     recordings = [(exchange, simulate(exchange, 2_000, 3)) for exchange in ("binance", "kraken")]
     steps = ("--rows-per-commit", "500")
@@ -70,7 +48,7 @@ def test_what_killed_runs_left(warehouse: Warehouse, simulate: Simulate) -> None
     warehouse.table(GOLD).manage_snapshots().create_branch(
         warehouse.table(GOLD).metadata.snapshots[0].snapshot_id, "old"
     ).commit()
-    statistics = add_statistics(warehouse)
+    statistics = add_statistics(warehouse, scheme="file:")
     own = warehouse.folder / "market_data" / GOLD / "data" / "of a person.txt"
     own.write_text("mine")
     grow_old(warehouse.folder, 4)
