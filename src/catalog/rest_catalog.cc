@@ -37,7 +37,8 @@ class RestCatalog : public Catalog {
       : options_(std::move(options)),
         auth_(std::move(auth)),
         keys_(options_.credentials),
-        session_(options_.uri, options_.headers, options_.http, auth_, options_.retry_budget_ms, options_.stopping) {}
+        session_(options_.uri, options_.headers, options_.http, auth_, options_.retry_budget_ms, options_.stopping,
+                 options_.signing.credentials ? std::make_shared<RestSigner>(options_.signing) : nullptr) {}
 
   Status Open();
   // Gets new keys for the place of a table; they go to options.credentials.

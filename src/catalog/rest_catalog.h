@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "catalog/catalog.h"
+#include "catalog/rest_signer.h"
 #include "io/http.h"
 #include "io/storage_credentials.h"
 
@@ -23,6 +24,7 @@ struct RestCatalogOptions {
   std::string token;       // bearer token; used before `credential`
   std::string scope = "catalog";
   std::string oauth2_server_uri;  // empty: what the catalog's configuration says, else {uri}/v1/oauth/tokens
+  RestSigning signing;  // where it has credentials, requests are signed, and neither token nor credential sent
   std::vector<std::pair<std::string, std::string>> headers;  // sent with every request to the catalog
   // Where tables lie that are created without a location: <table_root>/<namespace>/<table>. Empty: the catalog's
   // choice.

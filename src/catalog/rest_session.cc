@@ -43,13 +43,14 @@ bool IsJsonObject(std::string_view body) {
 
 RestSession::RestSession(std::string base_uri, std::vector<std::pair<std::string, std::string>> headers,
                          std::shared_ptr<HttpClient> http, std::shared_ptr<RestAuth> auth, int64_t retry_budget_ms,
-                         std::function<bool()> stopping)
+                         std::function<bool()> stopping, std::shared_ptr<RestSigner> signer)
     : base_uri_(std::move(base_uri)),
       headers_(std::move(headers)),
       http_(std::move(http)),
       auth_(std::move(auth)),
       retry_budget_ms_(retry_budget_ms),
-      stopping_(std::move(stopping)) {}
+      stopping_(std::move(stopping)),
+      signer_(std::move(signer)) {}
 
 Result<HttpResponse> RestSession::Once(const RestCall& call) {
   HttpRequest request{.method = call.method,
@@ -59,19 +60,33 @@ Result<HttpResponse> RestSession::Once(const RestCall& call) {
                       .connect_timeout_ms = std::min<int64_t>(5'000, call.timeout_ms),
                       .fresh_connection = call.fresh_connection,
                       .before_send = call.before_send};
-  for (bool again = false;; again = true) {
-    K2_ASSIGN(const std::string token, auth_->Header());
-    request.headers = headers_;
-    request.headers.emplace_back("Accept", "application/json");
-    if (!call.body.empty()) request.headers.emplace_back("Content-Type", "application/json");
+  bool may_do_better = true;
+  K2_ASSIGN(HttpResponse reply, Send(call, request, may_do_better));
+  if (!may_do_better) return reply;
+  return Send(call, request, may_do_better);
+}
+
+// `may_do_better`: the reply refuses what we say we are, and there is something else to say now.
+Result<HttpResponse> RestSession::Send(const RestCall& call, HttpRequest& request, bool& may_do_better) {
+  request.headers.clear();
+  if (!call.body.empty()) request.headers.emplace_back("Content-Type", "application/json");
+  std::string token;
+  AwsKeys signed_with;
+  if (signer_ != nullptr) {
+    K2_ASSIGN(signed_with, signer_->Sign(request));
+  } else {
+    K2_ASSIGN(token, auth_->Header());
     if (!token.empty()) request.headers.emplace_back("Authorization", token);
-    request.headers.insert(request.headers.end(), call.headers.begin(), call.headers.end());
-    Result<HttpResponse> sent = http_->Send(request);
-    CountRequest(Service::kCatalog, sent);
-    K2_ASSIGN(HttpResponse reply, std::move(sent));
-    const bool token_ended = reply.status == 401 || reply.status == 419;
-    if (!token_ended || again || !auth_->Reject(token)) return reply;
   }
+  // Not signed: gateways before the catalog may take these out, or change them.
+  request.headers.insert(request.headers.end(), headers_.begin(), headers_.end());
+  request.headers.emplace_back("Accept", "application/json");
+  request.headers.insert(request.headers.end(), call.headers.begin(), call.headers.end());
+  Result<HttpResponse> sent = http_->Send(request);
+  CountRequest(Service::kCatalog, sent);
+  may_do_better = sent && (signer_ != nullptr ? RestSigner::IsRefusal(*sent) && signer_->Reject(signed_with, *sent)
+                                              : (sent->status == 401 || sent->status == 419) && auth_->Reject(token));
+  return sent;
 }
 
 Result<HttpResponse> RestSession::Repeating(const RestCall& call) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "catalog/rest_auth.h"
+#include "catalog/rest_signer.h"
 #include "io/http.h"
 
 namespace k2 {
@@ -27,9 +28,10 @@ class RestSession {
  public:
   RestSession(std::string base_uri, std::vector<std::pair<std::string, std::string>> headers,
               std::shared_ptr<HttpClient> http, std::shared_ptr<RestAuth> auth, int64_t retry_budget_ms,
-              std::function<bool()> stopping = nullptr);
+              std::function<bool()> stopping = nullptr, std::shared_ptr<RestSigner> signer = nullptr);
 
-  // One try, and one more with a new token where the catalog answers 401 or 419, which prove that nothing was done.
+  // One try, and one more with a new token, or another signature, where the catalog answers 401 or 419 (403 to what is
+  // signed), which prove that nothing was done.
   // Errors: kUnavailable (nothing was done), kPermission (no token, nothing was done), kIo (may have been done).
   Result<HttpResponse> Once(const RestCall& call);
 
@@ -42,6 +44,7 @@ class RestSession {
   void set_base_uri(std::string uri) { base_uri_ = std::move(uri); }
 
  private:
+  Result<HttpResponse> Send(const RestCall& call, HttpRequest& request, bool& may_do_better);
   // Returns sooner when the process is stopping.
   void Pause(int64_t pause_ms) const;
   [[nodiscard]] bool stopping() const { return stopping_ && stopping_(); }
@@ -52,6 +55,7 @@ class RestSession {
   std::shared_ptr<RestAuth> auth_;
   int64_t retry_budget_ms_;
   std::function<bool()> stopping_;
+  std::shared_ptr<RestSigner> signer_;  // may be empty; else it signs, and no token is sent
 };
 
 }  // namespace k2

@@ -7,6 +7,7 @@
 #include "catalog/metadata_files.h"
 #include "catalog/rest_catalog.h"
 #include "catalog/sqlite_catalog.h"
+#include "cli/aws_settings.h"
 #include "cli/commands.h"
 #include "cli/secrets.h"
 #include "cli/storage_settings.h"
@@ -72,14 +73,41 @@ Result<std::shared_ptr<Catalog>> OpenEmbedded(const Settings& settings, std::sha
   return OpenSqliteCatalog(folder.string(), std::move(io), options);
 }
 
+// What requests to the catalog are signed with; no credentials where they are not.
+Result<RestSigning> SigningOf(const Settings& settings) {
+  const std::string& way = settings.Text("catalog-auth");
+  if (way.empty()) return RestSigning{};
+  if (way != "sigv4") {
+    return Fail(ErrorKind::kInvalidArgument, "catalog-auth = '{}': sigv4, or empty for a token or none", way);
+  }
+  for (const char* other : {"catalog-token", "catalog-credential"}) {
+    if (settings.Text(other).empty()) continue;
+    return Fail(ErrorKind::kInvalidArgument,
+                "catalog-auth = 'sigv4' and {}: a request has one signature; leave one out", other);
+  }
+  const AwsScope of_host = AwsScopeOfHost(settings.Text("catalog"));
+  RestSigning signing{.credentials = AwsCredentialsOf(settings),
+                      .scope = {settings.Text("catalog-signing-region"), settings.Text("catalog-signing-name")}};
+  if (signing.scope.region.empty()) signing.scope.region = of_host.region;
+  if (signing.scope.region.empty()) signing.scope.region = signing.credentials->Region();
+  if (signing.scope.region.empty()) {
+    return Fail(ErrorKind::kInvalidArgument,
+                "catalog-auth = 'sigv4' needs a region: catalog-signing-region, AWS_REGION, or the profile's");
+  }
+  if (signing.scope.service.empty()) signing.scope.service = of_host.service.empty() ? "execute-api" : of_host.service;
+  return signing;
+}
+
 Result<std::shared_ptr<Catalog>> OpenRest(const Settings& settings, std::shared_ptr<StorageCredentials> credentials,
                                           int64_t patience_ms, std::function<bool()> stopping) {
+  K2_ASSIGN(RestSigning signing, SigningOf(settings));
   RestCatalogOptions options{.uri = settings.Text("catalog"),
                              .warehouse = settings.Text("catalog-warehouse"),
                              .credential = settings.Text("catalog-credential"),
                              .token = settings.Text("catalog-token"),
                              .scope = settings.Text("catalog-scope"),
                              .oauth2_server_uri = settings.Text("catalog-oauth2-uri"),
+                             .signing = std::move(signing),
                              .credentials = std::move(credentials),
                              .retry_budget_ms = patience_ms,
                              .stopping = std::move(stopping),
@@ -141,6 +169,10 @@ void AddLakehouseSettings(Program& program) {
   settings.Add(app, "catalog-credential", "", "ID:SECRET for the REST catalog (OAuth2 client credentials)");
   settings.Add(app, "catalog-token", "", "bearer token for the REST catalog");
   settings.Add(app, "catalog-scope", "catalog", "OAuth2 scope to ask for");
+  settings.Add(app, "catalog-auth", "", "sigv4: requests to the REST catalog are signed with AWS keys");
+  settings.Add(app, "catalog-signing-region", "", "region they are signed for; empty: the address's, AWS_REGION");
+  settings.Add(app, "catalog-signing-name", "",
+               "service they are signed for: glue, s3tables, …; empty: the address's, else execute-api");
   settings.Add(app, "catalog-oauth2-uri", "", "where tokens are given; empty: the catalog says, else it itself");
 }
 

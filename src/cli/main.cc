@@ -10,6 +10,7 @@
 #include "base/guard.h"
 #include "base/log.h"
 #include "base/version.h"
+#include "cli/aws_settings.h"
 #include "cli/commands.h"
 #include "cli/kafka_settings.h"
 #include "cli/layer_settings.h"
@@ -103,6 +104,7 @@ Result<int> RunCommandLine(int argc, char** argv) {
       ->envname("K2_CONFIG");
   AddLakehouseSettings(program);
   AddStorageSettings(program);
+  AddAwsSettings(program);
   AddKafkaSettings(program);
   AddLayerSettings(program);
   program.settings.Add(app, "log-level", "warn", "debug, info, warn, error or off");

@@ -1,5 +1,7 @@
 #include "cli/storage_settings.h"
 
+#include "cli/aws_settings.h"
+
 namespace k2 {
 
 void AddStorageSettings(Program& program) {
@@ -13,6 +15,7 @@ void AddStorageSettings(Program& program) {
 Result<StorageOptions> StorageOptionsOf(const Settings& settings) {
   StorageOptions options;
   options.s3.endpoint = settings.Text("s3-endpoint");
+  options.s3.chain = AwsCredentialsOf(settings);
   options.s3.region = settings.Text("s3-region");
   const std::string& style = settings.Text("s3-path-style");
   if (style == "true" || style == "false") {

@@ -18,6 +18,7 @@ class RandomAccessFile;
 
 namespace k2 {
 
+class AwsCredentials;
 class StorageCredentials;
 
 struct FileInfo {
@@ -49,10 +50,11 @@ struct S3Options {
   std::string endpoint;            // http(s)://host[:port]; empty: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, else AWS
   std::string region;              // empty: AWS_REGION, AWS_DEFAULT_REGION, the profile's, else us-east-1
   std::optional<bool> path_style;  // nullopt: where there is an endpoint
-  // Empty: the default chain (environment, profile, web identity, the machine's own role).
+  // Empty: those of `chain`.
   std::string access_key;
   std::string secret_key;
   std::string session_token;
+  std::shared_ptr<AwsCredentials> chain;  // empty: one of its own, by the environment
   int64_t connect_timeout_ms = 3'000;
   int64_t request_timeout_ms = 15'000;  // without an answer, or without a byte of it
   int64_t tries = 10;                   // with growing pauses: half a minute in all when the store is away

@@ -176,6 +176,7 @@ Status CurlHttpClient::SetUp(CURL* handle, const HttpRequest& request, HeaderLis
             set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(std::max<int64_t>(1, request.connect_timeout_ms))) &&
             set(CURLOPT_FRESH_CONNECT, request.fresh_connection ? 1L : 0L);
   if (!request.body_as_sent) ok = ok && set(CURLOPT_ACCEPT_ENCODING, "gzip");
+  if (request.direct) ok = ok && set(CURLOPT_NOPROXY, "*");
   if (!options_.ca_file.empty()) ok = ok && set(CURLOPT_CAINFO, options_.ca_file.c_str());
   if (request.method == "HEAD") {
     ok = ok && set(CURLOPT_NOBODY, 1L);

@@ -25,6 +25,8 @@ struct HttpRequest {
   bool fresh_connection = false;
   // The reply's body as it comes, whatever its Content-Encoding says. Else gzip is asked for and undone.
   bool body_as_sent = false;
+  // Not over a proxy that the environment names: for addresses of this very machine or network.
+  bool direct = false;
   // Asked when the connection stands, before anything of the request goes out. An error ends the request unsent, and is
   // what Send returns.
   std::function<Status()> before_send;

@@ -4,11 +4,12 @@
 #include <arrow/io/interfaces.h>
 #include <arrow/status.h>
 
-#include <cstdlib>
 #include <deque>
 #include <mutex>
 
 #include "io/arrow_error.h"
+#include "io/aws_credentials.h"
+#include "io/aws_sdk.h"
 #include "io/request_counts.h"
 #include "io/s3_objects.h"
 #include "io/s3_streams.h"
@@ -19,34 +20,11 @@ namespace {
 constexpr size_t kClientsMax = 16;
 constexpr int64_t kTailBytes = 128 << 10;
 
-std::string Environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? "" : value;
-}
-
 std::string FirstOf(std::initializer_list<std::string> values) {
   for (const std::string& value : values) {
     if (!value.empty()) return value;
   }
   return {};
-}
-
-// The AWS libraries, for as long as the process lives.
-Status StartS3() {
-  static const arrow::Status started = [] {
-    arrow::fs::S3GlobalOptions options = arrow::fs::S3GlobalOptions::Defaults();
-    options.log_level = arrow::fs::S3LogLevel::Off;
-    return arrow::fs::InitializeS3(options);
-  }();
-  if (!started.ok()) return std::unexpected(ArrowError(started, "start the S3 client"));
-  return {};
-}
-
-// They must be shut down before the process ends, and before Arrow's own statics go that belong to its clients: these
-// come with the first client, so this is called when there is one.
-void StopS3AtExit() {
-  static std::once_flag once;
-  std::call_once(once, [] { std::atexit([] { (void)arrow::fs::EnsureS3Finalized(); }); });
 }
 
 class RetryStrategy : public arrow::fs::S3RetryStrategy {
@@ -78,9 +56,10 @@ bool SameClient(const S3Options& a, const S3Options& b) {
 // Settings with what the environment adds to them.
 S3Options Completed(S3Options options) {
   if (options.endpoint.empty()) {
-    options.endpoint = FirstOf({Environment("AWS_ENDPOINT_URL_S3"), Environment("AWS_ENDPOINT_URL")});
+    options.endpoint = FirstOf({ProcessEnvironment("AWS_ENDPOINT_URL_S3"), ProcessEnvironment("AWS_ENDPOINT_URL")});
   }
-  if (options.region.empty()) options.region = FirstOf({Environment("AWS_REGION"), Environment("AWS_DEFAULT_REGION")});
+  if (options.region.empty())
+    options.region = FirstOf({ProcessEnvironment("AWS_REGION"), ProcessEnvironment("AWS_DEFAULT_REGION")});
   if (options.region.empty() && !options.endpoint.empty()) options.region = "us-east-1";
   if (!options.path_style) options.path_style = !options.endpoint.empty();
   return options;
@@ -107,14 +86,17 @@ S3Options WithProperties(S3Options options, const StorageProperties& properties)
   return options;
 }
 
-Result<std::shared_ptr<S3Connection>> Connect(const S3Options& asked) {
-  K2_TRY(StartS3());
+// Where the keys are the chain's, single requests are signed with what it gives by then.
+Result<std::shared_ptr<S3Connection>> Connect(const S3Options& asked, const std::shared_ptr<AwsCredentials>& chain,
+                                              bool of_chain) {
+  K2_TRY(StartAwsSdk());
   auto connection = std::make_shared<S3Connection>();
   connection->options = asked;
   S3Options options = Completed(asked);
+  if (options.region.empty()) options.region = chain->Region();
   arrow::fs::S3Options s3 =
       options.access_key.empty()
-          ? arrow::fs::S3Options::Defaults()
+          ? arrow::fs::S3Options::Anonymous()
           : arrow::fs::S3Options::FromAccessKey(options.access_key, options.secret_key, options.session_token);
   const bool path_style = *options.path_style;
   std::string host = options.endpoint;
@@ -131,16 +113,20 @@ Result<std::shared_ptr<S3Connection>> Connect(const S3Options& asked) {
   s3.allow_delayed_open = true;  // no request before there is something to send
   s3.background_writes = true;
   s3.retry_strategy = std::make_shared<RetryStrategy>(options.tries);
-  s3.tls_ca_file_path = Environment("AWS_CA_BUNDLE");
+  s3.tls_ca_file_path = ProcessEnvironment("AWS_CA_BUNDLE");
   auto made = arrow::fs::S3FileSystem::Make(s3);
-  StopS3AtExit();
+  StopAwsSdkAtExit();
   if (!made.ok()) return std::unexpected(ArrowError(made.status(), "set up the S3 client"));
   connection->arrow = *std::move(made);
   connection->objects = std::make_unique<S3Objects>(
       S3Client{.endpoint = options.endpoint,
                .region = connection->arrow->region(),
                .path_style = path_style,
-               .keys = [s3] { return S3Keys{s3.GetAccessKey(), s3.GetSecretKey(), s3.GetSessionToken()}; },
+               .keys =
+                   [chain, of_chain, keys = AwsKeys{options.access_key, options.secret_key, options.session_token}] {
+                     return of_chain ? chain->Keys().value_or(keys) : keys;
+                   },
+               .reject = [chain, of_chain](const AwsKeys& refused) { return of_chain && chain->Reject(refused); },
                .connect_timeout_ms = options.connect_timeout_ms,
                .request_timeout_ms = options.request_timeout_ms,
                .tries = options.tries},
@@ -151,7 +137,9 @@ Result<std::shared_ptr<S3Connection>> Connect(const S3Options& asked) {
 class S3FileIo : public FileIo {
  public:
   S3FileIo(S3Options options, std::shared_ptr<StorageCredentials> credentials)
-      : options_(std::move(options)), credentials_(std::move(credentials)) {}
+      : options_(std::move(options)),
+        credentials_(std::move(credentials)),
+        chain_(options_.chain != nullptr ? options_.chain : MakeAwsCredentials({})) {}
 
   Result<std::string> Read(const std::string& location, int64_t max_bytes) override {
     K2_ASSIGN(const auto connection, For(location));
@@ -204,11 +192,18 @@ class S3FileIo : public FileIo {
       K2_ASSIGN(const auto properties, credentials_->Find(location));
       options = WithProperties(std::move(options), *properties);
     }
+    const bool of_chain = options.access_key.empty();
+    if (of_chain) {
+      K2_ASSIGN(const AwsKeys keys, chain_->Keys());
+      options.access_key = keys.access_key;
+      options.secret_key = keys.secret_key;
+      options.session_token = keys.session_token;
+    }
     const std::lock_guard lock(mutex_);
     for (const auto& connection : connections_) {
       if (SameClient(connection->options, options)) return connection;
     }
-    K2_ASSIGN(auto connection, Connect(options));
+    K2_ASSIGN(auto connection, Connect(options, chain_, of_chain));
     connections_.push_front(connection);
     if (connections_.size() > kClientsMax) connections_.pop_back();
     return connection;
@@ -222,6 +217,7 @@ class S3FileIo : public FileIo {
 
   const S3Options options_;
   const std::shared_ptr<StorageCredentials> credentials_;
+  const std::shared_ptr<AwsCredentials> chain_;
   std::mutex mutex_;
   std::deque<std::shared_ptr<S3Connection>> connections_;  // newest first
 };

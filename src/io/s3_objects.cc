@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstdlib>
-#include <optional>
 #include <thread>
 
 #include "base/log.h"
@@ -30,9 +28,15 @@ Result<int64_t> NumberOf(std::string_view text, std::string_view location) {
   return value;
 }
 
+// They have ended, or are known no more: others may be there by now.
+bool KeysWereRefused(int http_status, std::string_view code) {
+  return code == "ExpiredToken" || code == "TokenRefreshRequired" || code == "InvalidAccessKeyId" ||
+         code == "InvalidToken" || code == "SignatureDoesNotMatch" || (http_status == 403 && code.empty());
+}
+
 }  // namespace
 
-Result<HttpResponse> S3Objects::SendOnce(const S3Location& parsed, Request& request, int64_t tries, bool& is_signed) {
+Result<HttpResponse> S3Objects::SendOnce(const S3Location& parsed, Request& request, int64_t tries) {
   K2_ASSIGN(const S3Address address, AddressOf(client_.endpoint, client_.region, parsed.bucket, client_.path_style));
   HttpRequest http{.method = request.method,
                    .url = address.base_url + EncodedPath(address, parsed.key),
@@ -43,10 +47,8 @@ Result<HttpResponse> S3Objects::SendOnce(const S3Location& parsed, Request& requ
   http.timeout_ms += static_cast<int64_t>(http.body.size()) / 1'000;
   if (request.method == "GET") http.timeout_ms *= 2;
   http.timeout_ms *= std::min<int64_t>(tries, 4);  // what is slow rather than stuck must come through at last
-  const S3Keys keys = client_.keys();
-  is_signed = !keys.access_key.empty();
-  SignS3Request(keys, client_.region, NowMicros() + clock_skew_us_, address, address.path_prefix + "/" + parsed.key,
-                http);
+  request.signed_with = client_.keys();
+  SignAwsRequest(request.signed_with, {client_.region, "s3"}, clock_.NowUs(), http);
   // Not signed: what is stored is what is wanted, not a compressed form of it.
   http.headers.emplace_back("Accept-Encoding", "identity");
   // Amazon's SDK sends its uploads as "aws-chunked", and there are stores that say so of the object ever after.
@@ -57,31 +59,21 @@ Result<HttpResponse> S3Objects::SendOnce(const S3Location& parsed, Request& requ
   return response;
 }
 
-// A signature bears the time, and a store refuses one that is a quarter of an hour off its own. True when the refusal's
-// date tells another time than the one signed with, which is what the next request is signed with.
-bool S3Objects::LearnClock(const HttpResponse& refused) {
-  constexpr int64_t kTolerance = 60 * kMicrosPerSecond;
-  const std::optional<int64_t> theirs_us = ParseHttpDate(Header(refused, "date"));
-  if (!theirs_us) return false;
-  const int64_t skew_us = *theirs_us - NowMicros();
-  if (std::abs(skew_us - clock_skew_us_.exchange(skew_us)) < kTolerance) return false;
-  log::Warn("this machine's clock is not that of the S3 store; requests are signed with the store's time",
-            {{"ahead_seconds", std::to_string(-skew_us / kMicrosPerSecond)}});
-  return true;
-}
-
 // The reply of the last try: a success, or one that no other try would better.
 Result<HttpResponse> S3Objects::Send(const std::string& location, Request& request) {
   K2_ASSIGN(const S3Location parsed, ParseS3Location(location));
   if (parsed.key.empty()) return Fail(ErrorKind::kInvalidArgument, "{} names a bucket, not a file in it", location);
   for (int64_t tries = 1;; ++tries) {
-    bool is_signed = false;
-    auto response = SendOnce(parsed, request, tries, is_signed);
+    auto response = SendOnce(parsed, request, tries);
     std::string why;
     if (response) {
       if (response->status / 100 == 2 || response->status == 412 || response->status == 416) return response;
-      if (response->status == 403 && is_signed && tries < client_.tries && LearnClock(*response)) continue;
+      const bool is_signed = !request.signed_with.access_key.empty();
       const auto [code, text] = S3ErrorText(response->body);
+      if (is_signed && tries < client_.tries) {
+        if (response->status == 403 && clock_.Learn(*response)) continue;
+        if (KeysWereRefused(response->status, code) && client_.reject && client_.reject(request.signed_with)) continue;
+      }
       Error failure = S3Failure(response->status, code, text, request.action, location, is_signed);
       if (!MayRetry(response->status, code)) return std::unexpected(std::move(failure));
       if (tries >= client_.tries) {

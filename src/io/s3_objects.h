@@ -2,7 +2,6 @@
 // (conditional writes, deletes that leave no folder marker, the end of a file without asking its size first).
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -10,6 +9,7 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "io/aws_signature.h"
 #include "io/http.h"
 #include "io/s3_request.h"
 
@@ -19,7 +19,9 @@ struct S3Client {
   std::string endpoint;  // empty: AWS
   std::string region;
   bool path_style = false;
-  std::function<S3Keys()> keys;  // asked for each try: they may be renewed
+  std::function<AwsKeys()> keys;  // asked for each try: they may be renewed
+  // May be empty. The store has refused these keys; true: there are others now.
+  std::function<bool(const AwsKeys&)> reject;
   int64_t connect_timeout_ms = 3'000;
   int64_t request_timeout_ms = 15'000;  // and a second more for each megabyte; longer with each try
   int64_t tries = 10;
@@ -53,14 +55,14 @@ class S3Objects {
     std::string action;  // for people
     std::vector<std::pair<std::string, std::string>> headers;
     std::string body;
+    AwsKeys signed_with;
   };
   Result<HttpResponse> Send(const std::string& location, Request& request);
-  Result<HttpResponse> SendOnce(const S3Location& parsed, Request& request, int64_t tries, bool& is_signed);
-  bool LearnClock(const HttpResponse& refused);
+  Result<HttpResponse> SendOnce(const S3Location& parsed, Request& request, int64_t tries);
 
   const S3Client client_;
   const std::shared_ptr<HttpClient> http_;
-  std::atomic<int64_t> clock_skew_us_{0};  // the store's clock is so far ahead of this machine's
+  ServiceClock clock_{"the S3 store"};
 };
 
 }  // namespace k2

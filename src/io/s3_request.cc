@@ -1,48 +1,10 @@
 #include "io/s3_request.h"
 
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
-
 #include <algorithm>
-#include <ctime>
-#include <map>
 #include <random>
-
-#include "base/time.h"
 
 namespace k2 {
 namespace {
-
-std::string Hex(std::string_view bytes) {
-  constexpr std::string_view kHex = "0123456789abcdef";
-  std::string text;
-  for (const char c : bytes) {
-    const auto byte = static_cast<unsigned char>(c);
-    text += kHex[byte >> 4];
-    text += kHex[byte & 15];
-  }
-  return text;
-}
-
-std::string Sha256(std::string_view bytes) {
-  std::string digest(32, '\0');
-  EVP_Digest(bytes.data(), bytes.size(), reinterpret_cast<unsigned char*>(digest.data()), nullptr, EVP_sha256(),
-             nullptr);
-  return digest;
-}
-
-std::string Hmac(std::string_view key, std::string_view bytes) {
-  std::string digest(32, '\0');
-  HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), reinterpret_cast<const unsigned char*>(bytes.data()),
-       bytes.size(), reinterpret_cast<unsigned char*>(digest.data()), nullptr);
-  return digest;
-}
-
-// "20130524T000000Z"
-std::string CompactTime(int64_t now_us) {
-  const std::string text = FormatTimestamp(now_us);  // 2013-05-24T00:00:00.000000Z
-  return text.substr(0, 4) + text.substr(5, 2) + text.substr(8, 5) + text.substr(14, 2) + text.substr(17, 2) + "Z";
-}
 
 std::string EncodePath(std::string_view path) {
   std::string encoded;
@@ -128,39 +90,6 @@ std::string EncodedPath(const S3Address& address, const std::string& key) {
   return EncodePath(address.path_prefix + "/" + key);
 }
 
-void SignS3Request(const S3Keys& keys, const std::string& region, int64_t now_us, const S3Address& address,
-                   const std::string& path, HttpRequest& request) {
-  if (keys.access_key.empty()) return;
-  const std::string time = CompactTime(now_us);
-  const std::string day = time.substr(0, 8);
-  const std::string body_hash = Hex(Sha256(request.body));
-  request.headers.emplace_back("x-amz-content-sha256", body_hash);
-  request.headers.emplace_back("x-amz-date", time);
-  if (!keys.session_token.empty()) request.headers.emplace_back("x-amz-security-token", keys.session_token);
-
-  std::map<std::string, std::string> canonical = {{"host", address.host}};
-  for (const auto& [name, value] : request.headers) {
-    std::string lower = name;
-    std::ranges::transform(lower, lower.begin(),
-                           [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-    canonical[lower] = value;
-  }
-  std::string header_lines;
-  std::string names;
-  for (const auto& [name, value] : canonical) {
-    header_lines += name + ":" + value + "\n";
-    names += (names.empty() ? "" : ";") + name;
-  }
-  const std::string canonical_request =
-      fmt::format("{}\n{}\n\n{}\n{}\n{}", request.method, EncodePath(path), header_lines, names, body_hash);
-  const std::string scope = fmt::format("{}/{}/s3/aws4_request", day, region);
-  const std::string to_sign = fmt::format("AWS4-HMAC-SHA256\n{}\n{}\n{}", time, scope, Hex(Sha256(canonical_request)));
-  const std::string key = Hmac(Hmac(Hmac(Hmac("AWS4" + keys.secret_key, day), region), "s3"), "aws4_request");
-  request.headers.emplace_back(
-      "Authorization", fmt::format("AWS4-HMAC-SHA256 Credential={}/{},SignedHeaders={},Signature={}", keys.access_key,
-                                   scope, names, Hex(Hmac(key, to_sign))));
-}
-
 bool MayRetry(int http_status, std::string_view s3_code) {
   if (s3_code == "SlowDown" || s3_code == "RequestTimeout" || s3_code == "Throttling" || s3_code == "InternalError" ||
       s3_code == "ThrottlingException" || s3_code == "RequestLimitExceeded" ||
@@ -171,16 +100,18 @@ bool MayRetry(int http_status, std::string_view s3_code) {
   return http_status == 408 || http_status == 429 || (http_status >= 500 && http_status != 501);
 }
 
+std::string XmlText(std::string_view xml, std::string_view name) {
+  const std::string open = fmt::format("<{}>", name);
+  const size_t begin = xml.find(open);
+  if (begin == std::string_view::npos) return {};
+  const size_t end = xml.find(fmt::format("</{}>", name), begin);
+  if (end == std::string_view::npos) return {};
+  return std::string(xml.substr(begin + open.size(), end - begin - open.size()));
+}
+
 std::pair<std::string, std::string> S3ErrorText(std::string_view xml) {
-  const auto text = [&](std::string_view name) -> std::string {
-    const std::string open = fmt::format("<{}>", name);
-    const size_t begin = xml.find(open);
-    if (begin == std::string_view::npos) return {};
-    const size_t end = xml.find(fmt::format("</{}>", name), begin);
-    if (end == std::string_view::npos) return {};
-    return std::string(xml.substr(begin + open.size(), std::min<size_t>(end - begin - open.size(), 500)));
-  };
-  return {text("Code"), text("Message")};
+  constexpr size_t kMax = 500;
+  return {XmlText(xml, "Code").substr(0, kMax), XmlText(xml, "Message").substr(0, kMax)};
 }
 
 Error S3Failure(int http_status, std::string_view code, std::string_view text, std::string_view action,
@@ -215,13 +146,6 @@ Error S3Failure(int http_status, std::string_view code, std::string_view text, s
   }
   if (MayRetry(http_status, code)) return error(ErrorKind::kUnavailable, "");
   return error(ErrorKind::kIo, "");
-}
-
-std::optional<int64_t> ParseHttpDate(const std::string& text) {
-  std::tm parts{};
-  const char* const end = ::strptime(text.c_str(), "%a, %d %b %Y %H:%M:%S GMT", &parts);
-  if (end == nullptr || *end != '\0') return std::nullopt;
-  return int64_t{::timegm(&parts)} * kMicrosPerSecond;
 }
 
 std::chrono::milliseconds S3RetryDelay(int64_t tries) {

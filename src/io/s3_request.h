@@ -1,9 +1,8 @@
-// Requests to an S3 store: addresses, signatures (AWS Signature Version 4), errors and when to try again.
+// Requests to an S3 store: addresses, errors and when to try again.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -25,12 +24,6 @@ struct S3Location {
 Result<S3Location> ParseS3Location(std::string_view location);
 bool IsS3Scheme(std::string_view scheme);
 
-struct S3Keys {
-  std::string access_key;  // empty: requests are not signed
-  std::string secret_key;
-  std::string session_token;
-};
-
 // Where the objects of a bucket are asked for.
 struct S3Address {
   std::string base_url;     // http(s)://host[:port], the bucket in it for virtual addressing
@@ -42,10 +35,6 @@ struct S3Address {
 Result<S3Address> AddressOf(const std::string& endpoint, const std::string& region, const std::string& bucket,
                             bool path_style);
 
-// Adds host, date, content hash and signature to the headers. `path` is not yet encoded, without the query.
-void SignS3Request(const S3Keys& keys, const std::string& region, int64_t now_us, const S3Address& address,
-                   const std::string& path, HttpRequest& request);
-
 // The path of a key under an address, percent-encoded.
 std::string EncodedPath(const S3Address& address, const std::string& key);
 
@@ -55,11 +44,10 @@ bool MayRetry(int http_status, std::string_view s3_code);
 // What a reply that is no success means. `code` and `text` are of the XML body where there is one.
 Error S3Failure(int http_status, std::string_view code, std::string_view text, std::string_view action,
                 std::string_view location, bool signed_request);
+// What stands between <name> and </name>, the first time; empty where there is none.
+std::string XmlText(std::string_view xml, std::string_view name);
 // The text of <Code> and of <Message> in an error's XML; empty where there is none.
 std::pair<std::string, std::string> S3ErrorText(std::string_view xml);
-
-// The time of an HTTP date (RFC 9110, "Sun, 06 Nov 1994 08:49:37 GMT"), in microseconds; nullopt where it is none.
-std::optional<int64_t> ParseHttpDate(const std::string& text);
 
 // How long to wait before try number `tries` + 1: 50 ms doubled up to 5 s, half of it by chance, so that many clients
 // don't come back at once.
