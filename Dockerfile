@@ -35,6 +35,8 @@ WORKDIR /warehouse
 # A library that is missing shows here, not at the first run.
 RUN k2 --version
 VOLUME /warehouse
-HEALTHCHECK --interval=1m --timeout=10s --start-period=5s CMD ["k2", "doctor"]
+# Where the program has a status page (K2_HTTP), it is asked there; `k2 doctor` would ask all other services, too.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=30s CMD ["bash", "-c", "\
+  [ -z \"$K2_HTTP\" ] || { exec 3<>/dev/tcp/localhost/${K2_HTTP##*:} && printf 'GET /livez HTTP/1.0\r\n\r\n' >&3 && head -n 1 <&3 | grep -q ' 200'; }"]
 ENTRYPOINT ["k2"]
 CMD ["--help"]
