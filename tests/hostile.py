@@ -20,7 +20,7 @@ from test_registry_outage import register
 from k2.spark.dataframe.judge import FRAME_REASONS
 from k2.spark.schemas import REJECTED_FRAME_SCHEMA_JSON
 
-CHANGED = ("same", "swapped", "more", "nested", "fewer", "ints", "nullable", "sides", "millis", "scale")
+CHANGED = ("same", "swapped", "more", "nested", "fewer", "ints", "nullable", "sides", "millis", "scale", "referred")
 
 
 def varint(value: int) -> bytes:
@@ -30,6 +30,25 @@ def varint(value: int) -> bytes:
         out.append(bits & 0x7F | 0x80)
         bits >>= 7
     return bytes([*out, bits])
+
+
+def register_referring(registry: str, stem: str, trade: Mapping[str, Any]) -> int:
+    """The id of the trade's schema in parts: its side is a type of another subject, which refers to a third one."""
+    space = trade["namespace"]
+    fields = {field["name"]: field for field in trade["fields"]}
+    venue = {"type": "enum", "name": "Venue", "namespace": "com.example", "symbols": ["A", "B"]}
+    side = fields["side"]["type"] | {"namespace": space}
+    market = {"type": "record", "name": "Market", "namespace": space}
+    market["fields"] = [{"name": "side", "type": side}, {"name": "venue", "type": "com.example.Venue"}]
+    of_venue = [{"name": "com.example.Venue", "subject": f"{stem}.venue", "version": 1}]
+    of_market = [{"name": f"{space}.Market", "subject": f"{stem}.market", "version": 1}]
+    register(registry, f"{stem}.venue", venue)
+    register(registry, f"{stem}.market", market, of_venue)
+    used = {"name": "market", "type": ["null", f"{space}.Market"], "default": None}
+    referring = fields | {"market": used, "side": fields["side"] | {"type": "TradeSide"}}
+    # A type is there from its first use on: the side comes after the market that defines it.
+    ordered = [referring["market"], *(field for name, field in referring.items() if name != "market")]
+    return register(registry, f"{stem}.trade", dict(trade) | {"fields": ordered}, of_market)
 
 
 class Hostile:
@@ -70,6 +89,9 @@ class Hostile:
         stem = uuid.uuid4().hex[:8]
         self.schemas = {name: first | {"fields": made} for name, made in changed.items()}
         self.ids_of = {name: register(registry, f"{stem}.{name}", made) for name, made in self.schemas.items()}
+        absent = {"name": "market", "type": ["null", "string"], "default": None}
+        self.schemas["referred"] = first | {"fields": [absent, *first["fields"]]}  # as it is written: without a market
+        self.ids_of["referred"] = register_referring(registry, f"{stem}.referred", first)
         frame = json.loads(REJECTED_FRAME_SCHEMA_JSON)
         self.ids_of["frame"] = register(registry, f"{stem}.frame", frame)
         self.schemas["frame"] = frame

@@ -25,11 +25,12 @@ from stack.services import Services
 NEW_FIELD = {"name": "fee", "type": ["null", "string"], "default": None}
 
 
-def register(url: str, subject: str, schema: Any) -> int:
+def register(url: str, subject: str, schema: Any, references: list[dict[str, Any]] | None = None) -> int:
     """The id under which the registry knows the schema from now on."""
+    asked = {"schema": json.dumps(schema)} | ({"references": references} if references else {})
     request = urllib.request.Request(
         f"{url}/subjects/{subject}/versions",
-        json.dumps({"schema": json.dumps(schema)}).encode(),
+        json.dumps(asked).encode(),
         {"Content-Type": "application/vnd.schemaregistry.v1+json"},
     )
     with urllib.request.urlopen(request, timeout=30) as answer:

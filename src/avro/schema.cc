@@ -4,6 +4,8 @@
 #include <map>
 #include <set>
 
+#include "avro/json_depth.h"
+
 namespace k2::avro {
 namespace {
 
@@ -13,27 +15,6 @@ constexpr std::array<std::string_view, 14> kTypeNames = {"null",   "boolean", "i
                                                          "double", "bytes",   "string", "record", "enum",
                                                          "fixed",  "array",   "map",    "union"};
 constexpr size_t kMaxNodes = 1 << 16;
-constexpr int kMaxJsonDepth = 256;  // nlohmann::json copies and prints by recursion
-
-// Whether brackets nest deeper than kMaxJsonDepth; of text that need not be JSON.
-bool NestsTooDeep(std::string_view text) {
-  int depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > kMaxJsonDepth) return true;
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return false;
-}
 
 std::optional<Type> PrimitiveType(std::string_view name) {
   for (size_t i = 0; i <= static_cast<size_t>(Type::kString); ++i) {
@@ -115,7 +96,9 @@ class Parser {
   Result<const Node*> ParseName(const std::string& name, const std::string& name_space) {
     if (const auto primitive = PrimitiveType(name)) return &Add(*primitive);
     const bool bare = name.find('.') == std::string::npos;
-    const auto it = named_.find(bare && !name_space.empty() ? name_space + "." + name : name);
+    auto it = named_.find(bare && !name_space.empty() ? name_space + "." + name : name);
+    // Java's reader takes a type without a namespace then, and so do schemas that were written with it.
+    if (it == named_.end() && bare) it = named_.find(name);
     if (it == named_.end()) {
       return Fail(ErrorKind::kInvalidData, "Avro schema: type {} is not defined before its use", Excerpt(Json(name)));
     }
@@ -345,6 +328,25 @@ const Node& Node::NonNull() const {
   if (branches[0]->type == Type::kNull) return *branches[1];
   if (branches[1]->type == Type::kNull) return *branches[0];
   return *this;
+}
+
+bool NestsTooDeep(std::string_view text) {
+  int depth = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '[' || c == '{') {
+      if (++depth > kMaxJsonDepth) return true;
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return false;
 }
 
 Result<Schema> Schema::Parse(std::string_view text) {

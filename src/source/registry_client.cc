@@ -20,7 +20,8 @@ using Json = nlohmann::json;
 // Error codes of the API (Confluent, "Schema Registry API reference").
 constexpr int64_t kSubjectNotFound = 40401;
 constexpr int64_t kVersionNotFound = 40402;
-constexpr int64_t kSchemaNotFound = 40403;
+constexpr int64_t kSlowAnswerUs = 1'000'000;
+constexpr int64_t kUnavailableUsMax = 30'000'000;
 constexpr char kMediaType[] = "application/vnd.schemaregistry.v1+json";
 constexpr char kCacheMark[] = "k2-schema-1 ";
 
@@ -82,13 +83,9 @@ Result<RegistryClient::Answer> RegistryClient::Ask(const std::string& method, co
   }
   Answer answer{.status = response->status, .body = std::move(response->body)};
   if (answer.status >= 300) {
-    const Json said = Json::parse(answer.body, nullptr, false);
-    if (said.is_object()) {
-      const auto code = said.find("error_code");
-      if (code != said.end() && code->is_number_integer()) answer.error_code = code->get<int64_t>();
-      const auto message = said.find("message");
-      if (message != said.end() && message->is_string()) answer.message = message->get<std::string>();
-    }
+    ErrorAnswer said = ParseErrorAnswer(answer.body);
+    answer.error_code = said.code;
+    answer.message = std::move(said.message);
   }
   return answer;
 }
@@ -125,6 +122,7 @@ Result<std::string> RegistryClient::SchemaJson(int32_t id) {
     const std::lock_guard lock(mutex_);
     if (now_us < unavailable_until_us_) return std::unexpected(unavailable_);
   }
+  const int64_t asked_us = MonotonicMicros();
   Result<std::string> fetched = Fetch(id);
   if (fetched) WriteCache(id, *fetched);
   const std::lock_guard lock(mutex_);
@@ -134,34 +132,14 @@ Result<std::string> RegistryClient::SchemaJson(int32_t id) {
     if (missing_.size() >= options_.missing_max) missing_.clear();
     missing_.insert_or_assign(id, std::pair(MonotonicMicros() + options_.missing_us, fetched.error()));
   } else {
-    unavailable_until_us_ = MonotonicMicros() + options_.unavailable_us;
+    // An answer that was long waited for costs the layer its time: then it is asked for less often.
+    const int64_t end_us = MonotonicMicros();
+    const int64_t took_us = end_us - asked_us;
+    const int64_t pause_us = took_us < kSlowAnswerUs ? 0 : std::min(3 * took_us, kUnavailableUsMax);
+    unavailable_until_us_ = end_us + std::max(options_.unavailable_us, pause_us);
     unavailable_ = fetched.error();
   }
   return fetched;
-}
-
-Result<std::string> RegistryClient::Fetch(int32_t id) {
-  const std::string what = fmt::format("schema {}", id);
-  if (id < 0) return Fail(ErrorKind::kNotFound, "schema registry {}: {} is no id", Address(), id);
-  K2_ASSIGN(const Answer answer, Ask("GET", fmt::format("/schemas/ids/{}", id)));
-  if (answer.status == 404 && answer.error_code == kSchemaNotFound) {
-    return Fail(ErrorKind::kNotFound, "schema registry {}: there is no schema with id {}", Address(), id);
-  }
-  if (answer.status != 200) return Refused(answer, what);
-  const Json said = Json::parse(answer.body, nullptr, false);
-  if (!said.is_object() || !said.contains("schema") || !said["schema"].is_string()) {
-    return Fail(ErrorKind::kUnavailable, "schema registry {}: {}: the answer is not that of a registry", Address(),
-                what);
-  }
-  if (const auto type = said.find("schemaType"); type != said.end() && type->is_string() && *type != "AVRO") {
-    return Fail(ErrorKind::kUnsupported, "schema registry {}: {} is of type {}, only Avro is read", Address(), what,
-                type->get<std::string>());
-  }
-  if (const auto others = said.find("references"); others != said.end() && others->is_array() && !others->empty()) {
-    return Fail(ErrorKind::kUnsupported, "schema registry {}: {} refers to other schemas, which K2 does not read",
-                Address(), what);
-  }
-  return said["schema"].get<std::string>();
 }
 
 Result<int32_t> RegistryClient::Register(const std::string& subject, std::string_view schema) {

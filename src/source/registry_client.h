@@ -7,11 +7,14 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "io/http.h"
+#include "source/registry_answer.h"
 #include "source/schema_source.h"
 
 namespace k2 {
@@ -34,9 +37,12 @@ class RegistryClient final : public SchemaSource {
   static Result<std::shared_ptr<RegistryClient>> Create(const RegistryOptions& options,
                                                         std::shared_ptr<HttpClient> http);
 
-  // Errors: kNotFound: the registry says there is no such id; kUnavailable: it did not answer, or something that is no
-  // registry did; kPermission; kUnsupported: not Avro, or a schema with references to others.
+  // With the schemas that it refers to, as one text. Errors: kNotFound: the registry says there is no such id;
+  // kUnavailable: it did not answer, or something that is no registry did; kPermission; kUnsupported: not Avro, or with
+  // references that cannot be resolved (they form a cycle, are missing, or go beyond the limits).
   Result<std::string> SchemaJson(int32_t id) override;
+  // By a few requests at a time. Ends early when the registry does not answer.
+  size_t AskFor(std::span<const int32_t> ids, int64_t time_us_max) override;
 
   // The id of the schema under the subject, new or as it was. Errors also: kInvalidData: not compatible with what is
   // registered; kInvalidArgument: the registry does not take it as a schema.
@@ -55,6 +61,10 @@ class RegistryClient final : public SchemaSource {
   Result<Answer> Ask(const std::string& method, const std::string& path, std::string body = {});
   [[nodiscard]] std::unexpected<Error> Refused(const Answer& answer, std::string_view what) const;
   Result<std::string> Fetch(int32_t id);
+  Result<SchemaAnswer> FetchAnswer(const std::string& path, int64_t missing_code, const std::string& what);
+  struct Resolving;
+  Status Resolve(const std::vector<SchemaReference>& references, int depth, Resolving& resolving);
+  Result<SchemaAnswer> FetchReference(const SchemaReference& reference);
   // As messages may show it.
   [[nodiscard]] std::string Address() const { return WithoutSecrets(options_.url); }
   [[nodiscard]] std::string CachePath(int32_t id) const;
@@ -67,7 +77,8 @@ class RegistryClient final : public SchemaSource {
   std::atomic<bool> cache_fails_{false};
   std::mutex mutex_;
   std::map<int32_t, std::string> schemas_;
-  std::map<int32_t, std::pair<int64_t, Error>> missing_;  // until when, monotonic
+  std::map<int32_t, std::pair<int64_t, Error>> missing_;              // until when, monotonic
+  std::map<std::pair<std::string, int32_t>, SchemaAnswer> referred_;  // by subject and version, which never changes
   int64_t unavailable_until_us_ = 0;
   Error unavailable_;
 };

@@ -1,7 +1,8 @@
-// Writer schemas by the id in a message's header: here from a folder of files, later from a registry.
+// Writer schemas by the id in a message's header: from a folder of files, or from a registry.
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "base/result.h"
@@ -13,6 +14,9 @@ class SchemaSource {
   virtual ~SchemaSource() = default;
   // The schema's JSON text. Errors: kNotFound: there is no such id; kUnavailable: ask again later.
   virtual Result<std::string> SchemaJson(int32_t id) = 0;
+  // Asks for schemas that SchemaJson will be asked for next, where that saves time: the first ids of the list, as many
+  // as the time suffices for. Gives their number; those behind them were not asked for.
+  virtual size_t AskFor(std::span<const int32_t> ids, int64_t time_us_max);
 };
 
 // The schemas K2 itself writes with (kTradeV2SchemaId, kRejectedFrameSchemaId), and the files `<id>.avsc` of a folder.

@@ -84,7 +84,7 @@ def _excerpt(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _nests_too_deep(text: str) -> bool:
+def nests_too_deep(text: str) -> bool:
     depth = 0
     in_string = False
     skip = False
@@ -148,6 +148,9 @@ class _Parser:
         if name in PRIMITIVES:
             return self._add(name)
         full = f"{space}.{name}" if "." not in name and space else name
+        # Java's reader takes a type without a namespace then, and so do schemas that were written with it.
+        if full not in self.named and "." not in name:
+            full = name
         if full not in self.named:
             raise SchemaError(f"Avro schema: type {_excerpt(name)} is not defined before its use")
         return self.named[full]
@@ -289,7 +292,7 @@ def parse_schema(text: str) -> Node:
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > SCHEMA_BYTES_MAX:
         raise SchemaError(f"Avro schema: {size} bytes of JSON, more than {SCHEMA_BYTES_MAX}")
-    if _nests_too_deep(text):
+    if nests_too_deep(text):
         raise SchemaError(f"Avro schema: JSON nested more than {JSON_DEPTH_MAX} levels")
 
     def refuse(constant: str) -> Any:

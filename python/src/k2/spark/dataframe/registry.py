@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import urllib.error
+import urllib.parse
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from k2.spark import schemas
+from k2.spark.dataframe.avro_schema import SchemaError
+from k2.spark.dataframe.references import inline_references
 from k2.spark.utils.errors import ConfigurationError, UnavailableError
 
 BUILT_IN = {
@@ -18,7 +21,15 @@ BUILT_IN = {
     schemas.REJECTED_FRAME_LOCAL_ID: schemas.REJECTED_FRAME_SCHEMA_JSON,
 }
 _SCHEMA_NOT_FOUND = 40403
+_VERSION_NOT_FOUND = (40401, 40402)
 _SCHEMA_BYTES_MAX = 4 << 20
+# Of the references of one schema, as the engine in C++ has them.
+_REFERENCE_DEPTH_MAX = 32
+_REFERENCES_MAX = 256
+
+
+class _UnreadableError(Exception):
+    """A schema that is there and can never be read."""
 
 
 @dataclass
@@ -62,25 +73,63 @@ class Schemas:
     def _fetch(self, schema_id: int) -> str | None:
         if schema_id < 0:
             return None
-        status, answer, text = self._ask(f"/schemas/ids/{schema_id}")
-        if status == 404 and answer.get("error_code") == _SCHEMA_NOT_FOUND:
+        what = f"schema {schema_id}"
+        try:
+            answer = self._schema(f"/schemas/ids/{schema_id}", what, (_SCHEMA_NOT_FOUND,))
+            if answer is None:
+                return None
+            texts: dict[tuple[str, int], str] = {}
+            self._resolve(answer, what, texts, ())
+            return inline_references(str(answer["schema"]), list(texts.values())) if texts else str(answer["schema"])
+        except (_UnreadableError, SchemaError) as error:
+            return f"schema registry {self._shown()}: {what}: {error}"
+
+    def _schema(self, path: str, what: str, missing: tuple[int, ...]) -> dict[str, Any] | None:
+        """An answer that is a schema; None: there is none."""
+        status, answer, text = self._ask(path)
+        if status == 404 and answer.get("error_code") in missing:
             return None
         where = f"schema registry {self._shown()}"
         if status in (401, 403):
-            raise ConfigurationError(
-                f"{where}: schema {schema_id}: HTTP {status}: {text}. Check its credential or token"
-            )
+            raise ConfigurationError(f"{where}: {what}: HTTP {status}: {text}. Check its credential or token")
         if status != 200:
             hint = " (is the URL that of a registry?)" if status == 404 else ""
-            raise UnavailableError(f"{where}: schema {schema_id}: HTTP {status}: {text}{hint}")
+            raise UnavailableError(f"{where}: {what}: HTTP {status}: {text}{hint}")
         kind = answer.get("schemaType")
         if isinstance(kind, str) and kind != "AVRO":
-            return f"{where}: schema {schema_id} is of type {kind}, only Avro is read"
-        if answer.get("references"):
-            return f"{where}: schema {schema_id} refers to other schemas, which K2 does not read"
+            raise _UnreadableError(f"{what} is of type {kind}, only Avro is read")
         if not isinstance(answer.get("schema"), str):
-            raise UnavailableError(f"{where}: schema {schema_id}: the answer is not that of a registry")
-        return str(answer["schema"])
+            raise UnavailableError(f"{where}: {what}: the answer is not that of a registry")
+        return answer
+
+    def _resolve(
+        self, answer: dict[str, Any], what: str, texts: dict[tuple[str, int], str], way: tuple[tuple[str, int], ...]
+    ) -> None:
+        """Fetches what the schema refers to, and what that does, each once: also versions that were deleted since."""
+        references = answer.get("references") or []
+        if not isinstance(references, list) or not all(isinstance(one, dict) for one in references):
+            raise UnavailableError(f"schema registry {self._shown()}: {what}: the answer's references are no list")
+        if references and len(way) >= _REFERENCE_DEPTH_MAX:
+            raise _UnreadableError(f"its references nest more than {_REFERENCE_DEPTH_MAX} levels")
+        for one in references:
+            subject, version = one.get("subject"), one.get("version")
+            if not isinstance(subject, str) or not subject or type(version) is not int or version < 1:
+                raise UnavailableError(
+                    f"schema registry {self._shown()}: {what}: a reference of the answer has no subject and version"
+                )
+            key, shown = (subject, version), f"version {version} of subject {subject}"
+            if key in way:
+                raise _UnreadableError(f"{shown} refers to itself")
+            if key in texts:
+                continue
+            if len(texts) >= _REFERENCES_MAX:
+                raise _UnreadableError(f"it has more than {_REFERENCES_MAX} references")
+            path = f"/subjects/{urllib.parse.quote(subject, safe='')}/versions/{version}?deleted=true"
+            referred = self._schema(path, shown, _VERSION_NOT_FOUND)
+            if referred is None:
+                raise _UnreadableError(f"it refers to {shown}, which the registry does not have")
+            self._resolve(referred, what, texts, (*way, key))
+            texts[key] = str(referred["schema"])
 
     def _ask(self, path: str) -> tuple[int, dict[str, Any], str]:
         request = urllib.request.Request(self.url.rstrip("/") + path)
