@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from k2.spark.dataframe.avro_schema import parse_schema
+from k2.spark.dataframe.judge import Judge
 from k2.spark.dataframe.registry import Schemas
 from k2.spark.utils.errors import UnavailableError
 from stack.process import HOST
@@ -104,3 +105,10 @@ def test_odd_answers_are_none(registry: Scripted, references: Any) -> None:
     registry.answers["/schemas/ids/1"] = {"schema": '"int"', "references": references}
     with pytest.raises(UnavailableError):
         Schemas(url=registry.url).of(False, 1)
+
+
+def test_a_guid_is_named() -> None:
+    """A header that is not resolved: the detail has what to look for."""
+    verdict = Judge({}).verdict(bytes.fromhex("0189791e5c4b6a4d219f6000abcdefff02") + b"body", "BINANCE")
+    assert verdict.reason == "not_framed"
+    assert "GUID 89791e5c-4b6a-4d21-9f60-00abcdefff02" in (verdict.detail or "")

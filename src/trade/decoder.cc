@@ -4,6 +4,7 @@
 
 #include "avro/decode_plan.h"
 #include "avro/schema.h"
+#include "trade/message_framing.h"
 #include "trade/trade_schema.h"
 #include "trade/trade_sink.h"
 
@@ -154,6 +155,11 @@ Verdict MessageDecoder::Impl::Decode(std::optional<std::string_view> payload, st
                                      TradeColumns& out) {
   if (!payload) return {Reject(RejectReason::kNullValue, "the message has no value"), std::nullopt};
   if (!IsFramed(*payload)) {
+    if (const auto framing = FramingOf({}, *payload)) {
+      return {Reject(RejectReason::kNotFramed, "its schema is named by {}: only ids of a Confluent header are resolved",
+                     ToString(framing->schema)),
+              std::nullopt};
+    }
     return {Reject(RejectReason::kNotFramed, "{} bytes, beginning {}: no Confluent header of 0 and a schema id",
                    payload->size(), Show(payload->substr(0, kConfluentHeaderSize))),
             std::nullopt};

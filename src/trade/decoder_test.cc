@@ -145,6 +145,17 @@ TEST_F(Decoder, RejectsWhatIsNoMessage) {
   EXPECT_EQ(Judge(largest), "none");
 }
 
+// The id of another registry's framing is told, so that somebody can find the schema.
+TEST_F(Decoder, NamesAGuidThatItDoesNotResolve) {
+  const std::string_view bytes(
+      "\x01\x89\x79\x1e\x5c\x4b\x6a\x4d\x21\x9f\x60\x00\xab\xcd\xef\xff\x02"
+      "body",
+      21);
+  EXPECT_EQ(Judge(bytes), "not_framed");
+  EXPECT_NE(decoder_.detail().find("GUID 89791e5c-4b6a-4d21-9f60-00abcdefff02"), std::string::npos)
+      << decoder_.detail();
+}
+
 TEST_F(Decoder, RejectsBrokenBodies) {
   const std::string message = With("symbol", "BTCUSDT");
   ASSERT_EQ(Judge(message), "none");

@@ -6,6 +6,7 @@ asks it only about messages that it cannot prove to be good trades by itself. Sh
 
 from __future__ import annotations
 
+import uuid
 from typing import Any, NamedTuple
 
 from k2.spark import schemas
@@ -25,6 +26,7 @@ DECIMAL_LIMIT = 10**18
 DAY_US = 86_400_000_000
 DETAIL_BYTES_MAX = 1000
 HEADER_BYTES = 5
+GUID_HEADER_BYTES = 17  # Confluent's other header: a byte 1 and a GUID
 
 FRAME_REASONS = frozenset(schemas.FRAME_REASONS)
 _FIELDS = {field["name"]: field for field in schemas.TRADE_SCHEMA["fields"]}
@@ -180,6 +182,11 @@ class Judge:
             if payload is None:
                 raise _RejectedError("null_value", "the message has no value")
             payload = bytes(payload)
+            if len(payload) >= GUID_HEADER_BYTES and payload[0] == 1:
+                guid = uuid.UUID(bytes=payload[1:GUID_HEADER_BYTES])
+                raise _RejectedError(
+                    "not_framed", f"its schema is named by GUID {guid}: only ids of a Confluent header are resolved"
+                )
             if len(payload) < HEADER_BYTES or payload[0] != 0:
                 raise _RejectedError(
                     "not_framed",
