@@ -1,17 +1,29 @@
-"""Schemas of the registry that refer to others."""
+"""Schemas of the registry that refer to others, ids that it does not have, and one that it cannot be asked for."""
 
 from __future__ import annotations
 
+import json
+import struct
+import threading
+import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hostile import register_referring
+from kafka_oracle import Verdict
 from test_registry_outage import World
-from warehouse import REJECTED
+from warehouse import BRONZE, GOLD, REJECTED
 
+from stack.process import HOST
 from stack.services import Services
+
+DELAY_S = 0.02
+IDS = 3_000
 
 
 @pytest.fixture
@@ -20,6 +32,48 @@ def world(k2: Path, tmp_path: Path, services: Services, seed: int) -> Iterator[W
     yield made
     made.lake.kill_all()
     made.oracle.delete(made.topics)
+
+
+class SlowRegistry:
+    """Answers each question after a while: with the first schema for one id, with another's absence for all others."""
+
+    def __init__(self, schema_id: int, schema: Any) -> None:
+        self.asked = 0
+        self.connections = 0
+        self._lock = threading.Lock()
+        registry = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                with registry._lock:
+                    registry.connections += 1
+
+            def do_GET(self) -> None:
+                time.sleep(DELAY_S)
+                known = self.path == f"/schemas/ids/{schema_id}"
+                answer = {"schema": json.dumps(schema)} if known else {"error_code": 40403, "message": "not found"}
+                body = json.dumps(answer).encode()
+                with registry._lock:
+                    registry.asked += 1
+                self.send_response(200 if known else 404)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer((HOST, 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://{HOST}:{self.server.server_port}"
+
+    def stop(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
 
 
 def test_a_schema_that_refers_to_others(world: World) -> None:
@@ -32,5 +86,68 @@ def test_a_schema_that_refers_to_others(world: World) -> None:
     oracle.maker.write_with(schema_id, world.first | {"fields": [absent, *world.first["fields"]]})
     world.send(50)
     lake.run_kafka()
+    assert lake.total(REJECTED) == 0
+    oracle.check(lake)
+
+
+def test_many_unknown_ids(world: World, tmp_path: Path) -> None:
+    """Asked side by side over a few connections, and each once."""
+    oracle, lake = world.oracle, world.lake
+    world.send(50)
+    topic = world.topics[0]
+    for number in range(IDS):
+        made = oracle.maker.framed(oracle.maker.trade("binance"))
+        value = b"\0" + struct.pack(">i", 10_000_000 + number) + made.value[5:]
+        oracle.send_one(topic, replace(made, value=value, verdict=Verdict(None, "unknown_schema_id")))
+    oracle.flush()
+    slow = SlowRegistry(world.first_id, world.first)
+    try:
+        begin = time.monotonic()
+        lake.run_kafka(env={"K2_REGISTRY": slow.url, "K2_SCHEMA_CACHE": str(tmp_path / "none yet")})
+        took = time.monotonic() - begin
+    finally:
+        slow.stop()
+    assert lake.total(REJECTED) == IDS
+    assert slow.asked == IDS + 1
+    assert slow.connections <= 17
+    assert took < IDS * DELAY_S / 2, f"{IDS} ids took {took:.1f} s"
+    oracle.check(lake)
+
+
+def test_an_unknown_id_holds_up_its_partition_only(world: World, tmp_path: Path) -> None:
+    """While the registry is away, other partitions and topics are validated; then nothing is missing."""
+    oracle, lake, registry = world.oracle, world.lake, world.registry
+    world.send(200)
+    service = lake.begin("run")
+    lake.await_rows(oracle.expected_counts())
+    registry.kill()
+    before = oracle.expected_counts()[GOLD]
+    world.with_the_second()
+    oracle.send(world.topics[0], 30, partition=0)
+    oracle.flush()
+    waiting = oracle.expected_counts()[GOLD] - before
+    lake.await_rows({BRONZE: oracle.expected_counts()[BRONZE]})
+    service.await_words("registry")
+    world.with_the_first()
+    held = lake.total(GOLD)
+    elsewhere = 0
+    for round_ in range(3):
+        for topic, partition in ((world.topics[0], 1), (world.topics[0], 3), (world.topics[1], 0)):
+            oracle.send(topic, 40, partition)
+        oracle.flush()
+        elsewhere = oracle.expected_counts()[GOLD] - waiting
+        lake.await_rows({GOLD: elsewhere}, timeout_s=30)
+        assert lake.total(GOLD) == elsewhere, round_
+    assert elsewhere > held
+    oracle.send(world.topics[0], 30, partition=0)  # of the known schema, behind those that wait
+    oracle.flush()
+    time.sleep(1)
+    assert lake.total(GOLD) == elsewhere
+    assert lake.total(REJECTED) == 0
+    assert service.code is None
+
+    registry.start()
+    lake.await_rows(oracle.expected_counts())
+    service.stop()
     assert lake.total(REJECTED) == 0
     oracle.check(lake)

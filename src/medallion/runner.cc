@@ -270,6 +270,10 @@ void RunBelow(Layer& layer, LayerNumber number, std::string_view name, const Run
     // Nothing is left to do but for tables that stand.
     const bool stands = !step && standing && step.error().message == standing->message;
     if (!step && !stands) {
+      // Partitions that wait for a schema are no reason for the layer above to wait.
+      if constexpr (requires { layer.holds(); }) {
+        if (layer.holds()) floor.CaughtUp(number, seen);
+      }
       if (!GoOn(layer, number, name, step.error(), patience, report, options, floor, recover)) break;
       continue;
     }

@@ -111,9 +111,12 @@ std::optional<SourcePosition> SilverLayer::InSilver(const SourceKey& key) const 
   return std::nullopt;
 }
 
-Result<std::vector<SilverLayer::Range>> SilverLayer::PlanRanges() {
+// `ask`: of partitions that wait for a schema, whether it can be had now.
+Result<std::vector<SilverLayer::Range>> SilverLayer::PlanRanges(bool ask) {
   std::vector<Range> ranges;
   unjudged_from_ = INT64_MAX;
+  HeldPartitions still_held;
+  std::set<size_t> waiting;  // tables that still_held has partitions of
   K2_ASSIGN(const std::optional<DroppedUnread> dropped, ReadDroppedUnread(bronze_.metadata()));
   K2_TRY(CheckStanding(dropped));
   for (const auto& [key, bronze_end] : bronze_progress_.positions) {
@@ -129,6 +132,12 @@ Result<std::vector<SilverLayer::Range>> SilverLayer::PlanRanges() {
     if (begin < bronze_end.next_offset) unjudged_from_ = std::min(unjudged_from_, begin);
     if (standing_.IsAside(NameOf(table))) continue;
     Result<Range> range = PlanRange(key, bronze_end, *exchange, dropped);
+    if (range) {
+      if (auto held = StopAtHeld(*range, ask)) {
+        waiting.insert(table);
+        still_held.emplace(std::pair(key.topic, key.partition), *std::move(held));
+      }
+    }
     if (!range) {
       Stand(table, range.error());
       std::erase_if(ranges, [&](const Range& one) { return one.table == table; });
@@ -136,9 +145,10 @@ Result<std::vector<SilverLayer::Range>> SilverLayer::PlanRanges() {
       ranges.push_back(*std::move(range));
     }
   }
+  held_ = std::move(still_held);
   for (size_t i = 0; i < silver_.size(); ++i) {
     const bool idle = std::ranges::none_of(ranges, [&](const Range& one) { return one.table == i; });
-    if (idle && !standing_.IsAside(NameOf(i))) Level(i);
+    if (idle && !waiting.contains(i) && !standing_.IsAside(NameOf(i))) Level(i);
   }
   // Such ranges are caught up alone: only for them rejected_trades is read.
   if (std::ranges::any_of(ranges, &Range::leave_out_rejected)) {
@@ -265,11 +275,13 @@ Result<std::vector<Task>> SilverLayer::MakeTasks(const std::vector<Range>& range
   return made;
 }
 
-Result<StepPlan> SilverLayer::Plan(int32_t tasks) {
+Result<StepPlan> SilverLayer::Plan(int32_t tasks) { return PlanAsking(tasks, /*ask=*/true); }
+
+Result<StepPlan> SilverLayer::PlanAsking(int32_t tasks, bool ask) {
   StepPlan plan{.layer = "silver", .tasks = {}, .ranges = {}, .commits = {}};
   K2_TRY(Refresh());
   plan.behind = TellLag();
-  K2_ASSIGN(std::vector<Range> ranges, PlanRanges());
+  K2_ASSIGN(std::vector<Range> ranges, PlanRanges(ask));
   std::vector<BronzeFile> files;
   while (!ranges.empty()) {
     K2_TRY(PlanFiles());
@@ -279,6 +291,7 @@ Result<StepPlan> SilverLayer::Plan(int32_t tasks) {
   }
   UpdateTags();
   if (ranges.empty()) {
+    if (!held_.empty()) return std::unexpected(held_.begin()->second.error);
     if (const auto standing = standing_.error()) return std::unexpected(*standing);
     return plan;
   }
@@ -304,19 +317,28 @@ Result<StepPlan> SilverLayer::Plan(int32_t tasks) {
 Result<int64_t> SilverLayer::Step() {
   std::set<size_t>
       miscounted;  // tables whose rows did not come to what Bronze counts, once: it may be another writer's
+  bool ask = true;
   while (true) {
     const int64_t started_us = MonotonicMicros();
-    Result<StepPlan> plan = Plan(options_.threads);
+    Result<StepPlan> plan = PlanAsking(options_.threads, ask);
     if (!plan || plan->empty()) {
       if (plan) stands_wholly_ = false;
       if (!plan) return std::unexpected(plan.error());
       return 0;
     }
-    const TaskContext context{.io = bronze_.io_ptr(), .schemas = schemas_, .cache = cache_};
+    HeldByTasks found;
+    const TaskContext context{.io = bronze_.io_ptr(), .schemas = schemas_, .cache = cache_, .held = &found};
     const int64_t run_us = MonotonicMicros();
     K2_ASSIGN(const auto results,
               RunTasks(plan->tasks, std::vector<TaskContext>(plan->tasks.size(), context), options_.threads));
     stats_.run_us += MonotonicMicros() - run_us;
+    if (HeldPartitions held = found.Take(); !held.empty()) {
+      // What comes before the messages that wait, and all other partitions, are planned again and go through.
+      for (const TaskResult& result : results) DeleteUnsent(result.outputs, bronze_.io());
+      Hold(std::move(held));
+      ask = false;
+      continue;
+    }
     Status status;
     const bool miscount = StandMiscounted(results, *plan, miscounted);
     if (!miscount) status = Complete(results, *plan);

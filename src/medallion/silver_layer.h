@@ -17,6 +17,7 @@
 #include "table/dropped_unread.h"
 #include "table/scan.h"
 #include "task/bronze_parts.h"
+#include "task/held_partitions.h"
 #include "task/market_tables.h"
 
 namespace k2 {
@@ -32,6 +33,9 @@ class SilverLayer {
   Result<int64_t> Step();
   // Of the tables that stand; nullopt: none does.
   [[nodiscard]] std::optional<Error> standing() const { return standing_.error(); }
+  // Whether partitions wait for a schema that cannot be had at present. They do not stop the others: the error is
+  // Step's when nothing else is left to do.
+  [[nodiscard]] bool holds() const { return !held_.empty(); }
   // The layer as a whole stands: Bronze keeps what it has not read.
   void StandsWholly();
   // The same in parts, for tasks that run elsewhere: what Step would do, as at most `tasks` tasks; an empty plan where
@@ -92,10 +96,13 @@ class SilverLayer {
   Status FindFinishedOf(size_t table, const LayerProgress& in_document);
   [[nodiscard]] std::optional<SourcePosition> InSilver(const SourceKey& key) const;
   [[nodiscard]] Result<int64_t> LevelSnapshot() const;
-  Result<std::vector<Range>> PlanRanges();
+  Result<std::vector<Range>> PlanRanges(bool ask);
   Result<Range> PlanRange(const SourceKey& key, const SourcePosition& bronze_end, const ExchangeInfo& exchange,
                           const std::optional<DroppedUnread>& dropped) const;
   void StopAtAccepted(Range& range) const;
+  std::optional<HeldPartition> StopAtHeld(Range& range, bool ask) const;
+  void Hold(HeldPartitions found);
+  Result<StepPlan> PlanAsking(int32_t tasks, bool ask);
   static Status StopAtGap(const DroppedUnread& dropped, Range& range);
   static Error GapError(const Range& range, const OffsetGap& gap);
   bool CheckGaps(std::vector<Range>& ranges);
@@ -145,6 +152,7 @@ class SilverLayer {
   std::vector<Accepted> accepted_;  // by table
   StandingTables standing_;
   bool stands_wholly_ = false;
+  HeldPartitions held_;
   std::set<size_t> level_;           // tables that have all that Bronze had at the last plan
   std::vector<BronzeFile> pending_;  // files of Bronze that may hold rows not yet judged, in commit order
   int64_t unjudged_from_ = 0;        // no row that is still to be judged has a lower offset

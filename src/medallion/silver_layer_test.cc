@@ -41,12 +41,16 @@ std::string MessageOf(int64_t number, const std::string& exchange = "BINANCE", i
 class GrowingSchemas final : public SchemaSource {
  public:
   Result<std::string> SchemaJson(int32_t id) override {
+    const std::lock_guard lock(mutex_);
+    if (away.contains(id)) return Fail(ErrorKind::kUnavailable, "the registry does not answer");
     if (known.contains(id)) return std::string(kTradeV2SchemaJson);
     return builtin_.SchemaJson(id);
   }
   std::set<int32_t> known;
+  std::set<int32_t> away;
 
  private:
+  std::mutex mutex_;
   FileSchemaSource builtin_;
 };
 
@@ -237,6 +241,39 @@ TEST_F(SilverLayerTest, CatchesUpWithoutRejectingTwice) {
     EXPECT_EQ(LiveRows(*lakehouse_, kRejectedTable), before + 8) << "what it holds is left out";
     CheckWithGold(32 * (first / 20 + 1));
   }
+}
+
+TEST_F(SilverLayerTest, AnUnknownSchemaHoldsUpItsPartitionOnly) {
+  const auto send = [&](const std::string& topic, const std::string& exchange, int64_t first, int32_t schema_of_last) {
+    std::vector<BronzeRow> rows;
+    for (int64_t i = first; i < first + 10; ++i) {
+      rows.push_back({topic, 0, i, MessageOf(i, exchange, i == first + 9 ? schema_of_last : kTradeV2SchemaId)});
+    }
+    CommitBronze(*lakehouse_, rows);
+  };
+  schemas_->away.insert(700);
+  send(kBinance, "BINANCE", 0, 700);
+  send(kKraken, "KRAKEN", 0, kTradeV2SchemaId);
+  const auto layer = OpenLayer(*lakehouse_);
+  ASSERT_TRUE(layer->Step());
+  EXPECT_EQ(LiveRows(*lakehouse_, "silver_binance_trades"), 9) << "up to the message that waits";
+  EXPECT_EQ(LiveRows(*lakehouse_, "silver_kraken_trades"), 10);
+  EXPECT_EQ(layer->Step().error().kind, ErrorKind::kUnavailable) << "nothing else is left to do";
+  EXPECT_TRUE(layer->holds());
+  for (int64_t first = 10; first < 40; first += 10) {
+    send(kBinance, "BINANCE", first, kTradeV2SchemaId);
+    send(kKraken, "KRAKEN", first, kTradeV2SchemaId);
+    ASSERT_TRUE(layer->Step());
+    EXPECT_EQ(LiveRows(*lakehouse_, "silver_binance_trades"), 9);
+    EXPECT_EQ(LiveRows(*lakehouse_, "silver_kraken_trades"), first + 10);
+  }
+  EXPECT_EQ(LiveRows(*lakehouse_, kRejectedTable), 0);
+  schemas_->away.clear();
+  schemas_->known.insert(700);
+  ASSERT_TRUE(layer->Step());
+  EXPECT_FALSE(layer->holds());
+  StepToTheEnd();
+  CheckWithGold(80);
 }
 
 // An offset of rejected_trades proves nothing: whoever has put it ahead of Silver, each row is validated.

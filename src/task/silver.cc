@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/time.h"
+#include "task/held_partitions.h"
 #include "task/interval_set.h"
 #include "task/known_schemas.h"
 #include "task/partitioned_write.h"
@@ -113,6 +114,7 @@ class SilverRun {
     result_.range_rows.resize(task_.ranges.size());
     taken_.resize(task_.ranges.size());
     deleted_.resize(task_.ranges.size());
+    held_from_.assign(task_.ranges.size(), INT64_MAX);
     K2_TRY(ReadRejected());
     for (const InputFile& input : task_.inputs) {
       K2_TRY(ReadMarkedInput(context_, input, task_.input_shape, BronzeColumns(),
@@ -165,8 +167,26 @@ class SilverRun {
     return nullptr;
   }
 
+  // Schemas of the whole batch at once: one after another they could be thousands of waits.
+  void AskForSchemas(const BronzeArrays& rows) {
+    std::vector<int32_t> ids;
+    int32_t last = -1;
+    for (int64_t row = 0; row < rows.rows; ++row) {
+      if (rows.payload->IsNull(row)) continue;
+      const std::optional<int32_t> id = MessageDecoder::SchemaIdOf(rows.payload->GetView(row));
+      if (!id || *id == last) continue;
+      last = *id;
+      if (of_topics_.decoder.HasSchema(*id)) continue;
+      const OffsetRange* range = Find(rows.topic[row], PartitionOf(rows.partition[row]));
+      if (range == nullptr || rows.offset[row] < range->begin || rows.offset[row] >= range->end) continue;
+      if (!range->topic.starts_with(kRecordingPrefix)) ids.push_back(*id);
+    }
+    of_topics_.schemas.AskFor(ids, of_topics_.decoder, context_.held != nullptr);
+  }
+
   Status Judge(const arrow::RecordBatch& batch, const std::vector<bool>& deleted) {
     const BronzeArrays rows(batch);
+    AskForSchemas(rows);
     const OffsetRange* range = nullptr;
     std::string_view topic;
     int32_t partition = -1;
@@ -181,6 +201,7 @@ class SilverRun {
       }
       if (range == nullptr || rows.offset[row] < range->begin || rows.offset[row] >= range->end) continue;
       const auto of = static_cast<size_t>(range - task_.ranges.data());
+      if (rows.offset[row] >= held_from_[of]) continue;
       if (!deleted.empty() && deleted[static_cast<size_t>(row)]) {
         deleted_[of].insert(rows.offset[row]);
         continue;
@@ -210,7 +231,18 @@ class SilverRun {
       if (before != rejected_before_.end() && before->second.contains(rows.offset[row])) return {};
     }
     Judges& judges = range.topic.starts_with(kRecordingPrefix) ? of_recordings_ : of_topics_;
-    if (payload) K2_TRY(judges.schemas.Learn(*payload, judges.decoder));
+    if (payload) {
+      Status learnt = judges.schemas.Learn(*payload, judges.decoder);
+      if (!learnt && learnt.error().kind == ErrorKind::kUnavailable && context_.held != nullptr) {
+        held_from_[static_cast<size_t>(&range - task_.ranges.data())] = rows.offset[row];
+        context_.held->Add(range.topic, range.partition,
+                           {.offset = rows.offset[row],
+                            .schema_id = MessageDecoder::SchemaIdOf(*payload).value_or(0),
+                            .error = std::move(learnt).error()});
+        return {};
+      }
+      K2_TRY(learnt);
+    }
     const Verdict verdict = judges.decoder.Decode(payload, Exchanges()[table].message_name, columns_[table]);
     if (verdict.accepted()) {
       ++result_.rows_out;
@@ -260,6 +292,7 @@ class SilverRun {
   Judges of_recordings_;
   std::vector<IntervalSet> taken_;          // offsets, by range
   std::vector<std::set<int64_t>> deleted_;  // likewise
+  std::vector<int64_t> held_from_;          // likewise: rows from this offset on wait for a schema
   std::map<const OffsetRange*, std::set<int64_t>> rejected_before_;
   std::vector<TradeColumns> columns_;  // by Silver table
   RejectedRows rejected_;

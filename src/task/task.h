@@ -151,6 +151,7 @@ struct TaskResult {
 
 class BatchCache;
 class GoldIndex;
+class HeldByTasks;
 class KafkaRanges;
 
 // What a task may use beside its description; everything but `io` only saves work, never changes the result.
@@ -161,7 +162,10 @@ struct TaskContext {
   std::vector<SourceReader*> readers = {};  // Bronze: open readers that stand where the inputs begin
   GoldIndex* index = nullptr;               // Gold: ids of recent hours
   KafkaRanges* kafka = nullptr;             // Bronze: opens partitions that no open reader was handed in for
-  int64_t wait_us = 0;                      // Bronze: how long to wait for a first message
+  // Silver: where a schema cannot be had, its partition's rows are left out from there on and this is told; the results
+  // are then not to be committed. Without it that is the task's error.
+  HeldByTasks* held = nullptr;
+  int64_t wait_us = 0;  // Bronze: how long to wait for a first message
   // Bronze and Silver: of the rows that a task holds in memory; then they go to files. A plan counts messages, and
   // knows nothing of their size.
   int64_t flush_bytes = int64_t{192} << 20;
