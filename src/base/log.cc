@@ -72,6 +72,8 @@ void Configure(Level level, Format format) {
   Logger().set_level(ToSpdlog(level));
 }
 
+bool IsJson() { return format_ == Format::kJson; }
+
 void Write(Level level, std::string_view event, std::initializer_list<Field> fields) {
   if (!Logger().should_log(ToSpdlog(level))) return;
   Logger().log(ToSpdlog(level), "{}",

@@ -12,6 +12,7 @@ enum class Level { kDebug, kInfo, kWarn, kError, kOff };
 enum class Format { kText, kJson };
 
 void Configure(Level level, Format format);
+bool IsJson();
 
 struct Field {
   std::string_view name;

@@ -36,9 +36,16 @@ std::string_view ToString(ErrorKind kind);
 struct Error {
   ErrorKind kind = ErrorKind::kInternal;
   std::string message;
+  // What it is about, for programs; the message names it too. The file is one that is not there (kNotFound).
+  std::string table = {};
+  std::string file = {};
 
   // Puts "where" in front of the message: `context: message`.
-  [[nodiscard]] Error With(std::string_view context) const { return {kind, fmt::format("{}: {}", context, message)}; }
+  [[nodiscard]] Error With(std::string_view context) const {
+    return {kind, fmt::format("{}: {}", context, message), table, file};
+  }
+  [[nodiscard]] Error OfTable(std::string_view name) const { return {kind, message, std::string(name), file}; }
+  [[nodiscard]] Error OfFile(std::string_view path) const { return {kind, message, table, std::string(path)}; }
 };
 
 template <typename T>

@@ -24,6 +24,10 @@ struct Program {
   std::function<Result<int>()> action;  // its value is the exit code
 };
 
+// {"error": message, "kind": ErrorKind's name, "exit_code", and where they are known "table", "file"}: one line, as
+// standard error's last with log-format json, and a task's answer.
+std::string FailureToJson(const Error& error);
+
 void AddRun(Program& program);
 void AddSimulate(Program& program);
 void AddProduce(Program& program);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <nlohmann/json.hpp>
 #include <span>
 
 #include "base/guard.h"
@@ -42,8 +43,24 @@ Status ConfigureLog(const Settings& settings) {
   return {};
 }
 
+}  // namespace
+
+std::string FailureToJson(const Error& error) {
+  nlohmann::ordered_json line = {
+      {"error", error.message}, {"kind", ToString(error.kind)}, {"exit_code", ExitCode(error.kind)}};
+  if (!error.table.empty()) line["table"] = error.table;
+  if (!error.file.empty()) line["file"] = error.file;
+  return line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+namespace {
+
 int PrintError(const Error& error) {
-  std::fprintf(stderr, "k2: %s\n", error.message.c_str());
+  if (log::IsJson()) {
+    std::fprintf(stderr, "%s\n", FailureToJson(error).c_str());
+  } else {
+    std::fprintf(stderr, "k2: %s\n", error.message.c_str());
+  }
   return ExitCode(error.kind);
 }
 
@@ -158,6 +175,9 @@ Result<int> RunCommandLine(int argc, char** argv) {
 
 int Main(int argc, char** argv) {
   TellTermination();
+  // What fails before the settings are known is told in this form, too.
+  const char* format = std::getenv("K2_LOG_FORMAT");
+  if (format != nullptr && std::string_view(format) == "json") log::Configure(log::Level::kWarn, log::Format::kJson);
   const std::string place = argc > 1 && argv[1][0] != '-' ? fmt::format("k2 {}", argv[1]) : "k2";
   const Result<int> code = Guarded(place, [&] { return RunCommandLine(argc, argv); });
   return code ? *code : PrintError(code.error());

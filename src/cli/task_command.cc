@@ -90,8 +90,7 @@ Result<int> Work(TaskTools& tools) {
     if (result) {
       answer = TaskResultToJson(*result);
     } else {
-      const nlohmann::json failure = {{"error", result.error().message}, {"exit_code", ExitCode(result.error().kind)}};
-      answer = failure.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+      answer = FailureToJson(result.error());
     }
     if (std::printf("%s\n", answer.c_str()) < 0 || std::fflush(stdout) != 0) return 3;
   }
@@ -112,9 +111,10 @@ void AddTask(Program& program) {
   CLI::App* command =
       program.app.add_subcommand("task", "Run one task: JSON on standard input, its result on standard output");
   auto worker = std::make_shared<bool>(false);
-  command->add_flag("--worker", *worker,
-                    "tasks, a line each; answers, a line each: a result, or {\"error\", \"exit_code\"}. Ends when "
-                    "standard input closes, also in the middle of a task");
+  command->add_flag(
+      "--worker", *worker,
+      "tasks, a line each; answers, a line each: a result, or {\"error\", \"kind\", \"exit_code\"}. Ends when "
+      "standard input closes, also in the middle of a task");
   command->footer(
       "The files it writes are named by nothing until its result is committed. Example:\n  k2 task < task.json");
   command->callback([&program, worker] {

@@ -57,7 +57,7 @@ Error ErrnoError(int errno_value, std::string_view action, std::string_view path
     case EPERM:
     case EROFS: return error(ErrorKind::kPermission, "; give this user access to it, or choose another place");
     case ENOENT:
-    case ENOTDIR: return error(ErrorKind::kNotFound, "");
+    case ENOTDIR: return error(ErrorKind::kNotFound, "").OfFile(path);
     case EEXIST: return error(ErrorKind::kAlreadyExists, "");
     case EMFILE:
     case ENFILE: return error(ErrorKind::kIo, "; raise the limit of open files (ulimit -n)");

@@ -259,7 +259,7 @@ Error ReadS3ArrowError(const arrow::Status& status, std::string_view action, std
   if (says("AWS Error NO_SUCH_BUCKET")) {
     return error(ErrorKind::kNotFound, "; make the bucket, or name another with --warehouse");
   }
-  if (says("AWS Error NO_SUCH_KEY") || says("HTTP status 404")) return error(ErrorKind::kNotFound, "");
+  if (says("AWS Error NO_SUCH_KEY") || says("HTTP status 404")) return error(ErrorKind::kNotFound, "").OfFile(location);
   if (says("AWS Error ACCESS_DENIED") || says("AWS Error INVALID_ACCESS_KEY_ID") ||
       says("AWS Error SIGNATURE_DOES_NOT_MATCH") || says("HTTP status 403") || says("HTTP status 401")) {
     return error(ErrorKind::kPermission,

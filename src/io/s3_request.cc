@@ -124,7 +124,7 @@ Error S3Failure(int http_status, std::string_view code, std::string_view text, s
   if (code == "NoSuchBucket") {
     return error(ErrorKind::kNotFound, "; make the bucket, or name another with --warehouse");
   }
-  if (http_status == 404 || code == "NoSuchKey") return error(ErrorKind::kNotFound, "");
+  if (http_status == 404 || code == "NoSuchKey") return error(ErrorKind::kNotFound, "").OfFile(location);
   if (code == "RequestTimeTooSkewed") return error(ErrorKind::kPermission, "; set this machine's clock");
   if (code == "ExpiredToken" || code == "TokenRefreshRequired") {
     return error(ErrorKind::kPermission, "; get new keys, or let the catalog vend them");

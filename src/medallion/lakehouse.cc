@@ -52,15 +52,13 @@ Status Lakehouse::CreateTable(const std::string& name) const {
 
 Result<Table> Lakehouse::Open(std::string_view table) const {
   Result<Table> opened = Table::Load(catalog_, io_, {std::string(kNamespace), std::string(table)});
-  if (!opened && opened.error().kind == ErrorKind::kNotFound) {
-    if (const auto displacement = catalog_->displacement()) {
-      return Fail(ErrorKind::kNotFound, "there is no table {}.{} in {}; {}", kNamespace, table, catalog_->Describe(),
-                  displacement->Describe());
-    }
-    return Fail(ErrorKind::kNotFound, "there is no table {}.{} in {}; `k2 tables create` makes it", kNamespace, table,
-                catalog_->Describe());
-  }
-  return opened;
+  if (opened) return opened;
+  if (opened.error().kind != ErrorKind::kNotFound) return std::unexpected(opened.error().OfTable(table));
+  const auto displacement = catalog_->displacement();
+  const Error missing{ErrorKind::kNotFound,
+                      fmt::format("there is no table {}.{} in {}; {}", kNamespace, table, catalog_->Describe(),
+                                  displacement ? displacement->Describe() : "`k2 tables create` makes it")};
+  return std::unexpected(missing.OfTable(table));
 }
 
 Result<Table> Lakehouse::OpenOrCreate(std::string_view table) const {

@@ -183,7 +183,8 @@ Status CommitCompleted(StepPlan plan, const TableByName& table, const CommitPoli
     if (planned.layer == "gold" && !planned.commit.check_added) {
       planned.commit.check_added = RefuseDoubledTrades(*of, planned.commit.added);
     }
-    K2_TRY(CommitStep(*of, std::move(planned.commit), policy, planned.layer, stats));
+    const Status done = CommitStep(*of, std::move(planned.commit), policy, planned.layer, stats);
+    if (!done) return std::unexpected(done.error().OfTable(planned.table));
   }
   return {};
 }

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import tempfile
 import time
@@ -41,12 +40,9 @@ COMPACTION_RACES_MAX = 5
 NEWEST_KEY = "k2.message-time.max-us"  # in the summaries of snapshots
 # Variables of the driver that are not the executors' business.
 _OWN = ("K2_PROGRAM", "K2_ARCHIVE", "K2_SCHEMA_CACHE")
-# k2's own words, of src/table/table.cc and src/iceberg/snapshot_producer.cc: the fence, a budget of tries that others'
-# commits have used up, files that others have removed.
-_RACES = ("another writer has moved", "gave up after", "are not in the table any more")
-# A planned file that is not there: others have compacted its table and expired the snapshots meanwhile. Where it is
-# lost for good, the races in a row have an end.
-_FILE = re.compile(r"\.(parquet|avro|metadata\.json)\b")
+# Of a commit: the fence, a budget of tries that others' commits have used up, files that others have removed.
+_RACES = ("conflict", "offset_mismatch")
+_PLANNED_FILES = (".parquet", ".avro", ".metadata.json")
 _ERRORS: Mapping[int, type[K2Error]] = {
     1: DataError,
     2: ConfigurationError,
@@ -215,7 +211,7 @@ class NativeEngine:
         for answer in answers:
             if answer.startswith('{"error"'):
                 told = json.loads(answer)
-                raise _error_of(told["exit_code"], f"{plan.layer}: {told['error']}")
+                raise _error_of(told | {"error": f"{plan.layer}: {told['error']}"})
         return answers
 
     def commit(self, plan: Plan, results: Sequence[str]) -> dict[str, Any]:
@@ -235,7 +231,7 @@ class NativeEngine:
             capture_output=True,
             text=True,
             encoding="utf-8",
-            env=os.environ | self._variables,
+            env=os.environ | self._variables | {"K2_LOG_FORMAT": "json"},  # how it ended is told as JSON then, too
             start_new_session=True,  # Ctrl-C is the driver's, which ends after its step
             check=False,
         )
@@ -255,9 +251,9 @@ def _newest_message(plan: Plan, results: Sequence[str]) -> int:
 
 
 def failure(command: str, code: int, stderr: str) -> K2Error:
-    """What a k2 command that did not end well has told."""
-    said = stderr.strip().splitlines()
-    text = said[-1].removeprefix("k2: ") if said else ""
+    """What a k2 command that did not end well has told: JSON on the last line, unless it ended before it could."""
+    told = _told(stderr)
+    text = told.get("error", "")
     if code < 0:
         text = f"k2 {command} was killed by signal {-code}{': ' if text else ''}{text}"
         if command == "commit":
@@ -265,16 +261,27 @@ def failure(command: str, code: int, stderr: str) -> K2Error:
                 f"{text}; whether it has committed is not known. Start again: nothing is doubled"
             )
         return UnavailableError(text)
-    text = text or f"k2 {command} ended with code {code}"
-    if command == "commit" and code == 1 and any(words in text for words in _RACES):
+    if command == "commit" and told.get("kind") in _RACES:
         return RaceError(text)
-    return _error_of(code, text)
+    return _error_of(told | {"exit_code": code, "error": text or f"k2 {command} ended with code {code}"})
 
 
-def _error_of(code: int, text: str) -> K2Error:
-    if code == ConfigurationError.exit_code and _FILE.search(text):
-        return RaceError(text)
-    return _ERRORS.get(code, DataError)(text)
+def _told(stderr: str) -> dict[str, Any]:
+    """The last line that k2 has written, as {"error", "kind", "exit_code"} and, where known, "table" and "file"."""
+    last = next(reversed(stderr.strip().splitlines()), "")
+    try:
+        told = json.loads(last)
+    except ValueError:
+        return {"error": last.removeprefix("k2: ")}
+    return told if isinstance(told, dict) and "error" in told else {"error": last}
+
+
+def _error_of(told: Mapping[str, Any]) -> K2Error:
+    # A planned file that is not there: others have compacted its table and expired the snapshots meanwhile. Where it is
+    # lost for good, the races in a row have an end.
+    if told.get("kind") == "not_found" and told.get("file", "").endswith(_PLANNED_FILES):
+        return RaceError(told["error"])
+    return _ERRORS.get(told["exit_code"], DataError)(told["error"])
 
 
 def _explain(error: Exception, layer: str) -> K2Error:
