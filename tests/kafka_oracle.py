@@ -15,13 +15,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import fastavro
 import pyarrow as pa
 import pyarrow.compute as pc
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, Message, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from service_warehouse import Lake
@@ -36,6 +37,8 @@ BEGIN = datetime(2024, 5, 5, 21, 59, 0, tzinfo=timezone.utc)
 WAIT_S = 90.0
 
 Place = tuple[str, int, int]  # topic, partition, offset
+Headers = list[tuple[str, bytes | None]]
+Held = tuple[bytes | None, bytes | None, int, Headers]  # key, value, timestamp in ms, headers
 
 
 def documented_schema() -> Any:
@@ -59,6 +62,7 @@ class Made:
     key: bytes | None
     value: bytes | None
     verdict: Verdict
+    headers: Headers | None = None  # None: as the oracle draws them
 
 
 class Maker:
@@ -172,10 +176,11 @@ class Oracle:
         self.maker = maker or Maker(seed)
         self.partitions: dict[str, int] = {}
         self.verdicts: dict[tuple[str, bytes | None], Verdict] = {}
-        self.acknowledged: dict[Place, tuple[bytes | None, bytes | None, int]] = {}
+        self.acknowledged: dict[Place, Held] = {}
         self.given_up: set[Place] = set()
         self.foreign: list[tuple[str, Row]] = []  # rows that others than K2 put into a table of trades
         self._failed: list[str] = []
+        self._draw_headers = random.Random(seed)
         self._admin = AdminClient({"bootstrap.servers": brokers, "log_level": 0})
         self._producer = Producer(
             {
@@ -214,6 +219,11 @@ class Oracle:
             time.sleep(0.05)
         self.partitions[topic] = partitions
 
+    def topic_ids(self) -> dict[str, str]:
+        """Of the topics that there are, as librdkafka prints them."""
+        found = self._admin.describe_topics(TopicCollection(list(self.partitions)))
+        return {topic: str(described.result(timeout=20).topic_id) for topic, described in found.items()}
+
     def forget_before(self, topic: str, partition: int, offset: int) -> None:
         """What retention does: the partition begins at that offset."""
         wanted = [TopicPartition(topic, partition, offset)]
@@ -230,6 +240,7 @@ class Oracle:
     def send_one(self, topic: str, made: Made, partition: int | None = None) -> None:
         place = self.maker.draw.randrange(self.partitions[topic]) if partition is None else partition
         self.verdicts[topic, made.value] = made.verdict
+        headers = self.headers() if made.headers is None else made.headers
         while True:
             try:
                 self._producer.produce(
@@ -237,24 +248,33 @@ class Oracle:
                     made.value,
                     made.key,
                     partition=place,
-                    on_delivery=self._delivered,
+                    headers=headers or None,
+                    on_delivery=partial(self._delivered, headers),
                 )
                 break
             except BufferError:
                 self._producer.poll(0.1)
         self._producer.poll(0)
 
+    def headers(self) -> Headers:
+        """None for most messages; keys that come again, values that are null, or no text."""
+        if self._draw_headers.random() < 0.8:
+            return []
+        values = (None, b"", b"\0\xff\xfe", b"4f2c9a", "ü".encode())
+        count = self._draw_headers.randrange(1, 4)
+        return [(self._draw_headers.choice(("trace", "ü")), self._draw_headers.choice(values)) for _ in range(count)]
+
     def flush(self, timeout_s: float = WAIT_S) -> None:
         left = self._producer.flush(timeout_s)
         assert left == 0, f"{left} messages were not taken by Kafka"
         assert not self._failed, self._failed[:3]
 
-    def _delivered(self, error: Any, message: Message) -> None:
+    def _delivered(self, headers: Headers, error: Any, message: Message) -> None:
         if error is not None:
             self._failed.append(str(error))
             return
         place = (str(message.topic()), int(message.partition() or 0), int(message.offset() or 0))
-        self.acknowledged[place] = (message.key(), message.value(), message.timestamp()[1])
+        self.acknowledged[place] = (message.key(), message.value(), message.timestamp()[1], headers)
 
     def give_up(self, topic: str, partition: int, before: int, after: int = 0) -> None:
         """Messages that K2 cannot or should not read: they must not be in its tables."""
@@ -266,10 +286,10 @@ class Oracle:
 
     # What must be.
 
-    def in_kafka(self) -> dict[Place, tuple[bytes | None, bytes | None, int]]:
-        """Everything that the topics hold, read by a client that is not K2's: key, value, timestamp in ms."""
+    def in_kafka(self) -> dict[Place, Held]:
+        """Everything that the topics hold, read by a client that is not K2's."""
         consumer = Consumer({"bootstrap.servers": self.brokers, "group.id": "oracle", "enable.auto.commit": False})
-        found: dict[Place, tuple[bytes | None, bytes | None, int]] = {}
+        found: dict[Place, Held] = {}
         try:
             wanted: dict[tuple[str, int], int] = {}
             starts = []
@@ -286,14 +306,15 @@ class Oracle:
                 for message in consumer.consume(10_000, timeout=0.5):
                     assert message.error() is None, message.error()
                     place = (str(message.topic()), int(message.partition() or 0), int(message.offset() or 0))
-                    found[place] = (message.key(), message.value(), message.timestamp()[1])
+                    headers: Any = message.headers() or []
+                    found[place] = (message.key(), message.value(), message.timestamp()[1], headers)
                     if place[2] + 1 >= wanted.get(place[:2], 1 << 62):
                         del wanted[place[:2]]
         finally:
             consumer.close()
         return found
 
-    def truth(self) -> dict[Place, tuple[bytes | None, bytes | None, int]]:
+    def truth(self) -> dict[Place, Held]:
         """What was produced and was not given up; also what Kafka took without saying so."""
         known = self.acknowledged | self.in_kafka()
         return {place: what for place, what in known.items() if place not in self.given_up}
@@ -324,8 +345,8 @@ def ours(table: pa.Table) -> pa.Table:
     return table.filter(pc.not_equal(table["topic"], "theirs"))
 
 
-def check_bronze(lake: Lake, truth: Mapping[Place, tuple[bytes | None, bytes | None, int]]) -> None:
-    columns = ("topic", "partition", "offset", "message_key", "avro_payload", "kafka_timestamp")
+def check_bronze(lake: Lake, truth: Mapping[Place, Held]) -> None:
+    columns = ("topic", "partition", "offset", "message_key", "avro_payload", "kafka_timestamp", "headers")
     table = ours(lake.arrow(BRONZE, columns))
     places = Counter(zip(*(table[name].to_pylist() for name in ("topic", "partition", "offset")), strict=True))
     doubled = sorted(place for place, count in places.items() if count > 1)
@@ -336,8 +357,12 @@ def check_bronze(lake: Lake, truth: Mapping[Place, tuple[bytes | None, bytes | N
     assert not invented, f"Bronze holds {len(invented)} offsets that Kafka does not, such as {invented[:3]}"
     keys, values = table["message_key"].to_pylist(), table["avro_payload"].to_pylist()
     stamps = table["kafka_timestamp"].cast(pa.int64()).to_pylist()
-    for place, key, value, stamp in zip(places, keys, values, stamps, strict=True):
+    headers = table["headers"].to_pylist()
+    for place, key, value, stamp, found in zip(places, keys, values, stamps, headers, strict=True):
         assert (key, value, stamp) == (truth[place][0], truth[place][1], truth[place][2] * 1000), place
+        wanted = [{"key": name, "value": content} for name, content in truth[place][3]]
+        # PyIceberg reads a null list of structs as an empty one (apache/arrow#38809); other engines do not.
+        assert (found or []) == wanted, place
 
 
 def check_rejected(lake: Lake, verdicts: Mapping[Place, Verdict]) -> None:

@@ -14,7 +14,7 @@ from kafka_oracle import Oracle
 from pyiceberg.table import Table as IcebergTable
 from pyspark.sql import SparkSession
 from service_warehouse import Lake
-from warehouse import GOLD, NAMESPACE, REJECTED, SILVER, TABLES
+from warehouse import BRONZE, GOLD, NAMESPACE, REJECTED, SILVER, TABLES
 
 from k2.spark.dataframe import (
     BronzeOptions,
@@ -49,7 +49,18 @@ SILVER_COLUMNS = [
     *("side", "trade_conditions", "source_sequence", "ingestion_timestamp", "platform_sequence", "vendor_data"),
     "exchange_date",
 ]
-REJECTED_COLUMNS = ["topic", "partition", "offset", "kafka_timestamp", "schema_id", "payload", "reason", "detail"]
+REJECTED_COLUMNS = [
+    "topic",
+    "partition",
+    "offset",
+    "kafka_timestamp",
+    "schema_id",
+    "payload",
+    "reason",
+    "detail",
+    "topic_id",
+]
+BRONZE_COLUMNS = ["topic", "partition", "offset", "message_key", "avro_payload", "headers", "topic_id"]
 
 
 class Frames:
@@ -144,6 +155,8 @@ def rows_of(lake: Lake, name: str, columns: list[str]) -> Counter[tuple[Any, ...
 
 
 def frozen(value: Any) -> Any:
+    if isinstance(value, list) and value and isinstance(value[0], dict):  # headers
+        return tuple(tuple(one.items()) for one in value)
     if isinstance(value, list):
         pairs = value and isinstance(value[0], tuple)
         return tuple(sorted(value)) if pairs else tuple(value)
@@ -151,12 +164,16 @@ def frozen(value: Any) -> Any:
 
 
 def assert_same(frames: Lake, k2: Lake) -> None:
-    """Row by row: Silver, rejects with their reasons and details, and which trades Gold holds."""
+    """Row by row: Bronze, Silver, rejects with their reasons and details, and which trades Gold holds."""
     for name in SILVER:
         of_frames, of_k2 = rows_of(frames, name, SILVER_COLUMNS), rows_of(k2, name, SILVER_COLUMNS)
         assert of_frames == of_k2, f"{name}: {list(of_frames - of_k2)[:2]} instead of {list(of_k2 - of_frames)[:2]}"
     of_frames, of_k2 = rows_of(frames, REJECTED, REJECTED_COLUMNS), rows_of(k2, REJECTED, REJECTED_COLUMNS)
     assert of_frames == of_k2, f"{list(of_frames - of_k2)[:3]} instead of {list(of_k2 - of_frames)[:3]}"
+    of_frames, of_k2 = rows_of(frames, BRONZE, BRONZE_COLUMNS), rows_of(k2, BRONZE, BRONZE_COLUMNS)
+    assert of_frames == of_k2, f"{list(of_frames - of_k2)[:3]} instead of {list(of_k2 - of_frames)[:3]}"
+    assert any(row[-2] for row in of_k2), "some messages have headers"
+    assert all(row[-1] for row in of_k2), "each has its topic's id"
     trade = [name for name in SILVER_COLUMNS if name not in ("ingestion_timestamp", "vendor_data")]
     once = [*trade, "exchange_hour"]
     of_frames, of_k2 = rows_of(frames, GOLD, once), rows_of(k2, GOLD, once)

@@ -51,6 +51,8 @@ COLUMNS = {
         ("kafka_timestamp", "timestamptz", True),
         ("ingestion_timestamp", "timestamptz", True),
         ("ingestion_date", "date", True),
+        ("headers", "list<struct<12: key: required string, 13: value: optional binary>>", False),
+        ("topic_id", "string", False),
     ],
     REJECTED: [
         ("topic", "string", True),
@@ -63,6 +65,7 @@ COLUMNS = {
         ("detail", "string", True),
         ("ingestion_date", "date", True),
         ("rejected_at", "timestamptz", True),
+        ("topic_id", "string", False),
     ],
     SILVER[0]: TRADE_COLUMNS,
     SILVER[1]: TRADE_COLUMNS,
@@ -171,6 +174,7 @@ def test_spark_agrees(market: Warehouse, spark: Spark, name: str) -> None:
     types = {"long": "bigint", "timestamptz": "timestamp", "decimal(18, 8)": "decimal(18,8)"} | {
         "list<string>": "array<string>",
         "map<string, string>": "map<string,string>",
+        COLUMNS[BRONZE][8][1]: "array<struct<key:string,value:binary>>",
     }
     assert [tuple(field) for field in fields] == [(col, types.get(kind, kind)) for col, kind, _ in COLUMNS[name]]
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow.compute as pc
 import pytest
 from disks import fill, mount, unmount
 from engines import Spark, duckdb_on_rest
-from kafka_oracle import BROKEN, LiveProducer, Made, Oracle, Verdict, exchange_of
+from kafka_oracle import BROKEN, Headers, LiveProducer, Made, Oracle, Verdict, exchange_of
 from service_warehouse import Lake, Process
 from warehouse import BRONZE, GOLD, REJECTED, TABLES, assert_nothing_lost, k2_environment
 
@@ -95,6 +98,80 @@ def test_other_engines_read_it_through_the_catalog(rest: Lake, oracle: Oracle, t
         wanted = (len(truth), pc.sum(truth).as_py())
         assert duck.execute(probe).fetchone() == wanted
         assert tuple(session.sql(probe).collect()[0]) == wanted
+    columns = ("topic", "partition", "offset", "headers", "topic_id")
+    wanted_rows = in_order(with_null_headers(rest.arrow(BRONZE, columns).to_pylist()))
+    assert any(row["headers"] for row in wanted_rows)
+    assert {row["topic"]: row["topic_id"] for row in wanted_rows} == oracle.topic_ids()
+    probe = f"SELECT {', '.join('t.' + name for name in columns)} FROM iceberg.market_data.{BRONZE} t"
+    assert in_order(duck.execute(probe).to_arrow_table().to_pylist()) == wanted_rows
+    of_spark = [row.asDict(recursive=True) for row in session.sql(probe).collect()]
+    for row in of_spark:
+        for header in row["headers"] or ():
+            header["value"] = None if header["value"] is None else bytes(header["value"])
+    assert in_order(of_spark) == wanted_rows
+
+
+def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda row: (row["topic"], row["partition"], row["offset"]))
+
+
+def with_null_headers(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """PyIceberg reads a null list of structs as an empty one (apache/arrow#38809)."""
+    return [row | {"headers": row["headers"] or None} for row in rows]
+
+
+HEADERS: Headers = [("a", b"\0\xff"), ("a", None), ("ü", b""), ("a", b"again")]
+
+
+def test_headers_of_a_table_of_an_earlier_version(lake: Lake, oracle: Oracle, topics: list[str]) -> None:
+    """It goes on without them, and says so; `k2 tables migrate` adds the columns by metadata alone. Then keys that
+    repeat, nulls, bytes and no headers are as they were sent, for polars, too."""
+    lake.k2_run("tables", "create")
+    added = {BRONZE: ("headers", "topic_id"), REJECTED: ("topic_id",)}
+    for name, columns in added.items():
+        table = lake.table(name)
+        ids = json.loads(table.properties["k2.columns"])
+        with table.transaction() as change:
+            with change.update_schema() as schema:
+                for column in columns:
+                    schema.delete_column(column)
+            kept = {column: of for column, of in ids.items() if column not in columns}
+            change.set_properties({"k2.columns": json.dumps(kept)})
+    made = oracle.maker.trade("binance")
+    with_headers = replace(oracle.maker.framed(made), headers=HEADERS)
+    bare = replace(oracle.maker.framed(made), headers=[])
+    refused = Made(None, None, Verdict(None, "null_value"), HEADERS)
+
+    def send() -> str:
+        for message in (bare, with_headers, refused, bare):
+            oracle.send_one(topics[0], message, 0)
+        oracle.flush()
+        return lake.k2_run("run", "--until-caught-up").stderr
+
+    told = send()
+    assert told.count("headers, topic_id") == 1, told
+    assert "lacks headers, topic_id" in lake.k2_run("doctor", expect=None).stdout
+    files = {name: sorted(data_files(lake, name)) for name in added}
+    assert "tables changed" in lake.k2_run("tables", "migrate").stdout
+    assert {name: sorted(data_files(lake, name)) for name in added} == files
+    assert "headers" not in send()
+    assert "lacks" not in lake.k2_run("doctor", expect=None).stdout
+    kept = [{"key": key, "value": value} for key, value in HEADERS]
+    wanted = [None] * 4 + [None, kept, kept, None]
+    table = lake.table(BRONZE)
+    assert [row["headers"] or None for row in in_order(table.scan().to_arrow().to_pylist())] == wanted
+    frame = pl.scan_iceberg(table.metadata_location).collect()
+    assert [row["headers"] for row in in_order(frame.to_dicts())] == wanted
+    topic_id = oracle.topic_ids()[topics[0]]
+    assert frame.sort("offset")["topic_id"].to_list() == [None] * 4 + [topic_id] * 4
+    assert sorted(lake.arrow(REJECTED, ("topic_id",))["topic_id"].to_pylist(), key=str) == [None, topic_id]
+    lake.k2_run("maintain", "compact", "--table", BRONZE, "--min-input-files", "2", "--settled", "0s")
+    frame = pl.scan_iceberg(lake.table(BRONZE).metadata_location).collect()
+    assert [row["headers"] for row in in_order(frame.to_dicts())] == wanted
+
+
+def data_files(lake: Lake, name: str) -> list[str]:
+    return [task.file.file_path for task in lake.table(name).scan().plan_files()]
 
 
 def test_the_oracle_sees_what_is_wrong(lake: Lake, oracle: Oracle, topics: list[str]) -> None:

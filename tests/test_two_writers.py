@@ -132,6 +132,8 @@ def test_a_foreign_append_loop_beside_a_run(
         if name == BRONZE:
             row = {
                 "message_key": None,
+                "headers": None,
+                "topic_id": None,
                 "avro_payload": b"not a trade",
                 "topic": "theirs",
                 "partition": 0,

@@ -19,6 +19,7 @@
 #include "source/kafka_client.h"
 #include "source/registry_client.h"
 #include "task/market_tables.h"
+#include "task/table_shape.h"
 #include "trade/trade_schema.h"
 
 namespace k2 {
@@ -95,14 +96,19 @@ Check CheckCatalog(const Settings& settings, const OpenedLakehouse& lakehouse) {
   const auto tables = (*lakehouse)->catalog()->ListTables(std::string(kNamespace));
   if (!tables) return {.what = "catalog", .ok = false, .found = tables.error().message};
   const int64_t answer_us = MonotonicMicros() - started_us;
+  std::string lacking;
   for (const TableName& name : *tables) {
     const auto table = (*lakehouse)->Open(name.name);
     if (!table) return {.what = "catalog", .ok = false, .found = table.error().message};
+    if (const auto absent = AbsentColumns(name.name, table->metadata()); !absent.empty()) {
+      lacking += fmt::format("; {} lacks {}", name.name, fmt::join(absent, ", "));
+    }
   }
+  if (!lacking.empty()) lacking += ", whose values are not kept: `k2 tables migrate` adds the columns";
   return {.what = "catalog",
           .ok = true,
-          .found = fmt::format("{}, answers in {} ms, {} tables read", (*lakehouse)->catalog()->Describe(),
-                               (answer_us + 999) / 1000, tables->size())};
+          .found = fmt::format("{}, answers in {} ms, {} tables read{}", (*lakehouse)->catalog()->Describe(),
+                               (answer_us + 999) / 1000, tables->size(), lacking)};
 }
 
 Check CheckSchemas(const Settings& settings) {

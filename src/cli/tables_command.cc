@@ -96,9 +96,9 @@ Result<std::vector<std::string>> MigrateTable(Table& table) {
       }
       changes.push_back("added column " + field.name);
       added = true;
-      id = field.id = ++last;
       field.required = false;  // files that are there hold no values of it
-      for (iceberg::NestedField& nested : field.type.fields) nested.id = ++last;
+      last = NumberFields({&field, 1}, last);
+      id = field.id;
       schema.fields.push_back(std::move(field));
     }
     std::vector<iceberg::TableUpdate> updates;

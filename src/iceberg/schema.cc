@@ -124,6 +124,8 @@ std::string Type::ToString() const {
   }
 }
 
+Type Type::Struct(std::vector<NestedField> fields) { return {.id = TypeId::kStruct, .fields = std::move(fields)}; }
+
 Type Type::List(int32_t element_id, bool element_required, Type element) {
   Type type{.id = TypeId::kList};
   type.fields.push_back(

@@ -45,6 +45,7 @@ struct Type {
 
   static Type Primitive(TypeId id);
   static Type Decimal(int32_t precision, int32_t scale);
+  static Type Struct(std::vector<NestedField> fields);
   static Type List(int32_t element_id, bool element_required, Type element);
   static Type Map(int32_t key_id, Type key, int32_t value_id, bool value_required, Type value);
 };

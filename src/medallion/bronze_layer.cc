@@ -10,6 +10,7 @@
 #include "base/uuid.h"
 #include "medallion/layer_metrics.h"
 #include "task/market_tables.h"
+#include "task/table_shape.h"
 
 namespace k2 {
 
@@ -26,6 +27,10 @@ Status CommitStarts(Table& bronze, SourceSet& sources, const std::vector<SourceK
 Result<std::unique_ptr<BronzeLayer>> BronzeLayer::Open(const Lakehouse& lakehouse, const LayerOptions& options,
                                                        std::unique_ptr<SourceSet> sources, BatchCache* cache) {
   K2_ASSIGN(Table table, lakehouse.Open(kBronzeTable));
+  if (const auto absent = AbsentColumns(kBronzeTable, table.metadata()); !absent.empty()) {
+    log::Warn("the table lacks columns, and what they would hold is not kept; `k2 tables migrate` adds them",
+              {{"table", kBronzeTable}, {"columns", fmt::to_string(fmt::join(absent, ", "))}});
+  }
   std::unique_ptr<BronzeLayer> layer(
       new BronzeLayer(std::move(table), options, std::move(sources), cache, FinishedSources(lakehouse)));
   K2_TRY(RetryRaces([&] { return layer->Recover(); }));

@@ -10,8 +10,6 @@
 namespace k2 {
 namespace {
 
-constexpr char kNoTopicId[] = "none";
-
 RdPartitions ToPartitions(const SourcePositions& positions) {
   RdPartitions list(rd_kafka_topic_partition_list_new(static_cast<int>(positions.size())));
   for (const auto& [key, position] : positions) {

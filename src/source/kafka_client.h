@@ -44,9 +44,11 @@ struct KafkaHealth {
   std::string last_error;  // the newest one
 };
 
+inline constexpr char kNoTopicId[] = "none";  // of brokers that give none
+
 struct KafkaTopic {
   std::string name;
-  std::string id;  // as Kafka's tools write it: base64. "none": the brokers give no topic ids
+  std::string id;  // as librdkafka writes it: base64; or kNoTopicId
   int32_t partitions = 0;
 };
 

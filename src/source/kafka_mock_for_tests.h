@@ -7,6 +7,8 @@
 
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "source/kafka_client.h"
 
@@ -52,15 +54,21 @@ class KafkaMock {
   }
 
   void Produce(const std::string& topic, int32_t partition, const std::optional<std::string>& key,
-               const std::optional<std::string>& value, int64_t time_ms = 1'700'000'000'000) {
+               const std::optional<std::string>& value, int64_t time_ms = 1'700'000'000'000,
+               const std::vector<std::pair<std::string, std::optional<std::string>>>& headers = {}) {
     const void* const key_bytes = key ? key->data() : nullptr;
     const size_t key_size = key ? key->size() : 0;
     void* const value_bytes = value ? const_cast<char*>(value->data()) : nullptr;
     const size_t value_size = value ? value->size() : 0;
+    rd_kafka_headers_t* const list = rd_kafka_headers_new(headers.size());  // the message's own from here on
+    for (const auto& [name, content] : headers) {
+      rd_kafka_header_add(list, name.data(), static_cast<ssize_t>(name.size()), content ? content->data() : nullptr,
+                          content ? static_cast<ssize_t>(content->size()) : 0);
+    }
     const auto error = rd_kafka_producev(producer_, RD_KAFKA_V_TOPIC(topic.c_str()), RD_KAFKA_V_PARTITION(partition),
                                          RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_TIMESTAMP(time_ms),
                                          RD_KAFKA_V_KEY(key_bytes, key_size), RD_KAFKA_V_VALUE(value_bytes, value_size),
-                                         RD_KAFKA_V_END);
+                                         RD_KAFKA_V_HEADERS(list), RD_KAFKA_V_END);
     ASSERT_EQ(error, RD_KAFKA_RESP_ERR_NO_ERROR);
   }
   void Flush() { ASSERT_EQ(rd_kafka_flush(producer_, 10'000), RD_KAFKA_RESP_ERR_NO_ERROR); }

@@ -105,7 +105,7 @@ Result<RawBatch> KafkaPartitionReader::Read(const ReadLimits& limits) {
       if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
         failure_ = TakeEvent(*message);
       } else if (Fits(*message, limits, batch)) {
-        Append(*message, now_us, batch);
+        if (Status status = Append(*message, now_us, batch); !status) failure_ = std::move(status.error());
       } else {
         full = true;
         break;
@@ -115,7 +115,8 @@ Result<RawBatch> KafkaPartitionReader::Read(const ReadLimits& limits) {
     pending_count_ = static_cast<int64_t>(pending_.size() - next_pending_);
   }
   if (batch.size() > 0) {
-    const auto bytes = static_cast<int64_t>(batch.keys.data.size() + batch.payloads.data.size());
+    const auto bytes = static_cast<int64_t>(batch.keys.data.size() + batch.payloads.data.size() +
+                                            batch.headers.keys.data.size() + batch.headers.values.data.size());
     const double mean = static_cast<double>(batch.payloads.data.size()) / static_cast<double>(batch.size());
     mean_bytes_ += (counts_.messages == 0 ? 1 : kMeanWeight) * (mean - mean_bytes_);  // the first were a guess
     counts_.messages += static_cast<int64_t>(batch.size());
@@ -127,10 +128,42 @@ Result<RawBatch> KafkaPartitionReader::Read(const ReadLimits& limits) {
   return batch;
 }
 
-void KafkaPartitionReader::Append(const rd_kafka_message_s& message, int64_t now_us, RawBatch& batch) {
+// Of the message that follows `before` others in the batch.
+Status KafkaPartitionReader::AppendHeaders(const rd_kafka_message_s& message, HeaderColumn& headers,
+                                           size_t before) const {
+  rd_kafka_headers_t* found = nullptr;  // the message's own
+  const rd_kafka_resp_err_t error = rd_kafka_message_headers(&message, &found);
+  if (error == RD_KAFKA_RESP_ERR__NOENT) {
+    if (!headers.empty()) headers.ends.push_back(headers.ends.back());
+    return {};
+  }
+  if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    return Fail(ErrorKind::kInvalidData,
+                "Kafka topic {}, partition {}, at offset {}: the message's headers cannot be read: {}; nothing was "
+                "skipped",
+                key_.topic, key_.partition, message.offset, rd_kafka_err2str(error));
+  }
+  if (headers.empty()) headers.ends.assign(before, 0);
+  const char* key = nullptr;
+  const void* value = nullptr;
+  size_t size = 0;
+  for (size_t i = 0; rd_kafka_header_get_all(found, i, &key, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR; ++i) {
+    headers.keys.Append(key);
+    if (value == nullptr) {
+      headers.values.AppendNull();
+    } else {
+      headers.values.Append(Bytes(value, size));
+    }
+  }
+  headers.ends.push_back(static_cast<int32_t>(headers.keys.size()));
+  return {};
+}
+
+Status KafkaPartitionReader::Append(const rd_kafka_message_s& message, int64_t now_us, RawBatch& batch) {
   caught_up_.store(false, std::memory_order_relaxed);
   // A broker answers with whole stored batches; librdkafka cuts off what lies before the wanted offset.
-  if (message.offset < position_.next_offset) return;
+  if (message.offset < position_.next_offset) return {};
+  K2_TRY(AppendHeaders(message, batch.headers, batch.size()));
   if (message.key == nullptr) {
     batch.keys.AppendNull();
   } else {
@@ -150,6 +183,7 @@ void KafkaPartitionReader::Append(const rd_kafka_message_s& message, int64_t now
   batch.ingestion_timestamps_us.push_back(now_us);
   position_.next_offset = message.offset + 1;
   position_.leader_epoch = rd_kafka_message_leader_epoch(&message);
+  return {};
 }
 
 // What stands in the queue that is no message. An error when reading cannot go on.

@@ -55,7 +55,8 @@ class KafkaPartitionReader final : public SourceReader {
  private:
   void Fill(int64_t max_wait_us);
   [[nodiscard]] std::optional<Error> TakeEvent(const rd_kafka_message_s& message);
-  void Append(const rd_kafka_message_s& message, int64_t now_us, RawBatch& batch);
+  Status Append(const rd_kafka_message_s& message, int64_t now_us, RawBatch& batch);
+  Status AppendHeaders(const rd_kafka_message_s& message, HeaderColumn& headers, size_t before) const;
   [[nodiscard]] bool Fits(const rd_kafka_message_s& message, const ReadLimits& limits, const RawBatch& batch) const;
   void Reserve(const ReadLimits& limits, RawBatch& batch) const;
   [[nodiscard]] Error PositionLost(std::string_view reason) const;

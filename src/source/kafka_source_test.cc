@@ -143,6 +143,36 @@ TEST(Kafka, ReadsEveryPartitionAsItStands) {
   }
 }
 
+TEST(Kafka, HeadersAreThoseOfTheirMessages) {
+  KafkaMock kafka;
+  kafka.CreateTopic(kTopic, 1);
+  const std::string bytes("\0\xff", 2);
+  kafka.Produce(kTopic, 0, "k", "v");
+  kafka.Produce(kTopic, 0, "k", "v", 1, {{"a", bytes}, {"a", std::nullopt}, {"", ""}});
+  kafka.Produce(kTopic, 0, "k", "v");
+  kafka.Produce(kTopic, 0, std::nullopt, std::nullopt, 1, {{"b", "last"}});
+  kafka.Flush();
+  const auto source = Open(kafka);
+  KafkaPartitionReader& reader = *source->readers()[0];
+  ASSERT_TRUE(reader.Seek({}));
+  std::vector<std::vector<std::string>> read;
+  while (!reader.CaughtUp()) {
+    const auto batch = reader.Read({.max_messages = 2, .max_bytes = 1 << 20, .max_wait_us = 50'000});
+    ASSERT_TRUE(batch) << batch.error().message;
+    const HeaderColumn& headers = batch->headers;
+    ASSERT_TRUE(headers.empty() || headers.ends.size() == batch->size());
+    size_t header = 0;
+    for (size_t row = 0; row < batch->size(); ++row) {
+      read.emplace_back();
+      for (; !headers.empty() && header < static_cast<size_t>(headers.ends[row]); ++header) {
+        const bool null = !headers.values.nulls.empty() && headers.values.nulls[header];
+        read.back().push_back(fmt::format("{}={}", headers.keys[header], null ? "null" : headers.values[header]));
+      }
+    }
+  }
+  EXPECT_EQ(read, (std::vector<std::vector<std::string>>{{}, {"a=" + bytes, "a=null", "="}, {}, {"b=last"}}));
+}
+
 // A full queue says so, however few its messages are, and takes more when some of them were read.
 TEST(Kafka, TellsThatAQueueIsFull) {
   KafkaMock kafka;

@@ -39,6 +39,17 @@ struct ByteColumn {
   }
 };
 
+// The headers of many messages: those of message i are keys and values [ends[i-1], ends[i]). None of `ends` is there as
+// long as no message has any. A key may come again, a value may be null.
+struct HeaderColumn {
+  ByteColumn keys;
+  ByteColumn values;
+  std::vector<int32_t> ends;
+
+  [[nodiscard]] bool empty() const { return ends.empty(); }
+  [[nodiscard]] size_t bytes() const { return keys.data.size() + values.data.size() + keys.size() * 16; }
+};
+
 // Consecutive messages of one source partition, as they go to Bronze. All columns have the same length.
 struct RawBatch {
   SourceKey source;
@@ -46,12 +57,13 @@ struct RawBatch {
   SourcePosition end;    // after the last one
   ByteColumn keys;
   ByteColumn payloads;                           // Confluent-framed Avro, never decoded here
+  HeaderColumn headers;                          // of Kafka's messages
   std::vector<int64_t> offsets;                  // of each message
   std::vector<int64_t> kafka_timestamps_us;      // recording: receive time
   std::vector<int64_t> ingestion_timestamps_us;  // when K2 (or the recorder) received it
 
   [[nodiscard]] size_t size() const { return offsets.size(); }
-  [[nodiscard]] size_t bytes() const { return keys.data.size() + payloads.data.size() + size() * 32; }
+  [[nodiscard]] size_t bytes() const { return keys.data.size() + payloads.data.size() + headers.bytes() + size() * 32; }
 };
 
 // What a source has seen beside messages; added up by the runner's report.

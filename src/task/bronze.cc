@@ -4,10 +4,12 @@
 #include <utility>
 
 #include "base/time.h"
+#include "source/kafka_client.h"
 #include "source/kafka_ranges.h"
 #include "source/recording.h"
 #include "task/partitioned_write.h"
 #include "task/task.h"
+#include "trade/text.h"
 
 namespace k2 {
 namespace {
@@ -15,6 +17,35 @@ namespace {
 // The date that Bronze is partitioned by. Rows whose time is none to believe stand under 1970-01-01: every engine can
 // list that day, and retention drops it as any other.
 int32_t IngestionDate(int64_t micros) { return IsRealTime(micros) ? DayOfMicros(micros) : 0; }
+
+// A list<struct<key, value>>, null for a message without headers. Keys that are not UTF-8 get U+FFFD in the place of
+// bad bytes, as Java's client has them.
+std::shared_ptr<arrow::Array> HeadersArray(HeaderColumn headers) {
+  ByteColumn keys;
+  for (size_t i = 0; i < headers.keys.size(); ++i) keys.Append(ValidUtf8(headers.keys[i]));
+  const auto count = static_cast<int64_t>(keys.size());
+  const auto rows = static_cast<int64_t>(headers.ends.size());
+  const auto pair =
+      arrow::struct_({arrow::field("key", arrow::utf8(), /*nullable=*/false), arrow::field("value", arrow::binary())});
+  auto pairs = arrow::ArrayData::Make(pair, count, {nullptr},
+                                      {BytesArray(std::move(keys), arrow::utf8())->data(),
+                                       BytesArray(std::move(headers.values), arrow::binary())->data()},
+                                      0);
+  std::vector<uint8_t> present((headers.ends.size() + 7) / 8, 0);
+  std::vector<int32_t> offsets = {0};
+  offsets.reserve(headers.ends.size() + 1);
+  int64_t nulls = 0;
+  for (size_t i = 0; i < headers.ends.size(); ++i) {
+    const bool some = headers.ends[i] > offsets.back();
+    nulls += some ? 0 : 1;
+    present[i / 8] = static_cast<uint8_t>(present[i / 8] | (some ? 1U << (i % 8) : 0U));
+    offsets.push_back(headers.ends[i]);
+  }
+  return arrow::MakeArray(arrow::ArrayData::Make(
+      arrow::list(arrow::field("element", pair, /*nullable=*/false)), rows,
+      {arrow::Buffer::FromVector(std::move(present)), arrow::Buffer::FromVector(std::move(offsets))},
+      {std::move(pairs)}, nulls));
+}
 
 std::shared_ptr<arrow::RecordBatch> ToBronzeRows(RawBatch raw) {
   const auto rows = static_cast<int64_t>(raw.size());
@@ -32,9 +63,18 @@ std::shared_ptr<arrow::RecordBatch> ToBronzeRows(RawBatch raw) {
       Int64Array(std::move(raw.ingestion_timestamps_us), time),
       Int32Array(std::move(dates), arrow::date32()),
   };
-  return NamedBatch({"message_key", "avro_payload", "topic", "partition", "offset", "kafka_timestamp",
-                     "ingestion_timestamp", "ingestion_date"},
-                    std::move(columns), rows);
+  std::vector<const char*> names = {"message_key",     "avro_payload",        "topic",         "partition", "offset",
+                                    "kafka_timestamp", "ingestion_timestamp", "ingestion_date"};
+  // Columns that are left out are null.
+  if (!raw.headers.empty()) {
+    columns.push_back(HeadersArray(std::move(raw.headers)));
+    names.push_back("headers");
+  }
+  if (raw.source.cluster != kRecordingCluster && raw.source.topic_id != kNoTopicId) {
+    columns.push_back(ConstantString(raw.source.topic_id, rows));
+    names.push_back("topic_id");
+  }
+  return NamedBatch(names, std::move(columns), rows);
 }
 
 // Opens what a task names, where no open reader was handed to it.
@@ -50,14 +90,21 @@ Result<std::unique_ptr<SourceReader>> OpenInput(const BronzeInput& input) {
   return reader;
 }
 
+void CutAt(size_t size, ByteColumn& column) {
+  column.ends.resize(size);
+  column.data.resize(size == 0 ? 0 : static_cast<size_t>(column.ends.back()));
+  if (!column.nulls.empty()) column.nulls.resize(size);
+}
+
 // Leaves out what stands at `end` or behind it.
 void CutAt(int64_t end, RawBatch& raw) {
   if (raw.end.next_offset <= end) return;
   const auto size = static_cast<size_t>(std::ranges::lower_bound(raw.offsets, end) - raw.offsets.begin());
-  for (ByteColumn* column : {&raw.keys, &raw.payloads}) {
-    column->ends.resize(size);
-    column->data.resize(size == 0 ? 0 : static_cast<size_t>(column->ends.back()));
-    if (!column->nulls.empty()) column->nulls.resize(size);
+  for (ByteColumn* column : {&raw.keys, &raw.payloads}) CutAt(size, *column);
+  if (!raw.headers.empty()) {
+    raw.headers.ends.resize(size);
+    const auto count = size == 0 ? 0 : static_cast<size_t>(raw.headers.ends.back());
+    for (ByteColumn* column : {&raw.headers.keys, &raw.headers.values}) CutAt(count, *column);
   }
   raw.offsets.resize(size);
   raw.kafka_timestamps_us.resize(size);

@@ -18,13 +18,8 @@ const Type kLong = Type::Primitive(TypeId::kLong);
 const Type kDate = Type::Primitive(TypeId::kDate);
 const Type kTime = Type::Primitive(TypeId::kTimestamptz);
 
-// Ids as every catalog assigns them anew: top-level columns first, nested ones after.
 Schema Numbered(std::vector<NestedField> fields) {
-  int32_t next = 1;
-  for (NestedField& field : fields) field.id = next++;
-  for (NestedField& field : fields) {
-    for (NestedField& nested : field.type.fields) nested.id = next++;
-  }
+  NumberFields(fields, 0);
   return {.schema_id = 0, .fields = std::move(fields), .identifier_field_ids = {}};
 }
 
@@ -45,6 +40,10 @@ Schema BronzeSchema() {
       Required("kafka_timestamp", kTime, "timestamp of the message; of a recording, when it was received"),
       Required("ingestion_timestamp", kTime, "when K2, or the recorder, received it"),
       Required("ingestion_date", kDate, "date of ingestion_timestamp, UTC"),
+      Optional("headers",
+               Type::List(0, true, Type::Struct({Required("key", kString, ""), Optional("value", kBinary, "")})),
+               "the message's headers in their order, keys may repeat; null where it has none"),
+      Optional("topic_id", kString, "Kafka's id of the topic; null for a recording, and where the broker tells none"),
   });
 }
 
@@ -94,6 +93,7 @@ Schema RejectedSchema() {
       Required("detail", kString, "what was found, for people"),
       Required("ingestion_date", kDate, "of its Bronze row"),
       Required("rejected_at", kTime, "when the verdict was written"),
+      Optional("topic_id", kString, "of its Bronze row"),
   });
 }
 
@@ -142,6 +142,12 @@ std::vector<int32_t> Ids(const Schema& schema, std::initializer_list<std::string
 }
 
 }  // namespace
+
+int32_t NumberFields(std::span<NestedField> fields, int32_t last) {
+  for (NestedField& field : fields) field.id = ++last;
+  for (NestedField& field : fields) last = NumberFields(field.type.fields, last);
+  return last;
+}
 
 const std::vector<ExchangeInfo>& Exchanges() {
   static const std::vector<ExchangeInfo> exchanges = {

@@ -1,6 +1,7 @@
 // K2's tables: schemas, partitions, properties and how their files are written (docs/tables.md lists every column).
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +25,10 @@ struct ExchangeInfo {
   std::string_view silver_table;
 };
 const std::vector<ExchangeInfo>& Exchanges();
+
+// Gives the fields ids above `last` as every catalog does: those of one level first, then what is nested in each.
+// Returns the last one.
+int32_t NumberFields(std::span<iceberg::NestedField> fields, int32_t last);
 
 // The exchange whose messages a topic holds: `recording/<exchange>/<hash>`, or a topic whose name ends in
 // `.<exchange>`; null when the topic names none that is known.

@@ -66,7 +66,7 @@ Status PartitionedWriter::WriteFile(Batches rows, std::vector<iceberg::Literal> 
   return {};
 }
 
-std::shared_ptr<arrow::RecordBatch> NamedBatch(std::initializer_list<const char*> names,
+std::shared_ptr<arrow::RecordBatch> NamedBatch(const std::vector<const char*>& names,
                                                std::vector<std::shared_ptr<arrow::Array>> columns, int64_t rows) {
   arrow::FieldVector fields;
   for (const char* name : names) fields.push_back(arrow::field(name, columns[fields.size()]->type()));
@@ -139,7 +139,7 @@ Result<ReadOptions> OptionsFor(const InputFile& file, const TableShape& shape, c
     options.field_ids.push_back(field->id);
   }
   // The same encodings as batches in memory have: what few values it takes is compared, sorted and written by number.
-  for (const char* name : {"topic", "symbol", "exchange", "asset_class", "currency", "side"}) {
+  for (const char* name : {"topic", "topic_id", "symbol", "exchange", "asset_class", "currency", "side"}) {
     const iceberg::NestedField* field = schema.Find(name);
     if (field != nullptr && (names.empty() || std::ranges::find(names, name) != names.end())) {
       options.dictionary_fields.push_back(field->id);

@@ -6,7 +6,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <initializer_list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -66,7 +65,7 @@ class PartitionedWriter {
 };
 
 // Columns under their names. Their order is free: PartitionedWriter puts them into the table's.
-std::shared_ptr<arrow::RecordBatch> NamedBatch(std::initializer_list<const char*> names,
+std::shared_ptr<arrow::RecordBatch> NamedBatch(const std::vector<const char*>& names,
                                                std::vector<std::shared_ptr<arrow::Array>> columns, int64_t rows);
 
 // Column builders without copies.

@@ -19,9 +19,11 @@ namespace {
 
 constexpr std::string_view kRecordingPrefix = "recording/";
 
-const std::vector<std::string>& BronzeColumns() {
-  static const std::vector<std::string> columns = {"avro_payload", "topic",           "partition",
-                                                   "offset",       "kafka_timestamp", "ingestion_date"};
+std::vector<std::string> BronzeColumns(const TableShape& bronze) {
+  std::vector<std::string> columns = {"avro_payload", "topic",           "partition",
+                                      "offset",       "kafka_timestamp", "ingestion_date"};
+  const auto topic_id = bronze.columns.find("topic_id");  // tables of earlier versions have none
+  if (topic_id != bronze.columns.end() && topic_id->second > 0) columns.emplace_back("topic_id");
   return columns;
 }
 
@@ -31,6 +33,7 @@ struct BronzeArrays {
       : rows(batch.num_rows()),
         payload(static_cast<const arrow::BinaryArray*>(batch.GetColumnByName("avro_payload").get())),
         topic(batch.GetColumnByName("topic")),
+        topic_id(batch.GetColumnByName("topic_id")),
         partition(*batch.GetColumnByName("partition")),
         offset(static_cast<const arrow::Int64Array&>(*batch.GetColumnByName("offset")).raw_values()),
         kafka_timestamp(
@@ -40,6 +43,7 @@ struct BronzeArrays {
   int64_t rows;
   const arrow::BinaryArray* payload;
   TextView topic;
+  TextView topic_id;
   IntegerView partition;
   const int64_t* offset;
   const int64_t* kafka_timestamp;
@@ -58,6 +62,7 @@ struct RejectedRows {
   ByteColumn reason;
   ByteColumn detail;
   std::vector<int32_t> ingestion_date;
+  ByteColumn topic_id;
 
   [[nodiscard]] size_t bytes() const { return payload.data.size() + detail.data.size() + offset.size() * 64; }
   std::shared_ptr<arrow::RecordBatch> Finish();
@@ -89,9 +94,10 @@ std::shared_ptr<arrow::RecordBatch> RejectedRows::Finish() {
       BytesArray(std::move(detail), arrow::utf8()),
       Int32Array(std::move(ingestion_date), arrow::date32()),
       Int64Array(std::vector<int64_t>(rows, NowMicros()), time),
+      BytesArray(std::move(topic_id), arrow::utf8()),
   };
   return NamedBatch({"topic", "partition", "offset", "kafka_timestamp", "schema_id", "payload", "reason", "detail",
-                     "ingestion_date", "rejected_at"},
+                     "ingestion_date", "rejected_at", "topic_id"},
                     std::move(columns), static_cast<int64_t>(rows));
 }
 
@@ -116,8 +122,9 @@ class SilverRun {
     deleted_.resize(task_.ranges.size());
     held_from_.assign(task_.ranges.size(), INT64_MAX);
     K2_TRY(ReadRejected());
+    const std::vector<std::string> columns = BronzeColumns(task_.input_shape);
     for (const InputFile& input : task_.inputs) {
-      K2_TRY(ReadMarkedInput(context_, input, task_.input_shape, BronzeColumns(),
+      K2_TRY(ReadMarkedInput(context_, input, task_.input_shape, columns,
                              [&](const std::shared_ptr<arrow::RecordBatch>& batch, const std::vector<bool>& deleted) {
                                return Judge(*batch, deleted);
                              }));
@@ -269,6 +276,11 @@ class SilverRun {
     rejected_.reason.Append(reason);
     rejected_.detail.Append(detail);
     rejected_.ingestion_date.push_back(rows.ingestion_date[row]);
+    if (rows.topic_id[row].empty()) {
+      rejected_.topic_id.AppendNull();
+    } else {
+      rejected_.topic_id.Append(rows.topic_id[row]);
+    }
     ++result_.rejected[std::string(reason)];
   }
 

@@ -105,8 +105,10 @@ bool HoldsValuesOf(const Type& type, const Type& own) {
   if (own.id == TypeId::kFloat && type.id == TypeId::kDouble) return true;
   if (type.id != own.id || type.length != own.length) return false;
   if (own.id == TypeId::kDecimal) return type.scale == own.scale && type.precision >= own.precision;
-  return std::ranges::equal(type.fields, own.fields,
-                            [](const NestedField& a, const NestedField& b) { return HoldsValuesOf(a.type, b.type); });
+  // Members of a struct are found by their names.
+  return std::ranges::equal(type.fields, own.fields, [&](const NestedField& a, const NestedField& b) {
+    return HoldsValuesOf(a.type, b.type) && (own.id != TypeId::kStruct || a.name == b.name);
+  });
 }
 
 Schema TableShape::Rows() const {
@@ -164,6 +166,16 @@ const NestedField* FindColumn(std::string_view table, const TableMetadata& metad
   if (!columns) return nullptr;
   const auto found = columns->find(column);
   return found == columns->end() || found->second == 0 ? nullptr : TopLevel(metadata.CurrentSchema(), found->second);
+}
+
+std::vector<std::string> AbsentColumns(std::string_view table, const TableMetadata& metadata) {
+  std::vector<std::string> absent;
+  const Result<CreateTableRequest> definition = TableDefinition(table);
+  if (!definition) return absent;
+  for (const NestedField& own : definition->schema.fields) {
+    if (FindColumn(table, metadata, own.name) == nullptr) absent.push_back(own.name);
+  }
+  return absent;
 }
 
 std::map<std::string, std::string> MissingColumnsProperty(std::string_view table, const TableMetadata& metadata) {

@@ -7,6 +7,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "iceberg/schema.h"
@@ -51,6 +52,8 @@ Result<ColumnIds> ColumnsOf(std::string_view table, const iceberg::TableMetadata
 // The table's present field that is this column of K2; null where it has none, or nothing tells.
 const iceberg::NestedField* FindColumn(std::string_view table, const iceberg::TableMetadata& metadata,
                                        std::string_view column);
+// Names of K2's columns that the table lacks: of a later version than the one that made it, or dropped since.
+std::vector<std::string> AbsentColumns(std::string_view table, const iceberg::TableMetadata& metadata);
 std::string ColumnsToJson(const ColumnIds& columns);
 // The property for a table that lacks it; empty where it is there, or the table is none of K2's.
 std::map<std::string, std::string> MissingColumnsProperty(std::string_view table,

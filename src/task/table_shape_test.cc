@@ -81,9 +81,24 @@ TEST_F(TableShapeTest, WhatK2NeedsMustBeThere) {
   EXPECT_NE(Refusal(TableUse::kRead), "");
 }
 
+// Members of a struct are found by their names.
+TEST(TableShape, AStructOfOtherMembersIsAnotherType) {
+  const auto definition = TableDefinition(kBronzeTable);
+  const Type own = definition->schema.Find("headers")->type;
+  EXPECT_TRUE(HoldsValuesOf(own, own));
+  Type renamed = own;
+  renamed.fields[0].type.fields[0].name = "k";
+  EXPECT_FALSE(HoldsValuesOf(renamed, own));
+  Type shorter = own;
+  shorter.fields[0].type.fields.pop_back();
+  EXPECT_FALSE(HoldsValuesOf(shorter, own));
+}
+
 TEST_F(TableShapeTest, OptionalColumnsMayGo) {
+  EXPECT_TRUE(AbsentColumns(kGoldTable, table_).empty());
   NewVersion();
   Drop("vendor_data");
+  EXPECT_EQ(AbsentColumns(kGoldTable, table_), std::vector<std::string>{"vendor_data"});
   Add("vendor_data", Type::Primitive(TypeId::kString));
   const auto shape = ShapeOf(kGoldTable, table_, TableUse::kWrite);
   ASSERT_TRUE(shape) << shape.error().message;

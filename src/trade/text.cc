@@ -7,21 +7,31 @@ bool Continues(std::string_view text, size_t at, uint8_t low = 0x80, uint8_t hig
   return at < text.size() && static_cast<uint8_t>(text[at]) >= low && static_cast<uint8_t>(text[at]) <= high;
 }
 
-// Length of the well-formed sequence that begins at a byte above 0x7f, or 0.
-size_t SequenceSize(std::string_view text, size_t at) {
+// Of the sequence that begins at a byte above 0x7f.
+struct Sequence {
+  size_t size = 1;  // of its well-formed part
+  bool whole = false;
+};
+
+Sequence SequenceAt(std::string_view text, size_t at) {
   const auto lead = static_cast<uint8_t>(text[at]);
-  if (lead >= 0xc2 && lead <= 0xdf) return Continues(text, at + 1) ? 2 : 0;
-  if (lead >= 0xe0 && lead <= 0xef) {
-    const uint8_t low = lead == 0xe0 ? 0xa0 : 0x80;
-    const uint8_t high = lead == 0xed ? 0x9f : 0xbf;
-    return Continues(text, at + 1, low, high) && Continues(text, at + 2) ? 3 : 0;
+  if (lead < 0xc2 || lead > 0xf4) return {};
+  size_t size = 2;
+  uint8_t low = 0x80;
+  uint8_t high = 0xbf;
+  if (lead >= 0xf0) {
+    size = 4;
+    low = lead == 0xf0 ? 0x90 : 0x80;
+    high = lead == 0xf4 ? 0x8f : 0xbf;
+  } else if (lead >= 0xe0) {
+    size = 3;
+    low = lead == 0xe0 ? 0xa0 : 0x80;
+    high = lead == 0xed ? 0x9f : 0xbf;
   }
-  if (lead >= 0xf0 && lead <= 0xf4) {
-    const uint8_t low = lead == 0xf0 ? 0x90 : 0x80;
-    const uint8_t high = lead == 0xf4 ? 0x8f : 0xbf;
-    return Continues(text, at + 1, low, high) && Continues(text, at + 2) && Continues(text, at + 3) ? 4 : 0;
-  }
-  return 0;
+  if (!Continues(text, at + 1, low, high)) return {};
+  size_t good = 2;
+  while (good < size && Continues(text, at + good)) ++good;
+  return {.size = good, .whole = good == size};
 }
 
 }  // namespace
@@ -34,12 +44,24 @@ bool IsUtf8(std::string_view text) {
     } else if (static_cast<uint8_t>(text[i]) < 0x80) {
       ++i;
     } else {
-      const size_t size = SequenceSize(text, i);
-      if (size == 0) return false;
-      i += size;
+      const Sequence sequence = SequenceAt(text, i);
+      if (!sequence.whole) return false;
+      i += sequence.size;
     }
   }
   return true;
+}
+
+std::string ValidUtf8(std::string_view text) {
+  if (IsUtf8(text)) return std::string(text);
+  std::string valid;
+  for (size_t i = 0; i < text.size();) {
+    const bool ascii = static_cast<uint8_t>(text[i]) < 0x80;
+    const Sequence sequence = ascii ? Sequence{.size = 1, .whole = true} : SequenceAt(text, i);
+    valid += sequence.whole ? text.substr(i, sequence.size) : std::string_view("\xef\xbf\xbd");
+    i += sequence.size;
+  }
+  return valid;
 }
 
 }  // namespace k2

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <string>
 #include <string_view>
 
 namespace k2 {
@@ -10,6 +11,9 @@ namespace k2 {
 // Whether the bytes are well-formed UTF-8 (Unicode, table 3-7: no overlong forms, no surrogates, nothing above
 // U+10FFFF).
 bool IsUtf8(std::string_view text);
+// The text with U+FFFD in the place of bytes that are not UTF-8: one for each maximal part of a broken sequence, as
+// Java and the Unicode Standard (3.9) have it.
+std::string ValidUtf8(std::string_view text);
 
 namespace text_internal {
 

@@ -199,6 +199,18 @@ TEST(Text, KnowsUtf8) {
   }
 }
 
+// As Java's String has them.
+TEST(Text, BytesThatAreNoUtf8AreReplaced) {
+  EXPECT_EQ(ValidUtf8("12345678é€𝄞"), "12345678é€𝄞");
+  EXPECT_EQ(ValidUtf8("a\xff"
+                      "b\x80"),
+            "a\ufffd"
+            "b\ufffd");
+  EXPECT_EQ(ValidUtf8("\xe2\x82x\xf0\x9d\x84"), "\ufffdx\ufffd");  // one for all that a broken sequence has
+  EXPECT_EQ(ValidUtf8("\xed\xa0\x80"), "\ufffd\ufffd\ufffd");      // a surrogate
+  EXPECT_EQ(ValidUtf8("\xc3"), "\ufffd");
+}
+
 TEST(Text, CopiesAndComparesEveryLength) {
   std::string text = "The quick brown fox jumps over the lazy dog";
   for (size_t size = 0; size <= text.size(); ++size) {

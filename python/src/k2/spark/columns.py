@@ -80,6 +80,11 @@ def _holds(kind: Any, own: Any) -> bool:
     if isinstance(kind, dict) or isinstance(own, dict):
         if not (isinstance(kind, dict) and isinstance(own, dict)) or kind["type"] != own["type"]:
             return False
+        if own["type"] == "struct":  # its members are found by their names
+            pairs = list(zip(kind["fields"], own["fields"], strict=False))
+            return len(kind["fields"]) == len(own["fields"]) and all(
+                one["name"] == other["name"] and _holds(one["type"], other["type"]) for one, other in pairs
+            )
         return all(_holds(kind[part], own[part]) for part in ("element", "key", "value") if part in own)
     if (own, kind) in (("int", "long"), ("float", "double")):
         return True

@@ -100,14 +100,21 @@ class TableDefinition:
 
     @property
     def field_ids(self) -> dict[str, int]:
-        """By name; what is inside a column by path: trade_conditions.element, vendor_data.key."""
+        """By name; what is inside a column by path: trade_conditions.element, vendor_data.key, headers.element.key."""
         ids: dict[str, int] = {}
+
+        def add(path: str, field_id: int, kind: IcebergType) -> None:
+            ids[path] = field_id
+            if not isinstance(kind, dict):
+                return
+            for inner in ("element", "key", "value"):
+                if f"{inner}-id" in kind:
+                    add(f"{path}.{inner}", kind[f"{inner}-id"], kind[inner])
+            for field in kind.get("fields", ()):
+                add(f"{path}.{field['name']}", field["id"], field["type"])
+
         for column in self.columns:
-            ids[column.name] = column.field_id
-            if isinstance(column.type, dict):
-                for inner in ("element", "key", "value"):
-                    if f"{inner}-id" in column.type:
-                        ids[f"{column.name}.{inner}"] = column.type[f"{inner}-id"]
+            add(column.name, column.field_id, column.type)
         return ids
 
     def struct_type(self) -> StructType:
@@ -192,8 +199,14 @@ def _sql_type(kind: IcebergType) -> str:
     if isinstance(kind, dict):
         if kind["type"] == "list":
             return f"array<{_sql_type(kind['element'])}>"
+        if kind["type"] == "struct":
+            return f"struct<{', '.join(_sql_member(field) for field in kind['fields'])}>"
         return f"map<{_sql_type(kind['key'])}, {_sql_type(kind['value'])}>"
     return kind.replace(" ", "") if kind.startswith("decimal") else _SQL[kind]
+
+
+def _sql_member(field: dict[str, Any]) -> str:
+    return f"{field['name']}: {_sql_type(field['type'])}{' NOT NULL' if field['required'] else ''}"
 
 
 def _spark_type(kind: IcebergType) -> DataType:
@@ -202,6 +215,12 @@ def _spark_type(kind: IcebergType) -> DataType:
     if isinstance(kind, dict):
         if kind["type"] == "list":
             return types.ArrayType(_spark_type(kind["element"]), containsNull=not kind["element-required"])
+        if kind["type"] == "struct":
+            members = (
+                types.StructField(field["name"], _spark_type(field["type"]), nullable=not field["required"])
+                for field in kind["fields"]
+            )
+            return types.StructType(list(members))
         return types.MapType(
             _spark_type(kind["key"]), _spark_type(kind["value"]), valueContainsNull=not kind["value-required"]
         )

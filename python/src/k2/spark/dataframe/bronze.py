@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pyspark import StorageLevel
 from pyspark.sql import functions as f
 
-from k2.spark.dataframe.kafka import End, KafkaAdmin, Topic, parse_start
+from k2.spark.dataframe.kafka import NO_TOPIC_ID, End, KafkaAdmin, Topic, parse_start
 from k2.spark.dataframe.progress import (
     Move,
     OffsetsError,
@@ -29,7 +29,7 @@ from k2.spark.schemas import BRONZE, RULES
 from k2.spark.utils.errors import ConfigurationError, K2Error, one_line
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
 
 _HOW_TO_GO_ON = (
     "Nothing was skipped, and nothing of the other one was read; `k2 offsets show` tells how far the table came. "
@@ -172,6 +172,7 @@ class _Step:
             .option("startingOffsets", json.dumps(starting))
             .option("endingOffsets", json.dumps(ending))
             .option("failOnDataLoss", "true")
+            .option("includeHeaders", "true")
             .option("minPartitions", str(parallelism))
         )
         for name, value in self.options.kafka_settings.items():
@@ -191,7 +192,16 @@ class _Step:
             .alias("kafka_timestamp"),
             now.alias("ingestion_timestamp"),
             f.expr(f"date_from_unix_date({int(time.time()) // 86_400})").alias("ingestion_date"),
+            f.transform("headers", _header).alias("headers"),
+            self._topic_id().alias("topic_id"),
         )
+
+    def _topic_id(self) -> Column:
+        chosen = f.lit(None).cast("string")
+        for topic in self.topics:
+            if topic.id != NO_TOPIC_ID:
+                chosen = f.when(f.col("topic") == topic.name, topic.id).otherwise(chosen)
+        return chosen
 
     def _move(self, progress: Progress, ranges: Mapping[SourceKey, tuple[int, int]]) -> None:
         since = time.monotonic()
@@ -275,6 +285,11 @@ class _Step:
             self.admin.commit_group(self.options.group, offsets)
         except K2Error:
             pass  # only lag tools read it
+
+
+def _header(one: Column) -> Column:
+    """Kafka's headers have keys; Spark's type does not say so."""
+    return f.struct(f.coalesce(one["key"], f.lit("")).alias("key"), one["value"].alias("value"))
 
 
 def _lost(key: SourceKey, position: Position, low: int, high: int) -> OffsetsError:

@@ -165,6 +165,7 @@ class Work:
             "offset",
             "kafka_timestamp",
             "ingestion_date",
+            "topic_id",
             "avro_payload",
             self._exchange().alias("exchange"),
         )
@@ -186,6 +187,7 @@ class Work:
             "offset",
             "kafka_timestamp",
             "ingestion_date",
+            "topic_id",
             "exchange",
             "trade",
             f.when(f.col("trade").isNull(), payload).alias("avro_payload"),
@@ -273,6 +275,7 @@ class Work:
             "verdict.detail",
             "ingestion_date",
             f.expr(f"timestamp_micros({int(time.time() * 1_000_000)})").alias("rejected_at"),
+            "topic_id",
         )
         count = sum(self.rejected.values())
         rows = rows.coalesce(file_count(count, self.spark.sparkContext.defaultParallelism))
