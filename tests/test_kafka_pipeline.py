@@ -358,23 +358,30 @@ def failed_run(lake: Lake, *args: str) -> str:
     return process.said()
 
 
-def test_a_topic_that_was_made_anew(lake: Lake, oracle: Oracle, topics: list[str]) -> None:
+def test_a_recreated_topic_stops_alone(lake: Lake, oracle: Oracle, topics: list[str]) -> None:
+    """No row of it is taken for one of the old, and the other topic goes on: in a service, and in runs with an end."""
     for topic in topics:
         oracle.send(topic, 200)
     oracle.flush()
     lake.run_kafka()
     running = lake.begin("run")
     time.sleep(1)
-    heads = lake.heads()
     oracle.delete(topics[:1])
-    oracle.create(topics[0])
-    oracle.send(topics[0], 500)
-    oracle.flush()
+    recreated = Oracle(oracle.brokers, seed=7)
+    recreated.create(topics[0])
+    recreated.send(topics[0], 500)
+    recreated.flush()
     running.await_words("a layer stands", 40)
-    for said in (running.stop(expect=1), failed_run(lake)):
-        assert topics[0] in said
-        assert "k2 offsets" in said, said
-    assert lake.heads() == heads, "no row of the new topic was taken for one of the old"
+    oracle.send(topics[1], 300)
+    oracle.flush()
+    lake.await_rows(oracle.expected_counts())
+    said = running.stop(expect=1)
+    assert topics[0] in said
+    assert "k2 offsets" in said, said
+    oracle.send(topics[1], 300)
+    oracle.flush()
+    assert topics[0] in failed_run(lake)
+    oracle.check(lake)
 
 
 @pytest.mark.long
@@ -396,7 +403,7 @@ def test_drill_kafka_and_the_catalog_are_gone(lake: Lake, oracle: Oracle, topics
     lake.k2_run("tables", "recover")
     assert lake.heads() == heads
     said = failed_run(lake)
-    assert "made anew" in said
+    assert "was recreated" in said
     assert "k2 offsets" in said
     assert lake.heads() == heads
     # Topics of other names are other sources, and go on into the same tables.
@@ -420,7 +427,9 @@ def test_offsets_that_retention_took(lake: Lake, oracle: Oracle, topics: list[st
     oracle.send(topics[0], 300, partition=2)
     oracle.flush()
     oracle.forget_before(topics[0], 1, 450)
+    heads = lake.heads()
     said = failed_run(lake)
+    assert lake.heads()[BRONZE] != heads[BRONZE], "the other partition went on"
     for words in (topics[0], "300", "450", "k2 offsets set", "--accept-loss"):
         assert words in said, said
     where = ("--table", BRONZE, "--topic", topics[0], "--partition", "1", "--next", "450")

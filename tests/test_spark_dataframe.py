@@ -191,7 +191,7 @@ def test_topics_that_are_not_what_they_were(
     time.sleep(1)
     oracle.create(topics[1], partitions)
     frames.of_bronze.topics = topics[1:]
-    with pytest.raises(OffsetsError, match="made anew"):
+    with pytest.raises(OffsetsError, match="was recreated"):
         bronze_step(frames.spark, frames.of_bronze)
     frames.of_bronze.topics = ["nothing.binance"]
     with pytest.raises(ConfigurationError, match="no Kafka topic"):

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <future>
+#include <map>
 #include <system_error>
 
 #include "base/guard.h"
@@ -60,24 +61,67 @@ Status BronzeLayer::TakeNewSources() {
       input.placed &= input.known || input.source.reader->key().cluster != kRecordingCluster;
     }
   }
-  if (std::ranges::all_of(inputs_, &Input::placed)) return {};
+  (void)LeaveOutStopped();
+  const auto to_place = [](const Input& input) { return !input.placed && !input.failed; };
+  if (std::ranges::none_of(inputs_, to_place)) return {};
   std::vector<SourceKey> unknown;
   for (const Input& input : inputs_) {
     const SourceKey& key = input.source.reader->key();
-    if (!input.placed && !progress.positions.contains(key)) unknown.push_back(key);
+    if (to_place(input) && !progress.positions.contains(key)) unknown.push_back(key);
   }
   K2_TRY(CommitStarts(table_, *sources_, unknown, options_.commit, stats_));
   K2_ASSIGN(progress, ReadProgress(table_.metadata()));
   std::vector<SourceKey> keys;
   for (const Input& input : inputs_) {
-    if (!input.placed) keys.push_back(input.source.reader->key());
+    if (to_place(input)) keys.push_back(input.source.reader->key());
   }
   K2_ASSIGN(const SourcePositions finished, finished_.Find(table_, progress, keys));
   finished_mark_ = progress.finished;
   for (Input& input : inputs_) {
-    if (!input.placed) K2_TRY(Place(input, progress, finished));
+    if (to_place(input)) K2_TRY(Place(input, progress, finished));
   }
   return {};
+}
+
+// True when a source was found that must be left out from now on: it is not what it was, or no longer has its next
+// offset.
+bool BronzeLayer::LeaveOutStopped() {
+  bool more = false;
+  const std::map<SourceKey, Error> stopped = sources_->Stopped();
+  for (Input& input : inputs_) {
+    if (input.failed) continue;
+    std::optional<Error> error = input.placed ? input.source.reader->failure() : std::nullopt;
+    if (error && error->kind != ErrorKind::kOffsetMismatch) error.reset();
+    if (const auto found = stopped.find(input.source.reader->key()); found != stopped.end()) error = found->second;
+    if (!error) continue;
+    if (!input.stopped) {
+      log::Error("a source cannot be read on; the others go on",
+                 {{"source", input.source.name}, {"error", error->message}});
+    }
+    input.source.reader->Leave();
+    input.failed = more = true;
+    input.stopped = std::move(error);
+  }
+  return more;
+}
+
+std::optional<Error> BronzeLayer::standing() const {
+  const auto found = std::ranges::find_if(inputs_, [](const Input& input) { return input.stopped.has_value(); });
+  return found == inputs_.end() ? std::nullopt : found->stopped;
+}
+
+Status BronzeLayer::LookAgain() {
+  for (Input& input : inputs_) input.failed &= !input.stopped;
+  return Recover();
+}
+
+std::vector<Error> BronzeLayer::failures() const {
+  std::vector<Error> failures = failures_;
+  for (const Input& input : inputs_) {
+    const auto same = [&](const Error& one) { return one.message == input.stopped->message; };
+    if (input.stopped && std::ranges::none_of(failures, same)) failures.push_back(*input.stopped);
+  }
+  return failures;
 }
 
 Status BronzeLayer::Place(Input& input, const LayerProgress& progress, const SourcePositions& finished) {
@@ -91,6 +135,7 @@ Status BronzeLayer::Place(Input& input, const LayerProgress& progress, const Sou
     return std::unexpected(status.error().With(input.source.name));
   }
   input.placed = true;
+  input.caught_up = false;
   return {};
 }
 
@@ -121,7 +166,15 @@ std::vector<size_t> BronzeLayer::Open() const {
 }
 
 Result<int64_t> BronzeLayer::Step(int64_t wait_us, const Moved& moved) {
-  if (sources_->MayGrow() || !std::ranges::all_of(inputs_, &Input::placed)) K2_TRY(TakeNewSources());
+  Result<int64_t> rows = TryStep(wait_us, moved);
+  if (rows || !LeaveOutStopped()) return rows;
+  K2_TRY(Recover());
+  return 0;
+}
+
+Result<int64_t> BronzeLayer::TryStep(int64_t wait_us, const Moved& moved) {
+  const auto unplaced = [](const Input& input) { return !input.placed && !input.failed; };
+  if (sources_->MayGrow() || std::ranges::any_of(inputs_, unplaced)) K2_TRY(TakeNewSources());
   const std::vector<size_t> open = Open();
   if (open.empty()) {
     if (!AtEnd()) sources_->Wait(wait_us);
@@ -237,7 +290,7 @@ void BronzeLayer::DeleteFiles(const Written& written) {
 }
 
 Status BronzeLayer::Commit(Written& written) {
-  if (const Status confirmed = sources_->Confirm(); !confirmed) {
+  if (const Status confirmed = sources_->Confirm(written.next); !confirmed) {
     DeleteFiles(written);
     return confirmed;
   }
@@ -269,6 +322,7 @@ void BronzeLayer::Take(const Group& group, const TaskResult& result, Written& wr
     Input& input = inputs_[group[n]];
     const SourcePosition& end = result.ends.at(n);
     input.caught_up |= input.source.reader->CaughtUp();
+    if (end != input.position || input.source.reader->CaughtUp()) input.stopped.reset();
     if (end == input.position) continue;
     written.worth_a_commit |= input.source.reader->AtEnd();
     if (input.known) written.commit.base.positions[input.source.reader->key()] = input.position;

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,7 +30,12 @@ class BronzeLayer {
   // once, so that the next messages are written while the ones before are committed, for overlap_us_max: `moved` is
   // told of each commit but the last. The number of rows that the last commit moved; 0: nothing was there within
   // `wait_us`. After an error the readers are ahead of the table: Recover.
+  // A source that is Stopped is left out from then on: a step that was at work when it stopped moves nothing.
   Result<int64_t> Step(int64_t wait_us, const Moved& moved = nullptr);
+  // Of the sources that are left out; nullopt: none is.
+  [[nodiscard]] std::optional<Error> standing() const;
+  // Reads the table, and tries again those that are left out: somebody may have set their offset.
+  Status LookAgain();
 
   // Goes (again) to where Bronze stands: after another writer was here.
   Status Recover();
@@ -44,8 +50,8 @@ class BronzeLayer {
   [[nodiscard]] SourceSet& sources() { return *sources_; }
   [[nodiscard]] int64_t stored_bytes() const;
   [[nodiscard]] int64_t stored_bytes_read() const;
-  // Recordings that cannot be read on (cut files); what came before was committed.
-  [[nodiscard]] const std::vector<Error>& failures() const { return failures_; }
+  // Of sources that cannot be read on (cut files, recreated topics); what came before was committed.
+  [[nodiscard]] std::vector<Error> failures() const;
 
  private:
   struct Input {
@@ -56,6 +62,7 @@ class BronzeLayer {
     int64_t committed_offset = 0;
     bool failed = false;
     bool caught_up = false;
+    std::optional<Error> stopped = {};  // why it is left out, or was until it is tried again
   };
   using Group = std::vector<size_t>;  // inputs_ that one task reads
 
@@ -66,6 +73,8 @@ class BronzeLayer {
         sources_(std::move(sources)),
         cache_(cache),
         finished_(std::move(finished)) {}
+  Result<int64_t> TryStep(int64_t wait_us, const Moved& moved);
+  bool LeaveOutStopped();
   Status TakeNewSources();
   Status Place(Input& input, const LayerProgress& progress, const SourcePositions& finished);
   [[nodiscard]] std::vector<Group> Divide(const std::vector<size_t>& open) const;

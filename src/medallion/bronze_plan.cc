@@ -1,8 +1,10 @@
 #include "medallion/bronze_plan.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
+#include "base/log.h"
 #include "base/uuid.h"
 #include "medallion/bronze_layer.h"
 #include "task/market_tables.h"
@@ -19,13 +21,14 @@ struct Backlog {
 };
 
 Result<std::vector<Backlog>> FindBacklog(const LayerProgress& progress, const std::vector<SourceSet::Source>& sources,
-                                         const KafkaOptions& options) {
+                                         const KafkaOptions& options, std::map<SourceKey, Error>& stopped) {
   std::vector<KafkaPartition> partitions;
   for (const SourceSet::Source& source : sources) {
     partitions.emplace_back(source.reader->key().topic, source.reader->key().partition);
   }
   K2_ASSIGN(const auto admin, KafkaAdmin::Create(options));
   K2_ASSIGN(const auto ends, admin->Offsets({.from = KafkaStart::From::kLatest}, partitions));
+  K2_ASSIGN(const auto begins, admin->Offsets({.from = KafkaStart::From::kEarliest}, partitions));
   std::vector<Backlog> backlog;
   for (const SourceSet::Source& source : sources) {
     const SourceKey& key = source.reader->key();
@@ -34,11 +37,19 @@ Result<std::vector<Backlog>> FindBacklog(const LayerProgress& progress, const st
     if (one.known) one.begin = committed->second;
     const auto end = ends.find({key.topic, key.partition});
     one.end = end == ends.end() ? 0 : end->second;
-    if (one.end < one.begin.next_offset) {
-      return Fail(ErrorKind::kOffsetMismatch,
-                  "Kafka topic {}, partition {} ends at offset {}, and Bronze stands at {}: the brokers have lost what "
-                  "was read. See `k2 offsets show`; `k2 offsets set --accept-loss` goes on",
-                  key.topic, key.partition, one.end, one.begin.next_offset);
+    const auto begin = begins.find({key.topic, key.partition});
+    const int64_t first = begin == begins.end() ? 0 : begin->second;
+    if (one.end < one.begin.next_offset || first > one.begin.next_offset) {
+      const std::string_view lost =
+          one.end < one.begin.next_offset ? "the brokers have lost what was read" : "messages were deleted unread";
+      stopped.emplace(key, Error{ErrorKind::kOffsetMismatch,
+                                 fmt::format("Kafka topic {}, partition {} has the offsets {} to {} now, and Bronze "
+                                             "stands at {}: {}. See `k2 offsets show`; to give up what is missing: `k2 "
+                                             "offsets set --table bronze_trades --topic {} --partition {} --next {} "
+                                             "--accept-loss`",
+                                             key.topic, key.partition, first, one.end, one.begin.next_offset, lost,
+                                             key.topic, key.partition, first)});
+      continue;
     }
     if (one.end > one.begin.next_offset) backlog.push_back(std::move(one));
   }
@@ -98,7 +109,10 @@ Result<StepPlan> PlanBronze(const Lakehouse& lakehouse, const LayerOptions& opti
   K2_ASSIGN(Table table, lakehouse.Open(kBronzeTable));
   K2_ASSIGN(LayerProgress progress, ReadProgress(table.metadata()));
   K2_ASSIGN(const std::unique_ptr<SourceSet> set, OpenKafka(feed));
-  K2_ASSIGN(const std::vector<SourceSet::Source> sources, set->Sources(progress));
+  K2_ASSIGN(std::vector<SourceSet::Source> sources, set->Sources(progress));
+  // What cannot be read on does not hold up the others; it is the step's error when nothing else is there.
+  std::map<SourceKey, Error> stopped = set->Stopped();
+  std::erase_if(sources, [&](const auto& source) { return stopped.contains(source.reader->key()); });
   std::vector<SourceKey> unknown;
   for (const SourceSet::Source& source : sources) {
     if (!progress.positions.contains(source.reader->key())) unknown.push_back(source.reader->key());
@@ -106,7 +120,12 @@ Result<StepPlan> PlanBronze(const Lakehouse& lakehouse, const LayerOptions& opti
   LayerStats stats;
   K2_TRY(CommitStarts(table, *set, unknown, options.commit, stats));
   K2_ASSIGN(progress, ReadProgress(table.metadata()));
-  K2_ASSIGN(std::vector<Backlog> backlog, FindBacklog(progress, sources, feed.options));
+  K2_ASSIGN(std::vector<Backlog> backlog, FindBacklog(progress, sources, feed.options, stopped));
+  if (backlog.empty() && !stopped.empty()) return std::unexpected(stopped.begin()->second);
+  for (const auto& [key, error] : stopped) {
+    log::Error("a source cannot be read on; the others go on",
+               {{"source", fmt::format("{}/{}", key.topic, key.partition)}, {"error", error.message}});
+  }
   if (backlog.empty()) return plan;
   for (const Backlog& one : backlog) plan.behind += one.end - one.begin.next_offset;
   Shorten(backlog, rows_max);
@@ -134,6 +153,8 @@ Status ConfirmSources(const StepPlan& plan, const KafkaOptions& options) {
   if (topics.empty()) return {};
   K2_ASSIGN(const auto set, OpenKafka({.options = options, .topics = {topics.begin(), topics.end()}, .start = {}}));
   K2_ASSIGN(const auto sources, set->Sources(read));
+  const std::map<SourceKey, Error> stopped = set->Stopped();
+  if (!stopped.empty()) return std::unexpected(stopped.begin()->second);
   return {};
 }
 

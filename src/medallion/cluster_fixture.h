@@ -158,7 +158,7 @@ class ClusterSet final : public SourceSet {
   void Wait(int64_t wait_us) override { std::this_thread::sleep_for(std::chrono::microseconds(wait_us / 10)); }
   [[nodiscard]] int64_t Available() const override { return 100'000; }
   [[nodiscard]] std::optional<int64_t> EndOf(const SourceKey& /*key*/) const override { return std::nullopt; }
-  Status Confirm() override {
+  Status Confirm(const SourcePositions& /*read*/) override {
     if (faults_ == nullptr || !faults_->confirm_fails) return {};
     return Fail(ErrorKind::kUnavailable, "topics were not confirmed");
   }

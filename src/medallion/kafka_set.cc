@@ -15,7 +15,7 @@ class KafkaSet final : public SourceSet {
   Result<std::vector<Source>> Sources(const LayerProgress& progress) override {
     const KafkaHealth health = source_->health();
     ProcessHealth().SetDependency("kafka", health.ok, health.last_error);
-    K2_TRY(source_->CheckPositions(progress.positions));
+    others_ = source_->OthersThan(progress.positions);
     std::set<std::string> topics_before;
     for (const auto& reader : source_->readers()) topics_before.insert(reader->key().topic);
     K2_ASSIGN(const auto added, source_->TakeNew());
@@ -29,6 +29,16 @@ class KafkaSet final : public SourceSet {
       sources_.push_back({.reader = reader.get(), .name = fmt::format("{}/{}", key.topic, key.partition)});
     }
     return sources_;
+  }
+  [[nodiscard]] std::map<SourceKey, Error> Stopped() const override {
+    std::map<std::string, Error> topics = source_->StoppedTopics();
+    topics.insert(others_.begin(), others_.end());
+    std::map<SourceKey, Error> stopped;
+    for (const Source& one : sources_) {
+      const SourceKey& key = one.reader->key();
+      if (const auto found = topics.find(key.topic); found != topics.end()) stopped.emplace(key, found->second);
+    }
+    return stopped;
   }
   [[nodiscard]] bool MayGrow() const override { return true; }
 
@@ -56,7 +66,9 @@ class KafkaSet final : public SourceSet {
     }
     return std::nullopt;
   }
-  Status Confirm() override { return source_->ConfirmTopics(feed_.options.request_timeout_us); }
+  Status Confirm(const SourcePositions& read) override {
+    return source_->ConfirmTopics(read, feed_.options.request_timeout_us);
+  }
   void Committed(const SourcePositions& positions) override { source_->CommitGroupOffsets(positions); }
 
  private:
@@ -76,7 +88,8 @@ class KafkaSet final : public SourceSet {
 
   KafkaFeed feed_;
   std::unique_ptr<KafkaSource> source_;
-  std::set<SourceKey> appeared_;  // partitions that known topics have got since they were opened
+  std::map<std::string, Error> others_;  // topics that are not those of which Bronze has committed offsets
+  std::set<SourceKey> appeared_;         // partitions that known topics have got since they were opened
   std::vector<Source> sources_;
 };
 

@@ -67,7 +67,7 @@ class RecordingSet final : public SourceSet {
   void Wait(int64_t wait_us) override { std::this_thread::sleep_for(std::chrono::microseconds(wait_us)); }
   [[nodiscard]] int64_t Available() const override { return -1; }
   [[nodiscard]] std::optional<int64_t> EndOf(const SourceKey& /*key*/) const override { return std::nullopt; }
-  Status Confirm() override { return {}; }
+  Status Confirm(const SourcePositions& /*read*/) override { return {}; }
   void Committed(const SourcePositions& /*positions*/) override {}
 
  private:

@@ -104,8 +104,18 @@ class StandingReport {
     ProcessHealth().Stands(name_, why);
     told_ = why;
   }
+  // Whether it is time to look again at what stands beside the rest.
+  [[nodiscard]] bool Due() {
+    const int64_t now_us = MonotonicMicros();
+    if (now_us < next_look_us_) return false;
+    pause_us_ = std::clamp<int64_t>(pause_us_ * 2, kMicrosPerSecond, 30 * kMicrosPerSecond);
+    const bool first = next_look_us_ == 0;
+    next_look_us_ = now_us + pause_us_;
+    return !first;
+  }
   // After a step that went through whole.
   void GoesOn() {
+    next_look_us_ = 0;
     pause_us_ = 0;
     Tell(std::nullopt);
   }
@@ -127,6 +137,7 @@ class StandingReport {
   Gauge& gauge_;
   std::string told_;
   int64_t pause_us_ = 0;
+  int64_t next_look_us_ = 0;
 };
 
 // Rights of the source are the run's own: it must be started again with others.
@@ -221,12 +232,20 @@ void RunBronze(BronzeLayer& layer, const RunOptions& options, Floor& floor, RunP
     ProcessHealth().Beat("bronze");
     if (options.silver) floor.WaitForNext(kBronze, kSilver, lead);
     if (waits) WaitForCommit(last_commit_us, layer, options, floor);
-    const Result<int64_t> rows = layer.Step(waits ? kWaitForMessagesUs : 0, waits ? moved : BronzeLayer::Moved{});
+    Result<int64_t> rows = layer.Step(waits ? kWaitForMessagesUs : 0, waits ? moved : BronzeLayer::Moved{});
+    const std::optional<Error> stopped = rows ? layer.standing() : std::nullopt;
+    if (options.endless && stopped && standing.Due()) {
+      if (const Status looked = layer.LookAgain(); !looked) rows = std::unexpected(looked.error());
+    }
     if (!rows) {
       if (!GoOn(layer, kBronze, "bronze", rows.error(), patience, standing, options, floor, recover)) break;
       continue;
     }
-    standing.GoesOn();
+    if (options.endless && stopped) {
+      standing.Tell(stopped);
+    } else {
+      standing.GoesOn();
+    }
     ProcessHealth().SetDependency(kTables, true);
     if (options.endless) watch.Look(layer.stats(), MonotonicMicros());
     if (*rows > 0) (void)moved(*rows);  // a step without rows has asked neither source nor tables

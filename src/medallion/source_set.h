@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -33,9 +34,11 @@ class SourceSet {
   virtual ~SourceSet() = default;
 
   // The sources there are. A later call may give more (a new partition, the first line of a followed recording); those
-  // given before stay, in their order. `progress` is what Bronze has committed: kOffsetMismatch when it speaks of a
-  // source that is not what it was (a topic made anew).
+  // given before stay, in their order. `progress` is what Bronze has committed; what it speaks of may be Stopped.
   virtual Result<std::vector<Source>> Sources(const LayerProgress& progress) = 0;
+  // Sources that are not what they were any more, such as the partitions of a recreated topic. The others go on without
+  // them.
+  [[nodiscard]] virtual std::map<SourceKey, Error> Stopped() const { return {}; }
   // More sources may come.
   [[nodiscard]] virtual bool MayGrow() const = 0;
 
@@ -56,8 +59,9 @@ class SourceSet {
   // The offset after the last message that a source is known to hold; nothing where that is not known.
   [[nodiscard]] virtual std::optional<int64_t> EndOf(const SourceKey& key) const = 0;
 
-  // Called between reading and committing: what was read is of the sources that it was asked of.
-  virtual Status Confirm() = 0;
+  // Called between reading and committing: what was read is of the sources that it was asked of. kOffsetMismatch: one
+  // of them is Stopped.
+  virtual Status Confirm(const SourcePositions& read) = 0;
   // Bronze has committed these: a courtesy to tools that show lag.
   virtual void Committed(const SourcePositions& positions) = 0;
 };

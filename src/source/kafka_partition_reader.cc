@@ -29,6 +29,11 @@ KafkaPartitionReader::~KafkaPartitionReader() {
   rd_kafka_queue_destroy(queue_);
 }
 
+void KafkaPartitionReader::Leave() {
+  DropPending();
+  if (placed_.exchange(false)) consumer_->Unplace(key_.topic, key_.partition);
+}
+
 void KafkaPartitionReader::DropPending() {
   for (; next_pending_ < pending_.size(); ++next_pending_) rd_kafka_message_destroy(pending_[next_pending_]);
   pending_.clear();

@@ -38,6 +38,8 @@ class KafkaPartitionReader final : public SourceReader {
   // more, or was written again; kInvalidData: bytes that break Kafka's format; kPermission. They stay until a Seek.
   Result<RawBatch> Read(const ReadLimits& limits) override;
 
+  [[nodiscard]] std::optional<Error> failure() const override { return failure_; }
+  void Leave() override;
   [[nodiscard]] bool AtEnd() const override { return false; }
   [[nodiscard]] bool CaughtUp() const override { return caught_up_; }
   [[nodiscard]] SourceCounts counts() const override { return counts_; }

@@ -125,7 +125,8 @@ Result<std::vector<KafkaPartitionReader*>> KafkaSource::TakeNew() {
   return AddReaders(*found);
 }
 
-Status KafkaSource::CheckPositions(const SourcePositions& committed) const {
+std::map<std::string, Error> KafkaSource::OthersThan(const SourcePositions& committed) const {
+  std::map<std::string, Error> others;
   std::map<std::string, std::string> now;
   for (const auto& reader : readers_) now[reader->key().topic] = reader->key().topic_id;
   for (const auto& [name, id] : now) {
@@ -137,17 +138,24 @@ Status KafkaSource::CheckPositions(const SourcePositions& committed) const {
       if (key.cluster != cluster_id_ || key.topic_id != id) other = &key;
     }
     if (known || other == nullptr) continue;
+    std::string what;
     if (other->cluster != cluster_id_) {
-      return Fail(
-          ErrorKind::kOffsetMismatch,
-          "the table has read Kafka topic {} of the cluster {}, and the brokers at {} are of the cluster {}. {}", name,
-          other->cluster, options_.brokers, cluster_id_, kHowToGoOn);
+      what = fmt::format(
+          "the table has read Kafka topic {} of the cluster {}, and the brokers at {} are of the cluster {}", name,
+          other->cluster, options_.brokers, cluster_id_);
+    } else {
+      what =
+          fmt::format("Kafka topic {} was recreated: the table has read the one with the id {}, and its id is {} now",
+                      name, other->topic_id, id);
     }
-    return Fail(ErrorKind::kOffsetMismatch,
-                "Kafka topic {} was made anew: the table has read the one with the id {}, and its id is {} now. {}",
-                name, other->topic_id, id, kHowToGoOn);
+    others.emplace(name, Error{ErrorKind::kOffsetMismatch, fmt::format("{}. {}", what, kHowToGoOn)});
   }
-  return {};
+  return others;
+}
+
+std::map<std::string, Error> KafkaSource::StoppedTopics() const {
+  const std::lock_guard lock(mutex_);
+  return stopped_;
 }
 
 Result<SourcePositions> KafkaSource::ResolveStart(const KafkaStart& start, std::span<const SourceKey> keys) {
@@ -175,14 +183,19 @@ bool KafkaSource::WaitForMessages(int64_t max_wait_us) {
   }
 }
 
-Status KafkaSource::ConfirmTopics(int64_t max_wait_us) {
+Status KafkaSource::ConfirmTopics(const SourcePositions& read, int64_t max_wait_us) {
   std::unique_lock lock(mutex_);
   const uint64_t mine = ++checks_wanted_;
   wake_.notify_all();
   checked_.wait_for(lock, std::chrono::microseconds(max_wait_us),
                     [&] { return failure_.has_value() || checks_done_ >= mine; });
   if (failure_) return std::unexpected(*failure_);
-  if (checks_done_ >= mine) return {};
+  if (checks_done_ >= mine) {
+    for (const auto& [key, position] : read) {
+      if (const auto found = stopped_.find(key.topic); found != stopped_.end()) return std::unexpected(found->second);
+    }
+    return {};
+  }
   lock.unlock();
   const KafkaHealth now = health();
   return Fail(ErrorKind::kUnavailable, "Kafka at {} does not confirm that the topics are still the same: {}",
@@ -211,7 +224,7 @@ bool KafkaSource::QueueFull() const {
 
 int64_t KafkaSource::queued_messages() const {
   int64_t messages = 0;
-  for (const auto& reader : readers_) messages += reader->queued_messages();
+  for (const auto& reader : readers_) messages += reader->placed() ? reader->queued_messages() : 0;
   return messages;
 }
 
@@ -242,7 +255,7 @@ void KafkaSource::Watch() {
     if (Check(due)) {
       if (due) next_check_us = MonotonicMicros() + options_.check_interval_us;
       const std::lock_guard lock(mutex_);
-      if (!gone_.empty()) next_check_us = not_before_us = MonotonicMicros() + kGoneIntervalUs;
+      if (Unsettled()) next_check_us = not_before_us = MonotonicMicros() + kGoneIntervalUs;
     } else {
       not_before_us = MonotonicMicros() + kRetryUs;
     }
@@ -280,30 +293,43 @@ bool KafkaSource::Check(bool all) {
                      fmt::format("the Kafka brokers at {} belong to the cluster {} now, and to {} before. {}",
                                  options_.brokers, *cluster, cluster_id_, kHowToGoOn)};
   } else {
-    failure_ = Judge(*found);
+    FindStopped(*found);
   }
-  if (failure_ || gone_.empty()) checks_done_ = serving;
-  if (!failure_ && all) found_ = std::move(*found);
+  if (failure_ || !Unsettled()) checks_done_ = serving;
+  if (!failure_ && all) {
+    std::erase_if(found->topics, [&](const KafkaTopic& topic) { return stopped_.contains(topic.name); });
+    found_ = std::move(*found);
+  }
   checked_.notify_all();
   return true;
 }
 
 // Compares topics with what they were. With the lock held.
-std::optional<Error> KafkaSource::Judge(const KafkaTopics& found) {
+void KafkaSource::FindStopped(const KafkaTopics& found) {
   for (const KafkaTopic& topic : found.topics) {
     const auto before = topic_ids_.find(topic.name);
     gone_.erase(topic.name);
-    if (before == topic_ids_.end() || before->second == topic.id) continue;
-    return Error{ErrorKind::kOffsetMismatch,
-                 fmt::format("Kafka topic {} was made anew while it was read: its id was {} and is {} now. {}",
-                             topic.name, before->second, topic.id, kHowToGoOn)};
+    if (before == topic_ids_.end()) continue;
+    if (before->second == topic.id) {
+      stopped_.erase(topic.name);
+      continue;
+    }
+    stopped_.insert_or_assign(
+        topic.name, Error{ErrorKind::kOffsetMismatch,
+                          fmt::format("Kafka topic {} was recreated while it was read: its id was {} and is {} now. {}",
+                                      topic.name, before->second, topic.id, kHowToGoOn)});
   }
   for (const std::string& name : found.missing) {
     if (!topic_ids_.contains(name) || ++gone_[name] < kGoneChecks) continue;
-    return Error{ErrorKind::kOffsetMismatch, fmt::format("Kafka topic {} (id {}) is gone from the cluster {}. {}", name,
-                                                         topic_ids_[name], cluster_id_, kHowToGoOn)};
+    stopped_.try_emplace(
+        name, Error{ErrorKind::kOffsetMismatch, fmt::format("Kafka topic {} (id {}) is gone from the cluster {}. {}",
+                                                            name, topic_ids_[name], cluster_id_, kHowToGoOn)});
   }
-  return std::nullopt;
+}
+
+// A topic that was there is missing, and may yet be found. With the lock held.
+bool KafkaSource::Unsettled() const {
+  return std::ranges::any_of(gone_, [](const auto& one) { return one.second < kGoneChecks; });
 }
 
 void KafkaSource::FlushGroup() {

@@ -34,22 +34,26 @@ class KafkaSource {
   // All partitions, by topic and number; the readers live as long as the source. One reads nothing before its Seek.
   [[nodiscard]] const std::vector<std::unique_ptr<KafkaPartitionReader>>& readers() const { return readers_; }
   // Readers of partitions that have appeared since Open or the last call (also in readers() now). Does not wait.
-  // Error kOffsetMismatch: a topic is gone or was made anew, or the brokers belong to another cluster. It stays.
+  // Error kOffsetMismatch: the brokers belong to another cluster. It stays.
   Result<std::vector<KafkaPartitionReader*>> TakeNew();
 
-  // Whether offsets that a table has committed are of the topics as they are now. Error kOffsetMismatch: the table has
-  // read a topic of this name under another id or cluster only.
-  [[nodiscard]] Status CheckPositions(const SourcePositions& committed) const;
+  // Topics of which a table has committed offsets under another id or cluster only, each with its error
+  // (kOffsetMismatch).
+  [[nodiscard]] std::map<std::string, Error> OthersThan(const SourcePositions& committed) const;
+  // Topics that were recreated, or are gone, since they were opened, each with its error (kOffsetMismatch). One that is
+  // back under its id is none of them. For any thread.
+  [[nodiscard]] std::map<std::string, Error> StoppedTopics() const;
   // The offsets to begin with. Waits for the brokers.
   Result<SourcePositions> ResolveStart(const KafkaStart& start, std::span<const SourceKey> keys);
 
   // True when a reader that was placed has something to read; waits for that at most so long.
   bool WaitForMessages(int64_t max_wait_us);
 
-  // Asks the brokers whether the topics are still those that were read, for librdkafka follows a topic that is made
-  // anew without a word. Good for all batches read before the call: to be called between reading and committing (one
-  // round trip). Errors: kOffsetMismatch as TakeNew; kUnavailable: no answer in time, nothing is known.
-  Status ConfirmTopics(int64_t max_wait_us);
+  // Asks the brokers whether the topics are still those that were read, for librdkafka follows a topic that is
+  // recreated without a word. Good for all batches read before the call: to be called between reading and committing
+  // (one round trip). Errors: kOffsetMismatch as TakeNew, or of a stopped topic among those of `read`; kUnavailable: no
+  // answer in time, nothing is known.
+  Status ConfirmTopics(const SourcePositions& read, int64_t max_wait_us);
 
   // Shows committed offsets under options.group, some time later. Failures are only logged.
   void CommitGroupOffsets(const SourcePositions& committed);
@@ -67,7 +71,8 @@ class KafkaSource {
   void Watch();
   bool Check(bool all);
   void FlushGroup();
-  [[nodiscard]] std::optional<Error> Judge(const KafkaTopics& found);
+  void FindStopped(const KafkaTopics& found);
+  [[nodiscard]] bool Unsettled() const;
   [[nodiscard]] bool HasMessages() const;
 
   const KafkaOptions options_;
@@ -77,7 +82,7 @@ class KafkaSource {
   std::string cluster_id_;
   std::vector<std::unique_ptr<KafkaPartitionReader>> readers_;
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable wake_;     // the watcher
   std::condition_variable checked_;  // those who wait for it
   bool stop_ = false;
@@ -86,9 +91,10 @@ class KafkaSource {
   uint64_t checks_done_ = 0;
   std::optional<Error> failure_;  // stays
   std::map<std::string, std::string> topic_ids_;
-  std::optional<KafkaTopics> found_;  // with more partitions than there are readers
-  std::map<std::string, int> gone_;   // checks in a row that did not find a topic
-  SourcePositions group_positions_;   // to be shown
+  std::optional<KafkaTopics> found_;      // with more partitions than there are readers
+  std::map<std::string, int> gone_;       // checks in a row that did not find a topic
+  std::map<std::string, Error> stopped_;  // by topic
+  SourcePositions group_positions_;       // to be shown
   std::thread watcher_;
 };
 

@@ -302,7 +302,7 @@ TEST(Kafka, AnOffsetBeyondTheEndIsAnError) {
   EXPECT_EQ(error->kind, ErrorKind::kOffsetMismatch);
 }
 
-TEST(Kafka, ATopicMadeAnewIsNoticedBeforeACommit) {
+TEST(Kafka, ARecreatedTopicIsNoticedBeforeACommit) {
   KafkaMock kafka;
   kafka.CreateTopic(kTopic, 1);
   ProduceNumbers(kafka, 0, 10);
@@ -310,41 +310,46 @@ TEST(Kafka, ATopicMadeAnewIsNoticedBeforeACommit) {
   KafkaPartitionReader& reader = *source->readers()[0];
   ASSERT_TRUE(reader.Seek({}));
   ASSERT_TRUE(ReadToEnd(reader));
-  ASSERT_TRUE(source->ConfirmTopics(kPatienceUs));
   const SourcePositions committed = {{reader.key(), reader.position()}};
-  EXPECT_TRUE(source->CheckPositions(committed));
-  EXPECT_TRUE(source->CheckPositions({}));
+  ASSERT_TRUE(source->ConfirmTopics(committed, kPatienceUs));
+  EXPECT_TRUE(source->OthersThan(committed).empty());
+  EXPECT_TRUE(source->OthersThan({}).empty());
 
   ASSERT_EQ(rd_kafka_mock_topic_delete(kafka.cluster(), kTopic), RD_KAFKA_RESP_ERR_NO_ERROR);
   kafka.CreateTopic(kTopic, 1);
-  const Status confirmed = source->ConfirmTopics(kPatienceUs);
+  const Status confirmed = source->ConfirmTopics(committed, kPatienceUs);
   ASSERT_FALSE(confirmed);
   EXPECT_EQ(confirmed.error().kind, ErrorKind::kOffsetMismatch);
-  EXPECT_NE(confirmed.error().message.find("made anew"), std::string::npos);
-  EXPECT_EQ(source->TakeNew().error().kind, ErrorKind::kOffsetMismatch);
+  EXPECT_NE(confirmed.error().message.find("was recreated"), std::string::npos);
+  EXPECT_TRUE(source->TakeNew());
+  EXPECT_TRUE(source->StoppedTopics().contains(kTopic));
 
   const auto later = Open(kafka);
-  const Status checked = later->CheckPositions(committed);
-  ASSERT_FALSE(checked);
-  EXPECT_EQ(checked.error().kind, ErrorKind::kOffsetMismatch);
+  const auto others = later->OthersThan(committed);
+  ASSERT_TRUE(others.contains(kTopic));
+  EXPECT_EQ(others.at(kTopic).kind, ErrorKind::kOffsetMismatch);
   SourcePositions accepted = committed;
   accepted[later->readers()[0]->key()] = {};
-  EXPECT_TRUE(later->CheckPositions(accepted));
+  EXPECT_TRUE(later->OthersThan(accepted).empty());
   SourceKey elsewhere = reader.key();
   elsewhere.cluster = "another";
-  EXPECT_FALSE(later->CheckPositions({{elsewhere, {}}}));
+  EXPECT_TRUE(later->OthersThan({{elsewhere, {}}}).contains(kTopic));
 }
 
-TEST(Kafka, ATopicThatIsGoneStopsTheSource) {
+TEST(Kafka, ATopicThatIsGoneStopsAlone) {
   KafkaMock kafka;
   kafka.CreateTopic(kTopic, 1);
   kafka.CreateTopic("market.crypto.trades.kraken", 1);
   const auto source = Open(kafka, {kTopic, "market.crypto.trades.kraken"});
+  SourcePositions read;
+  for (const auto& reader : source->readers()) read[reader->key()] = {};
   ASSERT_EQ(rd_kafka_mock_topic_delete(kafka.cluster(), kTopic), RD_KAFKA_RESP_ERR_NO_ERROR);
-  const Status confirmed = source->ConfirmTopics(kPatienceUs);
+  const Status confirmed = source->ConfirmTopics(read, kPatienceUs);
   ASSERT_FALSE(confirmed);
   EXPECT_EQ(confirmed.error().kind, ErrorKind::kOffsetMismatch);
   EXPECT_NE(confirmed.error().message.find("is gone"), std::string::npos) << confirmed.error().message;
+  std::erase_if(read, [](const auto& one) { return one.first.topic == kTopic; });
+  EXPECT_TRUE(source->ConfirmTopics(read, kPatienceUs));
 }
 
 TEST(Kafka, PatternsFindTopicsThatComeLater) {
@@ -370,7 +375,7 @@ TEST(Kafka, PatternsFindTopicsThatComeLater) {
   ASSERT_TRUE(added[0]->Seek({}));
   EXPECT_EQ(*ReadSome(*added[0], 1), std::vector<std::string>{"new"});
   EXPECT_TRUE(source->TakeNew()->empty());
-  ASSERT_TRUE(source->ConfirmTopics(kPatienceUs));
+  ASSERT_TRUE(source->ConfirmTopics({}, kPatienceUs));
 }
 
 TEST(Kafka, BeginsWhereItIsTold) {
@@ -402,7 +407,7 @@ TEST(Kafka, ABrokerThatIsAwayIsWaitedFor) {
   ASSERT_TRUE(reader.Seek({}));
   ASSERT_TRUE(ReadToEnd(reader));
   rd_kafka_mock_broker_set_down(kafka.cluster(), 1);
-  const Status confirmed = source->ConfirmTopics(300'000);
+  const Status confirmed = source->ConfirmTopics({}, 300'000);
   ASSERT_FALSE(confirmed);
   EXPECT_EQ(confirmed.error().kind, ErrorKind::kUnavailable);
   // librdkafka tells of it in its own time.
@@ -411,7 +416,7 @@ TEST(Kafka, ABrokerThatIsAwayIsWaitedFor) {
   rd_kafka_mock_broker_set_up(kafka.cluster(), 1);
   ProduceNumbers(kafka, 10, 20);
   EXPECT_EQ(ReadSome(reader, 10)->size(), 10U);
-  EXPECT_TRUE(source->ConfirmTopics(kPatienceUs));
+  EXPECT_TRUE(source->ConfirmTopics({}, kPatienceUs));
   EXPECT_TRUE(Within([&] { return source->health().ok; }));
 }
 

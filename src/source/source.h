@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -122,6 +123,11 @@ class SourceReader {
   // The next messages, at most as limited; empty: none now. `end` moves past skipped frames too, so it may move
   // although the batch is empty.
   virtual Result<RawBatch> Read(const ReadLimits& limits) = 0;
+
+  // The error of Read that stays until a Seek.
+  [[nodiscard]] virtual std::optional<Error> failure() const { return std::nullopt; }
+  // Fetches no more, and lets go what was fetched and not read, until a Seek.
+  virtual void Leave() {}
 
   // Nothing will ever follow what was read (end of a recording that is not being followed).
   [[nodiscard]] virtual bool AtEnd() const = 0;

@@ -69,16 +69,23 @@ class _Step:
         self.table = options.table(spark, BRONZE)
         self.result = StepResult("bronze")
         self.topics: list[Topic] = []
+        self.stopped: list[OffsetsError] = []  # of what cannot be read on; it holds up nothing else
         self.cluster = ""
 
     def run(self) -> StepResult:
         began = time.monotonic()
+        progress = find_progress(self.table.metadata_with_head()).progress
         keys = self._sources()
-        progress = self._begin_new(keys, find_progress(self.table.metadata_with_head()).progress)
+        stopped = self._other_topics(progress.positions)
+        keys = [key for key in keys if key.topic not in stopped]
+        self.stopped = list(stopped.values())
+        progress = self._begin_new(keys, progress)
         ranges = self._ranges(keys, progress)
         self.result.plan_s = time.monotonic() - began - self.result.commit_s
         if ranges:
             self._move(progress, ranges)
+        elif self.stopped:
+            raise self.stopped[0]
         return self.result
 
     def _sources(self) -> list[SourceKey]:
@@ -98,26 +105,28 @@ class _Step:
             if self.options.first_partition <= partition <= self.options.last_partition
         ]
 
-    def _check_topics(self, committed: Positions) -> None:
-        """A topic that was made anew, or is of another cluster, is another source under the same name."""
+    def _other_topics(self, committed: Positions) -> dict[str, OffsetsError]:
+        """A topic that was recreated, or is of another cluster, is another source under the same name."""
+        stopped = {}
         for topic in self.topics:
             others = [key for key in committed if key.topic == topic.name]
             if not others or any((key.cluster, key.topic_id) == (self.cluster, topic.id) for key in others):
                 continue
             other = others[0]
             if other.cluster != self.cluster:
-                raise OffsetsError(
+                stopped[topic.name] = OffsetsError(
                     f"the table has read Kafka topic {topic.name} of the cluster {other.cluster}, and the brokers at "
                     f"{self.options.brokers} are of the cluster {self.cluster}. {_HOW_TO_GO_ON}"
                 )
-            raise OffsetsError(
-                f"Kafka topic {topic.name} was made anew: the table has read the one with the id {other.topic_id}, and "
+                continue
+            stopped[topic.name] = OffsetsError(
+                f"Kafka topic {topic.name} was recreated: the table has read the one with the id {other.topic_id}, and "
                 f"its id is {topic.id} now. {_HOW_TO_GO_ON}"
             )
+        return stopped
 
     def _begin_new(self, keys: Sequence[SourceKey], progress: Progress) -> Progress:
         """Commits where sources begin that Bronze does not know yet, before anything is read of them."""
-        self._check_topics(progress.positions)
         unknown = [key for key in keys if key not in progress.positions]
         if not unknown:
             return progress
@@ -145,7 +154,8 @@ class _Step:
             position = progress.positions[key]
             low, high = first[key.topic, key.partition].offset, last[key.topic, key.partition].offset
             if not low <= position.next_offset <= high:
-                raise _lost(key, position, low, high)
+                self.stopped.append(_lost(key, position, low, high))
+                continue
             if high > position.next_offset:
                 pending[key] = high - position.next_offset
         self.last: dict[SourceKey, End] = {key: last[key.topic, key.partition] for key in keys}
@@ -273,7 +283,7 @@ class _Step:
         for before, after in zip(self.topics, now, strict=True):
             if before.id != after.id:
                 raise OffsetsError(
-                    f"Kafka topic {before.name} was made anew while it was read: its id was {before.id} and is "
+                    f"Kafka topic {before.name} was recreated while it was read: its id was {before.id} and is "
                     f"{after.id} now. {_HOW_TO_GO_ON}"
                 )
 
