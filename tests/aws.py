@@ -47,6 +47,7 @@ class SignedGate(CatalogProxy):
         self.ahead = timedelta()
         self.taken: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
+        self.seen: list[dict[str, str]] = []  # headers
         self.after: Callable[[SignedGate], None] = lambda _gate: None  # each request that was taken
         super().__init__(host, port)
 
@@ -85,6 +86,8 @@ class SignedGate(CatalogProxy):
         first, *lines = head.decode().rstrip("\r\n").split("\r\n")
         method, target, _ = first.split(" ", 2)
         headers = {name.lower(): value.strip() for name, value in (line.split(":", 1) for line in lines)}
+        with self._lock:
+            self.seen.append(headers)
         algorithm, _, rest = headers.get("authorization", "").partition(" ")
         if algorithm != "AWS4-HMAC-SHA256":
             raise PermissionError("MissingAuthenticationTokenException", "not signed")

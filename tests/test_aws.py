@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
+import re
+import socket
+import struct
+import threading
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import BinaryIO
+from unittest.mock import patch
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from aws import REGION, SERVICE, Keys, KeyServices, SignedGate
+from botocore.auth import SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from service_warehouse import Lake
 
 from stack.services import Services
@@ -158,3 +170,104 @@ def test_keys_that_are_replaced_and_end_unannounced(signed: Signed, simulate: Ca
     assert {row["table"]: row["rows"] for row in json.loads(said)}["gold_crypto_trades"] == 3000, said
     assert len(signed.gate.taken) >= 2
     assert sum(signed.gate.refused.values()) >= len(signed.gate.taken) - 1
+
+
+class SaslBroker:
+    """As much of a Kafka broker as it takes to be given a token: what it is given it keeps, and hangs up."""
+
+    def __init__(self) -> None:
+        self.tokens: list[str] = []
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._server.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                link, _ = self._server.accept()
+                with contextlib.suppress(OSError, EOFError), link, link.makefile("rb") as stream:
+                    while self._answer(link, stream):
+                        pass
+
+    def _answer(self, link: socket.socket, stream: BinaryIO) -> bool:
+        """Protocol: size, then api key, version, correlation id, client id; replies have size and correlation id."""
+        size = stream.read(4)
+        if len(size) < 4:
+            return False
+        request = stream.read(struct.unpack(">i", size)[0])
+        key, version, correlation = struct.unpack(">hhi", request[:8])
+        if key == 36:  # SaslAuthenticate
+            body = request[10 + struct.unpack(">h", request[8:10])[0] :]
+            self.tokens.append(re.search(rb"auth=Bearer ([^\x01]+)\x01", body).group(1).decode())  # type: ignore[union-attr]
+            return False
+        if key == 18:  # ApiVersions: version 0 is what is known, others are told so
+            ranges = [(3, 0, 1), (17, 0, 1), (18, 0, 0), (36, 0, 0)]
+            body = struct.pack(">hi", 35 if version else 0, len(ranges))
+            body += b"".join(struct.pack(">hhh", *one) for one in ranges)
+        else:  # SaslHandshake
+            assert key == 17
+            body = struct.pack(">hih", 0, 1, 11) + b"OAUTHBEARER"
+        link.sendall(struct.pack(">ii", len(body) + 4, correlation) + body)
+        return True
+
+    def close(self) -> None:
+        self._server.close()
+
+
+@pytest.mark.parametrize("source", [of_environment, of_pod], ids=lambda source: source.__name__)
+def test_tokens_of_kafka(signed: Signed, source: Callable[[Signed], dict[str, str]]) -> None:
+    """What a broker of MSK is given: an address that botocore signs in the same way, for a quarter of an hour."""
+    keys = FIXED if source is of_environment else LENT
+    broker = SaslBroker()
+    variables = {"K2_KAFKA": broker.address, "K2_KAFKA_AUTH": "aws-msk-iam", "AWS_REGION": REGION}
+    variables["K2_KAFKA_SET"] = "security.protocol=SASL_PLAINTEXT"
+    said = signed.k2("doctor", expect=3, **source(signed), **variables)
+    broker.close()
+    assert broker.tokens, said
+    assert keys.secret_key not in said
+    url = base64.urlsafe_b64decode(broker.tokens[0] + "==").decode()
+    given = dict(parse_qsl(urlsplit(url).query))
+    assert urlsplit(url).netloc == f"kafka.{REGION}.amazonaws.com"
+    assert given["Action"] == "kafka-cluster:Connect"
+    assert given["X-Amz-Expires"] == "900"
+    assert given.get("X-Amz-Security-Token") == keys.token
+    assert given.pop("User-Agent").startswith("k2/")
+    request = AWSRequest("GET", f"https://kafka.{REGION}.amazonaws.com/", params={"Action": given["Action"]})
+    with patch("botocore.auth.get_current_datetime") as now:
+        now.return_value = datetime.strptime(given["X-Amz-Date"], "%Y%m%dT%H%M%SZ")
+        credentials = Credentials(keys.access_key, keys.secret_key, keys.token)
+        SigV4QueryAuth(credentials, "kafka-cluster", REGION, expires=900).add_auth(request)
+    assert dict(parse_qsl(urlsplit(request.url).query)) == given
+
+
+def test_headers_for_a_gateway_are_not_signed(signed: Signed) -> None:
+    """It may take them out. They are sent with each request, beside the signature."""
+    headers = ("--catalog-header", "X-Gateway-Key: k2-gate", "--catalog-header", "X-Tenant: a")
+    signed.k2("tables", *headers, **of_environment(signed))
+    assert signed.gate.taken[FIXED.access_key]
+    assert not signed.gate.refused
+    assert all(one["x-gateway-key"] == "k2-gate" and one["x-tenant"] == "a" for one in signed.gate.seen)
+
+
+def test_tables_that_the_catalog_maintains(signed: Signed, simulate: Callable[..., Path]) -> None:
+    """No snapshot goes by K2's doing, and doctor tells where the catalog might take the offsets."""
+    variables = of_environment(signed) | {"K2_TABLE_MAINTENANCE": "catalog"}
+    for command in ("expire", "compact", "orphans"):
+        said = signed.k2("maintain", command, expect=2, **variables)
+        assert "the catalog maintains these tables" in said
+    signed.k2("tables", "create", **variables)
+    table = signed.lake.table("bronze_trades")
+    with table.transaction() as change:
+        change.set_properties({"history.expire.max-snapshot-age-ms": "1", "history.expire.min-snapshots-to-keep": "1"})
+    recording = simulate("binance", 2000, seed=6)
+    run = ("run", "--kafka", "", "--recording", f"binance={recording}", "--layer", "bronze", "--rows-per-commit", "500")
+    signed.k2(*run, **variables)
+    kept = len(table.refresh().metadata.snapshots)
+    assert kept > 4
+    assert "no table lets its tag k2-offsets expire" in signed.k2("doctor", "--kafka", "", **variables)
+    with table.transaction() as change:
+        change.set_properties({"history.expire.max-ref-age-ms": "60000"})
+    said = signed.k2("doctor", "--kafka", "", expect=3, **variables)
+    assert "bronze_trades (60000 ms)" in said
+    signed.k2("maintain", "expire", **of_environment(signed))
+    assert len(table.refresh().metadata.snapshots) < kept

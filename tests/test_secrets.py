@@ -42,6 +42,8 @@ GIVEN: dict[str, dict[str, str]] = {
         "registry-token": SECRET,
         "s3-endpoint": f"http://{SECRET}@{DEAD}",
     },
+    "headers": {"catalog": f"http://{DEAD}", "catalog-header": f"X-Key: {SECRET}\nAuthorization: Basic {SECRET}"},
+    "a header without a name": {"catalog": f"http://{DEAD}", "catalog-header": SECRET},
     "two ways to the registry": {"registry": f"http://me:{SECRET}@{DEAD}", "registry-token": SECRET},
     "store": {"warehouse": f"s3://key:{SECRET}@bucket/path"},
     "store of a catalog": {"warehouse": f"s3://key:{SECRET}@bucket/path", "catalog": f"http://{DEAD}"},
@@ -90,6 +92,7 @@ def test_no_secret_in_the_process_list(k2: Path, tmp_path: Path, form: str) -> N
         "catalog-token": SECRET,
         "catalog-credential": f"id:{SECRET}",
         "catalog-oauth2-uri": f"http://{SECRET}@{DEAD}",
+        "catalog-header": f"X-Key: {SECRET}",
         "registry": f"http://me:{SECRET}@{DEAD}",
         "kafka-set": ALL_OF_KAFKA,
     }
@@ -152,6 +155,8 @@ def test_a_password_with_commas_and_quotes_arrives_whole(k2: Path, tmp_path: Pat
 
 ELSEWHERE = {
     "catalog-token": {"K2_CATALOG_TOKEN": SECRET},
+    "catalog-header": {"K2_CATALOG_HEADER": f"X-Key: {SECRET}"},
+    "catalog-token-file": {"K2_CATALOG_TOKEN_FILE": "/dev/null"},
     "catalog-credential": {"K2_CATALOG_CREDENTIAL": f"id:{SECRET}"},
     "registry-token": {"K2_REGISTRY_TOKEN": SECRET},
     "registry-credential": {"K2_REGISTRY_CREDENTIAL": f"me:{SECRET}"},
@@ -166,6 +171,8 @@ ELSEWHERE = {
     [
         ("catalog", "catalog-token"),
         ("catalog", "catalog-credential"),
+        ("catalog", "catalog-header"),
+        ("catalog", "catalog-token-file"),
         ("catalog-oauth2-uri", "catalog-credential"),
         ("registry", "registry-token"),
         ("registry", "registry-credential"),
@@ -203,3 +210,29 @@ def test_a_file_that_was_only_found_may_bring_address_and_secret(k2: Path, tmp_p
         [k2, "tables", "definitions"], cwd=tmp_path, env=k2_environment(), capture_output=True, check=False, timeout=60
     )
     assert done.returncode == 0
+
+
+FILES = ("catalog-token", "catalog-credential", "catalog-header", "registry-token", "registry-credential", "kafka-set")
+CONTENT = {"catalog-header": f"X-Key: {SECRET}", "kafka-set": f"sasl.username=me\nsasl.password={SECRET}"}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_secret_in_a_file(k2: Path, tmp_path: Path, name: str) -> None:
+    """Its path is shown, what it holds is not; a k2.toml that nobody named cannot name it; twice is an error."""
+    secret = tmp_path / "secret"
+    secret.write_text(CONTENT.get(name, SECRET) + "\n")
+    env = {"K2_CATALOG": f"http://{DEAD}", "K2_REGISTRY": f"http://{DEAD}", "K2_KAFKA": DEAD, "K2_LOG_LEVEL": "debug"}
+    variable = f"K2_{name.replace('-', '_').upper()}"
+    said = k2_says(k2, tmp_path, env | {f"{variable}_FILE": str(secret)}, "doctor", "--output", "json")
+    assert str(secret) in said
+    assert_hidden(said)
+    if name != "kafka-set":  # its file adds to it
+        assert "leave one out" in k2_says(
+            k2, tmp_path, env | {f"{variable}_FILE": str(secret), variable: "x"}, "doctor"
+        )
+    missing = env | {f"{variable}_FILE": str(tmp_path / "missing")}
+    assert "missing" in k2_says(k2, tmp_path, missing, "doctor")
+    (tmp_path / "k2.toml").write_text(f'{name}-file = "{secret}"\n')
+    said = k2_says(k2, tmp_path, {}, "doctor")
+    assert "may not name others that hold secrets" in said
+    assert_hidden(said)

@@ -17,12 +17,12 @@ constexpr int64_t kTryAgainAfterUs = 5 * kMicrosPerSecond;
 constexpr int64_t kLifeSecondsMax = int64_t{10} * 365 * 24 * 3600;
 
 // RFC 6749 4.4: client credentials, in the form's body as Iceberg's clients send them.
-std::string TokenForm(const RestAuthOptions& options) {
+std::string TokenForm(const std::string& credential, const std::string& scope) {
   std::string form = "grant_type=client_credentials";
-  const size_t colon = options.credential.find(':');
-  if (colon != std::string::npos) form += "&client_id=" + UrlEncode(options.credential.substr(0, colon));
-  form += "&client_secret=" + UrlEncode(options.credential.substr(colon == std::string::npos ? 0 : colon + 1));
-  if (!options.scope.empty()) form += "&scope=" + UrlEncode(options.scope);
+  const size_t colon = credential.find(':');
+  if (colon != std::string::npos) form += "&client_id=" + UrlEncode(credential.substr(0, colon));
+  form += "&client_secret=" + UrlEncode(credential.substr(colon == std::string::npos ? 0 : colon + 1));
+  if (!scope.empty()) form += "&scope=" + UrlEncode(scope);
   return form;
 }
 
@@ -49,7 +49,7 @@ Result<Token> ReadToken(const std::string& body) {
 
 }  // namespace
 
-RestAuth::RestAuth(RestAuthOptions options) : options_(std::move(options)), token_(options_.token) {}
+RestAuth::RestAuth(RestAuthOptions options) : options_(std::move(options)), given_(!options_.token.empty()) {}
 
 int64_t RestAuth::NowUs() const { return options_.now_us ? options_.now_us() : MonotonicMicros(); }
 
@@ -60,7 +60,11 @@ void RestAuth::SetTokenUri(const std::string& uri) {
 
 Result<std::string> RestAuth::Header() {
   const std::lock_guard lock(mutex_);
-  if (token_.empty() && options_.credential.empty()) return std::string();
+  if (given_) {
+    K2_ASSIGN(const std::string token, options_.token.Read());
+    return "Bearer " + token;
+  }
+  if (options_.credential.empty()) return std::string();
   const int64_t now_us = NowUs();
   if (token_.empty() || now_us >= renew_at_us_) {
     const Status fetched = Fetch();
@@ -76,18 +80,25 @@ Result<std::string> RestAuth::Header() {
 
 bool RestAuth::Reject(const std::string& header) {
   const std::lock_guard lock(mutex_);
+  if (given_) {
+    const auto now = options_.token.Read();
+    if (now && header != "Bearer " + *now) return true;  // its file was replaced
+    given_ = options_.credential.empty();
+    return !given_;
+  }
   if (options_.credential.empty()) return false;
   if (header == "Bearer " + token_) token_.clear();  // else another thread has a new one already
   return true;
 }
 
 Status RestAuth::Fetch() {
+  K2_ASSIGN(const std::string credential, options_.credential.Read());
   const std::string what = "token for the catalog from " + WithoutSecrets(options_.token_uri);
   const auto reply = options_.http->Send(
       {.method = "POST",
        .url = options_.token_uri,
        .headers = {{"Content-Type", "application/x-www-form-urlencoded"}, {"Accept", "application/json"}},
-       .body = TokenForm(options_),
+       .body = TokenForm(credential, options_.scope),
        .timeout_ms = options_.timeout_ms});
   // To the caller's request it is all one whether this one was sent: a token can be asked for twice.
   if (!reply) return Fail(ErrorKind::kUnavailable, "{}: {}", what, reply.error().message);

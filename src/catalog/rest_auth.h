@@ -9,12 +9,13 @@
 
 #include "base/result.h"
 #include "io/http.h"
+#include "io/secret.h"
 
 namespace k2 {
 
 struct RestAuthOptions {
-  std::string token;       // used first, where it is set
-  std::string credential;  // "ID:SECRET", or a secret alone
+  Secret token;       // used first, where it is set
+  Secret credential;  // "ID:SECRET", or a secret alone
   std::string scope = "catalog";
   std::string token_uri;
   std::shared_ptr<HttpClient> http;
@@ -43,8 +44,9 @@ class RestAuth {
   [[nodiscard]] int64_t NowUs() const;
 
   RestAuthOptions options_;
-  std::mutex mutex_;  // held while a token is fetched: the others wait for it
-  std::string token_;
+  std::mutex mutex_;   // held while a token is fetched: the others wait for it
+  bool given_;         // the token of the options serves
+  std::string token_;  // that was fetched
   int64_t renew_at_us_ = INT64_MAX;
   int64_t ends_at_us_ = INT64_MAX;
 };

@@ -38,7 +38,8 @@ class RestCatalog : public Catalog {
         auth_(std::move(auth)),
         keys_(options_.credentials),
         session_(options_.uri, options_.headers, options_.http, auth_, options_.retry_budget_ms, options_.stopping,
-                 options_.signing.credentials ? std::make_shared<RestSigner>(options_.signing) : nullptr) {}
+                 options_.signing.credentials ? std::make_shared<RestSigner>(options_.signing) : nullptr,
+                 options_.header_lines) {}
 
   Status Open();
   // Gets new keys for the place of a table; they go to options.credentials.

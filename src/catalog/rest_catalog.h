@@ -13,19 +13,21 @@
 #include "catalog/catalog.h"
 #include "catalog/rest_signer.h"
 #include "io/http.h"
+#include "io/secret.h"
 #include "io/storage_credentials.h"
 
 namespace k2 {
 
 struct RestCatalogOptions {
-  std::string uri;         // of the API's root: "/v1/config" lies below it
-  std::string warehouse;   // what /v1/config is asked for; empty: the catalog's only or default one
-  std::string credential;  // "ID:SECRET": OAuth2 client credentials
-  std::string token;       // bearer token; used before `credential`
+  std::string uri;        // of the API's root: "/v1/config" lies below it
+  std::string warehouse;  // what /v1/config is asked for; empty: the catalog's only or default one
+  Secret credential;      // "ID:SECRET": OAuth2 client credentials
+  Secret token;           // bearer token; used before `credential`
   std::string scope = "catalog";
   std::string oauth2_server_uri;  // empty: what the catalog's configuration says, else {uri}/v1/oauth/tokens
   RestSigning signing;  // where it has credentials, requests are signed, and neither token nor credential sent
   std::vector<std::pair<std::string, std::string>> headers;  // sent with every request to the catalog
+  Secret header_lines;                                       // more of these, "Name: value" a line
   // Where tables lie that are created without a location: <table_root>/<namespace>/<table>. Empty: the catalog's
   // choice.
   std::string table_root;

@@ -1,6 +1,10 @@
 // What can befall a commit over HTTP, and what is made of it. The rule: "unknown" whenever it may have been applied.
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+
+#include "base/uuid.h"
 #include "catalog/rest_server_for_tests.h"
 
 namespace k2 {
@@ -277,6 +281,60 @@ TEST_F(RestAuthTest, ABearerTokenIsUsedAsItIs) {
   server_.token = "other";
   EXPECT_EQ(catalog->Load(kTrades).error().kind, ErrorKind::kPermission);
   EXPECT_TRUE(forms_.empty());
+}
+
+TEST_F(RestAuthTest, SecretsInFilesAreReadAgain) {
+  const std::string path = testing::TempDir() + "k2-secret-" + RandomHex64();
+  const auto write = [&](const std::string& text) { std::ofstream(path, std::ios::trunc) << text << "\n"; };
+  write("one");
+  server_.token = "one";
+  const auto catalog = Open({.token = Secret::OfFile(path), .header_lines = "X-Gate: open\nX-Other:  a: b "});
+  const TableState base = Load(*catalog);
+  write("two");
+  server_.token = "two";
+  EXPECT_EQ(NameOf(Append(*catalog, base)), "committed");
+  EXPECT_EQ(server_.Seen().back().headers.at("x-gate"), "open");
+  EXPECT_EQ(server_.Seen().back().headers.at("x-other"), "a: b");
+  std::filesystem::remove(path);
+  const TableState next = base;
+  EXPECT_EQ(NameOf(Append(*catalog, next)), "rejected permission");  // not sent, and said so
+  EXPECT_EQ(server_.commits, 1);
+}
+
+TEST(HeaderLines, AreNamesAndValues) {
+  EXPECT_TRUE(ParseHeaderLines("")->empty());
+  EXPECT_EQ(ParseHeaderLines("\r\nA: b\r\n").value().front().second, "b");
+  for (const char* wrong : {"secret", ": secret", "a secret: b", "Host: secret", "content-length: secret"}) {
+    const auto parsed = ParseHeaderLines(wrong);
+    ASSERT_FALSE(parsed) << wrong;
+    EXPECT_EQ(parsed.error().message.find("secret"), std::string::npos) << parsed.error().message;
+  }
+}
+
+TEST_F(RestAuthTest, ARedirectIsToldWithWhatToDo) {
+  server_.spoil = [](const SeenRequest&) -> Spoil {
+    return {.instead = ScriptedReply{.status = 303, .headers = {{"Location", "https://login.example/x?next=secret"}}}};
+  };
+  const auto refused = OpenRestCatalog({.uri = server_.url()});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kInvalidArgument);
+  EXPECT_NE(refused.error().message.find("https://login.example/x"), std::string::npos) << refused.error().message;
+  EXPECT_NE(refused.error().message.find("workspace"), std::string::npos) << refused.error().message;
+  EXPECT_EQ(refused.error().message.find("secret"), std::string::npos) << refused.error().message;
+}
+
+TEST(AwsScope, IsInTheNamesOfItsHosts) {
+  const auto scope = [](const char* url) {
+    const AwsScope found = AwsScopeOfHost(url);
+    return found.region + "/" + found.service;
+  };
+  EXPECT_EQ(scope("https://glue.eu-west-1.amazonaws.com/iceberg"), "eu-west-1/glue");
+  EXPECT_EQ(scope("https://glue-fips.us-gov-east-1.amazonaws.com/iceberg"), "us-gov-east-1/glue");
+  EXPECT_EQ(scope("https://s3tables.us-east-1.amazonaws.com/iceberg"), "us-east-1/s3tables");
+  EXPECT_EQ(scope("https://x1.execute-api.eu-west-3.amazonaws.com/prod"), "eu-west-3/execute-api");
+  EXPECT_EQ(scope("https://glue.cn-north-1.amazonaws.com.cn/iceberg"), "cn-north-1/glue");
+  EXPECT_EQ(scope("https://b-1.lake.c2.kafka.us-east-1.amazonaws.com:9098"), "us-east-1/");
+  EXPECT_EQ(scope("https://glue.eu-west-1.example.org/"), "/");
 }
 
 TEST_F(RestAuthTest, TheTokenServiceThatTheCatalogNames) {

@@ -84,7 +84,11 @@ RestFailure ReadFailure(const HttpResponse& reply) {
   const auto location = reply.headers.find("location");
   if (reply.status >= 300 && reply.status < 400 && location != reply.headers.end()) {
     failure.message =
-        "it points to " + OneLine(WithoutSecrets(location->second)) + ": redirects are not followed, give that address";
+        "it points to " + OneLine(WithoutSecrets(location->second)) +
+        ": redirects are not followed. Give the address that answers itself as --catalog, with its scheme; where it is "
+        "a "
+        "page to log in at, the host is not the one of your workspace (Databricks: https://<workspace>/api/2.1/"
+        "unity-catalog/iceberg-rest), or the token is missing";
   }
   return failure;
 }

@@ -43,13 +43,14 @@ bool IsJsonObject(std::string_view body) {
 
 RestSession::RestSession(std::string base_uri, std::vector<std::pair<std::string, std::string>> headers,
                          std::shared_ptr<HttpClient> http, std::shared_ptr<RestAuth> auth, int64_t retry_budget_ms,
-                         std::function<bool()> stopping, std::shared_ptr<RestSigner> signer)
+                         std::function<bool()> stopping, std::shared_ptr<RestSigner> signer, Secret header_lines)
     : base_uri_(std::move(base_uri)),
       headers_(std::move(headers)),
       http_(std::move(http)),
       auth_(std::move(auth)),
       retry_budget_ms_(retry_budget_ms),
       stopping_(std::move(stopping)),
+      header_lines_(std::move(header_lines)),
       signer_(std::move(signer)) {}
 
 Result<HttpResponse> RestSession::Once(const RestCall& call) {
@@ -69,6 +70,8 @@ Result<HttpResponse> RestSession::Once(const RestCall& call) {
 // `may_do_better`: the reply refuses what we say we are, and there is something else to say now.
 Result<HttpResponse> RestSession::Send(const RestCall& call, HttpRequest& request, bool& may_do_better) {
   request.headers.clear();
+  K2_ASSIGN(const std::string lines, header_lines_.Read());
+  K2_ASSIGN(const auto more_headers, ParseHeaderLines(lines));
   if (!call.body.empty()) request.headers.emplace_back("Content-Type", "application/json");
   std::string token;
   AwsKeys signed_with;
@@ -80,6 +83,7 @@ Result<HttpResponse> RestSession::Send(const RestCall& call, HttpRequest& reques
   }
   // Not signed: gateways before the catalog may take these out, or change them.
   request.headers.insert(request.headers.end(), headers_.begin(), headers_.end());
+  request.headers.insert(request.headers.end(), more_headers.begin(), more_headers.end());
   request.headers.emplace_back("Accept", "application/json");
   request.headers.insert(request.headers.end(), call.headers.begin(), call.headers.end());
   Result<HttpResponse> sent = http_->Send(request);

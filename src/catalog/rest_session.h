@@ -11,6 +11,7 @@
 #include "catalog/rest_auth.h"
 #include "catalog/rest_signer.h"
 #include "io/http.h"
+#include "io/secret.h"
 
 namespace k2 {
 
@@ -28,8 +29,10 @@ class RestSession {
  public:
   RestSession(std::string base_uri, std::vector<std::pair<std::string, std::string>> headers,
               std::shared_ptr<HttpClient> http, std::shared_ptr<RestAuth> auth, int64_t retry_budget_ms,
-              std::function<bool()> stopping = nullptr, std::shared_ptr<RestSigner> signer = nullptr);
+              std::function<bool()> stopping = nullptr, std::shared_ptr<RestSigner> signer = nullptr,
+              Secret header_lines = {});
 
+  // `header_lines`: more headers (ParseHeaderLines), read for each request.
   // One try, and one more with a new token, or another signature, where the catalog answers 401 or 419 (403 to what is
   // signed), which prove that nothing was done.
   // Errors: kUnavailable (nothing was done), kPermission (no token, nothing was done), kIo (may have been done).
@@ -55,6 +58,7 @@ class RestSession {
   std::shared_ptr<RestAuth> auth_;
   int64_t retry_budget_ms_;
   std::function<bool()> stopping_;
+  Secret header_lines_;
   std::shared_ptr<RestSigner> signer_;  // may be empty; else it signs, and no token is sent
 };
 

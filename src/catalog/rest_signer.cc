@@ -9,7 +9,7 @@ namespace {
 
 // "eu-west-1", "us-gov-east-1", "ap-southeast-3"
 bool IsRegion(std::string_view label) {
-  return label.find('-') != std::string_view::npos && label.back() >= '0' && label.back() <= '9' &&
+  return std::ranges::count(label, '-') >= 2 && label.back() >= '0' && label.back() <= '9' &&
          label.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string_view::npos;
 }
 
@@ -40,7 +40,14 @@ AwsScope AwsScopeOfHost(const std::string& url) {
 
 Result<AwsKeys> RestSigner::Sign(HttpRequest& request) {
   auto keys = signing_.credentials->Keys();
-  if (!keys) return std::unexpected(keys.error().With("sign the request to the catalog"));
+  if (!keys) {
+    Error error = keys.error().With("sign the request to the catalog");
+    // None of the other kinds says that the request may have been sent.
+    if (error.kind != ErrorKind::kUnavailable && error.kind != ErrorKind::kInvalidArgument) {
+      error.kind = ErrorKind::kPermission;
+    }
+    return std::unexpected(std::move(error));
+  }
   if (keys->access_key.empty()) {
     return Fail(ErrorKind::kPermission,
                 "there are no AWS keys to sign requests to the catalog with: looked for AWS_ACCESS_KEY_ID, web "

@@ -45,6 +45,11 @@ void AddDoctor(Program& program);
 
 // Settings --warehouse and --catalog… (docs/catalogs.md).
 void AddLakehouseSettings(Program& program);
+// Who expires snapshots, removes orphan files and joins small files: --table-maintenance. Error kInvalidArgument:
+// neither k2 nor catalog.
+Result<bool> MaintainedByCatalog(const Settings& settings);
+// kUnsupported where that is the catalog; `command`: what is refused.
+Status CheckOwnMaintenance(const Settings& settings, std::string_view command);
 // --warehouse as a URI: s3://… as it is, a folder as file:///….
 std::string WarehouseUri(const Settings& settings);
 bool HasRestCatalog(const Settings& settings);

@@ -8,6 +8,7 @@
 
 #include "base/time.h"
 #include "base/uuid.h"
+#include "cli/aws_settings.h"
 #include "cli/commands.h"
 #include "cli/kafka_settings.h"
 #include "cli/rows_output.h"
@@ -18,6 +19,7 @@
 #include "query/engine.h"
 #include "source/kafka_client.h"
 #include "source/registry_client.h"
+#include "table/progress_json.h"
 #include "task/market_tables.h"
 #include "task/table_shape.h"
 #include "trade/trade_schema.h"
@@ -111,6 +113,48 @@ Check CheckCatalog(const Settings& settings, const OpenedLakehouse& lakehouse) {
                                (answer_us + 999) / 1000, tables->size(), lacking)};
 }
 
+// The tag that names the newest committed offsets stays for ever by itself; by a property of the table every engine's
+// and the catalog's expiry may take it.
+Check CheckOffsetsTag(const OpenedLakehouse& lakehouse) {
+  Check check{.what = "offsets are kept", .ok = true, .found = "no table lets its tag k2-offsets expire"};
+  if (!lakehouse) return check;
+  const auto tables = (*lakehouse)->catalog()->ListTables(std::string(kNamespace));
+  std::vector<std::string> mortal;
+  for (const TableName& name : tables.value_or(std::vector<TableName>{})) {
+    const auto table = (*lakehouse)->Open(name.name);
+    if (!table) continue;  // the check of the catalog says so
+    const iceberg::SnapshotRef* tag = table->metadata().FindRef(std::string(kOffsetsTag));
+    const auto& properties = table->metadata().properties;
+    const auto age = properties.find("history.expire.max-ref-age-ms");
+    const bool forever = age == properties.end() || age->second == std::to_string(INT64_MAX);
+    if (tag == nullptr || (!tag->max_ref_age_ms && forever)) continue;
+    mortal.push_back(
+        fmt::format("{} ({} ms)", name.name, tag->max_ref_age_ms ? std::to_string(*tag->max_ref_age_ms) : age->second));
+  }
+  if (mortal.empty()) return check;
+  check.ok = false;
+  check.found = fmt::format(
+      "expiry by another engine or the catalog may take the tag k2-offsets, and with it the committed offsets, from "
+      "{}: "
+      "unset history.expire.max-ref-age-ms of the table, or max-ref-age-ms of the tag",
+      fmt::join(mortal, ", "));
+  return check;
+}
+
+// Whose AWS keys are used, where some are.
+std::optional<Check> CheckAwsKeys(const Settings& settings) {
+  const bool on_s3 = settings.Text("warehouse").starts_with("s3");
+  const bool needed = settings.Text("catalog-auth") == "sigv4" || settings.Text("kafka-auth") == "aws-msk-iam";
+  if (!on_s3 && !needed) return std::nullopt;
+  const auto chain = AwsCredentialsOf(settings);
+  const auto keys = chain->Keys();
+  if (!keys) return Check{.what = "AWS keys", .ok = false, .found = keys.error().message};
+  if (keys->access_key.empty()) return Check{.what = "AWS keys", .ok = !needed, .found = "none are found"};
+  const std::string end =
+      keys->ends_at_us == INT64_MAX ? "" : fmt::format(", until {}", FormatTimestamp(keys->ends_at_us));
+  return Check{.what = "AWS keys", .ok = true, .found = "of " + chain->Origin() + end};
+}
+
 Check CheckSchemas(const Settings& settings) {
   const std::string& folder = settings.Text("schemas");
   if (folder.empty()) return {.what = "schemas", .ok = true, .found = "built-in ones only"};
@@ -190,6 +234,8 @@ Result<int> RunDoctor(const Settings& settings) {
   const OpenedLakehouse lakehouse = OpenLakehouseToRead(settings, kPatienceMs);
   std::vector<Check> all = CheckStorage(settings, lakehouse);
   all.push_back(CheckCatalog(settings, lakehouse));
+  all.push_back(CheckOffsetsTag(lakehouse));
+  if (auto keys = CheckAwsKeys(settings)) all.push_back(*std::move(keys));
   if (!settings.Text("kafka").empty()) all.push_back(CheckKafka(settings));
   if (!settings.Text("registry").empty()) all.push_back(CheckRegistry(settings));
   for (Check& check : std::vector<Check>{CheckSchemas(settings), CheckEngine(), CheckOpenFiles()}) {

@@ -2,7 +2,11 @@
 
 #include <cstdlib>
 
+#include "base/time.h"
+#include "catalog/rest_signer.h"
+#include "cli/aws_settings.h"
 #include "cli/secrets.h"
+#include "io/msk_token.h"
 
 namespace k2 {
 namespace {
@@ -25,6 +29,8 @@ void AddKafkaSettings(Program& program) {
       program.app, "kafka-set", "",
       "settings of librdkafka, name=value, comma-separated: security.protocol=SASL_SSL,sasl.mechanism=PLAIN; a "
       "value with a comma in double quotes: sasl.password=\"a,b\"");
+  settings.Add(program.app, "kafka-auth", "",
+               "aws-msk-iam: tokens that are signed with AWS keys, as Amazon MSK takes them");
   settings.Add(program.app, "kafka-group", "k2", "group under which committed offsets are shown to lag tools");
   settings.Add(program.app, "kafka-buffer", "128MB", "bound of what is fetched and not yet read");
   settings.Add(program.app, "registry", "",
@@ -35,12 +41,17 @@ void AddKafkaSettings(Program& program) {
                "folder where schemas of the registry are kept (default: k2/schemas in the user's cache folder)");
 }
 
-Result<KafkaOptions> KafkaOptionsOf(const Settings& settings) {
-  KafkaOptions options;
-  options.brokers = settings.Text("kafka");
-  options.group = settings.Text("kafka-group");
-  K2_ASSIGN(options.queued_bytes, settings.Bytes("kafka-buffer"));
-  K2_ASSIGN(const auto entries, ParseNameValues("kafka-set", settings.Text("kafka-set")));
+namespace {
+
+// Of kafka-set and, behind it, of the file that kafka-set-file names.
+Result<std::map<std::string, std::string>> LibrdkafkaSettings(const std::string& text, const std::string& file) {
+  std::string all = text;
+  if (!file.empty()) {
+    K2_ASSIGN(const std::string of_file, Secret::OfFile(file).Read());
+    all += "\n" + of_file;
+  }
+  K2_ASSIGN(const auto entries, ParseNameValues("kafka-set", all));
+  std::map<std::string, std::string> found;
   std::string_view before;
   for (const auto& [name, value] : entries) {
     // What stands behind a secret and is no setting may be the rest of it, and is not shown.
@@ -50,8 +61,58 @@ Result<KafkaOptions> KafkaOptionsOf(const Settings& settings) {
                   "quotes: {}=\"a,b\"",
                   before, before);
     }
-    options.settings[name] = value;
+    found[name] = value;
     before = name;
+  }
+  return found;
+}
+
+// Amazon MSK with IAM: tokens that are signed with AWS keys, over TLS.
+Status SetMskIam(const Settings& settings, KafkaOptions& options) {
+  for (const char* name : {"sasl.mechanism", "sasl.mechanisms"}) {
+    const auto given = options.settings.find(name);
+    if (given == options.settings.end() || given->second == "OAUTHBEARER") continue;
+    return Fail(ErrorKind::kInvalidArgument, "kafka-auth = 'aws-msk-iam' is OAUTHBEARER, and kafka-set says {}={}",
+                name, given->second);
+  }
+  options.settings.try_emplace("security.protocol", "SASL_SSL");
+  options.settings.erase("sasl.mechanisms");
+  options.settings["sasl.mechanism"] = "OAUTHBEARER";
+  const auto chain = AwsCredentialsOf(settings);
+  std::string region = AwsScopeOfHost("https://" + options.brokers.substr(0, options.brokers.find(','))).region;
+  if (region.empty()) region = chain->Region();
+  if (region.empty()) {
+    return Fail(
+        ErrorKind::kInvalidArgument,
+        "kafka-auth = 'aws-msk-iam' needs the cluster's region: it is not in the brokers' names; set AWS_REGION");
+  }
+  options.token = [chain, region]() -> Result<KafkaToken> {
+    K2_ASSIGN(const AwsKeys keys, chain->Keys());
+    if (keys.access_key.empty()) {
+      return Fail(ErrorKind::kPermission, "there are no AWS keys to sign Kafka's token with (docs/storage.md)");
+    }
+    MskToken token = MakeMskToken(keys, region, NowMicros());
+    return KafkaToken{.text = std::move(token.text), .ends_at_us = token.ends_at_us};
+  };
+  return {};
+}
+
+}  // namespace
+
+Result<KafkaOptions> KafkaOptionsOf(const Settings& settings) {
+  KafkaOptions options;
+  options.brokers = settings.Text("kafka");
+  options.group = settings.Text("kafka-group");
+  K2_ASSIGN(options.queued_bytes, settings.Bytes("kafka-buffer"));
+  const std::string& text = settings.Text("kafka-set");
+  const std::string& file = settings.Text("kafka-set-file");
+  K2_ASSIGN(options.settings, LibrdkafkaSettings(text, file));
+  if (!file.empty()) options.newest_settings = [text, file] { return LibrdkafkaSettings(text, file); };
+  const std::string& way = settings.Text("kafka-auth");
+  if (way == "aws-msk-iam") {
+    K2_TRY(SetMskIam(settings, options));
+  } else if (!way.empty()) {
+    return Fail(ErrorKind::kInvalidArgument, "kafka-auth = '{}': aws-msk-iam, or empty for what kafka-set says", way);
   }
   K2_TRY(CheckKafkaOptions(options));
   return options;
@@ -62,8 +123,8 @@ Result<std::shared_ptr<RegistryClient>> RegistryOf(const Settings& settings, int
   options.timeout_ms = timeout_ms;
   options.url = settings.Text("registry");
   if (options.url.empty()) return nullptr;
-  options.user_info = settings.Text("registry-credential");
-  options.token = settings.Text("registry-token");
+  K2_ASSIGN(options.user_info, settings.SecretOf("registry-credential"));
+  K2_ASSIGN(options.token, settings.SecretOf("registry-token"));
   options.cache_folder = settings.Text("schema-cache");
   if (options.cache_folder.empty()) options.cache_folder = DefaultCacheFolder();
   return RegistryClient::Create(options, MakeHttpClient());

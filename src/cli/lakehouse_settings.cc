@@ -80,7 +80,7 @@ Result<RestSigning> SigningOf(const Settings& settings) {
   if (way != "sigv4") {
     return Fail(ErrorKind::kInvalidArgument, "catalog-auth = '{}': sigv4, or empty for a token or none", way);
   }
-  for (const char* other : {"catalog-token", "catalog-credential"}) {
+  for (const char* other : {"catalog-token", "catalog-credential", "catalog-token-file", "catalog-credential-file"}) {
     if (settings.Text(other).empty()) continue;
     return Fail(ErrorKind::kInvalidArgument,
                 "catalog-auth = 'sigv4' and {}: a request has one signature; leave one out", other);
@@ -100,14 +100,18 @@ Result<RestSigning> SigningOf(const Settings& settings) {
 
 Result<std::shared_ptr<Catalog>> OpenRest(const Settings& settings, std::shared_ptr<StorageCredentials> credentials,
                                           int64_t patience_ms, std::function<bool()> stopping) {
+  K2_ASSIGN(Secret credential, settings.SecretOf("catalog-credential"));
+  K2_ASSIGN(Secret token, settings.SecretOf("catalog-token"));
+  K2_ASSIGN(Secret headers, settings.SecretOf("catalog-header"));
   K2_ASSIGN(RestSigning signing, SigningOf(settings));
   RestCatalogOptions options{.uri = settings.Text("catalog"),
                              .warehouse = settings.Text("catalog-warehouse"),
-                             .credential = settings.Text("catalog-credential"),
-                             .token = settings.Text("catalog-token"),
+                             .credential = std::move(credential),
+                             .token = std::move(token),
                              .scope = settings.Text("catalog-scope"),
                              .oauth2_server_uri = settings.Text("catalog-oauth2-uri"),
                              .signing = std::move(signing),
+                             .header_lines = std::move(headers),
                              .credentials = std::move(credentials),
                              .retry_budget_ms = patience_ms,
                              .stopping = std::move(stopping),
@@ -147,7 +151,8 @@ Result<std::shared_ptr<Lakehouse>> OpenFor(const Settings& settings, WarehouseUs
     log::Warn(displacement->Describe());
     io = MakeMovedFileIo(std::move(io), displacement->map, displacement->Describe());
   }
-  return std::make_shared<Lakehouse>(std::move(catalog), std::move(io));
+  K2_ASSIGN(const bool keeps_history, MaintainedByCatalog(settings));
+  return std::make_shared<Lakehouse>(std::move(catalog), std::move(io), keeps_history);
 }
 
 }  // namespace
@@ -156,6 +161,23 @@ std::string WarehouseUri(const Settings& settings) {
   const std::string& warehouse = settings.Text("warehouse");
   if (warehouse.find("://") != std::string::npos) return warehouse;
   return "file://" + WarehouseFolder(settings).string();
+}
+
+Result<bool> MaintainedByCatalog(const Settings& settings) {
+  const std::string& who = settings.Text("table-maintenance");
+  if (who == "k2") return false;
+  if (who == "catalog" && HasRestCatalog(settings)) return true;
+  return Fail(ErrorKind::kInvalidArgument, "table-maintenance = '{}': k2, or catalog where a REST catalog does it",
+              who);
+}
+
+Status CheckOwnMaintenance(const Settings& settings, std::string_view command) {
+  K2_ASSIGN(const bool by_catalog, MaintainedByCatalog(settings));
+  if (!by_catalog) return {};
+  return Fail(ErrorKind::kUnsupported,
+              "{}: the catalog maintains these tables (table-maintenance = 'catalog', {}); two that do it delete each "
+              "other's files",
+              command, settings.Get("table-maintenance").origin);
 }
 
 bool HasRestCatalog(const Settings& settings) { return !settings.Text("catalog").empty(); }
@@ -169,10 +191,14 @@ void AddLakehouseSettings(Program& program) {
   settings.Add(app, "catalog-credential", "", "ID:SECRET for the REST catalog (OAuth2 client credentials)");
   settings.Add(app, "catalog-token", "", "bearer token for the REST catalog");
   settings.Add(app, "catalog-scope", "catalog", "OAuth2 scope to ask for");
+  settings.Add(app, "catalog-header", "", "\"Name: value\", sent with each request to the REST catalog; repeatable",
+               true);
   settings.Add(app, "catalog-auth", "", "sigv4: requests to the REST catalog are signed with AWS keys");
   settings.Add(app, "catalog-signing-region", "", "region they are signed for; empty: the address's, AWS_REGION");
   settings.Add(app, "catalog-signing-name", "",
                "service they are signed for: glue, s3tables, …; empty: the address's, else execute-api");
+  settings.Add(app, "table-maintenance", "k2",
+               "who expires snapshots, removes orphan files and joins small files: k2, or catalog (S3 Tables, Glue)");
   settings.Add(app, "catalog-oauth2-uri", "", "where tokens are given; empty: the catalog says, else it itself");
 }
 

@@ -78,6 +78,7 @@ struct ExpireFlags {
 
 Result<int> RunExpire(const Settings& settings, const ExpireFlags& flags) {
   K2_TRY(CheckOutput(settings));
+  if (!flags.dry_run) K2_TRY(CheckOwnMaintenance(settings, "maintain expire"));
   ExpiryOptions options{.dry_run = flags.dry_run};
   if (!flags.older_than.empty()) {
     K2_ASSIGN(options.older_than_us, ParseSpan("--older-than", flags.older_than));
@@ -111,6 +112,7 @@ Result<int> RunExpire(const Settings& settings, const ExpireFlags& flags) {
 
 Result<int> RunCompact(const Settings& settings, const CompactFlags& flags) {
   K2_TRY(CheckOutput(settings));
+  K2_TRY(CheckOwnMaintenance(settings, "maintain compact"));
   K2_ASSIGN(const CompactionPolicy policy, CompactionPolicyOf(flags));
   std::vector<std::string> names = flags.tables.empty() ? AllTables() : flags.tables;
   K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, false));
@@ -144,6 +146,7 @@ struct OrphanFlags {
 
 Result<int> RunOrphans(const Settings& settings, const OrphanFlags& flags) {
   K2_TRY(CheckOutput(settings));
+  if (!flags.dry_run) K2_TRY(CheckOwnMaintenance(settings, "maintain orphans"));
   OrphanOptions options{.dry_run = flags.dry_run};
   K2_ASSIGN(options.older_than_us, ParseSpan("--older-than", flags.older_than));
   K2_ASSIGN(const auto lakehouse, flags.dry_run ? OpenLakehouseToRead(settings) : OpenLakehouse(settings, false));

@@ -230,6 +230,11 @@ Result<int> RunPipeline(const Settings& settings, const RunFlags& flags) {
   K2_ASSIGN(upkeep.retention, RetentionOf(settings));
   K2_ASSIGN(upkeep.interval_us, settings.Span("retention-interval"));
   K2_TRY(SetCompaction(settings, upkeep));
+  K2_ASSIGN(const bool by_catalog, MaintainedByCatalog(settings));
+  if (by_catalog) {
+    upkeep.expire = false;
+    upkeep.compact.clear();
+  }
   StopOnSignal signals;
   const auto stopping = [&signals] { return signals.StoppedFor(kTriesAfterStopUs); };
   options.layer.commit.stopping = stopping;

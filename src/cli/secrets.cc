@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <initializer_list>
 
+#include "io/http.h"
 #include "source/kafka_client.h"
 
 namespace k2 {
@@ -45,11 +46,24 @@ std::string ShownNameValues(std::string_view text) {
   return shown;
 }
 
+// Of each line the name; what is no header is not shown.
+std::string ShownHeaders(std::string_view lines) {
+  const auto headers = ParseHeaderLines(lines);
+  if (!headers) return "***";
+  std::string shown;
+  for (const auto& [name, value] : *headers) shown += fmt::format("{}{}: ***", shown.empty() ? "" : ", ", name);
+  return shown;
+}
+
 }  // namespace
 
 bool IsSecretName(std::string_view name) {
   return std::ranges::any_of(std::initializer_list<std::string_view>{"password", "token", "secret", "credential"},
                              [&](std::string_view kind) { return name.ends_with(kind); });
+}
+
+bool HoldsSecrets(std::string_view name) {
+  return IsSecretName(name) || name == "kafka-set" || name == "catalog-header";
 }
 
 // Names that librdkafka will have one day are covered by their words.
@@ -69,6 +83,7 @@ std::string Shown(std::string_view name, const std::string& value) {
     return (colon == std::string::npos ? "" : value.substr(0, colon + 1)) + "***";
   }
   if (IsSecretName(name)) return "***";
+  if (name == "catalog-header") return ShownHeaders(value);
   // Brokers have no user; what stands before an @ can only be a mistake.
   if (name == "kafka" && value.find('@') != std::string::npos) return "***" + value.substr(value.rfind('@'));
   return name == "kafka-set" ? ShownNameValues(value) : ShownAddresses(value);
@@ -85,7 +100,7 @@ Result<std::vector<std::pair<std::string, std::string>>> ParseNameValues(std::st
                 what);
   };
   for (size_t at = 0; at < text.size();) {
-    if (text[at] == ',') {
+    if (text[at] == ',' || text[at] == '\n' || text[at] == '\r') {
       ++at;
       continue;
     }
@@ -104,9 +119,10 @@ Result<std::vector<std::pair<std::string, std::string>>> ParseNameValues(std::st
         value += text[at];
       }
       ++at;
-      if (at < text.size() && text[at] != ',') return bad("goes on behind its closing quote");
+      if (at < text.size() && text[at] != ',' && text[at] != '\n' && text[at] != '\r')
+        return bad("goes on behind its closing quote");
     } else {
-      const size_t end = std::min(text.find(',', at), text.size());
+      const size_t end = std::min(text.find_first_of(",\r\n", at), text.size());
       value = text.substr(at, end - at);
       at = end;
     }
@@ -156,8 +172,16 @@ std::unexpected<Error> Redirected(const Setting& address, std::string_view secre
 Status CheckImplicitFile(const Settings& settings) {
   const std::string& file = settings.config_path();
   if (file.empty()) return {};
+  // It may not send another file of its reader's away either.
+  for (const Setting& setting : settings.all()) {
+    if (!setting.name.ends_with("-file") || setting.origin != file || setting.value.empty()) continue;
+    return Fail(ErrorKind::kInvalidArgument,
+                "{} comes from {}, which nobody named: a file that happens to lie in the current folder may not name "
+                "others that hold secrets. If it is yours, name it: --config {} or K2_CONFIG={}",
+                setting.name, file, file, file);
+  }
   const Destination destinations[] = {
-      {"catalog", {"catalog-credential", "catalog-token"}},
+      {"catalog", {"catalog-credential", "catalog-token", "catalog-header"}},
       {"catalog-oauth2-uri", {"catalog-credential"}},
       {"registry", {"registry-credential", "registry-token"}},
       {"kafka", {"kafka-set"}},
@@ -166,8 +190,10 @@ Status CheckImplicitFile(const Settings& settings) {
     const Setting& address = settings.Get(destination.address);
     if (address.origin != file) continue;
     for (const std::string_view name : destination.secrets) {
-      const Setting& secret = settings.Get(name);
-      if (secret.origin != file && HoldsSecret(secret)) return Redirected(address, name, secret.origin);
+      for (const std::string& one : {std::string(name), fmt::format("{}-file", name)}) {
+        const Setting& secret = settings.Get(one);
+        if (secret.origin != file && HoldsSecret(secret)) return Redirected(address, one, secret.origin);
+      }
     }
   }
   const Setting& store = settings.Get("s3-endpoint");

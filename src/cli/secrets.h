@@ -14,6 +14,8 @@ namespace k2 {
 
 // Whether all of a setting's value is secret: passwords, tokens, credentials. Of others a part may be.
 bool IsSecretName(std::string_view name);
+// Whether a value may hold secrets, wholly or among others: it can be in a file of its own (NAME-file).
+bool HoldsSecrets(std::string_view name);
 // The same of a setting of librdkafka.
 bool IsSecretKafkaName(std::string_view name);
 
@@ -21,7 +23,8 @@ bool IsSecretKafkaName(std::string_view name);
 // whatever stands before the host and behind a question mark, of kafka-set the values of passwords and keys.
 std::string Shown(std::string_view name, const std::string& value);
 
-// name=value, comma-separated, as kafka-set has them; a value that begins with a double quote ends at the next one, and
+// name=value, with commas or line breaks between, as kafka-set has them; a value that begins with a double quote ends
+// at the next one, and
 // "" within it is one. Error kInvalidArgument says where it is wrong, and shows nothing of what may be a value.
 Result<std::vector<std::pair<std::string, std::string>>> ParseNameValues(std::string_view setting,
                                                                          std::string_view text);

@@ -64,16 +64,36 @@ std::string TomlText(const toml::node& node) {
   if (const auto text = node.value<std::string>()) return *text;
   if (const auto number = node.value_exact<int64_t>()) return std::to_string(*number);
   if (const auto flag = node.value_exact<bool>()) return *flag ? "true" : "false";
+  if (const toml::array* lines = node.as_array()) {
+    std::string text;
+    for (const toml::node& line : *lines) text += (text.empty() ? "" : "\n") + line.value_or(std::string());
+    return text;
+  }
   return {};
 }
 
 }  // namespace
 
-void Settings::Add(CLI::App& app, const std::string& name, const std::string& otherwise, const std::string& help) {
+void Settings::Add(CLI::App& app, const std::string& name, const std::string& otherwise, const std::string& help,
+                   bool lines) {
   settings_.push_back({.name = name, .value = otherwise, .origin = "default", .help = help});
   Setting& setting = settings_.back();
   setting.option = app.add_option("--" + name, setting.value, help);
   if (!otherwise.empty()) setting.option->default_str(otherwise);
+  if (lines) setting.option->multi_option_policy(CLI::MultiOptionPolicy::Join);
+  if (HoldsSecrets(name)) Add(app, name + "-file", "", "file that holds " + name + "; read again when it is replaced");
+}
+
+Result<Secret> Settings::SecretOf(const std::string& name) const {
+  const Setting& file = Get(name + "-file");
+  if (file.value.empty()) return Secret(Text(name));
+  if (!Text(name).empty()) {
+    return Fail(ErrorKind::kInvalidArgument, "{} ({}) and {} ({}) are given: leave one out", name, Get(name).origin,
+                file.name, file.origin);
+  }
+  Secret secret = Secret::OfFile(file.value);
+  if (const auto text = secret.Read(); !text) return std::unexpected(text.error().With(file.name));
+  return secret;
 }
 
 Status Settings::Resolve(const std::string& config) {

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "io/secret.h"
 
 namespace k2 {
 
@@ -27,13 +28,19 @@ Result<int64_t> ParseBytes(std::string_view name, const std::string& text);
 class Settings {
  public:
   // Adds a flag to the command; its value is read with the getters below, after Resolve().
-  void Add(CLI::App& app, const std::string& name, const std::string& otherwise, const std::string& help);
+  // One that is a secret gets a second one, NAME-file. `lines`: it may be given several times, each a line of its
+  // value.
+  void Add(CLI::App& app, const std::string& name, const std::string& otherwise, const std::string& help,
+           bool lines = false);
 
   // Fills what no flag has set. `config` is the file to read; empty: ./k2.toml if there is one. Errors: kNotFound (a
   // file that was named is missing), kInvalidArgument (not TOML; a name that no setting has).
   Status Resolve(const std::string& config);
 
   [[nodiscard]] const std::string& Text(std::string_view name) const { return Get(name).value; }
+  // Of a secret: its text, or the file that NAME-file names. Errors: kInvalidArgument (both are given), kPermission
+  // (the file cannot be read).
+  [[nodiscard]] Result<Secret> SecretOf(const std::string& name) const;
   // A whole number, at least `min`. Error: kInvalidArgument names the setting, its value and where it came from.
   [[nodiscard]] Result<int64_t> Number(std::string_view name, int64_t min) const;
   // Bytes: 512MB, 1GiB, 1048576. Decimal and binary units alike mean powers of 1024.

@@ -8,6 +8,8 @@
 
 #include "base/time.h"
 #include "base/uuid.h"
+#include "io/file_io.h"
+#include "io/storage_credentials.h"
 
 namespace k2 {
 namespace {
@@ -154,6 +156,22 @@ TEST_F(AwsCredentialsTest, KeysThatEndAreRenewedBeforeAndServeMeanwhile) {
   const AwsKeys refused = credentials.Keys().value();
   EXPECT_FALSE(credentials.Reject(refused));
   EXPECT_TRUE(credentials.Reject(AwsKeys{"OLD", "s", "t"}));
+}
+
+TEST_F(AwsCredentialsTest, ACatalogThatOnlySignsItselfIsRefused) {
+  environment_["HOME"] = home_.string();
+  const auto chain = std::make_shared<AwsCredentials>(AwsOptions{}, http_, [this](const char* name) {
+    const auto found = environment_.find(name);
+    return found == environment_.end() ? std::string() : found->second;
+  });
+  const auto lent = std::make_shared<StorageCredentials>();
+  lent->Put("s3://lake", {{"s3.remote-signing-enabled", "true"}});
+  StorageOptions options{.s3 = {.endpoint = "http://127.0.0.1:1", .region = "x", .chain = chain, .tries = 1}};
+  const auto io = MakeFileIo(options, lent);
+  const Error refused = io->Read("s3://lake/x").error();
+  EXPECT_EQ(refused.kind, ErrorKind::kUnsupported) << refused.message;
+  lent->Put("s3://lake", {{"s3.remote-signing-enabled", "true"}, {"s3.access-key-id", "k"}});
+  EXPECT_EQ(io->Read("s3://lake/x").error().kind, ErrorKind::kUnavailable);
 }
 
 TEST_F(AwsCredentialsTest, KeysOfAFileAreReadAgainWhenItChanges) {

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "io/s3_request.h"
+#include "io/secret.h"
 
 namespace k2 {
 namespace {

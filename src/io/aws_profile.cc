@@ -3,16 +3,13 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdlib>
-#include <cstring>
-#include <fstream>
 #include <tuple>
+
+#include "io/secret.h"
 
 namespace k2 {
 namespace {
-
-constexpr size_t kFileBytesMax = 1 << 20;
 
 std::string_view Trimmed(std::string_view text) {
   const size_t begin = text.find_first_not_of(" \t\r");
@@ -65,21 +62,6 @@ int64_t MixStamp(int64_t stamp, int64_t part) {
   return static_cast<int64_t>(static_cast<uint64_t>(stamp) * 31 + static_cast<uint64_t>(part));
 }
 
-Result<std::string> ReadWhole(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    const int code = errno;
-    return Fail(code == ENOENT || code == ENOTDIR ? ErrorKind::kNotFound : ErrorKind::kPermission, "cannot read {}: {}",
-                path, std::strerror(code));
-  }
-  std::string text(kFileBytesMax + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<size_t>(file.gcount()));
-  if (file.bad()) return Fail(ErrorKind::kIo, "cannot read {}", path);
-  if (text.size() > kFileBytesMax) return Fail(ErrorKind::kInvalidData, "{} is larger than 1 MiB", path);
-  return text;
-}
-
 }  // namespace
 
 std::string ProcessEnvironment(const char* name) {
@@ -103,8 +85,8 @@ Result<AwsProfiles> ReadAwsProfiles(const Environment& environment) {
                                                   std::tuple{"AWS_SHARED_CREDENTIALS_FILE", "credentials", false}}) {
     const std::string path = FileNamed(environment, variable, name);
     if (path.empty()) continue;
-    const Result<std::string> text = ReadWhole(path);
-    if (!text && text.error().kind != ErrorKind::kNotFound) return std::unexpected(text.error());
+    const Result<std::string> text = ReadSecretFile(path);
+    if (!text && text.error().kind == ErrorKind::kPermission) return std::unexpected(text.error());
     if (text) AddProfiles(*text, is_config, profiles);
   }
   return profiles;
@@ -121,13 +103,6 @@ int64_t StampOfAwsFiles(const Environment& environment) {
     stamp = MixStamp(MixStamp(stamp, static_cast<int64_t>(info.st_ino)), info.st_size);
   }
   return stamp;
-}
-
-Result<std::string> ReadSecretFile(const std::string& path) {
-  K2_ASSIGN(std::string text, ReadWhole(path));
-  while (text.ends_with('\n') || text.ends_with('\r')) text.pop_back();
-  if (text.empty()) return Fail(ErrorKind::kInvalidData, "{} is empty", path);
-  return text;
 }
 
 }  // namespace k2

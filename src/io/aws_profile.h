@@ -33,8 +33,4 @@ Result<AwsProfiles> ReadAwsProfiles(const Environment& environment);
 // Changes when one of the files does.
 int64_t StampOfAwsFiles(const Environment& environment);
 
-// The text of a file without the line breaks at its end, for tokens and other secrets that are renewed in place.
-// Errors: kNotFound, kPermission, kInvalidData (empty, or larger than 1 MiB).
-Result<std::string> ReadSecretFile(const std::string& path);
-
 }  // namespace k2

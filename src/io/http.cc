@@ -238,6 +238,30 @@ std::shared_ptr<HttpClient> MakeHttpClient(const HttpOptions& options) {
   return std::make_shared<CurlHttpClient>(options);
 }
 
+Result<std::vector<std::pair<std::string, std::string>>> ParseHeaderLines(std::string_view text) {
+  std::vector<std::pair<std::string, std::string>> headers;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    const std::string_view line = Trim(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (line.empty()) continue;
+    const std::string name(Trim(line.substr(0, line.find(':'))));
+    std::string lower = name;
+    std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return std::tolower(c); });
+    const bool named =
+        line.find(':') != std::string_view::npos && !name.empty() &&
+        lower.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~") == std::string::npos;
+    if (!named) {
+      return Fail(ErrorKind::kInvalidArgument, "HTTP header {}: expected Name: value, one a line", headers.size() + 1);
+    }
+    for (const char* own : {"host", "content-length", "transfer-encoding", "connection", "content-type"}) {
+      if (lower == own) return Fail(ErrorKind::kInvalidArgument, "HTTP header {} cannot be set", name);
+    }
+    headers.emplace_back(name, Trim(line.substr(line.find(':') + 1)));
+  }
+  return headers;
+}
+
 std::string WithoutSecrets(const std::string& url) {
   std::string text = url.substr(0, url.find_first_of("?#"));
   const size_t scheme = text.find("://");

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -54,6 +55,10 @@ struct HttpOptions {
 };
 
 std::shared_ptr<HttpClient> MakeHttpClient(const HttpOptions& options = {});
+
+// "Name: value", one a line. Error kInvalidArgument shows no value: a line without a name, or one of a header that the
+// client itself sets.
+Result<std::vector<std::pair<std::string, std::string>>> ParseHeaderLines(std::string_view text);
 
 // The address as it may stand in messages: no user, password or query, which can hold secrets.
 std::string WithoutSecrets(const std::string& url);

@@ -188,14 +188,24 @@ class S3FileIo : public FileIo {
  private:
   Result<std::shared_ptr<S3Connection>> For(const std::string& location) {
     S3Options options = options_;
+    bool remote_only = false;
     if (credentials_) {
       K2_ASSIGN(const auto properties, credentials_->Find(location));
       options = WithProperties(std::move(options), *properties);
+      const auto remote = properties->find("s3.remote-signing-enabled");
+      remote_only = remote != properties->end() && remote->second == "true";
     }
     const bool of_chain = options.access_key.empty();
     if (of_chain) {
       K2_ASSIGN(const AwsKeys keys, chain_->Keys());
       options.access_key = keys.access_key;
+      if (keys.access_key.empty() && remote_only) {
+        return Fail(
+            ErrorKind::kUnsupported,
+            "the catalog lends no keys for {}, it only signs requests itself (s3.remote-signing-enabled), which "
+            "K2 cannot use: let it vend credentials, or give AWS keys (docs/storage.md)",
+            location);
+      }
       options.secret_key = keys.secret_key;
       options.session_token = keys.session_token;
     }

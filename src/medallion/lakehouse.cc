@@ -52,7 +52,10 @@ Status Lakehouse::CreateTable(const std::string& name) const {
 
 Result<Table> Lakehouse::Open(std::string_view table) const {
   Result<Table> opened = Table::Load(catalog_, io_, {std::string(kNamespace), std::string(table)});
-  if (opened) return opened;
+  if (opened) {
+    if (keeps_history_) opened->KeepHistory();
+    return opened;
+  }
   if (opened.error().kind != ErrorKind::kNotFound) return std::unexpected(opened.error().OfTable(table));
   const auto displacement = catalog_->displacement();
   const Error missing{ErrorKind::kNotFound,

@@ -15,8 +15,9 @@ namespace k2 {
 
 class Lakehouse {
  public:
-  Lakehouse(std::shared_ptr<Catalog> catalog, std::shared_ptr<FileIo> io)
-      : catalog_(std::move(catalog)), io_(std::move(io)) {}
+  // `keeps_history`: commits expire no snapshot, the catalog does that.
+  Lakehouse(std::shared_ptr<Catalog> catalog, std::shared_ptr<FileIo> io, bool keeps_history = false)
+      : catalog_(std::move(catalog)), io_(std::move(io)), keeps_history_(keeps_history) {}
 
   // Makes the namespace and those of K2's tables that are missing, each with an empty first snapshot, so that every
   // later commit has a head to stand on. Says how many it made.
@@ -37,6 +38,7 @@ class Lakehouse {
 
   std::shared_ptr<Catalog> catalog_;
   std::shared_ptr<FileIo> io_;
+  bool keeps_history_;
 };
 
 // ShapeOf the table as it was read last.

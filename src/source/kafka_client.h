@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -18,10 +19,20 @@ struct rd_kafka_s;
 
 namespace k2 {
 
+// For SASL/OAUTHBEARER, where another service than librdkafka's own makes the tokens.
+struct KafkaToken {
+  std::string text;
+  int64_t ends_at_us = 0;  // wall clock
+};
+
 struct KafkaOptions {
   std::string brokers;  // host:port, several with commas
   // Settings of librdkafka by their own names: security.protocol, sasl.mechanism, sasl.username, ssl.ca.location, …
   std::map<std::string, std::string> settings;
+  // Where set: asked for a token at first and before each one ends, by any thread. `settings` must say OAUTHBEARER.
+  std::function<Result<KafkaToken>()> token;
+  // Where set: `settings` as they are now. Asked when the brokers refuse the password, by any thread.
+  std::function<Result<std::map<std::string, std::string>>()> newest_settings;
   std::string client_id = "k2";
   // Group under which committed offsets are shown to lag tools; never read. Empty: none.
   std::string group;

@@ -43,7 +43,15 @@ void OnError(rd_kafka_t* handle, int code, const char* reason, void* opaque) {
     rd_kafka_fatal_error(handle, text.data(), text.size());
     reason = text.data();
   }
-  GuardedOrLogged("a callback of Kafka's client", [&] { static_cast<KafkaEvents*>(opaque)->Failed(error, reason); });
+  GuardedOrLogged("a callback of Kafka's client", [&] {
+    auto* const events = static_cast<KafkaEvents*>(opaque);
+    events->Failed(error, reason);
+    if (error == RD_KAFKA_RESP_ERR__AUTHENTICATION) events->GiveNewPassword(handle);
+  });
+}
+
+void OnTokenWanted(rd_kafka_t* handle, const char* /*config*/, void* opaque) {
+  GuardedOrLogged("a callback of Kafka's client", [&] { static_cast<KafkaEvents*>(opaque)->GiveToken(handle); });
 }
 
 void OnLog(const rd_kafka_t* /*handle*/, int level, const char* facility, const char* text) {
@@ -62,6 +70,14 @@ void OnLog(const rd_kafka_t* /*handle*/, int level, const char* facility, const 
       log::Warn("kafka client", {{"facility", name}, {"text", text}});
     }
   });
+}
+
+std::pair<std::string, std::string> LoginIn(const KafkaSettings& settings) {
+  const auto value = [&](const char* name) {
+    const auto found = settings.find(name);
+    return found == settings.end() ? std::string() : found->second;
+  };
+  return {value("sasl.username"), value("sasl.password")};
 }
 
 Status Set(rd_kafka_conf_t* conf, const std::string& name, const std::string& value) {
@@ -98,6 +114,38 @@ ErrorKind KafkaErrorKind(rd_kafka_resp_err_t code) {
 bool IsKafkaAuthError(rd_kafka_resp_err_t code) {
   return code == RD_KAFKA_RESP_ERR__AUTHENTICATION || code == RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED ||
          code == RD_KAFKA_RESP_ERR__SSL;
+}
+
+void KafkaEvents::SetOptions(const KafkaOptions& options) {
+  brokers_ = options.brokers;
+  token_ = options.token;
+  newest_settings_ = options.newest_settings;
+  login_ = LoginIn(options.settings);
+}
+
+void KafkaEvents::GiveToken(rd_kafka_t* handle) const {
+  const auto token = token_();
+  std::array<char, kErrorTextSize> text{};
+  std::string why;
+  if (!token) {
+    why = token.error().message;
+  } else if (rd_kafka_oauthbearer_set_token(handle, token->text.c_str(), token->ends_at_us / 1000, "k2", nullptr, 0,
+                                            text.data(), text.size()) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    why = text.data();
+  }
+  if (!why.empty()) rd_kafka_oauthbearer_set_token_failure(handle, why.c_str());  // asks again after 10 s
+}
+
+void KafkaEvents::GiveNewPassword(rd_kafka_t* handle) {
+  if (!newest_settings_) return;
+  const auto settings = newest_settings_();
+  if (!settings) return log::Warn("kafka: settings cannot be read again", {{"error", settings.error().message}});
+  const std::lock_guard lock(mutex_);
+  auto login = LoginIn(*settings);
+  if (login == login_ || login.first.empty()) return;
+  if (RdError(rd_kafka_sasl_set_credentials(handle, login.first.c_str(), login.second.c_str()))) return;
+  login_ = std::move(login);
+  log::Info("kafka: another password is tried", {});
 }
 
 void KafkaEvents::Failed(rd_kafka_resp_err_t code, const char* reason) {
@@ -184,10 +232,11 @@ Result<rd_kafka_t*> MakeKafkaHandle(rd_kafka_type_t type, const KafkaOptions& op
       return std::unexpected(set.error());
     }
   }
-  if (events != nullptr) events->SetBrokers(options.brokers);
+  if (events != nullptr) events->SetOptions(options);
   rd_kafka_conf_set_opaque(conf, events);
   rd_kafka_conf_set_error_cb(conf, OnError);
   rd_kafka_conf_set_log_cb(conf, OnLog);
+  if (events != nullptr && options.token) rd_kafka_conf_set_oauthbearer_token_refresh_cb(conf, OnTokenWanted);
   // Tokens (OAUTHBEARER) are renewed by a thread of librdkafka, not by who happens to poll.
   rd_kafka_conf_enable_sasl_queue(conf, 1);
   if (on_delivery != nullptr) rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);

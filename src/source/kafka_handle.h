@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -33,6 +34,8 @@ inline constexpr size_t kErrorTextSize = 512;
 
 inline int KafkaMillis(int64_t micros) { return static_cast<int>(std::min<int64_t>(micros / 1000, INT32_MAX)); }
 
+using KafkaSettings = std::map<std::string, std::string>;
+
 // The kind of an error that librdkafka gives.
 ErrorKind KafkaErrorKind(rd_kafka_resp_err_t code);
 bool IsKafkaAuthError(rd_kafka_resp_err_t code);
@@ -41,7 +44,11 @@ bool IsKafkaAuthError(rd_kafka_resp_err_t code);
 class KafkaEvents {
  public:
   // Whom errors name. To be set before there is a handle.
-  void SetBrokers(const std::string& brokers) { brokers_ = brokers; }
+  void SetOptions(const KafkaOptions& options);
+  // Gives the handle a token, or says why there is none.
+  void GiveToken(rd_kafka_t* handle) const;
+  // After a refusal: gives the handle the password that is in the settings now, where it is another one.
+  void GiveNewPassword(rd_kafka_t* handle);
   void Failed(rd_kafka_resp_err_t code, const char* reason);
   void Answered();  // a broker did what was asked
   [[nodiscard]] KafkaHealth health() const;
@@ -50,14 +57,15 @@ class KafkaEvents {
 
  private:
   std::string brokers_;
+  std::function<Result<KafkaToken>()> token_;
+  std::function<Result<KafkaSettings>()> newest_settings_;
+  std::pair<std::string, std::string> login_;  // name and password; of threads that hold mutex_
   mutable std::mutex mutex_;
   KafkaHealth health_;
   bool fatal_ = false;
   std::string auth_error_;
   int64_t auth_since_us_ = 0;  // monotonic
 };
-
-using KafkaSettings = std::map<std::string, std::string>;
 
 // A handle whose logs go to the program's log and whose errors go to `events`, which outlives it. `own` wins over the
 // options' settings. Error kInvalidArgument.

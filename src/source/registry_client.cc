@@ -72,9 +72,11 @@ Result<RegistryClient::Answer> RegistryClient::Ask(const std::string& method, co
   request.headers.emplace_back("Accept", fmt::format("{}, application/json", kMediaType));
   if (!body.empty()) request.headers.emplace_back("Content-Type", kMediaType);
   if (!options_.user_info.empty()) {
-    request.headers.emplace_back("Authorization", "Basic " + Base64(options_.user_info));
+    K2_ASSIGN(const std::string user_info, options_.user_info.Read());
+    request.headers.emplace_back("Authorization", "Basic " + Base64(user_info));
   } else if (!options_.token.empty()) {
-    request.headers.emplace_back("Authorization", "Bearer " + options_.token);
+    K2_ASSIGN(const std::string token, options_.token.Read());
+    request.headers.emplace_back("Authorization", "Bearer " + token);
   }
   request.body = std::move(body);
   Result<HttpResponse> response = http_->Send(request);

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "io/http.h"
+#include "io/secret.h"
 #include "source/registry_answer.h"
 #include "source/schema_source.h"
 
@@ -21,8 +22,8 @@ namespace k2 {
 
 struct RegistryOptions {
   std::string url;                  // up to before /schemas
-  std::string user_info;            // user:password, for basic authentication
-  std::string token;                // bearer token
+  Secret user_info;                 // user:password, for basic authentication
+  Secret token;                     // bearer token
   std::string cache_folder;         // empty: in memory only. Ids never change their schema, so files are good for ever
   int64_t missing_us = 30'000'000;  // how long an id that is not there is not asked for again
   size_t missing_max = 10'000;      // such ids that are remembered; with more, all are forgotten

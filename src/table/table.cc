@@ -211,7 +211,7 @@ class TableCommit {
     TableMetadata without_tag = metadata;
     without_tag.refs.erase(std::string(kOffsetsTag));
     expired_.clear();
-    if (iceberg::GarbageCollected(metadata)) {
+    if (iceberg::GarbageCollected(metadata) && !table_.keeps_history()) {
       expired_ = iceberg::SnapshotsToExpire(without_tag, HistoryPolicyOf(metadata), NowMicros() / 1000);
     }
     if (!expired_.empty()) updates.emplace_back(iceberg::RemoveSnapshots{expired_});

@@ -161,12 +161,16 @@ class Table {
   [[nodiscard]] const std::shared_ptr<FileIo>& io_ptr() const { return io_; }
   [[nodiscard]] Catalog& catalog() const { return *catalog_; }
 
+  // Commits expire no snapshot: the catalog does that.
+  void KeepHistory() { keeps_history_ = true; }
+  [[nodiscard]] bool keeps_history() const { return keeps_history_; }
+
   // Commits with retry, as docs/source-offsets.md says: each try takes the head (the first one from memory, where that
   // is a moment old), checks own keys against `base`, merges the others, writes manifest list and snapshot on that
-  // head, moves the tag `k2-offsets`, expires history beyond the table's policy, and asks the catalog with
-  // assert-table-uuid and assert-ref-snapshot-id(main). The manifests of tries that certainly lost are removed; the
-  // data files are the caller's. An attempt that is older than kAttemptAgeMaxUs when the catalog would be asked times
-  // out; files that were written more than kLookAgainAfterUs ago are looked at once more before.
+  // head, moves the tag `k2-offsets`, expires history beyond the table's policy (unless it is kept), and asks the
+  // catalog with assert-table-uuid and assert-ref-snapshot-id(main). The manifests of tries that certainly lost are
+  // removed; the data files are the caller's. An attempt that is older than kAttemptAgeMaxUs when the catalog would be
+  // asked times out; files that were written more than kLookAgainAfterUs ago are looked at once more before.
   LayerCommitOutcome Commit(LayerCommit commit, const CommitPolicy& policy = {});
 
   // Deletes data files of an attempt that was certainly not applied.
@@ -182,6 +186,7 @@ class Table {
   TableName name_;
   TableState state_;
   int64_t read_us_ = BootMicros();  // when it was the catalog's
+  bool keeps_history_ = false;
 };
 
 }  // namespace k2
