@@ -272,6 +272,9 @@ def with_ids(fields: Any) -> dict[str, int]:
             walk(f"{path}.", field.type.item_field)
         elif pa.types.is_list(field.type):
             walk(f"{path}.", field.type.value_field)
+        elif pa.types.is_struct(field.type):
+            for member in field.type:
+                walk(f"{path}.", member)
 
     for field in fields:
         walk("", field)

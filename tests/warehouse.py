@@ -92,6 +92,8 @@ class Warehouse:
         for row in rows:
             if isinstance(row.get("vendor_data"), list):
                 row["vendor_data"] = dict(row["vendor_data"])
+            if row.get("headers") == []:  # PyIceberg makes it of null; K2 writes no empty list
+                row["headers"] = None
         return rows  # type: ignore[no-any-return]
 
     def gold(self) -> dict[str, Row]:

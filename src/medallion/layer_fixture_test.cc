@@ -172,10 +172,21 @@ iceberg::DataFile WriteBronzeFile(const Lakehouse& lakehouse, const std::vector<
     (void)dates.Append(DayOfMicros(rows.front().time_us));
   }
   const auto time = times.Finish().ValueOrDie();
-  const Batch batch = arrow::RecordBatch::Make(
-      ToArrowSchema(output.shape.schema), static_cast<int64_t>(rows.size()),
-      {keys.Finish().ValueOrDie(), payloads.Finish().ValueOrDie(), topics.Finish().ValueOrDie(),
-       partitions.Finish().ValueOrDie(), offsets.Finish().ValueOrDie(), time, time, dates.Finish().ValueOrDie()});
+  const std::shared_ptr<arrow::Schema> schema = ToArrowSchema(output.shape.schema);
+  std::vector<std::shared_ptr<arrow::Array>> columns = {keys.Finish().ValueOrDie(),
+                                                        payloads.Finish().ValueOrDie(),
+                                                        topics.Finish().ValueOrDie(),
+                                                        partitions.Finish().ValueOrDie(),
+                                                        offsets.Finish().ValueOrDie(),
+                                                        time,
+                                                        time,
+                                                        dates.Finish().ValueOrDie()};
+  const auto count = static_cast<int64_t>(rows.size());
+  while (columns.size() < static_cast<size_t>(schema->num_fields())) {  // the optional ones
+    const auto& type = schema->field(static_cast<int>(columns.size()))->type();
+    columns.push_back(arrow::MakeArrayOfNull(type, count).ValueOrDie());
+  }
+  const Batch batch = arrow::RecordBatch::Make(schema, count, std::move(columns));
   const std::vector<iceberg::Literal> partition = {DayOfMicros(rows.front().time_us)};
   auto writer = DataFileWriter::Create(lakehouse.io(), *DataFileLocation(output, partition, RandomHex64(), 0),
                                        output.shape.schema, output.spec, partition,
