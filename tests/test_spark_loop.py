@@ -6,11 +6,12 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 from py4j.protocol import Py4JError, Py4JNetworkError
+from warehouse import Warehouse
 
 from k2.spark.dataframe import AnotherWriterError
 from k2.spark.engine.native import failure
@@ -206,21 +207,51 @@ def test_intervals_have_an_end() -> None:
         layers.parser("x", "").parse_args(["--interval", "forever"])
 
 
+def told(error: str, kind: str, **more: str) -> str:
+    """As k2 ends with K2_LOG_FORMAT=json; a line of its log before."""
+    return '{"time":"2024-01-01T00:00:00Z","level":"warning","event":"x"}\n' + json.dumps(
+        {"error": error, "kind": kind} | more
+    )
+
+
 @pytest.mark.parametrize(
     ("command", "code", "said", "kind"),
     [
-        ("commit", 1, "k2: market_data.gold: another writer has moved on: this batch", RaceError),
-        ("commit", 1, "k2: market_data.gold: gave up after 20 tries: the commit was refused", RaceError),
-        ("commit", 1, "k2: market_data.gold: rows are missing", DataError),
-        ("commit", 2, "k2: --plan x", ConfigurationError),
-        ("plan", 2, "k2: cannot open s3://lake/t/metadata/snap-1.avro: No such file or directory", RaceError),
-        ("plan", 2, "k2: there is no table market_data.gold", ConfigurationError),
-        ("commit", 3, "k2: gave up after 4 tries: no route", UnavailableError),
-        ("commit", 4, "k2: the outcome", UnknownOutcomeError),
+        ("commit", 1, told("another writer", "offset_mismatch", table="gold_crypto_trades"), RaceError),
+        ("commit", 1, told("gave up after 20 tries: the commit was refused", "conflict"), RaceError),
+        ("commit", 1, told("rows are missing: another writer has moved", "upstream_changed"), DataError),
+        ("commit", 2, told("--plan x.parquet", "not_found"), ConfigurationError),
+        ("plan", 2, told("gone", "not_found", file="s3://lake/t/metadata/snap-1.avro"), RaceError),
+        ("plan", 2, told("gone", "not_found", file="/etc/k2/schemas"), ConfigurationError),
+        ("plan", 2, told("no table", "not_found", table="gold_crypto_trades"), ConfigurationError),
+        ("commit", 3, told("gave up after 4 tries: no route", "unavailable"), UnavailableError),
+        ("commit", 4, told("the outcome", "commit_unknown"), UnknownOutcomeError),
         ("commit", -9, "", UnknownOutcomeError),
         ("plan", -15, "", UnavailableError),
-        ("plan", 1, "k2: the table says that another writer has moved", DataError),
+        ("plan", 1, told("another writer has moved", "offset_mismatch"), DataError),
+        ("plan", 2, "k2: there is no flag --x here", ConfigurationError),
     ],
 )
 def test_how_k2_ended(command: str, code: int, said: str, kind: type[K2Error]) -> None:
     assert type(failure(command, code, said)) is kind
+
+
+def test_k2_tells_how_it_ended(warehouse: Warehouse) -> None:
+    """One object on the last line, whatever went wrong."""
+    json_log = {"K2_LOG_FORMAT": "json"}
+
+    def ended(*words: str, expect: int, variables: Mapping[str, str] = json_log) -> dict[str, Any]:
+        done = warehouse.k2_run(*words, expect=expect, env=variables)
+        found: dict[str, Any] = json.loads(done.stderr.splitlines()[-1])
+        assert found["exit_code"] == expect
+        return found
+
+    warehouse.k2_run("tables", "create")
+    warehouse.catalog().drop_table("market_data.bronze_trades")
+    missing = ended("plan", "--layer", "silver", expect=2)
+    assert (missing["kind"], missing["table"]) == ("not_found", "bronze_trades")
+    assert "k2 tables create" in missing["error"]
+    unset = ended("plan", "--layer", "silver", expect=2, variables=json_log | {"K2_LOG_LEVEL": "loud"})
+    assert unset["kind"] == "invalid_argument"
+    text = warehouse.k2_run("plan", "--layer", "silver", expect=2).stderr
+    assert text.startswith("k2: there is no table")
