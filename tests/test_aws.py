@@ -252,9 +252,12 @@ def test_headers_for_a_gateway_are_not_signed(signed: Signed) -> None:
 def test_tables_that_the_catalog_maintains(signed: Signed, simulate: Callable[..., Path]) -> None:
     """No snapshot goes by K2's doing, and doctor tells where the catalog might take the offsets."""
     variables = of_environment(signed) | {"K2_TABLE_MAINTENANCE": "catalog"}
-    for command in ("expire", "compact", "orphans"):
-        said = signed.k2("maintain", command, expect=2, **variables)
+    compaction = ("plan", "--compact", "gold_crypto_trades")
+    for command in (("maintain", "expire"), ("maintain", "compact"), ("maintain", "orphans"), compaction):
+        said = signed.k2(*command, expect=2, **variables)
         assert "the catalog maintains these tables" in said
+    said = signed.k2("maintain", "compact", "--catalog", "", expect=2, **variables)
+    assert "the embedded catalog maintains no tables" in said
     signed.k2("tables", "create", **variables)
     table = signed.lake.table("bronze_trades")
     with table.transaction() as change:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import quote
 
 import pytest
+from scripted_registry import ScriptedRegistry
 
 from k2.spark.dataframe.avro_schema import parse_schema
 from k2.spark.dataframe.judge import Judge
 from k2.spark.dataframe.registry import Schemas
 from k2.spark.utils.errors import UnavailableError
-from stack.process import HOST
 
 SIDE = {"type": "enum", "name": "x.Side", "symbols": ["BUY", "SELL"]}
 MONEY = {"type": "record", "name": "x.Money", "fields": [{"name": "of", "type": "x.Side"}]}
@@ -26,51 +22,14 @@ TRADE = {
 }
 
 
-class Scripted:
-    def __init__(self) -> None:
-        self.answers: dict[str, Any] = {}
-        self.asked: list[str] = []
-        registry = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                registry.asked.append(self.path)
-                missing = {"error_code": 40403 if self.path.startswith("/schemas") else 40401, "message": "not found"}
-                found = registry.answers.get(self.path)
-                body = json.dumps(missing if found is None else found).encode()
-                self.send_response(404 if found is None else 200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer((HOST, 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://{HOST}:{self.server.server_port}"
-
-    def id(self, number: int, schema: Any, *references: tuple[str, int]) -> None:
-        self.answers[f"/schemas/ids/{number}"] = self._answer(schema, references)
-
-    def version(self, subject: str, number: int, schema: Any, *references: tuple[str, int]) -> None:
-        path = f"/subjects/{quote(subject, safe='')}/versions/{number}?deleted=true"
-        self.answers[path] = self._answer(schema, references)
-
-    def _answer(self, schema: Any, references: tuple[tuple[str, int], ...]) -> dict[str, Any]:
-        named = [{"name": f"x.{subject}", "subject": subject, "version": number} for subject, number in references]
-        return {"schema": json.dumps(schema), "references": named}
-
-
 @pytest.fixture
-def registry() -> Iterator[Scripted]:
-    made = Scripted()
+def registry() -> Iterator[ScriptedRegistry]:
+    made = ScriptedRegistry()
     yield made
-    made.server.shutdown()
-    made.server.server_close()
+    made.stop()
 
 
-def test_references_are_resolved(registry: Scripted) -> None:
+def test_references_are_resolved(registry: ScriptedRegistry) -> None:
     registry.id(7, TRADE, ("side/a", 3), ("money", 1))
     registry.version("side/a", 3, SIDE)
     registry.version("money", 1, MONEY, ("side/a", 3))
@@ -82,7 +41,7 @@ def test_references_are_resolved(registry: Scripted) -> None:
     assert len(registry.asked) == 3
 
 
-def test_references_that_cannot_be_resolved(registry: Scripted) -> None:
+def test_references_that_cannot_be_resolved(registry: ScriptedRegistry) -> None:
     registry.id(1, TRADE, ("gone", 1))
     registry.id(2, TRADE, ("a", 1))
     registry.version("a", 1, SIDE, ("b", 2))
@@ -101,7 +60,7 @@ def test_references_that_cannot_be_resolved(registry: Scripted) -> None:
 @pytest.mark.parametrize(
     "references", [7, [7], [{"name": "x"}], [{"subject": "", "version": 1}], [{"subject": "a", "version": 0}]]
 )
-def test_odd_answers_are_none(registry: Scripted, references: Any) -> None:
+def test_odd_answers_are_none(registry: ScriptedRegistry, references: Any) -> None:
     registry.answers["/schemas/ids/1"] = {"schema": '"int"', "references": references}
     with pytest.raises(UnavailableError):
         Schemas(url=registry.url).of(False, 1)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import struct
-import threading
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hostile import register_referring
 from kafka_oracle import Verdict
+from scripted_registry import ScriptedRegistry
 from test_registry_outage import World
 from warehouse import BRONZE, GOLD, REJECTED
 
-from stack.process import HOST
 from stack.services import Services
 
 DELAY_S = 0.02
@@ -32,48 +28,6 @@ def world(k2: Path, tmp_path: Path, services: Services, seed: int) -> Iterator[W
     yield made
     made.lake.kill_all()
     made.oracle.delete(made.topics)
-
-
-class SlowRegistry:
-    """Answers each question after a while: with the first schema for one id, with another's absence for all others."""
-
-    def __init__(self, schema_id: int, schema: Any) -> None:
-        self.asked = 0
-        self.connections = 0
-        self._lock = threading.Lock()
-        registry = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def setup(self) -> None:
-                super().setup()
-                with registry._lock:
-                    registry.connections += 1
-
-            def do_GET(self) -> None:
-                time.sleep(DELAY_S)
-                known = self.path == f"/schemas/ids/{schema_id}"
-                answer = {"schema": json.dumps(schema)} if known else {"error_code": 40403, "message": "not found"}
-                body = json.dumps(answer).encode()
-                with registry._lock:
-                    registry.asked += 1
-                self.send_response(200 if known else 404)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer((HOST, 0), Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://{HOST}:{self.server.server_port}"
-
-    def stop(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
 
 
 def test_a_schema_that_refers_to_others(world: World) -> None:
@@ -100,7 +54,8 @@ def test_many_unknown_ids(world: World, tmp_path: Path) -> None:
         value = b"\0" + struct.pack(">i", 10_000_000 + number) + made.value[5:]
         oracle.send_one(topic, replace(made, value=value, verdict=Verdict(None, "unknown_schema_id")))
     oracle.flush()
-    slow = SlowRegistry(world.first_id, world.first)
+    slow = ScriptedRegistry(DELAY_S)
+    slow.id(world.first_id, world.first)
     try:
         begin = time.monotonic()
         lake.run_kafka(env={"K2_REGISTRY": slow.url, "K2_SCHEMA_CACHE": str(tmp_path / "none yet")})
@@ -108,7 +63,7 @@ def test_many_unknown_ids(world: World, tmp_path: Path) -> None:
     finally:
         slow.stop()
     assert lake.total(REJECTED) == IDS
-    assert slow.asked == IDS + 1
+    assert len(slow.asked) == IDS + 1
     assert slow.connections <= 17
     assert took < IDS * DELAY_S / 2, f"{IDS} ids took {took:.1f} s"
     oracle.check(lake)

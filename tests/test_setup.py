@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -88,12 +90,24 @@ def test_every_archive_is_pinned_by_its_hash() -> None:
 
 
 def test_an_archive_that_is_another_one_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "thing-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("thing.py", "")
+        wheel.writestr("thing-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n")
+        wheel.writestr("thing-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr("thing-1.0.dist-info/RECORD", "")
     lock = tmp_path / "requirements.lock"
-    lock.write_text(f"idna==3.20 --hash=sha256:{'0' * 64}\n")
-    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--require-hashes", "-d", str(tmp_path)]
-    done = subprocess.run([*pip, "-r", lock], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode != 0
-    assert "DO NOT MATCH THE HASHES" in done.stderr
+    found = re.search(
+        r"^  \.venv/bin/pip \"\$1\" (.*) \"\$\{@:2\}\" -r ", (ROOT / "scripts" / "setup.sh").read_text(), re.M
+    )
+    assert found
+    pip = [sys.executable, "-m", "pip", "install", *found[1].split(), "--no-index", "--find-links", str(tmp_path)]
+    right = hashlib.sha256((tmp_path / "thing-1.0-py3-none-any.whl").read_bytes()).hexdigest()
+    for digest, taken in ((right, True), ("0" * 64, False)):
+        lock.write_text(f"thing==1.0 --hash=sha256:{digest}\n")
+        words = [*pip, "--target", tmp_path / digest, "-r", lock]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+        assert (done.returncode == 0) == taken, done.stderr
+        assert taken or "DO NOT MATCH THE HASHES" in done.stderr
     # stack/fetch.sh's own check, on a folder like the one it fills.
     jar = tmp_path / ".deps" / "kafka" / "lib" / "kafka.jar"
     jar.parent.mkdir(parents=True)

@@ -9,7 +9,7 @@
 
 namespace k2::avro {
 
-// The schema as one text that stands by itself: the first use of a type that one of the references defines becomes its
+// A self-contained schema: the first use of a type that one of the references defines becomes its
 // definition. Names that nobody defines stay as they are: Schema::Parse refuses them. Error kInvalidData: one of the
 // texts is not JSON, or nests too deep.
 Result<std::string> InlineReferences(std::string_view json, const std::vector<std::string>& references);

@@ -166,9 +166,12 @@ std::string WarehouseUri(const Settings& settings) {
 Result<bool> MaintainedByCatalog(const Settings& settings) {
   const std::string& who = settings.Text("table-maintenance");
   if (who == "k2") return false;
-  if (who == "catalog" && HasRestCatalog(settings)) return true;
-  return Fail(ErrorKind::kInvalidArgument, "table-maintenance = '{}': k2, or catalog where a REST catalog does it",
-              who);
+  if (who != "catalog") return Fail(ErrorKind::kInvalidArgument, "table-maintenance = '{}': k2 or catalog", who);
+  if (HasRestCatalog(settings)) return true;
+  return Fail(ErrorKind::kInvalidArgument,
+              "table-maintenance = 'catalog' ({}): the embedded catalog maintains no tables; name a REST catalog that "
+              "does (--catalog), or leave table-maintenance at k2",
+              settings.Get("table-maintenance").origin);
 }
 
 Status CheckOwnMaintenance(const Settings& settings, std::string_view command) {

@@ -72,6 +72,7 @@ Result<int> RunPlan(const Settings& settings, const PlanFlags& flags) {
   if (!flags.layer.empty() && flags.layer != "bronze" && flags.layer != "silver" && flags.layer != "gold") {
     return Fail(ErrorKind::kInvalidArgument, "--layer {}: bronze, silver or gold", flags.layer);
   }
+  if (flags.layer.empty()) K2_TRY(CheckOwnMaintenance(settings, "k2 plan --compact"));
   if (!flags.rebuild && !(flags.from.empty() && flags.to.empty())) {
     return Fail(ErrorKind::kInvalidArgument, "--from, --to: they are of a --rebuild");
   }

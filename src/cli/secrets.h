@@ -23,9 +23,8 @@ bool IsSecretKafkaName(std::string_view name);
 // whatever stands before the host and behind a question mark, of kafka-set the values of passwords and keys.
 std::string Shown(std::string_view name, const std::string& value);
 
-// name=value, with commas or line breaks between, as kafka-set has them; a value that begins with a double quote ends
-// at the next one, and
-// "" within it is one. Error kInvalidArgument says where it is wrong, and shows nothing of what may be a value.
+// Entries name=value, separated by commas or line breaks, as in kafka-set. A value may be quoted with double quotes; ""
+// within quotes is one quote. Error kInvalidArgument says where it is wrong, and shows nothing of what may be a value.
 Result<std::vector<std::pair<std::string, std::string>>> ParseNameValues(std::string_view setting,
                                                                          std::string_view text);
 

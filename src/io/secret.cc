@@ -15,7 +15,7 @@ Secret Secret::OfFile(std::string path) {
 Result<std::string> Secret::Read() const {
   if (file_.empty()) return text_;
   Result<std::string> text = ReadSecretFile(file_);
-  if (!text) return Fail(ErrorKind::kPermission, "a secret that is to be in a file: {}", text.error().message);
+  if (!text) return Fail(ErrorKind::kPermission, "the secret's file: {}", text.error().message);
   return text;
 }
 

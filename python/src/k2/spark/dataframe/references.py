@@ -13,7 +13,7 @@ _BUILT_IN = frozenset((*_NAMED, *PRIMITIVES, "array", "map", "union"))
 
 
 def inline_references(text: str, references: Sequence[str]) -> str:
-    """The schema as one text that stands by itself: the first use of a type that one of the references defines becomes
+    """A self-contained schema: the first use of a type that one of the references defines becomes
     its definition. Names that nobody defines stay as they are. SchemaError: one of the texts is not JSON, or nests too
     deep."""
     inliner = _Inliner()
