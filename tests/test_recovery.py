@@ -222,6 +222,22 @@ def test_lost_and_moved(lake: Warehouse, recordings: Recordings, tmp_path: Path)
     goes_on(moved, recordings, len(gold))
 
 
+@pytest.mark.parametrize("registered", [1, len(TABLES)])
+def test_lost_and_moved_and_killed(lake: Warehouse, recordings: Recordings, tmp_path: Path, registered: int) -> None:
+    """A catalog that names tables by their former place knows that place, from the first table on."""
+    gold = lake.gold()
+    moved = Warehouse(lake.k2, tmp_path / "moved")
+    lake.folder.rename(moved.folder)
+    lose_catalog(moved)
+    moved.k2_run("tables", "recover", env={"K2_TEST_CRASH_AT": f"recover.table:{registered}"}, expect=-9)
+    assert "k2 tables relocate" in moved.k2_run("run", *recording_flags(recordings), expect=2).stderr
+    expected = ["in order"] * registered + ["registered"] * (len(TABLES) - registered)
+    assert sorted(outcomes(recover(moved)).values()) == expected
+    moved.k2_run("tables", "relocate")
+    assert not lake.folder.exists()
+    goes_on(moved, recordings, len(gold))
+
+
 def test_metadata_in_a_folder_of_its_own(
     lake: Warehouse, recordings: Recordings, longer: Recordings, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@
 #include <optional>
 #include <set>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/time.h"
 #include "catalog/metadata_files.h"
@@ -103,7 +104,6 @@ class Recovery {
     for (const auto& [name, location] : options_.use) {
       if (!used_.contains(name)) K2_TRY(Use(NameOfText(name), location, ""));
     }
-    K2_TRY(RememberFormerPlace());
     std::ranges::sort(done_, {}, &RecoveredTable::table);
     return std::move(done_);
   }
@@ -330,9 +330,13 @@ class Recovery {
     if (known && LastNameOf(pointer) == LastNameOf(file.location)) return {};
     row.outcome = known ? RecoveryOutcome::kMovedOn : RecoveryOutcome::kRegistered;
     if (options_.dry_run || catalog_ == nullptr) return {};
+    K2_TRY(RememberFormerPlace());
     K2_TRY(catalog_->CreateNamespaceIfMissing(name.name_space));
     const Status registered = catalog_->Register(name, file.location, known ? std::optional(pointer) : std::nullopt);
-    if (registered) return {};
+    if (registered) {
+      Failpoint("recover.table");
+      return {};
+    }
     row.outcome = RecoveryOutcome::kFailed;
     row.note = registered.error().message;
     return {};
@@ -348,11 +352,13 @@ class Recovery {
     return true;
   }
 
+  // Before the first table is registered: killed behind it, the next run finds a catalog that is not empty any more,
+  // whose tables name a place that it does not know.
   Status RememberFormerPlace() {
-    const bool registered = std::ranges::any_of(
-        done_, [](const RecoveredTable& row) { return row.outcome == RecoveryOutcome::kRegistered; });
-    if (!is_new_ || !registered || catalog_ == nullptr || options_.dry_run) return {};
-    return catalog_->RememberPlace(former_);
+    if (!is_new_ || remembered_) return {};
+    K2_TRY(catalog_->RememberPlace(former_));
+    remembered_ = true;
+    return {};
   }
 
   Catalog* catalog_;
@@ -368,6 +374,7 @@ class Recovery {
   std::string former_;           // the place that the catalog remembers, where it is another one
   bool catalog_is_old_ = false;
   bool is_new_ = false;  // former_ is of the files alone
+  bool remembered_ = false;
   std::vector<RecoveredTable> done_;
 };
 

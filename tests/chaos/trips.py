@@ -37,7 +37,7 @@ PASSAGES = {  # names of steps, and how often a command passes them about
         "catalog.before-swap": 5,
         "catalog.after-swap": 5,
     },
-    "recover": {"catalog.before-swap": 5, "catalog.after-swap": 5},
+    "recover": {"catalog.before-swap": 5, "catalog.after-swap": 5, "recover.table": 5},
 }
 
 
