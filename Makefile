@@ -38,6 +38,7 @@ stack-status:
 	@.venv/bin/python -m stack status
 
 dist: build
+	@scripts/build.sh release _k2_native
 	@scripts/dist.sh
 
 spark-up: setup-tests

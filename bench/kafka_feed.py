@@ -29,7 +29,7 @@ def plain_environment() -> dict[str, str]:
 
 
 def pool(scratch: Path, messages: int, first_id: int = 1_000_000, start: str = "2024-01-02T00:00:00Z") -> Path:
-    """An Arrow file of at least that many V2 messages: three of Binance for one of Kraken, in order of time, 0.2 % of
+    """An Arrow file of at least that many V3 messages: three of Binance for one of Kraken, in order of time, 0.2 % of
     them sent again. Other first ids give other trades. It is made once: a larger one that is there serves too."""
     scratch.mkdir(parents=True, exist_ok=True)
     for path in sorted(scratch.glob(f"pool-{first_id}-*.arrow")):

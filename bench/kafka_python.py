@@ -20,7 +20,7 @@ from common import own_peak_mb
 from confluent_kafka import Consumer, Message, TopicPartition
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
-from python_route import arrow_schema, eval_schema
+from python_route import TRADE_ID, arrow_schema, own_schemas
 
 STEP = 100_000
 PROPERTIES = {"write.parquet.compression-codec": "zstd", "write.parquet.compression-level": "1"}
@@ -100,14 +100,14 @@ def bronze(brokers: str, topics: list[str], table: Table) -> int:
 
 def silver(source: Table, catalog: SqlCatalog) -> Table:
     """Decodes Bronze's messages one by one, keeps the valid trades."""
-    schema = fastavro.parse_schema(eval_schema())
+    schema = fastavro.parse_schema(own_schemas()[TRADE_ID])
     target = catalog.create_table("market_data.silver", schema=arrow_schema(), properties=PROPERTIES)
     for batch in pa.Table.from_batches(
         source.scan(selected_fields=("avro_payload",)).to_arrow_batch_reader()
     ).to_batches(max_chunksize=STEP):
         rows: list[dict[str, Any]] = []
         for message in batch["avro_payload"].to_pylist():
-            if message[:5] != b"\x00\x00\x00\x00\x01":
+            if message[:5] != b"\0" + TRADE_ID.to_bytes(4, "big"):
                 continue
             trade: dict[str, Any] = fastavro.schemaless_reader(io.BytesIO(message[5:]), schema, None)  # type: ignore
             if trade["price"] > 0 and trade["quantity"] > 0 and trade["side"] in ("BUY", "SELL"):

@@ -18,7 +18,7 @@ from kafka_stack import cpu_seconds, memory_mb
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as f
 from pyspark.sql.avro.functions import from_avro
-from python_route import eval_schema
+from python_route import TRADE_ID, own_schemas
 
 SPARK, ICEBERG = "3.5.7", "1.12.0"
 PACKAGES = (
@@ -38,8 +38,9 @@ PROPERTIES = {
     "read.split.open-file-cost": str(1 << 20),
 }
 TRADE = """message_id string, trade_id string, symbol string, exchange string, asset_class string, timestamp timestamp,
-  price decimal(18,8), quantity decimal(18,8), currency string, side string, trade_conditions array<string>,
-  source_sequence bigint, ingestion_timestamp timestamp, platform_sequence bigint, vendor_data map<string,string>"""
+  price decimal(24,14), quantity decimal(24,8), currency string, side string, trade_conditions array<string>,
+  source_sequence bigint, ingestion_timestamp timestamp, platform_sequence bigint, vendor_data map<string,string>,
+  source string"""
 COLUMNS = {
     "bronze": """message_key binary, avro_payload binary, topic string, partition int, offset bigint,
       kafka_timestamp timestamp, ingestion_timestamp timestamp, ingestion_date date""",
@@ -135,8 +136,10 @@ class Pipeline:
         self.write(rows, "bronze")
 
     def silver(self) -> None:
-        trade = from_avro(f.expr("substring(avro_payload, 6)"), json.dumps(eval_schema()), {"mode": "PERMISSIVE"})
-        rows = self.read("bronze").where("substring(avro_payload, 1, 5) = X'0000000001'").select(trade.alias("t"))
+        trade = from_avro(
+            f.expr("substring(avro_payload, 6)"), json.dumps(own_schemas()[TRADE_ID]), {"mode": "PERMISSIVE"}
+        )
+        rows = self.read("bronze").where(f"substring(avro_payload, 1, 5) = X'{TRADE_ID:010X}'").select(trade.alias("t"))
         self.write(rows.select("t.*").where(valid()).withColumn("exchange_date", f.to_date("timestamp")), "silver")
 
     def gold(self) -> None:

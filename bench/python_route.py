@@ -4,11 +4,13 @@ Bronze: append the message bytes to an Iceberg table with PyIceberg. Silver: dec
 append. Gold: read Silver, drop duplicates with DuckDB, append. Rates are rows a second of wall clock, one process."""
 
 import io
+import json
 import shutil
 import struct
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import fastavro
@@ -17,6 +19,7 @@ from common import K2, own_peak_mb, report, row, run, simulate
 from pyiceberg.catalog.sql import SqlCatalog
 
 STEP = 100_000
+TRADE_ID = 3  # of the schema of trades
 
 
 def k2_bronze(scratch: Path, recording: Path) -> Path:
@@ -56,7 +59,7 @@ def main() -> None:
     ours = SqlCatalog("iceberg", uri=f"sqlite:///{warehouse}/catalog.db")
     bronze = ours.load_table("market_data.bronze_trades").scan().to_arrow()
     messages = bronze["avro_payload"].to_pylist()
-    schema = fastavro.parse_schema(eval_schema())
+    schema = fastavro.parse_schema(own_schemas()[TRADE_ID])
 
     folder = scratch / "route-python"
     shutil.rmtree(folder, ignore_errors=True)
@@ -76,7 +79,7 @@ def main() -> None:
         rows = []
         for message in messages[begin : begin + STEP]:
             (schema_id,) = struct.unpack(">i", message[1:5])
-            if schema_id != 1:
+            if schema_id != TRADE_ID:
                 continue
             trade = fastavro.schemaless_reader(io.BytesIO(message[5:]), schema, None)
             if trade["price"] > 0 and trade["quantity"] > 0 and trade["side"] in ("BUY", "SELL"):
@@ -107,39 +110,16 @@ def main() -> None:
     assert ours_gold == once.num_rows, f"K2 has {ours_gold} trades, the Python route {once.num_rows}"
 
 
-def eval_schema() -> dict[str, object]:
-    """TradeV2, as fastavro takes it."""
-
-    def enum(name: str, *symbols: str) -> dict[str, object]:
-        return {"type": "enum", "name": name, "symbols": list(symbols)}
-
-    time_type = {"type": "long", "logicalType": "timestamp-micros"}
-    decimal = {"type": "bytes", "logicalType": "decimal", "precision": 18, "scale": 8}
-    types: dict[str, object] = {
-        "message_id": "string",
-        "trade_id": "string",
-        "symbol": "string",
-        "exchange": "string",
-        "asset_class": enum("AssetClass", "equities", "crypto", "futures", "options"),
-        "timestamp": time_type,
-        "price": decimal,
-        "quantity": decimal,
-        "currency": "string",
-        "side": enum("TradeSide", "BUY", "SELL", "SELL_SHORT", "UNKNOWN"),
-        "trade_conditions": {"type": "array", "items": "string"},
-        "source_sequence": ["null", "long"],
-        "ingestion_timestamp": time_type,
-        "platform_sequence": ["null", "long"],
-        "vendor_data": ["null", {"type": "map", "values": "string"}],
-    }
-    fields = [{"name": name, "type": kind} for name, kind in types.items()]
-    return {"type": "record", "name": "TradeV2", "namespace": "com.k2.marketdata", "fields": fields}
+def own_schemas() -> dict[int, dict[str, Any]]:
+    """K2's messages by the ids that they have in recordings, as Avro's tools take them."""
+    file = Path(__file__).resolve().parent.parent / "python" / "src" / "k2" / "spark" / "schemas.json"
+    messages = json.loads(file.read_text(encoding="utf-8"))["messages"].values()
+    return {message["local-id"]: message["schema"] for message in messages}
 
 
 def arrow_schema() -> pa.Schema:
     """Silver's columns."""
     time_type = pa.timestamp("us", tz="UTC")
-    decimal = pa.decimal128(18, 8)
     return pa.schema(
         [
             ("message_id", pa.string()),
@@ -148,8 +128,8 @@ def arrow_schema() -> pa.Schema:
             ("exchange", pa.string()),
             ("asset_class", pa.string()),
             ("timestamp", time_type),
-            ("price", decimal),
-            ("quantity", decimal),
+            ("price", pa.decimal128(24, 14)),
+            ("quantity", pa.decimal128(24, 8)),
             ("currency", pa.string()),
             ("side", pa.string()),
             ("trade_conditions", pa.list_(pa.string())),
@@ -157,6 +137,7 @@ def arrow_schema() -> pa.Schema:
             ("ingestion_timestamp", time_type),
             ("platform_sequence", pa.int64()),
             ("vendor_data", pa.map_(pa.string(), pa.string())),
+            ("source", pa.string()),
         ]
     )
 

@@ -1,10 +1,14 @@
 """Layers on Spark, the native engine against DataFrames, and `k2 run` alone on the same cores: rates of written and
 committed rows, in the same call, on the same Bronze, catalog and S3. Each engine has worked off a small topic before.
 
-Usage: spark_layers.py SCRATCH [--messages 2000000] [--on local|cluster] [--rows 1000000] [--quick]"""
+Usage: spark_layers.py SCRATCH [--messages 2000000] [--on local|cluster] [--rows 1000000] [--quick]
+
+With --former FOLDER, the folder python/src of an earlier K2: only its DataFrames and those of here, three times in
+turns, each in a warm session of its own."""
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,9 +54,9 @@ class Driver:
 
 
 @contextmanager
-def driver(servers: Bench, on: str, rows: int) -> Iterator[Driver]:
+def driver(servers: Bench, on: str, rows: int, sources: Path = ROOT / "python" / "src") -> Iterator[Driver]:
     variables = {name: value for name, value in servers.environment.items() if name != "K2_SPARK_MASTER"}
-    variables |= {"K2_PROGRAM": str(K2), "PYTHONPATH": str(ROOT / "python" / "src")}
+    variables |= {"K2_PROGRAM": str(K2), "PYTHONPATH": str(sources)}
     master = ["--master", "local[2]"]
     if on == "cluster":
         cluster = servers.services.spark
@@ -60,7 +64,7 @@ def driver(servers: Bench, on: str, rows: int) -> Iterator[Driver]:
         master = ["--conf", f"spark.executorEnv.K2_PROGRAM={K2}", "--conf", "spark.executor.memory=2g"]
     command = [sys.executable, str(Path(__file__).with_name("spark_engines.py")), *master, "--rows", str(rows)]
     command += ["--conf", "spark.driver.memory=3g", "--conf", "spark.ui.enabled=false"]
-    made = Driver(command, os.environ | variables, servers.scratch / "driver.log")
+    made = Driver(command, os.environ | variables, servers.scratch / f"driver-{sources.parent.parent.name}.log")
     try:
         yield made
     finally:
@@ -71,11 +75,38 @@ def show(name: str, messages: int, done: Mapping[str, Figures]) -> None:
     row(name, **{f"{layer}_per_second": int(messages / one["seconds"]) for layer, one in done.items()})
 
 
+def work_off(servers: Bench, spark: Driver, engine: str, topics: Sequence[str], count: int) -> dict[str, Figures]:
+    servers.fresh_tables()
+    servers.k2("tables", "create").finish(60)
+    found = {layer: spark.turn(layer, engine, topics) for layer in LAYERS}
+    assert all(one["rows_in"] == count for one in found.values()), found
+    return found
+
+
+def against_former(
+    servers: Bench, former: Path, on: str, rows: int, turns: Sequence[tuple[Sequence[str], int]]
+) -> None:
+    """Medians of three rounds in turns, after a round that does not count."""
+    times: dict[str, dict[str, list[float]]] = {name: {layer: [] for layer in LAYERS} for name in ("former", "new")}
+    with driver(servers, on, rows, former) as before, driver(servers, on, rows) as now:
+        for counts, (topics, count) in enumerate((turns[0], *[turns[1]] * 3)):
+            for name, spark in (("former", before), ("new", now)):
+                done = work_off(servers, spark, "spark", topics, count)
+                for layer, one in done.items():
+                    times[name][layer] += [one["seconds"]] if counts else []
+    medians = {name: {layer: statistics.median(of) for layer, of in one.items()} for name, one in times.items()}
+    for name, one in medians.items():
+        show(f"Spark {on}, DataFrames, {name}", turns[1][1], {layer: {"seconds": of} for layer, of in one.items()})
+    ratios = {layer: round(medians["former"][layer] / medians["new"][layer], 2) for layer in LAYERS}
+    row("  new is so many times as fast as former", **ratios)
+
+
 def main() -> None:
     parser = flags("Layers on Spark by both engines, and k2 alone")
     parser.add_argument("--messages", type=int, default=2_000_000)
     parser.add_argument("--on", choices=("local", "cluster"), default="local")
     parser.add_argument("--rows", type=int, default=1_000_000, help="of a step at most")
+    parser.add_argument("--former", type=Path, metavar="FOLDER", help="python/src of an earlier K2, to compare with")
     given = parser.parse_args()
     if given.quick:
         given.messages = min(given.messages, 100_000)
@@ -84,6 +115,10 @@ def main() -> None:
         full, part = servers.topics("bench.full.trades"), servers.topics("bench.part.trades")
         sent, _ = send(servers.brokers, "bench.full.trades", [messages], 0, given.messages)
         few, _ = send(servers.brokers, "bench.part.trades", [messages], 0, min(100_000, given.messages))
+        if given.former:
+            turns = ((part, few), (full, sent))
+            against_former(servers, given.former.absolute(), given.on, given.rows, turns)
+            return
         alone: dict[str, Figures] = {}
         servers.fresh_tables()
         for layer in LAYERS:
@@ -95,10 +130,7 @@ def main() -> None:
         with driver(servers, given.on, given.rows) as spark:
             for topics, count in ((part, few), (full, sent)):
                 for engine in ("native", "spark"):
-                    servers.fresh_tables()
-                    servers.k2("tables", "create").finish(60)
-                    found[engine] = {layer: spark.turn(layer, engine, topics) for layer in LAYERS}
-                    assert all(one["rows_in"] == count for one in found[engine].values()), found[engine]
+                    found[engine] = work_off(servers, spark, engine, topics, count)
         for engine, name in (("native", "native engine"), ("spark", "DataFrames")):
             show(f"Spark {given.on}, {name}", sent, found[engine])
             for layer, one in found[engine].items():

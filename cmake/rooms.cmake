@@ -32,12 +32,12 @@ function(k2_unity out name)
   set(${out} ${kept} PARENT_SCOPE)
 endfunction()
 
-# k2_room(name LINK libs...): src/<name>/*.cc is the library k2_<name>; src/<name>/*_test.cc its tests, one program
+# k2_room(name LINK libs...): src/<name>/*.cc, and those of its folders, are the library k2_<name>; src/<name>/*_test.cc its tests, one program
 # <name>_test; src/<name>/*_fuzz.cc one fuzzer a file; src/<name>/*_bench.cc one benchmark a file. Folders that do not
 # exist yet make an interface library, so that the list in CMakeLists.txt is the whole plan.
 function(k2_room name)
   cmake_parse_arguments(ARG "" "" "LINK" ${ARGN})
-  file(GLOB all CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cc)
+  file(GLOB all CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cc ${CMAKE_SOURCE_DIR}/src/${name}/*/*.cc)
   set(sources ${all})
   list(FILTER sources EXCLUDE REGEX "_(test|fuzz|bench)\\.cc$")
   if(sources)

@@ -12,7 +12,7 @@ mkdir -p "$log"
 
 say() { printf '\n== %s\n' "$*"; }
 summaries=()
-failed=0
+failed=() # what has failed, for the last lines: the rest of a log may be cut where it is read
 
 # What a shell has set for K2 or its storage is not for tests; see also tests/skips.py.
 knobs='K2_(BIN|SHARED_DATA|SEED|TEST_SERVICES|IO_TEST|[A-Z]+_SCHEDULES)'
@@ -26,10 +26,14 @@ skips='io/FileIoTest.ReadOnlyFolder|io/S3FileIoTest|source/All/RealRecording'
 cxx_tests() { # PRESET [ctest's arguments]
   local preset=$1 file=$log/$1.log
   shift
-  ctest --test-dir "build/$preset" --output-on-failure -j2 "$@" > "$file" 2>&1 || { failed=1; tail -n 60 "$file"; }
-  if [ "${CI:-}" = true ] && grep -E ' \(Skipped\)$' "$file" | grep -vE "$skips"; then
-    failed=1
-    echo "skipped where CI=true, and scripts/test.sh does not list it"
+  if ! ctest --test-dir "build/$preset" --output-on-failure -j2 "$@" > "$file" 2>&1; then
+    tail -n 60 "$file"
+    failed+=("C++ tests, $preset:" "$(sed -n '/The following tests FAILED/,$p' "$file")")
+  fi
+  local skipped
+  skipped=$(grep -E ' \(Skipped\)$' "$file" | grep -vE "$skips") || true
+  if [ "${CI:-}" = true ] && [ -n "$skipped" ]; then
+    failed+=("C++ tests, $preset: skipped where CI=true, and scripts/test.sh does not list it:" "$skipped")
   fi
   summaries+=("$(grep -E '^[0-9]+% tests passed' "$file" || echo "$preset: no summary")")
 }
@@ -54,17 +58,20 @@ TSAN_OPTIONS="suppressions=$PWD/scripts/tsan.supp report_mutex_bugs=0" cxx_tests
 say "fuzzers"
 seconds=5
 [ $all -eq 1 ] && seconds=120
-scripts/fuzz.sh $seconds > "$log/fuzz.log" 2>&1 || { failed=1; tail -n 60 "$log/fuzz.log"; }
+if ! scripts/fuzz.sh $seconds > "$log/fuzz.log" 2>&1; then
+  failed+=("fuzzers:" "$(tail -n 60 "$log/fuzz.log")")
+fi
 grep -E '^fuzz: ' "$log/fuzz.log" || true
 
 say "Python tests"
 marks=(-m "not long")
 [ $all -eq 1 ] && marks=(-m "")
-.venv/bin/python -m pytest -q "${marks[@]}" tests || failed=1
+.venv/bin/python -m pytest "${marks[@]}" tests || failed+=("Python tests: see above")
 
 say "summary of the C++ tests"
 printf '%s\n' "${summaries[@]}"
-if [ $failed -ne 0 ]; then
+if [ ${#failed[@]} -ne 0 ]; then
+  printf '%s\n' "${failed[@]}"
   echo "FAILED: see above, and $log"
   exit 1
 fi

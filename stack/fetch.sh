@@ -2,8 +2,9 @@
 # Puts the servers of the stack into .deps (and the wheels of requirements-tests.txt beside them, into .venv), by the ordinary
 # clients of their registries, at the versions of versions.env. A second run finds nothing to do.
 # What Maven brings is checked against archives.sha256; `fetch.sh --sums PART...` prints its lines for what is in .deps.
-#   fetch.sh [PART...]: only these. Two that only tests use come when they are named: rustberg, a REST catalog (built from
-#   its crate, which needs cargo and some ten minutes), and trino (a download of 821 MB; it runs on Java 24 and later).
+#   fetch.sh [PART...]: only these. Three that only tests use come when they are named: rustberg, a REST catalog (built from
+#   its crate, which needs cargo and some ten minutes), nessie, another one (245 MB; it runs on Java 21 and later), and
+#   trino (a download of 821 MB; it runs on Java 24 and later).
 set -Eeuo pipefail
 cd "$(dirname "$0")/.."
 set -a
@@ -114,6 +115,15 @@ rustberg() {
     --root "$PWD/.deps/rustberg" "rustberg@$RUSTBERG_VERSION" 2> "$scratch/log" || { cat "$scratch/log" >&2; rm -rf "$scratch"; return 1; }
   rm -rf "$scratch"
   stamp rustberg "$wanted"
+}
+
+nessie() {
+  done_already nessie "$NESSIE_VERSION" && return
+  say "fetching Nessie $NESSIE_VERSION"
+  begin nessie
+  maven dependency:copy -Dartifact="org.projectnessie.nessie:nessie-quarkus:$NESSIE_VERSION:jar:runner" -DoutputDirectory="$PWD/.deps/nessie"
+  checked nessie
+  stamp nessie "$NESSIE_VERSION"
 }
 
 trino() {

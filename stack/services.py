@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +15,8 @@ from stack.spark import WORKERS, SparkCluster, SparkMaster, SparkWorker
 from stack.tables import Postgres, RestCatalog, Rustberg, SeaweedFs
 from stack.tools import ACCESS_KEY, REGION, SECRET_KEY, WAREHOUSE
 
-TOPICS = ("market.crypto.trades.binance", "market.crypto.trades.kraken")
+_SCHEMAS = Path(__file__).resolve().parent.parent / "python" / "src" / "k2" / "spark" / "schemas.json"
+TOPICS = tuple(f"market.crypto.trades.{one['topic']}" for one in json.loads(_SCHEMAS.read_text())["exchanges"])
 CORE = ("kafka", "registry", "postgres", "seaweedfs", "catalog")
 SPARK_WORKERS = tuple(f"spark-worker-{number}" for number in range(1, WORKERS + 1))
 SPARK = ("spark-master", *SPARK_WORKERS)

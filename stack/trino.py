@@ -15,12 +15,12 @@ from stack.tools import ACCESS_KEY, REGION, SECRET_KEY
 _JDK_AT_LEAST = 24
 
 
-def jdk() -> Path | None:
-    """A Java that Trino runs on, beside the one of the other servers."""
+def jdk(at_least: int = _JDK_AT_LEAST) -> Path | None:
+    """A Java that Trino, or another server, runs on, beside the one of the others."""
     for release in sorted(Path("/usr/lib/jvm").glob("*/release"), reverse=True):
         lines = dict(line.split("=", 1) for line in release.read_text().splitlines() if "=" in line)
         version = lines.get("JAVA_VERSION", "").strip('"').split(".")[0]
-        if version.isdigit() and int(version) >= _JDK_AT_LEAST:
+        if version.isdigit() and int(version) >= at_least:
             return release.parent
     return None
 

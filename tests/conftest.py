@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from engines import Spark, spark_session
+from registry_world import World
 from skips import pytest_make_collect_report, pytest_runtest_makereport, scrub_environment  # noqa: F401
 from warehouse import Warehouse, k2_environment
 
@@ -26,6 +27,7 @@ REAL_RECORDINGS = (
     ("binance", "binance_spot_ws/ethusdt_20240808.gz"),
     ("kraken", "kraken/ws_v1_20210417.gz"),
     ("kraken", "kraken/ws_v2_reframed_20190701.gz"),
+    ("coinbase", "coinbase/coinbase_exchange_20210417.gz"),
 )
 
 
@@ -147,3 +149,11 @@ def simulate(k2: Path, tmp_path_factory: pytest.TempPathFactory) -> Simulate:
         return made[key]
 
     return make
+
+
+@pytest.fixture
+def world(k2: Path, tmp_path: Path, services: Services, seed: int) -> Iterator[World]:
+    made = World(k2, tmp_path, services, seed)
+    yield made
+    made.lake.kill_all()
+    made.oracle.delete(made.topics)

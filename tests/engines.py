@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,7 @@ class Spark:
 
 
 def spark_session(k2: Path) -> Iterator[Spark]:
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # with what the workers need: pyarrow
     session = (
         SparkSession.builder.master("local[2]")
         .appName("k2-tests")

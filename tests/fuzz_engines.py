@@ -88,8 +88,10 @@ class PyIceberg:
             change.rename_column(before, after)
 
     def widen(self, table: str, column: str, to: str) -> None:
+        """`to`: bigint, or decimal(38,SCALE)."""
+        of = LongType() if to == "bigint" else DecimalType(38, int(to.removeprefix("decimal(38,").removesuffix(")")))
         with self.warehouse.table(table).update_schema() as change:
-            change.update_column(column, field_type=LongType() if to == "bigint" else DecimalType(38, 8))
+            change.update_column(column, field_type=of)
 
     def add_column(self, table: str, column: str, of: str) -> None:
         with self.warehouse.table(table).update_schema() as change:
@@ -196,12 +198,12 @@ class SparkSql:
 
     def add_files(self, table: str, path: Path, rows: Rows) -> bool:
         """Files in Hive's layout, without field ids: the columns that a table is partitioned by are in the folders'
-        names alone. Spark sets a name mapping."""
+        names alone, which are those of the spec's fields. Spark sets a name mapping."""
         spec = self.warehouse.table(table).spec().fields
-        if any(not isinstance(field.transform, IdentityTransform) for field in spec):
-            return False
         names = [field.name for field in spec]
         frame = self.frame(table, rows)
+        if any(not isinstance(field.transform, IdentityTransform) or field.name not in frame.columns for field in spec):
+            return False
         frame.drop(*(name for name in frame.columns if name.startswith("extra_"))).write.partitionBy(*names).parquet(
             str(path)
         )

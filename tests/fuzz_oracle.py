@@ -149,6 +149,10 @@ class Oracle:
         self.unread -= ids
         self.may_hold(ids - self.tables.ids(GOLD).keys())  # gone before Gold has read them
 
+    def was_main(self) -> None:
+        """Gold may have read what Silver's main holds now, also where main is to be set back: rows of a branch."""
+        self.may_return |= self.tables.ids(SILVER[0]).keys() - self.in_silver - self.gold
+
     def rolled_back(self, table: str) -> None:
         """Main is at another snapshot, from which k2 goes on."""
         if table == BRONZE:

@@ -14,11 +14,10 @@ from typing import Any
 
 import fastavro
 from confluent_kafka import Producer
-from kafka_oracle import Oracle, documented_schema
-from test_registry_outage import register
+from kafka_oracle import Headers, Oracle, documented_schema
+from registry_world import register
 
-from k2.spark.dataframe.judge import FRAME_REASONS
-from k2.spark.schemas import REJECTED_FRAME_SCHEMA_JSON
+from k2.spark.schemas import FRAME_REASONS, REJECTED_FRAME_SCHEMA_JSON
 
 CHANGED = ("same", "swapped", "more", "nested", "fewer", "ints", "nullable", "sides", "millis", "scale", "referred")
 
@@ -145,6 +144,24 @@ class Hostile:
         whole = self.frame(exchange) if luck < 0.1 else self.honest(exchange, partition)
         return whole if luck < 0.5 else self.broken(whole)
 
+    def named(self, value: bytes) -> tuple[bytes, Headers]:
+        """The message with its schema named in another way, or not any more."""
+        number = (int.from_bytes(value[1:5], "big")).to_bytes(8, "big")  # Apicurio's content id is the id
+        body, guid = value[5:], b"\1" + b"\x89\x79" * 8
+        return self.draw.choice(
+            [
+                (body, [("apicurio.value.contentId", number)]),
+                (body, [("trace", b"x"), ("apicurio.value.contentId", number), ("apicurio.value.globalId", b"7" * 8)]),
+                (body, [("apicurio.value.globalId", (1 << 40).to_bytes(8, "big"))]),
+                (body, [("__value_schema_id", value[:5])]),
+                (body, [("__value_schema_id", guid)]),
+                (body, [("__value_schema_id", guid[:9]), ("trace", None)]),
+                (guid + body, []),
+                (value, [("__value_schema_id", None), ("apicurio.value.globalId", b"7")]),
+                (value, [("trace", None)]),
+            ]
+        )
+
     def broken(self, whole: bytes) -> bytes:
         data = bytearray(whole)
         how = self.draw.randrange(8)
@@ -177,7 +194,10 @@ def send_hostile(oracle: Oracle, topics: list[str], registry: str, seed: int, co
     for topic in topics:
         exchange = topic.rsplit(".", 1)[1]
         for i in range(count):
-            producer.produce(topic, hostile.message(exchange, i % 2), partition=i % 2)
+            value, headers = hostile.message(exchange, i % 2), []
+            if value is not None and len(value) >= 5 and hostile.draw.random() < 0.25:
+                value, headers = hostile.named(value)
+            producer.produce(topic, value, partition=i % 2, headers=headers or None)
         huge = hostile.framed("same", oracle.maker.trade(exchange) | {"vendor_data": {"x": "y" * 900_000}})
         producer.produce(topic, huge, partition=0)
         # One id for another trade, and for a trade of the next hour.

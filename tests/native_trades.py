@@ -16,7 +16,7 @@ from reading import read_bytes
 
 from k2 import native
 
-HEADER = bytes([0, 0, 0, 0, 1])
+HEADER = bytes([0, 0, 0, 0, 3])
 WHEN = datetime(2024, 8, 8, 12, 0, tzinfo=timezone.utc)
 TRADE_SCHEMA = fastavro.parse_schema(json.loads(native.TRADE_SCHEMA_JSON))
 
@@ -51,14 +51,15 @@ def trade(**fields: Any) -> dict[str, Any]:
         "ingestion_timestamp": WHEN,
         "platform_sequence": None,
         "vendor_data": None,
+        "source": None,
     } | fields
 
 
 def trades_table(rows: list[dict[str, Any]]) -> pa.Table:
-    texts = ("message_id", "trade_id", "symbol", "exchange", "asset_class", "currency", "side")
+    texts = ("message_id", "trade_id", "symbol", "exchange", "asset_class", "currency", "side", "source")
     types: dict[str, pa.DataType] = dict.fromkeys(texts, pa.string())
     types |= dict.fromkeys(("timestamp", "ingestion_timestamp"), pa.timestamp("us", "UTC"))
-    types |= dict.fromkeys(("price", "quantity"), pa.decimal128(18, 8))
+    types |= {"price": pa.decimal128(24, 14), "quantity": pa.decimal128(24, 8)}
     types |= dict.fromkeys(("source_sequence", "platform_sequence"), pa.int64())
     types |= {"trade_conditions": pa.list_(pa.string()), "vendor_data": pa.map_(pa.string(), pa.string())}
     return pa.table({name: pa.array([row[name] for row in rows], types[name]) for name in rows[0]})
@@ -81,11 +82,14 @@ def random_trades(seed: int, count: int) -> list[dict[str, Any]]:
             asset_class=draw.choice(["equities", "crypto", "futures", "options"]),
             side=draw.choice(["BUY", "SELL", "SELL_SHORT", "UNKNOWN"]),
             timestamp=WHEN + timedelta(microseconds=draw.randrange(-(10**15), 10**15)),
-            price=Decimal(draw.randrange(-(10**18) + 1, 10**18)).scaleb(-8),
-            quantity=Decimal(draw.choice([0, 1, -1, 127, 128, -128, -129, 10**17])).scaleb(-8),
+            price=Decimal(draw.randrange(-(10**24) + 1, 10**24)).scaleb(-14),
+            quantity=Decimal(
+                draw.choice([0, 1, -1, 127, 128, -128, -129, 10**17, 2**63, -(2**63) - 1, 10**24 - 1])
+            ).scaleb(-8),
             trade_conditions=[draw.choice(texts) for _ in range(draw.randrange(4))],
             source_sequence=draw.choice([None, 0, -1, 2**63 - 1, -(2**63)]),
             platform_sequence=draw.choice([None, 17]),
+            source=draw.choice([None, "stream", "snapshot", "rest", "archive"]),
             vendor_data=draw.choice([None, {}, {str(i): draw.choice(texts) for i in range(draw.randrange(1, 9))}]),
         )
         for at in range(count)

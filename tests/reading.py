@@ -19,7 +19,7 @@ TRADE_NAMESPACE = uuid.UUID("9df25468-8673-4cd2-8d9d-d6c934edddd0")
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 QUOTES = ("USDT", "USDC", "FDUSD", "BTC", "ETH", "BNB", "EUR", "TRY")  # of the recordings that the tests read
 COMMON_NAMES = {"XBT": "BTC", "XDG": "DOGE"}
-LIMIT = Decimal(10) ** 10  # decimal(18,8)
+TYPES = {"price": (10, 14), "quantity": (16, 8)}  # digits before and behind the point
 
 Row = dict[str, Any]
 
@@ -67,18 +67,25 @@ def split_frame(exchange: str, message: Any) -> Iterator[Any]:
     """One function for each trade of a frame; it raises for what is to be refused."""
     if exchange == "binance":
         if isinstance(message, dict) and "@trade" in message.get("stream", ""):
-            yield lambda: binance(message["data"])
+            yield lambda: binance(message["data"]) | {"source": "stream"}
+        elif not isinstance(message, dict):
+            yield refuse
+    elif exchange == "coinbase":
+        if isinstance(message, dict) and message.get("type") in ("match", "last_match"):
+            told = "snapshot" if message["type"] == "last_match" else "stream"
+            yield lambda: coinbase(message) | {"source": told}
         elif not isinstance(message, dict):
             yield refuse
     elif isinstance(message, dict):
         if message.get("channel") == "trade":
             for entry in message["data"]:
-                yield lambda entry=entry: kraken_v2(entry)
+                told = {"snapshot": "snapshot", "update": "stream"}.get(message.get("type"))
+                yield lambda entry=entry, told=told: kraken_v2(entry) | {"source": told}
     elif isinstance(message, list):
         if message[2] == "trade":
             seen: Counter[str] = Counter()
             for entry in message[1]:
-                yield lambda entry=entry: kraken_v1(message[3], entry, seen)
+                yield lambda entry=entry: kraken_v1(message[3], entry, seen) | {"source": None}
     else:
         yield refuse
 
@@ -171,6 +178,31 @@ def kraken_v2(entry: Any) -> Row:
     }
 
 
+def coinbase(match: Any) -> Row:
+    base, quote = match["product_id"].split("-")
+    identity = integer(match["trade_id"])
+    return {
+        "exchange": "COINBASE",
+        "symbol": base + quote,
+        "currency": quote,
+        "trade_id": f"COINBASE-{identity}",
+        "source_sequence": identity,
+        "timestamp": datetime.fromisoformat(match["time"].replace("Z", "+00:00")),
+        "price": text_number(match["price"]),
+        "quantity": text_number(match["size"]),
+        "side": {"buy": "SELL", "sell": "BUY"}[match["side"]],  # the maker's
+        "vendor_data": {
+            "event_type": match["type"],
+            "maker_side": match["side"],
+            "base_asset": base,
+            "quote_asset": quote,
+            "sequence": str(match["sequence"]),
+            "maker_order_id": match["maker_order_id"],
+            "taker_order_id": match["taker_order_id"],
+        },
+    }
+
+
 def kraken_v1(pair: str, entry: list[str], seen: Counter[str]) -> Row:
     price, volume, time, side, order_type, misc = entry
     base, quote = split_kraken(pair)
@@ -199,9 +231,9 @@ def kraken_v1(pair: str, entry: list[str], seen: Counter[str]) -> Row:
 
 
 def complete(row: Row) -> Row:
-    for name in ("price", "quantity"):
+    for name, (before, behind) in TYPES.items():
         value = row[name]
-        if value <= 0 or value >= LIMIT or value != round(value, 8):
+        if value <= 0 or value >= 10**before or value != round(value, behind):
             raise NotATradeError
     name = f"{row['exchange']}|{row['symbol']}|{row['trade_id']}"
     return row | {

@@ -20,7 +20,10 @@ ALLOWED_SKIPS = (
     r"libfaketime is missing$",
     r"rustberg is not built here: ",  # with the long tests only
     r"Trino is not here: ",
+    r"the commit [0-9a-f]{40} is not in this clone: ",  # with the long tests only
     r"Trino needs a Java of ",
+    r"Nessie is not here: ",  # with the long tests only
+    r"Nessie needs a Java of ",
 )
 # What steers the tests themselves; every other setting of K2 is left outside.
 KNOBS = r"K2_(BIN|SHARED_DATA|SEED|TEST_SERVICES|IO_TEST|[A-Z]+_SCHEDULES)"

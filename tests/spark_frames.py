@@ -47,7 +47,7 @@ from stack.services import Services
 SILVER_COLUMNS = [
     *("message_id", "trade_id", "symbol", "exchange", "asset_class", "timestamp", "price", "quantity", "currency"),
     *("side", "trade_conditions", "source_sequence", "ingestion_timestamp", "platform_sequence", "vendor_data"),
-    "exchange_date",
+    *("source", "exchange_date"),
 ]
 REJECTED_COLUMNS = [
     "topic",
@@ -59,6 +59,7 @@ REJECTED_COLUMNS = [
     "reason",
     "detail",
     "topic_id",
+    "headers",
 ]
 BRONZE_COLUMNS = ["topic", "partition", "offset", "message_key", "avro_payload", "headers", "topic_id"]
 

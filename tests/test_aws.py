@@ -17,56 +17,14 @@ from unittest.mock import patch
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from aws import REGION, SERVICE, Keys, KeyServices, SignedGate
+from aws import FIXED, LENT, REGION, Keys, Signed, SignedGate
 from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from service_warehouse import Lake
 
 from stack.services import Services
 
-FIXED = Keys("AKIAK2FIXED", "k2/secret+of=fixed")
-LENT = Keys("ASIAK2LENT", "k2/secret+of=lent", "session/token+of==lent")
 ROLE = "arn:aws:iam::1:role/k2"
-
-
-class Signed:
-    """A warehouse in a folder, behind the gate; no keys of this machine are found."""
-
-    def __init__(self, services: Services, k2: Path, folder: Path) -> None:
-        services.start("catalog")
-        stack = services.environment()
-        vended = {
-            "s3.access-key-id": stack["AWS_ACCESS_KEY_ID"],
-            "s3.secret-access-key": stack["AWS_SECRET_ACCESS_KEY"],
-        }
-        self.gate = SignedGate("127.0.0.1", services.catalog.ports["http"], {FIXED.access_key: FIXED}, vended)
-        self.keys = KeyServices(LENT)
-        self.home = folder / "home"
-        (self.home / ".aws").mkdir(parents=True)
-        self.lake = Lake.rest(k2, folder / "lake", services)
-        self.lake.variables = {
-            name: value for name, value in self.lake.variables.items() if not name.startswith("AWS_")
-        } | {
-            "HOME": str(self.home),
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "K2_CATALOG": self.gate.endpoint,
-            "K2_CATALOG_AUTH": "sigv4",
-            "K2_CATALOG_SIGNING_REGION": REGION,
-            "K2_CATALOG_SIGNING_NAME": SERVICE,
-        }
-
-    def k2(self, *args: str | Path, expect: int = 0, **variables: str) -> str:
-        done = self.lake.k2_run(*args, expect=expect, env=variables)
-        return done.stdout + done.stderr
-
-    def file(self, name: str, text: str) -> str:
-        (self.home / name).write_text(text)
-        return str(self.home / name)
-
-    def close(self) -> None:
-        self.gate.close()
-        self.keys.close()
 
 
 @pytest.fixture

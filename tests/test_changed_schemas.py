@@ -31,7 +31,7 @@ def test_moved_and_added_columns(warehouse: Warehouse, recordings: list[tuple[st
         with warehouse.table(name).update_schema() as change:
             change.move_before(*MOVES[name])
             change.add_column("theirs", LongType())
-    warehouse.run(recordings, "--handover-memory", handover)
+    warehouse.run(recordings, "--batch-cache-size", handover)
     gold = warehouse.gold()
     expected = gold_of(*recordings)
     assert gold.keys() == expected.keys()

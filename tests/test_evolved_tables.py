@@ -68,7 +68,7 @@ def evolve(warehouse: Warehouse) -> None:
             if name in (BRONZE, REJECTED):
                 change.update_column("partition", field_type=LongType())
             else:
-                change.update_column("price", field_type=DecimalType(38, 8))
+                change.update_column("price", field_type=DecimalType(38, 14))
                 change.move_after("side", "quantity")
             if name == GOLD:
                 change.update_column("exchange_hour", field_type=LongType())
@@ -114,7 +114,7 @@ def test_renamed_moved_widened_and_added_columns(
             change.remove_properties(PROPERTY)
     before = {name: warehouse.table(name).schema() for name in TABLES}
     evolve(warehouse)
-    warehouse.run(whole, "--handover-memory", handover)
+    warehouse.run(whole, "--batch-cache-size", handover)
     assert warehouse.gold() == expected_gold(whole)
     for name in TABLES:
         table = warehouse.table(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from conftest import Simulate
 from engines import Spark
@@ -214,3 +215,27 @@ def test_the_fence_in_python() -> None:
         check_fence(move, FoundProgress(Progress({KEY: Position(7)}, finished=MARK)), "t")
     kafka = Move(Progress(finished=MARK), Progress({SourceKey("c", "t", "x", 0): Position(9)}))
     check_fence(kafka, FoundProgress(Progress(finished=later)), "t")
+
+
+def test_rows_of_a_recording_that_left_are_validated_again(
+    warehouse: Warehouse, lines: list[bytes], tmp_path: Path
+) -> None:
+    """Silver has passed them, though no document says so any more."""
+    warehouse.run(recordings_of(lines[:MANY], tmp_path / "all"))
+    assert named(warehouse, SILVER[0]) == 0
+    refused = {row["topic"] for row in warehouse.rows(REJECTED)}
+    row = next(row for row in warehouse.rows(BRONZE) if row["topic"] not in refused)
+    rejected = warehouse.table(REJECTED)
+    old = {
+        **{name: row[name] for name in ("topic", "partition", "offset", "kafka_timestamp", "ingestion_date")},
+        "schema_id": row["avro_payload"][4],
+        "payload": row["avro_payload"],
+        "reason": "timestamp_too_old",
+        "detail": "as rules of version 1 found",
+        "rejected_at": row["ingestion_timestamp"],
+    }
+    rejected.append(pa.Table.from_pylist([old], schema=rejected.schema().as_arrow()))
+    held = warehouse.counts()[SILVER[0]]
+    warehouse.k2_run("rebuild", "--layer", "rejected")
+    assert warehouse.counts()[SILVER[0]] == held + 1
+    assert not [one for one in warehouse.rows(REJECTED) if one["reason"] == "timestamp_too_old"]

@@ -114,9 +114,9 @@ def foreign_row(name: str, oracle: Oracle) -> Row:
     """A row of somebody else's."""
     stamp = BEGIN + timedelta(hours=1)
     of_theirs = {"topic": "theirs", "partition": 0, "kafka_timestamp": stamp, "ingestion_date": stamp.date()}
-    of_theirs["topic_id"] = None
+    of_theirs |= {"topic_id": None, "headers": None}
     if name == BRONZE:
-        more = {"message_key": None, "avro_payload": b"?", "ingestion_timestamp": stamp, "headers": None}
+        more = {"message_key": None, "avro_payload": b"?", "ingestion_timestamp": stamp}
         return of_theirs | more | {"offset": 1}
     if name == REJECTED:
         more = {"schema_id": None, "payload": b"?", "reason": "theirs", "detail": "", "rejected_at": stamp}

@@ -30,8 +30,8 @@ TRADE_COLUMNS = [
     ("exchange", "string", True),
     ("asset_class", "string", True),
     ("timestamp", "timestamptz", True),
-    ("price", "decimal(18, 8)", True),
-    ("quantity", "decimal(18, 8)", True),
+    ("price", "decimal(24, 14)", True),
+    ("quantity", "decimal(24, 8)", True),
     ("currency", "string", True),
     ("side", "string", True),
     ("trade_conditions", "list<string>", True),
@@ -39,6 +39,7 @@ TRADE_COLUMNS = [
     ("ingestion_timestamp", "timestamptz", True),
     ("platform_sequence", "long", False),
     ("vendor_data", "map<string, string>", False),
+    ("source", "string", False),
     ("exchange_date", "date", True),
 ]
 COLUMNS = {
@@ -66,6 +67,7 @@ COLUMNS = {
         ("ingestion_date", "date", True),
         ("rejected_at", "timestamptz", True),
         ("topic_id", "string", False),
+        ("headers", "list<struct<14: key: required string, 15: value: optional binary>>", False),
     ],
     SILVER[0]: TRADE_COLUMNS,
     SILVER[1]: TRADE_COLUMNS,
@@ -171,10 +173,12 @@ def test_spark_agrees(market: Warehouse, spark: Spark, name: str) -> None:
     (row,) = spark.sql(market.folder, f"SELECT {probe} FROM {{ns}}.{name} t")
     assert tuple(row) == probe_pyiceberg(market, name)
     fields = [field[:2] for field in spark.sql(market.folder, f"DESCRIBE TABLE {{ns}}.{name}")[: len(COLUMNS[name])]]
-    types = {"long": "bigint", "timestamptz": "timestamp", "decimal(18, 8)": "decimal(18,8)"} | {
+    types = {"long": "bigint", "timestamptz": "timestamp", "decimal(24, 14)": "decimal(24,14)"} | {
+        "decimal(24, 8)": "decimal(24,8)",
         "list<string>": "array<string>",
         "map<string, string>": "map<string,string>",
         COLUMNS[BRONZE][8][1]: "array<struct<key:string,value:binary>>",
+        COLUMNS[REJECTED][11][1]: "array<struct<key:string,value:binary>>",
     }
     assert [tuple(field) for field in fields] == [(col, types.get(kind, kind)) for col, kind, _ in COLUMNS[name]]
 

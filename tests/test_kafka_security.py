@@ -142,11 +142,11 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
-def add_scram_user(brokers: str) -> None:
+def set_scram_user(brokers: str, name: str = USER, password: str = PASSWORD) -> None:
     from confluent_kafka import admin
 
     login = admin.ScramCredentialInfo(admin.ScramMechanism.SCRAM_SHA_512, 4096)  # type: ignore[attr-defined]
-    user = admin.UserScramCredentialUpsertion(USER, login, PASSWORD.encode())  # type: ignore[attr-defined]
+    user = admin.UserScramCredentialUpsertion(name, login, password.encode())  # type: ignore[attr-defined]
     client = admin.AdminClient({"bootstrap.servers": brokers, "log_level": 0})
     for done in client.alter_user_scram_credentials([user]).values():
         done.result(timeout=20)
@@ -157,7 +157,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) 
     broker = SecureKafka(tmp_path_factory.mktemp("secure") / "kafka", certificates)
     broker.start()
     try:
-        add_scram_user(broker.brokers)
+        set_scram_user(broker.brokers)
         yield broker
     finally:
         broker.kill()
@@ -245,6 +245,35 @@ def test_a_login_over_tls(lake: Lake, certificates: Certificates, tokens: TokenE
     assert str(certificates.authority) in doctor.stdout
     assert PASSWORD not in doctor.stdout + doctor.stderr
     assert CLIENT_SECRET not in doctor.stdout + doctor.stderr
+
+
+def test_a_password_that_changes_while_a_service_runs(
+    lake: Lake, certificates: Certificates, kafka: SecureKafka, tmp_path: Path
+) -> None:
+    """The brokers refuse the present one when the client reconnects; then the file is read once more."""
+    secret = tmp_path / "password"
+    user = "rotated"
+
+    def change(password: str) -> None:
+        set_scram_user(kafka.brokers, user, password)
+        secret.write_text(f"sasl.password={password}\n")
+
+    change("first-password")
+    settings = by_password(certificates, "SCRAM-SHA-512") | {"sasl.username": user}
+    del settings["sasl.password"]
+    lake.variables |= kafka_set(settings) | {"K2_KAFKA_SET_FILE": str(secret), "K2_LOG_LEVEL": "info"}
+    lake.k2_run(*producing(lake))
+    service = lake.begin("run", "--commit-interval", "100ms")
+    lake.await_rows({GOLD: TRADES})
+    taken = lake.total(BRONZE)
+    change("second-password")
+    kafka.kill()  # connections that were let in stay
+    kafka.start()
+    lake.k2_run(*producing(lake), "--seed", "2")
+    lake.await_rows({BRONZE: taken + TRADES})
+    said = service.stop()
+    assert "another password is tried" in said, said
+    assert "-password" not in said.replace("another password", "")
 
 
 REFUSALS = ("wrong password, PLAIN", "wrong password, SCRAM-SHA-512", "wrong client secret", "untrusted certificate")

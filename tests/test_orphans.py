@@ -15,7 +15,7 @@ from conftest import Simulate
 from places import add_statistics
 from service_warehouse import Lake
 from test_kafka_clock import LIBRARY, Clock
-from warehouse import GOLD, SILVER, TABLES, Warehouse, assert_nothing_lost, files_named, recording_flags
+from warehouse import ALL_TABLES, GOLD, SILVER, TABLES, Warehouse, assert_nothing_lost, files_named, recording_flags
 
 from stack.services import Services
 
@@ -53,21 +53,21 @@ def test_what_killed_runs_left(warehouse: Warehouse, simulate: Simulate) -> None
     own.write_text("mine")
     grow_old(warehouse.folder, 4)
 
-    named = {name: files_named(warehouse.table(name)) for name in TABLES}
-    before = {name: files_below(warehouse.folder / "market_data" / name) for name in TABLES}
-    left = {name: before[name] - named[name] - {str(statistics), str(own)} for name in TABLES}
+    named = {name: files_named(warehouse.table(name)) for name in ALL_TABLES}
+    before = {name: files_below(warehouse.folder / "market_data" / name) for name in ALL_TABLES}
+    left = {name: before[name] - named[name] - {str(statistics), str(own)} for name in ALL_TABLES}
     assert sum(map(len, left.values())) >= len(KILLED_AT), left
     told = orphans(warehouse, "--dry-run")
-    assert {name: row["files"] for name, row in told.items()} == {name: len(left[name]) for name in TABLES}
+    assert {name: row["files"] for name, row in told.items()} == {name: len(left[name]) for name in ALL_TABLES}
     listed = {
         row["file"].removeprefix("file://") for row in warehouse.json("maintain", "orphans", "--dry-run", "--files")
     }
     assert listed == set().union(*left.values())
-    assert {name: files_below(warehouse.folder / "market_data" / name) for name in TABLES} == before
+    assert {name: files_below(warehouse.folder / "market_data" / name) for name in ALL_TABLES} == before
 
     done = orphans(warehouse)
     assert {name: row["bytes"] for name, row in done.items()} == {name: row["bytes"] for name, row in told.items()}
-    for name in TABLES:
+    for name in ALL_TABLES:
         assert files_below(warehouse.folder / "market_data" / name) == before[name] - left[name], name
     assert all(row["files"] == 0 for row in orphans(warehouse).values())
     assert_nothing_lost(warehouse)

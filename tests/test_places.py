@@ -23,7 +23,7 @@ from places import (
     with_history,
 )
 from service_warehouse import Lake
-from warehouse import BRONZE, GOLD, NAMESPACE, SILVER, TABLES, Warehouse, assert_nothing_lost, files_named
+from warehouse import ALL_TABLES, BRONZE, GOLD, NAMESPACE, SILVER, Warehouse, assert_nothing_lost, files_named
 
 from stack.services import Services
 
@@ -89,7 +89,7 @@ def test_a_copy_is_read_and_writes_nothing_until_it_is_relocated(
 
     before = contents(copy.folder)
     planned = relocate(copy, "--dry-run")
-    assert {name for name, row in planned.items() if row["outcome"] in ("to relocate", "in place")} == set(TABLES)
+    assert {name for name, row in planned.items() if row["outcome"] in ("to relocate", "in place")} == set(ALL_TABLES)
     assert {n: h for n, h in contents(copy.folder).items() if "catalog.db" not in n} == {
         n: h for n, h in before.items() if "catalog.db" not in n
     }
@@ -258,7 +258,7 @@ def test_on_a_store(
     assert "/register" in done.stderr
     assert lake.gold() == expected, "the catalog knows the original"
     catalog = lake.catalog()
-    for name in TABLES:
+    for name in ALL_TABLES:
         catalog.drop_table((NAMESPACE, name))
     lake.variables["K2_WAREHOUSE"] = new
     recovered = {row["table"]: row for row in lake.json("tables", "recover")}

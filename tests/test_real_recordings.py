@@ -12,7 +12,8 @@ import zstandard
 from reading import Row, gold_of, read_bytes
 from warehouse import BRONZE, GOLD, REJECTED, SILVER, Warehouse, assert_nothing_lost, recording_flags
 
-TRADES = 9757 + 10147 + 6106 + 10 + 2672
+COINBASE = 107
+TRADES = 9757 + 10147 + 6106 + 10 + 2672 + COINBASE
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +36,11 @@ def test_every_trade_once_every_field_right(
     report = warehouse.run(real_recordings)
     assert report["gold"]["rows_out"] == TRADES
     assert report["silver"]["rejected"] == {}
-    assert len(warehouse.table(GOLD).schema().fields) == 17
+    assert len(warehouse.table(GOLD).schema().fields) == 18
     assert_gold(warehouse, expected)
     assert_nothing_lost(warehouse)
-    counts = warehouse.counts()
-    assert counts == {BRONZE: TRADES, REJECTED: 0, SILVER[0]: 26010, SILVER[1]: 2682, GOLD: TRADES}
+    silver = {SILVER[0]: 26010, SILVER[1]: 2682, "silver_coinbase_trades": COINBASE}
+    assert warehouse.counts() == {BRONZE: TRADES, REJECTED: 0, GOLD: TRADES} | silver
 
 
 def test_several_runs_and_single_layers_give_the_same(

@@ -19,7 +19,7 @@ from conftest import Simulate
 from places import contents, copy_of_catalog, local, lose_catalog, outcomes, recover, restore_catalog
 from s3_versions import VersionedBucket
 from service_warehouse import Lake
-from warehouse import BRONZE, GOLD, NAMESPACE, SILVER, TABLES, Warehouse, assert_nothing_lost, recording_flags
+from warehouse import ALL_TABLES, BRONZE, GOLD, NAMESPACE, SILVER, Warehouse, assert_nothing_lost, recording_flags
 
 from stack.services import Services
 
@@ -55,7 +55,7 @@ def grow_old(folder: Path) -> None:
 def state(warehouse: Warehouse) -> dict[str, Any]:
     return {
         name: (warehouse.table(name).metadata_location, warehouse.table(name).metadata.refs, warehouse.counts()[name])
-        for name in TABLES
+        for name in ALL_TABLES
     }
 
 
@@ -77,12 +77,12 @@ def test_a_lost_catalog(lake: Warehouse, recordings: Recordings, longer: Recordi
         assert "k2 tables recover" in said, command
     assert contents(lake.folder) == files, "something was made beside the files, or removed"
     planned = recover(lake, "--dry-run")
-    assert outcomes(planned) == dict.fromkeys(TABLES, "to register")
+    assert outcomes(planned) == dict.fromkeys(ALL_TABLES, "to register")
     assert contents(lake.folder) == files
     done = recover(lake)
-    assert outcomes(done) == dict.fromkeys(TABLES, "registered")
+    assert outcomes(done) == dict.fromkeys(ALL_TABLES, "registered")
     assert state(lake) == before
-    assert outcomes(recover(lake)) == dict.fromkeys(TABLES, "in order")
+    assert outcomes(recover(lake)) == dict.fromkeys(ALL_TABLES, "in order")
     goes_on(lake, recordings, len(gold))
     lake.run(longer)
     assert gold.keys() < lake.gold().keys()
@@ -113,7 +113,7 @@ def test_a_fresh_catalog_beside_old_files_makes_and_removes_nothing(lake: Wareho
     assert contents(lake.folder / NAMESPACE) == files
     done = recover(lake, expect=0)
     assert done[GOLD]["outcome"] in ("in order", "left out")
-    assert {done[name]["outcome"] for name in TABLES if name != GOLD} == {"registered"}
+    assert {done[name]["outcome"] for name in ALL_TABLES if name != GOLD} == {"registered"}
 
 
 def test_a_restored_catalog_names_files_that_are_gone(
@@ -165,7 +165,7 @@ def test_an_attempt_that_was_killed_is_no_newer_state(
     # Without a catalog the attempt is the end of the chain: all its files are there, and it is taken. The run goes on
     # from there as from any commit.
     lose_catalog(lake)
-    assert outcomes(recover(lake)) == dict.fromkeys(TABLES, "registered")
+    assert outcomes(recover(lake)) == dict.fromkeys(ALL_TABLES, "registered")
     lake.run([*recordings, *longer])
     assert_nothing_lost(lake)
     assert len(lake.gold()) > gold
@@ -215,14 +215,14 @@ def test_lost_and_moved(lake: Warehouse, recordings: Recordings, tmp_path: Path)
     moved = Warehouse(lake.k2, tmp_path / "moved")
     lake.folder.rename(moved.folder)
     lose_catalog(moved)
-    assert outcomes(recover(moved)) == dict.fromkeys(TABLES, "registered")
+    assert outcomes(recover(moved)) == dict.fromkeys(ALL_TABLES, "registered")
     assert "k2 tables relocate" in moved.k2_run("run", *recording_flags(recordings), expect=2).stderr
     moved.k2_run("tables", "relocate")
     assert not lake.folder.exists()
     goes_on(moved, recordings, len(gold))
 
 
-@pytest.mark.parametrize("registered", [1, len(TABLES)])
+@pytest.mark.parametrize("registered", [1, len(ALL_TABLES)])
 def test_lost_and_moved_and_killed(lake: Warehouse, recordings: Recordings, tmp_path: Path, registered: int) -> None:
     """A catalog that names tables by their former place knows that place, from the first table on."""
     gold = lake.gold()
@@ -231,7 +231,7 @@ def test_lost_and_moved_and_killed(lake: Warehouse, recordings: Recordings, tmp_
     lose_catalog(moved)
     moved.k2_run("tables", "recover", env={"K2_TEST_CRASH_AT": f"recover.table:{registered}"}, expect=-9)
     assert "k2 tables relocate" in moved.k2_run("run", *recording_flags(recordings), expect=2).stderr
-    expected = ["in order"] * registered + ["registered"] * (len(TABLES) - registered)
+    expected = ["in order"] * registered + ["registered"] * (len(ALL_TABLES) - registered)
     assert sorted(outcomes(recover(moved)).values()) == expected
     moved.k2_run("tables", "relocate")
     assert not lake.folder.exists()
@@ -288,14 +288,14 @@ def test_a_rest_catalog_that_lost_its_tables(
     gold = lake.gold()
     table = lake.table(GOLD)
     table.manage_snapshots().create_tag(table.metadata.snapshots[0].snapshot_id, "early").commit()
-    before = {name: (lake.table(name).metadata_location, lake.table(name).metadata.refs) for name in TABLES}
+    before = {name: (lake.table(name).metadata_location, lake.table(name).metadata.refs) for name in ALL_TABLES}
     catalog = lake.catalog()
-    for name in TABLES:
+    for name in ALL_TABLES:
         catalog.drop_table((NAMESPACE, name))
     said = lake.k2_run("run", *recording_flags(recordings), env={"K2_KAFKA": ""}, expect=2).stderr
     assert "k2 tables recover" in said
-    assert outcomes(recover(lake)) == dict.fromkeys(TABLES, "registered")
-    assert {name: (lake.table(name).metadata_location, lake.table(name).metadata.refs) for name in TABLES} == before
+    assert outcomes(recover(lake)) == dict.fromkeys(ALL_TABLES, "registered")
+    assert {name: (lake.table(name).metadata_location, lake.table(name).metadata.refs) for name in ALL_TABLES} == before
     lake.run([*recordings, *longer], env={"K2_KAFKA": ""})
     assert gold.keys() < lake.gold().keys()
 
@@ -417,9 +417,9 @@ def test_drill_files_restored_from_versions(
     assert bucket.restore("lake/", then) > 0, "metadata files of that time were removed since"
     done = recover(lake, expect=1)
     assert "without purging" in done[GOLD]["note"], "this catalog does not let a table be registered over another"
-    for name in TABLES:
+    for name in ALL_TABLES:
         lake.catalog().drop_table((NAMESPACE, name))
-    assert outcomes(recover(lake)) == dict.fromkeys(TABLES, "registered")
+    assert outcomes(recover(lake)) == dict.fromkeys(ALL_TABLES, "registered")
     assert (lake.gold(), lake.counts()) == (gold, counts)
     lake.assert_files_exist()
     lake.run([*recordings, *longer])

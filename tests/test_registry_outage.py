@@ -2,80 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import threading
 import time
-import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 from disks import fill, mount, unmount
-from kafka_oracle import Maker, Oracle, documented_schema
-from service_warehouse import Lake
+from registry_world import World
 from warehouse import BRONZE, GOLD, REJECTED, k2_environment
 
 from stack.process import HOST
 from stack.services import Services
-
-NEW_FIELD = {"name": "fee", "type": ["null", "string"], "default": None}
-
-
-def register(url: str, subject: str, schema: Any, references: list[dict[str, Any]] | None = None) -> int:
-    """The id under which the registry knows the schema from now on."""
-    asked = {"schema": json.dumps(schema)} | ({"references": references} if references else {})
-    request = urllib.request.Request(
-        f"{url}/subjects/{subject}/versions",
-        json.dumps(asked).encode(),
-        {"Content-Type": "application/vnd.schemaregistry.v1+json"},
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return int(json.load(answer)["id"])
-
-
-class World:
-    """Two topics, a warehouse, and two schemas of the registry's: the documented one, and one with a field more."""
-
-    def __init__(self, k2: Path, folder: Path, services: Services, seed: int) -> None:
-        services.start("kafka", "registry")
-        self.registry = services.registry
-        name = f"t{uuid.uuid4().hex[:8]}"
-        self.first = documented_schema()
-        self.second = self.first | {"fields": [*self.first["fields"], NEW_FIELD]}
-        self.first_id = register(self.registry.url, f"{name}.first", self.first)
-        self.second_id = register(self.registry.url, f"{name}.second", self.second)
-        assert self.first_id != self.second_id
-        self.oracle = Oracle(services.kafka.brokers, seed, Maker(seed, self.first_id, broken=0))
-        self.topics = [self.oracle.create(f"{name}.trades.{exchange}") for exchange in ("binance", "kraken")]
-        self.lake = Lake.local(k2, folder / "lake", services.kafka.brokers)
-        self.lake.variables |= {
-            "K2_TOPICS": ",".join(self.topics),
-            "K2_REGISTRY": self.registry.url,
-            "K2_SCHEMA_CACHE": str(folder / "schemas"),
-        }
-
-    def send(self, count: int, partition: int | None = None) -> None:
-        for topic in self.topics:
-            self.oracle.send(topic, count, partition)
-        self.oracle.flush()
-
-    def with_the_second(self) -> None:
-        self.oracle.maker.write_with(self.second_id, self.second)
-
-    def with_the_first(self) -> None:
-        self.oracle.maker.write_with(self.first_id, self.first)
-
-
-@pytest.fixture
-def world(k2: Path, tmp_path: Path, services: Services, seed: int) -> Iterator[World]:
-    made = World(k2, tmp_path, services, seed)
-    yield made
-    made.lake.kill_all()
-    made.oracle.delete(made.topics)
 
 
 def test_a_registry_that_is_away_for_a_while(world: World, tmp_path: Path) -> None:
@@ -116,7 +57,7 @@ def test_a_registry_that_is_away_for_a_while(world: World, tmp_path: Path) -> No
     world.with_the_second()
     world.send(100)
     elsewhere = {"K2_SCHEMA_CACHE": str(tmp_path / "none yet")}
-    refused = lake.k2_run("run", "--until-caught-up", "--give-up-after", "2s", env=elsewhere, expect=3)
+    refused = lake.k2_run("run", "--until-caught-up", "--retry-timeout", "2s", env=elsewhere, expect=3)
     assert registry.url in refused.stderr
     assert lake.total(REJECTED) == 2
     assert lake.run_kafka()["silver"]["rejected"] == {}

@@ -5,29 +5,19 @@ from __future__ import annotations
 import struct
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
-import pytest
 from hostile import register_referring
 from kafka_oracle import Verdict
+from registry_world import World, register
 from scripted_registry import ScriptedRegistry
-from test_registry_outage import World
 from warehouse import BRONZE, GOLD, REJECTED
-
-from stack.services import Services
 
 DELAY_S = 0.02
 IDS = 3_000
-
-
-@pytest.fixture
-def world(k2: Path, tmp_path: Path, services: Services, seed: int) -> Iterator[World]:
-    made = World(k2, tmp_path, services, seed)
-    yield made
-    made.lake.kill_all()
-    made.oracle.delete(made.topics)
 
 
 def test_a_schema_that_refers_to_others(world: World) -> None:
@@ -41,6 +31,37 @@ def test_a_schema_that_refers_to_others(world: World) -> None:
     world.send(50)
     lake.run_kafka()
     assert lake.total(REJECTED) == 0
+    oracle.check(lake)
+
+
+def test_decimals_of_a_smaller_scale(world: World) -> None:
+    """Other producers' schemas have fewer decimals: their values are taken exactly. More decimals are refused."""
+    oracle, lake = world.oracle, world.lake
+    world.send(20)
+
+    def write_with(price_scale: int, quantity: dict[str, Any]) -> None:
+        of = {"price": {"type": "bytes", "logicalType": "decimal", "precision": 18, "scale": price_scale}}
+        of["quantity"] = quantity
+        schema = world.first | {
+            "fields": [one | {"type": of.get(one["name"], one["type"])} for one in world.first["fields"]]
+        }
+        subject = f"t{uuid.uuid4().hex[:8]}"
+        oracle.maker.write_with(register(world.registry.url, subject, schema), schema)
+
+    fixed = {"type": "fixed", "name": "Amount", "size": 12, "logicalType": "decimal", "precision": 20, "scale": 0}
+    write_with(2, fixed)
+    ends = {"price": Decimal("9999999999.99"), "quantity": Decimal(10) ** 16 - 1}
+    for exact in ({"price": Decimal("61837.63"), "quantity": Decimal(3)}, ends):
+        oracle.send_one(world.topics[0], oracle.maker.framed(oracle.maker.trade("binance") | exact))
+    for name, value in (("price", Decimal(10) ** 10), ("quantity", Decimal(10) ** 16)):
+        made = oracle.maker.framed(oracle.maker.trade("binance") | ends | {name: value})
+        oracle.send_one(world.topics[0], replace(made, verdict=Verdict(None, f"{name}_out_of_range")))
+    write_with(15, fixed)
+    made = oracle.maker.framed(oracle.maker.trade("binance") | {"price": Decimal("1.5"), "quantity": Decimal(3)})
+    oracle.send_one(world.topics[0], replace(made, verdict=Verdict(None, "schema_not_resolvable")))
+    oracle.flush()
+    lake.run_kafka()
+    assert lake.total(REJECTED) == 3
     oracle.check(lake)
 
 

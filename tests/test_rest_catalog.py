@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.table import Table
-from warehouse import BRONZE, GOLD, NAMESPACE, TABLES, Warehouse
+from warehouse import ALL_TABLES, BRONZE, GOLD, NAMESPACE, Warehouse
 
 from stack.services import Services
 from stack.tables import Rustberg
@@ -45,14 +45,16 @@ class RestWarehouse(Warehouse):
         cwd: Path | None = None,
         stdin: str | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        token = {name: value for name, value in self.variables.items() if name == "K2_CATALOG_TOKEN"}
-        return super().k2_run(*args, expect=expect, env=token | dict(env or {}), cwd=cwd, stdin=stdin)
+        others = ("K2_CATALOG_TOKEN", "K2_CATALOG_OAUTH2_URI")
+        sign_in = {name: value for name, value in self.variables.items() if name in others}
+        return super().k2_run(*args, expect=expect, env=sign_in | dict(env or {}), cwd=cwd, stdin=stdin)
 
     def pyiceberg(self) -> RestCatalog:
         properties = {
             "uri": self.variables["K2_CATALOG"],
             "warehouse": self.variables.get("K2_CATALOG_WAREHOUSE", ""),
             "credential": self.variables.get("K2_CATALOG_CREDENTIAL", ""),
+            "oauth2-server-uri": self.variables.get("K2_CATALOG_OAUTH2_URI", ""),
             "token": self.variables.get("K2_CATALOG_TOKEN", ""),
             "s3.endpoint": self.variables.get("K2_S3_ENDPOINT", ""),
             "s3.access-key-id": self.variables.get("AWS_ACCESS_KEY_ID", ""),
@@ -98,7 +100,7 @@ def test_run_is_read_by_others_and_goes_on_after_them(
     rest: RestWarehouse, simulate: Callable[..., Path], k2: Path
 ) -> None:
     rest.k2_run("tables", "create")
-    assert rest.counts() == dict.fromkeys(TABLES, 0)
+    assert rest.counts() == dict.fromkeys(ALL_TABLES, 0)
     rest.k2_run("tables", "create")  # nothing is left to make
 
     recordings = [(exchange, simulate(exchange, TRADES, seed=7)) for exchange in ("binance", "kraken")]
@@ -142,7 +144,7 @@ def test_doctor_shows_the_catalog_and_no_secret(rest: RestWarehouse) -> None:
         assert token not in well.stdout
     catalog = next(check for check in json.loads(well.stdout) if check["check"] == "catalog")
     assert "answers in" in catalog["found"]
-    assert f"{len(TABLES)} tables read" in catalog["found"]
+    assert f"{len(ALL_TABLES)} tables read" in catalog["found"]
     assert checks["setting catalog"]["found"].startswith(rest.variables["K2_CATALOG"])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import signal
 import subprocess
 import time
@@ -114,6 +116,51 @@ def test_no_secret_in_the_process_list(k2: Path, tmp_path: Path, form: str) -> N
     finally:
         process.send_signal(signal.SIGTERM)
         assert_hidden("".join(process.communicate(timeout=60)))
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_no_secret_in_a_core_dump(k2: Path, tmp_path: Path, allowed: bool) -> None:
+    """A process that a signal ends leaves none, unless it was told to."""
+    feed = tmp_path / "feed.log"
+    feed.write_text("")
+    most = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    env = {"K2_CATALOG_TOKEN": SECRET, "K2_CORE_DUMPS": "true" if allowed else "false"}
+    process = subprocess.Popen(
+        [k2, "run", "--warehouse", tmp_path / "lake", "--recording", f"binance={feed}", "--follow"],
+        cwd=tmp_path,
+        env=k2_environment(env),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (most, most)),
+    )
+    ended = False
+    try:
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "lake/catalog.db").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        limits = Path(f"/proc/{process.pid}/limits").read_text().splitlines()
+        (limit,) = (line.split()[4] for line in limits if line.startswith("Max core file size"))
+        process.send_signal(signal.SIGABRT)
+        _, status = os.waitpid(process.pid, 0)
+        ended = True
+        assert os.WTERMSIG(status) == signal.SIGABRT
+        cores = [path.read_bytes() for path in tmp_path.glob("core*")]
+        if allowed:  # whether one is written then is the system's to say (core(5))
+            assert limit == ("unlimited" if most == resource.RLIM_INFINITY else str(most))
+            assert all(SECRET.encode() in core for core in cores), "else this test would prove nothing"
+        else:
+            assert int(limit) <= 1
+            assert not os.WCOREDUMP(status)
+            assert not cores
+    finally:
+        if not ended:
+            process.kill()
+            process.wait()
+
+
+def test_core_dumps_are_allowed_by_true_alone(k2: Path, tmp_path: Path) -> None:
+    said = k2_says(k2, tmp_path, {"K2_CORE_DUMPS": "yes"}, "tables")
+    assert "core-dumps = 'yes' (environment K2_CORE_DUMPS): expected true or false" in said
 
 
 def test_mistakes_on_the_command_line_show_no_value(k2: Path, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_every_archive_is_pinned_by_its_hash() -> None:
     fetch = (ROOT / "stack" / "fetch.sh").read_text()
     parts = re.findall(r"^(\w+)\(\) \{\n((?:  .*\n)*?)\}", fetch, re.M)
     brought = [name for name, body in parts if re.search(r"^  (?:jars|maven) ", body, re.M) and name != "jars"]
-    assert brought == ["kafka", "rest_catalog", "registry", "trino"]
+    assert brought == ["kafka", "rest_catalog", "registry", "nessie", "trino"]
     for name, body in parts:
         if name in brought:
             part = name.replace("_", "-")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
+import socket
 import threading
 import time
 import uuid
@@ -20,7 +22,7 @@ from service_warehouse import Lake
 from spark_frames import Frames, Slip, at, bare_lake, metadata_of, move_of, new_lake, new_topics, session_of
 from warehouse import BRONZE, GOLD, REJECTED, SILVER
 
-from k2.spark import schemas
+from k2 import __version__ as k2_version
 from k2.spark.dataframe import (
     AnotherWriterError,
     LakeOptions,
@@ -28,13 +30,9 @@ from k2.spark.dataframe import (
     Policy,
     bronze_step,
     gold_step,
-    judge,
     silver_settle,
     silver_step,
 )
-from k2.spark.dataframe.avro_plan import Plan
-from k2.spark.dataframe.avro_schema import parse_schema
-from k2.spark.dataframe.judge import Judge
 from k2.spark.dataframe.kafka import parse_start
 from k2.spark.dataframe.progress import (
     Metadata,
@@ -45,9 +43,8 @@ from k2.spark.dataframe.progress import (
     progress_to_read,
 )
 from k2.spark.dataframe.publish import STAGE_PREFIX, publish, remove_left_over
-from k2.spark.dataframe.shape import TRADE_FIELDS, fast_schema
 from k2.spark.maintenance.offsets import read_sequence
-from k2.spark.schemas import OFFSETS_KEY, REJECTED_FRAME_SCHEMA_JSON, TRADE_SCHEMA_JSON
+from k2.spark.schemas import OFFSETS_KEY, TRADE_SCHEMA_JSON
 from k2.spark.utils.errors import ConfigurationError, DataError, UnknownOutcomeError
 from stack.services import Services
 
@@ -109,6 +106,11 @@ def test_an_append_that_slips_in_is_kept_and_the_rows_are_published_on_it(
     head = table.current_snapshot()
     assert head is not None
     assert head.snapshot_id == result.snapshot_ids[BRONZE]
+    assert head.summary is not None
+    by_whom = head.summary.additional_properties
+    assert (by_whom["engine-name"], by_whom["k2.version"]) == ("spark", k2_version)
+    assert by_whom["k2.host"] == socket.gethostname()[:64]
+    assert by_whom["k2.process"].startswith(f"{os.getpid()}/")
     theirs = table.metadata.snapshot_by_id(head.parent_snapshot_id or 0)
     assert theirs is not None
     assert theirs.summary is not None
@@ -369,32 +371,7 @@ def test_documents_of_others_and_of_later_versions() -> None:
 
 
 def test_the_schemas_are_the_documented_ones() -> None:
-    documented = documented_schema()
-    assert json.loads(TRADE_SCHEMA_JSON) == documented
-    assert fast_schema(TRADE_SCHEMA_JSON) is not None
-    assert fast_schema(REJECTED_FRAME_SCHEMA_JSON) is None
-    assert len(Plan(parse_schema(json.dumps(documented)), parse_schema(TRADE_SCHEMA_JSON)).slot_names) == 17
-
-
-def test_constants_of_the_judge_are_its_own_values() -> None:
-    """It is shipped to workers that have no other module of K2; and its row is in the order of the table's columns."""
-    values = (judge.RULES_VERSION, judge.MESSAGE_BYTES_MAX, judge.FRAME_MESSAGE_BYTES_MAX)
-    assert values == (schemas.RULES["version"], 1 << 20, 17 << 20)
-    assert (judge.ASSET_CLASSES[1], judge.SIDES[:2]) == ("crypto", ("BUY", "SELL"))
-    assert "frame_other" in judge.FRAME_REASONS < set(schemas.REASONS)
-    assert [column.name for column in schemas.table(SILVER[0]).columns] == [*TRADE_FIELDS, "exchange_date"]
-    assert len(TRADE_FIELDS) == judge._CONDITION
-
-
-def test_the_judge_counts_bytes_as_k2_does() -> None:
-    """Details that only one of many messages has, beside those that both engines are compared on."""
-    judge = Judge({1: TRADE_SCHEMA_JSON, 7: "{", 8: '{"type": "nothing"}'})
-    assert judge.verdict(None, "BINANCE").reason == "null_value"
-    assert judge.verdict(b"\0\0\0\0\7x", "BINANCE")[:2] == ("schema_not_resolvable", "Avro schema: not JSON")
-    assert judge.verdict(b"\0\0\0\0\x08x", "BINANCE").reason == "schema_not_resolvable"
-    assert judge.verdict(b"\0\0\0\0\x09x", "BINANCE")[:3] == ("unknown_schema_id", "no schema has the id 9", 9)
-    assert judge.verdict(b"\0\0\0\0\1", "BINANCE")[:2] == ("truncated", "ends within message_id at byte 5")
-    assert judge.verdict(b"\0\0\0\0\1\x09", "BINANCE")[:2] == ("malformed", "message_id is not legal Avro at byte 6")
+    assert json.loads(TRADE_SCHEMA_JSON) == documented_schema()
 
 
 def test_the_start_of_a_topic() -> None:

@@ -14,11 +14,13 @@ from engines import Spark
 from hostile import send_hostile
 from kafka_oracle import Oracle
 from pyiceberg.types import DecimalType
+from recreated import Generations, recreate
+from recreated import check as check_generations
 from service_warehouse import Lake
 from spark_frames import Frames, assert_same, new_lake, new_topics, places, progress_of, session_of
 from warehouse import BRONZE, GOLD, REJECTED, SILVER
 
-from k2.spark.dataframe import OffsetsError, bronze_step
+from k2.spark.dataframe import OffsetsError, bronze_step, silver_rebuild
 from k2.spark.utils.errors import ConfigurationError
 from stack.services import Services
 
@@ -199,6 +201,28 @@ def test_topics_that_are_not_what_they_were(
     frames.assert_no_branches()
 
 
+def test_a_recreated_topic_that_was_accepted(lake: Lake, oracle: Oracle, topics: list[str], frames: Frames) -> None:
+    """Rows of both topics have the same offsets, in one step and in one rebuild."""
+    generations: Generations = []
+    for topic in topics:
+        oracle.send(topic, 60)
+    oracle.flush()
+    frames.bronze()
+    generations.append((oracle, oracle.topic_ids()))
+    fresh = recreate(oracle, topics[0], seed=21, partitions=oracle.partitions[topics[0]])
+    fresh.send(topics[0], 90)
+    fresh.flush()
+    generations.append((fresh, fresh.topic_ids()))
+    with pytest.raises(OffsetsError, match=f"k2 offsets accept --topic {topics[0]}"):
+        frames.bronze()
+    lake.k2_run("offsets", "accept", "--topic", topics[0])
+    frames.all()
+    check_generations(lake, generations)
+    silver_rebuild(frames.spark, frames.of_silver)
+    check_generations(lake, generations)
+    frames.assert_no_branches()
+
+
 def test_columns_that_others_have_changed(lake: Lake, oracle: Oracle, topics: list[str], frames: Frames) -> None:
     """They are found by their ids: renamed and widened between two steps, named as before for the oracle."""
     renamed = {BRONZE: ("offset", "place"), REJECTED: ("topic", "subject"), SILVER[0]: ("message_id", "uid")}
@@ -212,7 +236,7 @@ def test_columns_that_others_have_changed(lake: Lake, oracle: Oracle, topics: li
             with lake.table(name).update_schema() as change:
                 change.rename_column(old if step == 0 else new, new if step == 0 else old)
                 if step == 0 and name == SILVER[0]:
-                    change.update_column("price", field_type=DecimalType(38, 8))
+                    change.update_column("price", field_type=DecimalType(38, 14))
     oracle.check(lake)
     held = lake.total(BRONZE)
     for name, column in ((BRONZE, "headers"), (BRONZE, "topic_id"), (REJECTED, "topic_id")):

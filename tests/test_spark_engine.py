@@ -128,6 +128,10 @@ def test_the_lake_is_that_of_the_session() -> None:
         "K2_CATALOG_TOKEN": "token",
         "K2_CATALOG_SCOPE": "scope",
         "K2_CATALOG_OAUTH2_URI": "http://tokens:2",
+        # The session signs nothing: no variable of the driver's makes the program sign.
+        "K2_CATALOG_AUTH": "",
+        "K2_CATALOG_SIGNING_NAME": "",
+        "K2_CATALOG_SIGNING_REGION": "",
         "K2_S3_ENDPOINT": "http://store:3",
         "K2_S3_REGION": "eu-west-9",
         "K2_S3_PATH_STYLE": "false",

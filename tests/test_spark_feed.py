@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from engines import Spark
-from test_kafka_security import Certificates, SecureKafka, add_scram_user, by_password, kafka_set
+from test_kafka_security import Certificates, SecureKafka, by_password, kafka_set, set_scram_user
 
 from k2.spark import dataframe
 from k2.spark.dataframe.feed import PARTITION_MAX, java_settings, name_values, owned_by, partitions_of
@@ -90,6 +90,7 @@ def test_settings_that_java_has_not(text: str, said: str) -> None:
 def test_values_with_commas_and_quotes() -> None:
     """As the k2 program reads them; and no error shows what may be a part of a password."""
     assert name_values('sasl.password="a,b=""c""",client.rack=r') == {"sasl.password": 'a,b="c"', "client.rack": "r"}
+    assert name_values('a=1\r\n\nb="x\ny"\n,c=2\n') == {"a": "1", "b": "x\ny", "c": "2"}
     assert name_values('a="",b=x"y,,c=') == {"a": "", "b": 'x"y', "c": ""}
     assert name_values("") == {}
     for wrong in (
@@ -113,7 +114,7 @@ def test_a_login_over_tls(spark: Spark, tmp_path: Path, mechanism: str) -> None:
     broker = SecureKafka(tmp_path / "kafka", certificates)
     broker.start()
     try:
-        add_scram_user(broker.brokers)
+        set_scram_user(broker.brokers)
         producer = Producer({"bootstrap.servers": broker.brokers, "log_level": 0})
         client = AdminClient({"bootstrap.servers": broker.brokers, "log_level": 0})
         client.create_topics([NewTopic("t.kraken", 2, 1)])["t.kraken"].result(20)

@@ -26,7 +26,7 @@ JOBS = {"bronze": "bronze_ingestion", "silver": "silver_transformation", "gold":
 
 
 class Line:
-    """A Python with that pyspark and nothing else that K2 asks for."""
+    """A Python with that pyspark, what its Arrow asks for, and nothing else that K2 asks for."""
 
     def __init__(self, version: str, folder: Path) -> None:
         self.version = version
@@ -37,7 +37,8 @@ class Line:
         (folder / "constraints.txt").write_text(pins)
         pip = [str(self.python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
         variables = k2_environment({"PIP_CONSTRAINT": str(folder / "constraints.txt")})
-        subprocess.run([*pip, "setuptools", "wheel", "pyspark"], check=True, timeout=900, env=variables)
+        packages = ["setuptools", "wheel", "pyspark", "pyarrow", "pandas"]
+        subprocess.run([*pip, *packages], check=True, timeout=900, env=variables)
 
     def run(self, words: Sequence[str | Path], variables: Mapping[str, str], expect: int = 0) -> str:
         sources = {"PYTHONPATH": str(ROOT / "python" / "src")}
@@ -72,7 +73,7 @@ out["made"] = create_tables(spark, schemas.TABLES, sys.argv[2])
 table = f"iceberg.{schemas.NAMESPACE}.{schemas.REJECTED}"
 for offset in range(3):
     spark.sql(f"INSERT INTO {table} VALUES ('t', 0, {offset}, TIMESTAMP '2024-01-01', 1, X'00', 'malformed', 'd', "
-              "DATE '2024-01-01', TIMESTAMP '2024-01-01')")
+              "DATE '2024-01-01', TIMESTAMP '2024-01-01', NULL)")
 steps = ("retention", "rewrite", "manifests", "expire")
 rows, error = maintenance.Maintenance(spark, maintenance.parser().parse_args(["--min-input-files", "2"])).run(
     steps, [schemas.REJECTED])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import threading
 import time
@@ -70,6 +71,34 @@ def test_metrics_are_prometheus_own_text(metrics: JobMetrics) -> None:
     assert samples["k2_commits_total", rejected, "silver", "unknown"] == 1
     metrics.took("silver", None)
     assert series(metrics)["k2_lag_messages", "silver"] == 0
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        *((host, 200) for host in ("localhost", "localhost:9464", "127.0.0.1", "127.8.9.1:1", "[::1]:80", "LOCALHOST")),
+        *(
+            (host, 421)
+            for host in ("evil.example", "127.0.0.1.evil.example:80", "192.0.2.7", "[2001:db8::1]", "a b", "[")
+        ),
+    ],
+)
+def test_a_foreign_host_is_refused_on_loopback(metrics: JobMetrics, host: str, status: int) -> None:
+    asked = http.client.HTTPConnection("127.0.0.1", metrics.port, timeout=10)
+    asked.request("GET", "/metrics", headers={"Host": host})
+    assert asked.getresponse().status == status
+    asked.close()
+
+
+def test_any_host_beyond_loopback() -> None:
+    made = JobMetrics(0, host="0.0.0.0")
+    try:
+        asked = http.client.HTTPConnection("127.0.0.1", made.port, timeout=10)
+        asked.request("GET", "/metrics", headers={"Host": "prometheus.example"})
+        assert asked.getresponse().status == 200
+        asked.close()
+    finally:
+        made.close()
 
 
 def test_metrics_of_gold(metrics: JobMetrics) -> None:

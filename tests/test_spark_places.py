@@ -15,7 +15,7 @@ from conftest import Simulate
 from engines import Spark
 from places import contents, delete_by_position, relocate, with_history
 from pyspark.sql import SparkSession
-from warehouse import BRONZE, GOLD, NAMESPACE, SILVER, TABLES, Warehouse, assert_nothing_lost
+from warehouse import ALL_TABLES, BRONZE, GOLD, NAMESPACE, SILVER, Warehouse, assert_nothing_lost
 
 from k2.spark.dataframe import GoldOptions, LakeOptions, SilverOptions, gold_step, silver_step
 from k2.spark.dataframe.rebuild import gold_rebuild
@@ -50,8 +50,8 @@ def writers(session: SparkSession) -> dict[str, Callable[[], Any]]:
         "silver": lambda: silver_step(session, SilverOptions()),
         "gold": lambda: gold_step(session, GoldOptions()),
         "rebuild": lambda: gold_rebuild(session, GoldOptions()),
-        "tables": lambda: create_tables(session, TABLES),
-        "maintenance": lambda: maintenance.Maintenance(session, options).run(["expire"], TABLES),
+        "tables": lambda: create_tables(session, ALL_TABLES),
+        "maintenance": lambda: maintenance.Maintenance(session, options).run(["expire"], ALL_TABLES),
     }
 
 
@@ -114,7 +114,7 @@ def test_a_copy_is_not_written_until_it_is_relocated(
     assert tuple(bronze) == (held.num_rows, pc.sum(held["offset"]).as_py(), lengths)
 
     # And it is a warehouse like any other: both engines write to it.
-    assert create_tables(session, TABLES) == dict.fromkeys(TABLES, "there")
+    assert create_tables(session, ALL_TABLES) == dict.fromkeys(ALL_TABLES, "there")
     assert gold_step(session, GoldOptions()).rows_in == 0
     options = maintenance.parser().parse_args(["expire"])
     assert maintenance.Maintenance(session, options).run(["expire"], [GOLD])[1] is None
@@ -146,13 +146,13 @@ def test_a_copied_hadoop_catalog(spark: Spark, tmp_path: Path) -> None:
         return session
 
     made = session_on(tmp_path / "hadoop")
-    assert create_tables(made, TABLES) == dict.fromkeys(TABLES, "made")
+    assert create_tables(made, ALL_TABLES) == dict.fromkeys(ALL_TABLES, "made")
     assert gold_step(made, GoldOptions()).rows_in == 0
     (tmp_path / "link").symlink_to(tmp_path / "hadoop")
     assert gold_step(session_on(tmp_path / "link"), GoldOptions()).rows_in == 0
     shutil.copytree(tmp_path / "hadoop", tmp_path / "copied")
     copied = session_on(tmp_path / "copied")
-    for write in (lambda: gold_step(copied, GoldOptions()), lambda: create_tables(copied, TABLES)):
+    for write in (lambda: gold_step(copied, GoldOptions()), lambda: create_tables(copied, ALL_TABLES)):
         with pytest.raises(ConfigurationError, match="was moved or copied"):
             write()
 

@@ -37,6 +37,7 @@ from spark_frames import (
 from warehouse import BRONZE, GOLD, NAMESPACE, REJECTED, SILVER
 
 from k2.spark.dataframe import AnotherWriterError, OffsetsError, gold_rebuild, silver_rebuild
+from k2.spark.dataframe.overwrite import Replacement
 from k2.spark.jobs import rebuild
 from k2.spark.utils import command_line
 from k2.spark.utils.errors import ConfigurationError, DataError, RaceError
@@ -175,6 +176,24 @@ def test_the_same_rows_in_one_commit(
     assert_nothing_is_left(frames)
 
 
+def test_reading_all_rows_may_take_long(
+    frames: Frames, lake: Lake, oracle: Oracle, topics: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than a commit may: its time begins when there are rows to write."""
+    send(oracle, topics, 100)
+    lake.run_kafka()
+    init = Replacement.__init__
+
+    def begun_an_hour_ago(self: Replacement, *args: Any, **named: Any) -> None:
+        init(self, *args, **named)
+        self.began -= 3600
+
+    monkeypatch.setattr(Replacement, "__init__", begun_an_hour_ago)
+    silver_rebuild(frames.spark, frames.of_silver)
+    gold_rebuild(frames.spark, frames.of_gold)
+    oracle.check(lake)
+
+
 @pytest.mark.long
 def test_rows_that_gold_has_yet_to_read(frames: Frames, lake: Lake, oracle: Oracle, topics: list[str]) -> None:
     """The rebuild neither hides them from Gold nor shows them twice."""
@@ -307,7 +326,7 @@ def test_silver_behind_rejected_trades(frames: Frames, lake: Lake, oracle: Oracl
     oracle.send_one(topics[0], oracle.maker.broken("binance", "truncated"), partition=0)
     oracle.flush()
     lake.run_kafka("--layer", "bronze")
-    lake.run_kafka("--layer", "silver")
+    lake.run_kafka("--layer", "silver", expect=1)  # nothing but that one was read, and it is rejected
     for made in (oracle.maker.broken("binance", "truncated"), oracle.maker.message("binance")):
         oracle.send_one(topics[0], made, partition=0)
     oracle.flush()

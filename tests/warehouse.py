@@ -13,12 +13,15 @@ from typing import Any
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 
+from k2.spark import schemas
+
 NAMESPACE = "market_data"
 BRONZE = "bronze_trades"
 REJECTED = "rejected_trades"
-SILVER = ("silver_binance_trades", "silver_kraken_trades")
+SILVER = ("silver_binance_trades", "silver_kraken_trades")  # of the exchanges that most tests feed
 GOLD = "gold_crypto_trades"
 TABLES = (BRONZE, REJECTED, *SILVER, GOLD)
+ALL_TABLES = schemas.TABLES
 
 Row = dict[str, Any]
 TIMEOUT_S = 120
@@ -124,7 +127,7 @@ def assert_nothing_lost(warehouse: Warehouse) -> None:
     rejected = Counter((r["topic"], r["partition"], r["offset"]) for r in warehouse.rows(REJECTED, _OFFSETS))
     assert all(count == 1 for count in rejected.values()), "rejected_trades holds an offset twice"
     assert rejected.keys() <= bronze.keys()
-    silver = sum(len(warehouse.rows(name, ("message_id",))) for name in SILVER)
+    silver = sum(len(warehouse.rows(name, ("message_id",))) for name in schemas.SILVER)
     assert silver + len(rejected) == len(bronze), f"{silver} in Silver, {len(rejected)} rejected, {len(bronze)} in all"
     for name in TABLES:
         missing = [path for path in files_named(warehouse.table(name)) if not Path(path).exists()]

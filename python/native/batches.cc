@@ -134,7 +134,10 @@ struct BatchBuilder::Column {
   std::vector<int64_t> longs;
   std::vector<int32_t> ints;  // values, or offsets
   std::string data;
+  SharedBatch members;  // of a struct
   std::vector<const void*> buffers;
+
+  void SetNulls(const std::vector<bool>& is_null);
 };
 
 namespace {
@@ -157,6 +160,17 @@ void ReleaseHolder(T* root) {
 }
 
 }  // namespace
+
+void BatchBuilder::Column::SetNulls(const std::vector<bool>& is_null) {
+  validity.resize(is_null.size() / 8 + 1);
+  for (size_t i = 0; i < is_null.size(); ++i) {
+    if (is_null[i]) {
+      ++nulls;
+    } else {
+      validity[i / 8] = static_cast<uint8_t>(validity[i / 8] | 1U << (i % 8));
+    }
+  }
+}
 
 void BatchBuilder::AddLongs(std::string name, std::vector<int64_t> values) {
   auto column = std::make_shared<Column>();
@@ -205,15 +219,25 @@ void BatchBuilder::AddVariable(std::string name, const char* format, std::string
   column->ints.push_back(0);
   column->ints.insert(column->ints.end(), ends.begin(), ends.end());
   column->nullable = !is_null.empty();
-  column->validity.resize(ends.size() / 8 + 1);
-  for (size_t i = 0; i < is_null.size(); ++i) {
-    if (is_null[i]) {
-      ++column->nulls;
-    } else {
-      column->validity[i / 8] = static_cast<uint8_t>(column->validity[i / 8] | 1U << (i % 8));
-    }
-  }
+  column->SetNulls(is_null);
   column->buffers = {column->nulls > 0 ? column->validity.data() : nullptr, column->ints.data(), column->data.data()};
+  columns_.push_back(std::move(column));
+}
+
+void BatchBuilder::AddNullable(std::string name, const char* format, std::string data, const std::vector<int32_t>& ends,
+                               const std::vector<bool>& is_null) {
+  AddVariable(std::move(name), format, std::move(data), ends, is_null);
+  columns_.back()->nullable = true;  // without rows, too
+}
+
+void BatchBuilder::AddStruct(std::string name, SharedBatch members, const std::vector<bool>& is_null) {
+  auto column = std::make_shared<Column>();
+  column->name = std::move(name);
+  column->format = "+s";
+  column->nullable = true;
+  column->members = std::move(members);
+  column->SetNulls(is_null);
+  column->buffers = {column->nulls > 0 ? column->validity.data() : nullptr};
   columns_.push_back(std::move(column));
 }
 
@@ -235,6 +259,12 @@ SharedBatch BatchBuilder::Finish(int64_t rows) {
                           .name = column.name.c_str(),
                           .flags = column.nullable ? ARROW_FLAG_NULLABLE : 0,
                           .release = [](ArrowSchema* schema) { schema->release = nullptr; }};
+    if (column.members != nullptr) {
+      holder->arrays[i].n_children = column.members->array.n_children;
+      holder->arrays[i].children = column.members->array.children;
+      holder->schemas[i].n_children = column.members->schema.n_children;
+      holder->schemas[i].children = column.members->schema.children;
+    }
     holder->array_pointers.push_back(&holder->arrays[i]);
     holder->schema_pointers.push_back(&holder->schemas[i]);
   }

@@ -49,6 +49,11 @@ class BatchBuilder {
   void AddTexts(std::string name, std::string data, const std::vector<int32_t>& ends);
   void AddBytes(std::string name, std::string data, const std::vector<int32_t>& ends,
                 const std::vector<bool>& is_null = {});
+  // Of Arrow's format u or z, with nulls or without.
+  void AddNullable(std::string name, const char* format, std::string data, const std::vector<int32_t>& ends,
+                   const std::vector<bool>& is_null);
+  // A struct array; where is_null says so it is null, whatever its members are.
+  void AddStruct(std::string name, SharedBatch members, const std::vector<bool>& is_null);
   SharedBatch Finish(int64_t rows);
 
  private:

@@ -7,20 +7,6 @@
 #include <limits>
 
 namespace k2::python {
-namespace {
-
-__extension__ using Int128 = __int128;
-
-constexpr Int128 kDecimalLimit = 1'000'000'000'000'000'000;  // |unscaled value| at scale 8 is less
-
-Int128 PowerOf10(int32_t exponent) {
-  Int128 power = 1;
-  for (int32_t i = 0; i < exponent; ++i) power *= 10;
-  return power;
-}
-
-}  // namespace
-
 BadRow::BadRow(std::string of, int64_t row, std::string what)
     : BadInput(fmt::format("column {}, row {}: {}", of, row, what)), column(std::move(of)), problem(std::move(what)) {}
 
@@ -211,12 +197,13 @@ int64_t LongColumn::Required(int64_t row) const {
   return *value;
 }
 
-DecimalColumn::DecimalColumn(const Column& column) : Column(column) {
+DecimalColumn::DecimalColumn(const Column& column, DecimalType type) : Column(column), type_(type), scale_(type.scale) {
   // d:precision,scale or d:precision,scale,bits
   const std::string_view kind = format();
   const size_t comma = kind.find(',');
   if (!kind.starts_with("d:") || comma == std::string_view::npos) {
-    Fail(fmt::format("decimals are wanted, not Arrow's format '{}': cast it to decimal(18, 8)", kind));
+    Fail(fmt::format("decimals are wanted, not Arrow's format '{}': cast it to decimal({}, {})", kind, type.precision,
+                     type.scale));
   }
   const std::string_view rest = kind.substr(comma + 1);
   const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), scale_);
@@ -226,19 +213,16 @@ DecimalColumn::DecimalColumn(const Column& column) : Column(column) {
   NeedBuffer(1);
 }
 
-int64_t DecimalColumn::Required(int64_t row) const {
+Int128 DecimalColumn::Required(int64_t row) const {
   if (IsNull(row)) FailAt(row, "is null");
   Int128 value = 0;
   std::memcpy(&value, static_cast<const char*>(buffers_[1]) + (offset_ + row) * 16, sizeof value);
-  if (scale_ > 8) {
-    const Int128 power = PowerOf10(scale_ - 8);
-    if (value % power != 0) FailAt(row, "has more than 8 digits behind the point");
-    value /= power;
-  } else if (value < kDecimalLimit && value > -kDecimalLimit) {
-    value *= PowerOf10(8 - scale_);
+  if (!FitsExactly(value, scale_, type_)) {
+    const bool digits = scale_ > type_.scale && value % PowerOfTen(scale_ - type_.scale) != 0;
+    FailAt(row, digits ? fmt::format("has more than {} digits behind the point", type_.scale)
+                       : fmt::format("does not fit decimal({}, {})", type_.precision, type_.scale));
   }
-  if (value >= kDecimalLimit || value <= -kDecimalLimit) FailAt(row, "does not fit decimal(18, 8)");
-  return static_cast<int64_t>(value);
+  return scale_ > type_.scale ? value / PowerOfTen(scale_ - type_.scale) : value * PowerOfTen(type_.scale - scale_);
 }
 
 ListColumn::ListColumn(const Column& column) : Column(column) {

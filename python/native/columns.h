@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "trade/arrow_c.h"
+#include "trade/decimal.h"
 
 namespace k2::python {
 
@@ -94,14 +95,15 @@ class LongColumn : public Column {
   int64_t divide_ = 1;
 };
 
-// decimal128 of any precision, as an unscaled number at scale 8.
+// decimal128 of any precision, as unscaled numbers of one type.
 class DecimalColumn : public Column {
  public:
-  explicit DecimalColumn(const Column& column);
-  [[nodiscard]] int64_t Required(int64_t row) const;
+  DecimalColumn(const Column& column, DecimalType type);
+  [[nodiscard]] Int128 Required(int64_t row) const;
 
  private:
-  int32_t scale_ = 8;
+  DecimalType type_;
+  int32_t scale_;  // of the column
 };
 
 // Lists of any offset width, and maps, which are lists of pairs.

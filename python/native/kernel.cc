@@ -130,7 +130,7 @@ class Sink final : public FrameSink {
                        .exchange = trade.exchange,
                        .asset_class = trade.asset_class,
                        .timestamp_us = trade.timestamp_us,
-                       .price_e8 = trade.price_e8,
+                       .price_e14 = trade.price_e14,
                        .quantity_e8 = trade.quantity_e8,
                        .currency = trade.currency,
                        .side = trade.side,
@@ -138,7 +138,8 @@ class Sink final : public FrameSink {
                        .source_sequence = trade.source_sequence,
                        .ingestion_timestamp_us = trade.ingestion_timestamp_us,
                        .platform_sequence = trade.platform_sequence,
-                       .vendor_data = trade.vendor_data};
+                       .vendor_data = trade.vendor_data,
+                       .source = trade.source};
     if (!trades_.columns().Append(row)) rejects_.Add(row_, std::nullopt, RejectReason::kFrameInvalidUtf8, "not UTF-8");
   }
   void OnReject(RejectReason reason, std::string_view detail) override {
@@ -206,7 +207,7 @@ class ReceiveTimes {
 
 }  // namespace
 
-Normalised Normalise(Exchange exchange, const Input& frames, const Received& received, bool dictionaries) {
+Normalised Normalise(const Exchange& exchange, const Input& frames, const Received& received, bool dictionaries) {
   const auto parser = FrameParser::Create(exchange);
   TradesOut trades(dictionaries);
   RejectsOut rejects(false);

@@ -3,15 +3,21 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <limits>
 
+#include "avro/references.h"
+#include "exchange/registry.h"
 #include "kernel.h"
 #include "trade/decoder.h"
 #include "trade/identity.h"
+#include "trade/message_framing.h"
+#include "trade/schema_headers.h"
 #include "trade/trade_schema.h"
+#include "validator.h"
 
 namespace nb = nanobind;
 
@@ -152,11 +158,11 @@ std::string Show(const Table& table) {
   return fmt::format("<k2.native.Table of {} rows: {}>", table.rows(), fmt::join(table.column_names(), ", "));
 }
 
-Exchange ExchangeOf(const std::string& name) {
-  for (const Exchange exchange : {Exchange::kBinance, Exchange::kKraken}) {
-    if (name == ConfigName(exchange) || name == MessageName(exchange)) return exchange;
+const Exchange& ExchangeOf(const std::string& name) {
+  for (const Exchange* exchange : Exchanges()) {
+    if (name == exchange->name || name == exchange->message_name) return *exchange;
   }
-  throw BadInput(fmt::format("exchange is '{}': binance or kraken", name));
+  throw BadInput(fmt::format("exchange is '{}': {}", name, ExchangeNames()));
 }
 
 int64_t Microseconds(nb::handle number) {
@@ -169,7 +175,7 @@ int64_t Microseconds(nb::handle number) {
 }
 
 nb::tuple PyNormalise(const std::string& exchange, nb::object frames, nb::object received, bool dictionaries) {
-  const Exchange known = ExchangeOf(exchange);
+  const Exchange& known = ExchangeOf(exchange);
   const Input input = Read(frames, "frames");
   Received times;
   if (nb::isinstance<nb::int_>(received)) {
@@ -190,9 +196,41 @@ nb::tuple PyDecode(nb::object messages, const std::map<int32_t, std::string>& sc
                    const std::optional<std::string>& exchange, bool dictionaries) {
   const Input input = Read(messages, "messages");
   std::optional<std::string> known;
-  if (exchange) known = MessageName(ExchangeOf(*exchange));
+  if (exchange) known = ExchangeOf(*exchange).message_name;
   Decoded done = WithoutGil([&] { return Decode(input, schemas, known, dictionaries); });
   return nb::make_tuple(std::move(done.trades), std::move(done.rejects));
+}
+
+void MakeValidator(Validator* made, const std::map<std::string, std::pair<std::string, std::string>>& topics,
+                   const Validator::SchemaSets& schemas, bool with_ids) {
+  std::map<std::string, Validator::Topic> known;
+  for (const auto& [name, topic] : topics) {
+    known[name] = {.exchange = std::string(ExchangeOf(topic.first).message_name), .schemas = topic.second};
+  }
+  new (made) Validator(known, schemas, with_ids);
+}
+
+Table PyValidate(Validator& validator, nb::object messages) {
+  const Input input = Read(messages, "messages");
+  return WithoutGil([&] { return validator.Validate(input); });
+}
+
+std::optional<std::string> PySchemaName(nb::bytes value,
+                                        const std::vector<std::pair<std::string, std::optional<nb::bytes>>>& headers) {
+  std::vector<MessageHeader> given;
+  for (const auto& [key, bytes] : headers) {
+    given.push_back({.key = key, .value = std::nullopt});
+    if (bytes) given.back().value = std::string_view(bytes->c_str(), bytes->size());
+  }
+  const auto framing = FramingOf(given, std::string_view(value.c_str(), value.size()));
+  if (!framing) return std::nullopt;
+  return ToString(framing->schema);
+}
+
+std::string PyInlineReferences(const std::string& schema, const std::vector<std::string>& references) {
+  Result<std::string> whole = avro::InlineReferences(schema, references);
+  if (!whole) throw BadInput(whole.error().message);
+  return *std::move(whole);
 }
 
 std::string PyMessageId(const std::string& exchange, const std::string& symbol, const std::string& trade_id) {
@@ -217,9 +255,18 @@ NB_MODULE(_k2_native, module) {
   module.def("decode", PyDecode, nb::arg("messages"), nb::arg("schemas"), nb::arg("exchange").none(),
              nb::arg("dictionaries"));
   module.def("message_id", PyMessageId, nb::arg("exchange"), nb::arg("symbol"), nb::arg("trade_id"));
-  module.attr("TRADE_SCHEMA_JSON") = std::string(k2::kTradeV2SchemaJson);
+  nb::class_<Validator>(module, "Validator")
+      .def("__init__", MakeValidator, nb::arg("topics"), nb::arg("schemas"), nb::kw_only(), nb::arg("with_ids") = false)
+      .def("validate", PyValidate, nb::arg("messages"));
+  module.def("schema_name", PySchemaName, nb::arg("value"), nb::arg("headers"));
+  module.def("inline_references", PyInlineReferences, nb::arg("schema"), nb::arg("references"));
+  module.attr("SCHEMA_HEADERS") = std::vector<std::string>(k2::kSchemaHeaders.begin(), k2::kSchemaHeaders.end());
+  module.attr("TRADE_SCHEMA_JSON") = std::string(k2::kTradeV3SchemaJson);
   module.attr("REJECTED_FRAME_SCHEMA_JSON") = std::string(k2::kRejectedFrameSchemaJson);
-  module.attr("TRADE_SCHEMA_ID") = k2::kTradeV2SchemaId;
+  module.attr("TRADE_SCHEMA_ID") = k2::kTradeV3SchemaId;
   module.attr("REJECTED_FRAME_SCHEMA_ID") = k2::kRejectedFrameSchemaId;
+  std::map<int32_t, std::string> own_schemas;
+  for (const int32_t id : k2::kOwnSchemaIds) own_schemas.emplace(id, *k2::OwnSchema(id));
+  module.attr("OWN_SCHEMAS") = own_schemas;
   module.attr("RULES_VERSION") = k2::kRulesVersion;
 }

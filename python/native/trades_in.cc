@@ -4,12 +4,10 @@
 
 #include "trade/identity.h"
 #include "trade/text.h"
+#include "trade/trade_table.h"
 
 namespace k2::python {
 namespace {
-
-constexpr std::array<std::string_view, 4> kAssetClasses = {"equities", "crypto", "futures", "options"};
-constexpr std::array<std::string_view, 4> kSides = {"BUY", "SELL", "SELL_SHORT", "UNKNOWN"};
 
 std::string_view TextAt(const BytesColumn& column, int64_t row) {
   const std::string_view text = column.Required(row);
@@ -45,7 +43,7 @@ BytesColumn TradesIn::Texts(const char* name) const { return BytesColumn(Need(na
 TradesIn::TradesIn(const Batch& batch)
     : root_([&] {
         Column root(batch.schema, batch.array, "trades");
-        if (!root.IsStruct()) root.Fail("a table with the columns of TradeV2 is wanted");
+        if (!root.IsStruct()) root.Fail("a table with the columns of TradeV3 is wanted");
         return root;
       }()),
       message_id_(Maybe<BytesColumn>(root_, "message_id")),
@@ -54,15 +52,16 @@ TradesIn::TradesIn(const Batch& batch)
       exchange_(Texts("exchange")),
       asset_class_(Texts("asset_class")),
       timestamp_(Need("timestamp")),
-      price_(Need("price")),
-      quantity_(Need("quantity")),
+      price_(Need("price"), kPriceType),
+      quantity_(Need("quantity"), kQuantityType),
       currency_(Texts("currency")),
       side_(Texts("side")),
       conditions_(Maybe<ListColumn>(root_, "trade_conditions")),
       source_sequence_(Maybe<LongColumn>(root_, "source_sequence")),
       ingestion_timestamp_(Need("ingestion_timestamp")),
       platform_sequence_(Maybe<LongColumn>(root_, "platform_sequence")),
-      vendor_data_(Maybe<ListColumn>(root_, "vendor_data")) {
+      vendor_data_(Maybe<ListColumn>(root_, "vendor_data")),
+      source_(Maybe<BytesColumn>(root_, "source")) {
   // A list without any item may have items of no type.
   if (conditions_ && conditions_->items().format() != "n") {
     condition_.emplace(conditions_->items().Named("trade_conditions"));
@@ -81,7 +80,7 @@ const TradeRow& TradesIn::At(int64_t row) {
   row_.exchange = TextAt(exchange_, row);
   row_.asset_class = static_cast<AssetClass>(SymbolAt(asset_class_, row, kAssetClasses));
   row_.timestamp_us = timestamp_.Required(row);
-  row_.price_e8 = price_.Required(row);
+  row_.price_e14 = price_.Required(row);
   row_.quantity_e8 = quantity_.Required(row);
   row_.currency = TextAt(currency_, row);
   row_.side = static_cast<TradeSide>(SymbolAt(side_, row, kSides));
@@ -94,6 +93,8 @@ const TradeRow& TradesIn::At(int64_t row) {
     TradeMessageId(row_.exchange, row_.symbol, row_.trade_id).Format(id_.data());
     row_.message_id = {id_.data(), id_.size()};
   }
+  row_.source.reset();
+  if (source_ && !source_->IsNull(row)) row_.source = static_cast<TradeSource>(SymbolAt(*source_, row, kTradeSources));
   ReadConditions(row);
   ReadVendorData(row);
   return row_;

@@ -14,7 +14,7 @@
 
 namespace k2::python {
 
-// A table with the columns of TradeV2, by name. Columns that V2 can do without may be missing: message_id is derived
+// A table with the columns of TradeV3, by name. Columns that V3 can do without may be missing: message_id is derived
 // then, trade_conditions are none, the others null. Throws BadInput for what no message can hold.
 class TradesIn {
  public:
@@ -48,6 +48,7 @@ class TradesIn {
   std::optional<ListColumn> vendor_data_;
   std::optional<BytesColumn> vendor_key_;
   std::optional<BytesColumn> vendor_value_;
+  std::optional<BytesColumn> source_;
 
   TradeRow row_;
   std::array<char, Uuid::kTextSize> id_{};

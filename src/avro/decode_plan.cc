@@ -18,10 +18,12 @@ std::string_view SimpleName(std::string_view full) {
   return dot == std::string_view::npos ? full : full.substr(dot + 1);
 }
 
-// Named types match by their unqualified name, or by an alias of the reader's.
+// Named types match by their unqualified name, or by that of an alias of the reader's.
 bool NamesMatch(const Node& writer, const Node& reader) {
-  return SimpleName(writer.name) == SimpleName(reader.name) ||
-         std::ranges::find(reader.aliases, writer.name) != reader.aliases.end();
+  const std::string_view name = SimpleName(writer.name);
+  return name == SimpleName(reader.name) || std::ranges::find(reader.aliases, name, [](const std::string& alias) {
+                                              return SimpleName(alias);
+                                            }) != reader.aliases.end();
 }
 
 bool IsBytes(Type type) { return type == Type::kBytes || type == Type::kString; }
@@ -43,6 +45,8 @@ struct Place {
 
 class PlanCompiler {
  public:
+  explicit PlanCompiler(DecodePlan::Decimals decimals) : decimals_(decimals) {}
+
   Result<DecodePlan> Compile(const Schema& writer, const Schema& reader) {
     plan_.writer_ = std::make_shared<const Schema>(writer);
     Place root{&reader.root(), 0, {}};
@@ -105,16 +109,18 @@ class PlanCompiler {
 
   // What a failed attempt has added is taken back.
   struct Mark {
-    size_t code, tables, constants, skipped;
+    size_t code, tables, constants, skipped, scales;
   };
   [[nodiscard]] Mark Here() const {
-    return {plan_.code_.size(), plan_.tables_.size(), plan_.constants_.size(), plan_.skipped_.size()};
+    return {plan_.code_.size(), plan_.tables_.size(), plan_.constants_.size(), plan_.skipped_.size(),
+            plan_.scales_.size()};
   }
   void Return(const Mark& mark) {
     plan_.code_.resize(mark.code, Instruction{});
     plan_.tables_.resize(mark.tables);
     plan_.constants_.resize(mark.constants);
     plan_.skipped_.resize(mark.skipped);
+    plan_.scales_.resize(mark.scales);
   }
 
   Status Emit(const Node& writer, const Place& reader) {
@@ -171,9 +177,15 @@ class PlanCompiler {
   }
 
   Status EmitDecimal(const Node& writer, const Place& reader) {
-    if (writer.logical != reader.node->logical || writer.scale != reader.node->scale) {
+    const int lacks = reader.node->scale - writer.scale;
+    if (writer.logical != reader.node->logical || lacks < 0 ||
+        (lacks > 0 && decimals_ != DecodePlan::Decimals::kRescaled)) {
       return Unresolvable(writer, reader);
     }
+    // Branches of a union would need to say which of them a value is of.
+    const std::optional<int> other = plan_.WriterScale(reader.slot);
+    if (other && *other != writer.scale) return Unresolvable(writer, reader);
+    if (!other) plan_.scales_.emplace_back(reader.slot, writer.scale);
     if (writer.type == Type::kFixed) {
       Add(Op::kFixed, reader.slot, static_cast<uint32_t>(writer.size));
     } else {
@@ -334,14 +346,20 @@ class PlanCompiler {
     return false;
   }
 
+  const DecodePlan::Decimals decimals_;
   DecodePlan plan_;
   const Node* root_ = nullptr;
   size_t loops_ = 0;
   int attempts_ = 0;
 };
 
-Result<DecodePlan> DecodePlan::Compile(const Schema& writer, const Schema& reader) {
-  return PlanCompiler().Compile(writer, reader);
+Result<DecodePlan> DecodePlan::Compile(const Schema& writer, const Schema& reader, Decimals decimals) {
+  return PlanCompiler(decimals).Compile(writer, reader);
+}
+
+std::optional<int> DecodePlan::WriterScale(uint16_t slot) const {
+  const auto found = std::ranges::find(scales_, slot, &std::pair<uint16_t, int>::first);
+  return found == scales_.end() ? std::nullopt : std::optional(found->second);
 }
 
 }  // namespace k2::avro

@@ -4,8 +4,10 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "avro/binary.h"
@@ -73,16 +75,23 @@ struct Instruction {
 
 // Compiled from a writer's and a reader's schema by the rules of the specification ("Schema Resolution"), and stricter
 // where following them would misread a number: a decimal needs a decimal of the same scale (its bytes may be fixed or
-// not, its precision another), and of two time types the units must be the same.
+// not, its precision another), unless the sink rescales, and of two time types the units must be the same.
 //
 // Values go to the slots of the reader's schema: the root record's fields are slots 0, 1, ... in their order; what is
 // nested in them has the slots after. A union shares its slot with its branches.
 class DecodePlan {
  public:
+  enum class Decimals : uint8_t {
+    kSameScale,
+    kRescaled,  // of a smaller scale too: what the sink gets are units of WriterScale()
+  };
   // Error kInvalidData: the reader's schema cannot read what the writer's writes, or contains itself.
-  static Result<DecodePlan> Compile(const Schema& writer, const Schema& reader);
+  static Result<DecodePlan> Compile(const Schema& writer, const Schema& reader,
+                                    Decimals decimals = Decimals::kSameScale);
 
   [[nodiscard]] size_t slot_count() const { return slot_names_.size(); }
+  // Of a decimal's slot: the scale of its values in the writer's messages. Nothing: they hold none.
+  [[nodiscard]] std::optional<int> WriterScale(uint16_t slot) const;
   [[nodiscard]] const std::string& SlotName(size_t slot) const { return slot_names_[slot]; }  // a.b.c
 
  private:
@@ -94,7 +103,8 @@ class DecodePlan {
   std::vector<int32_t> tables_;
   std::string constants_;
   std::vector<const Node*> skipped_;
-  std::shared_ptr<const Schema> writer_;  // keeps skipped_ alive
+  std::vector<std::pair<uint16_t, int>> scales_;  // by slot of a decimal
+  std::shared_ptr<const Schema> writer_;          // keeps skipped_ alive
   std::vector<std::string> slot_names_;
 };
 

@@ -195,6 +195,28 @@ TEST(DecodePlan, KeepsDecimalsAndTimesApart) {
   EXPECT_EQ(Resolve(Of(R"("long")"), Of(micros), List{1}), "0=1");
 }
 
+TEST(DecodePlan, TellsTheScaleOfDecimals) {
+  const auto decimal = [](int scale, const std::string& type = "bytes", const std::string& more = "") {
+    return fmt::format(R"({{"type":"{}",{}"logicalType":"decimal","precision":18,"scale":{}}})", type, more, scale);
+  };
+  const auto plan = [&](const std::string& writer, DecodePlan::Decimals decimals = DecodePlan::Decimals::kRescaled) {
+    return DecodePlan::Compile(*Schema::Parse(Of(writer)), *Schema::Parse(Of(decimal(8))), decimals);
+  };
+  EXPECT_EQ(plan(decimal(8))->WriterScale(0), 8);
+  EXPECT_EQ(plan(decimal(4))->WriterScale(0), 4);
+  EXPECT_EQ(plan(decimal(0, "fixed", R"("name":"F","size":8,)"))->WriterScale(0), 0);
+  EXPECT_FALSE(plan(decimal(4), DecodePlan::Decimals::kSameScale));
+  EXPECT_FALSE(plan(decimal(9))) << "digits would be lost";
+  EXPECT_FALSE(plan(R"("bytes")"));
+  // A value does not say which branch it is of: the first scale is read, messages with the other are refused.
+  const std::string two = fmt::format("[{},{}]", decimal(2), decimal(3, "fixed", R"("name":"F","size":1,)"));
+  const auto of_two = plan(two);
+  ASSERT_TRUE(of_two);
+  EXPECT_EQ(of_two->WriterScale(0), 2);
+  EXPECT_EQ(RunBytes(*of_two, "\0\2a"s), "0='a'");
+  EXPECT_EQ(RunBytes(*of_two, "\2a"s), "unresolvable");
+}
+
 TEST(DecodePlan, SkipsEveryType) {
   const std::string writer =
       Record(R"({"name":"z","type":"null"},{"name":"b","type":"boolean"},{"name":"l","type":"long"},

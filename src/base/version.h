@@ -2,7 +2,7 @@
 #pragma once
 
 #ifndef K2_VERSION
-#define K2_VERSION "0.1.0"
+#define K2_VERSION "0.2.0"
 #endif
 
 namespace k2 {

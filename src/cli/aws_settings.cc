@@ -5,12 +5,15 @@
 namespace k2 {
 
 void AddAwsSettings(Program& program) {
-  Settings& settings = program.settings;
-  settings.Add(program.app, "aws-profile", "",
-               "profile of ~/.aws whose keys are used, before those of the environment; empty: AWS's own order");
-  settings.Add(program.app, "aws-role-arn", "", "role to assume with the AWS keys that are found");
-  settings.Add(program.app, "aws-external-id", "", "external id to assume it with");
-  settings.Add(program.app, "aws-role-session-name", "k2", "name of the session, as AWS's audit logs show it");
+  program.settings.BeginGroup("storage");
+  const SettingText texts[] = {
+      {"aws-profile", "NAME", "",
+       "Profile of ~/.aws whose keys to use, before those of the environment; without one AWS's own order"},
+      {"aws-role-arn", "ARN", "", "Role to assume with the AWS keys that are found"},
+      {"aws-external-id", "ID", "", "External id to assume it with"},
+      {"aws-role-session-name", "NAME", "k2", "Name of the session in AWS's audit logs"},
+  };
+  for (const SettingText& text : texts) program.settings.Add(program.app, text);
 }
 
 std::shared_ptr<AwsCredentials> AwsCredentialsOf(const Settings& settings) {

@@ -18,7 +18,7 @@ namespace k2 {
 
 // What all commands share: settings, and the one action that the command line has chosen.
 struct Program {
-  CLI::App app{"K2: exchange trades into Iceberg tables: bronze, silver, gold", "k2"};
+  CLI::App app{"k2: crypto trades from exchanges to Iceberg tables, in one program", "k2"};
   Settings settings;
   std::string config;
   std::function<Result<int>()> action;  // its value is the exit code
@@ -28,12 +28,22 @@ struct Program {
 // standard error's last with log-format json, and a task's answer.
 std::string FailureToJson(const Error& error);
 
+// Headings of `k2 --help`.
+constexpr char kCollectCommands[] = "Collect";
+constexpr char kExploreCommands[] = "Explore";
+constexpr char kManageCommands[] = "Manage";
+constexpr char kSetUpCommands[] = "Set up";
+constexpr char kSchedulerCommands[] = "For schedulers";
+// Adds a command under one of them.
+CLI::App* AddCommand(Program& program, const char* heading, const std::string& name, const std::string& what);
+
 void AddRun(Program& program);
 void AddSimulate(Program& program);
 void AddProduce(Program& program);
 void AddTables(Program& program);
 void AddOffsets(Program& program);
 void AddOffsetsAccept(CLI::App& offsets, Program& program);
+void AddAudit(Program& program);
 void AddMaintain(Program& program);
 void AddPlan(Program& program);
 void AddTask(Program& program);
@@ -42,6 +52,7 @@ void AddRebuild(Program& program);
 void AddQuery(Program& program);
 void AddOhlcv(Program& program);
 void AddDoctor(Program& program);
+void AddHelp(Program& program);
 
 // Settings --warehouse and --catalog… (docs/catalogs.md).
 void AddLakehouseSettings(Program& program);

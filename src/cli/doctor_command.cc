@@ -19,6 +19,7 @@
 #include "query/engine.h"
 #include "source/kafka_client.h"
 #include "source/registry_client.h"
+#include "source/schema_source.h"
 #include "table/progress_json.h"
 #include "task/market_tables.h"
 #include "task/table_shape.h"
@@ -99,14 +100,20 @@ Check CheckCatalog(const Settings& settings, const OpenedLakehouse& lakehouse) {
   if (!tables) return {.what = "catalog", .ok = false, .found = tables.error().message};
   const int64_t answer_us = MonotonicMicros() - started_us;
   std::string lacking;
+  std::vector<std::string> older;
   for (const TableName& name : *tables) {
     const auto table = (*lakehouse)->Open(name.name);
     if (!table) return {.what = "catalog", .ok = false, .found = table.error().message};
     if (const auto absent = AbsentColumns(name.name, table->metadata()); !absent.empty()) {
       lacking += fmt::format("; {} lacks {}", name.name, fmt::join(absent, ", "));
     }
+    if (FormatOf(name.name, table->metadata()) == TableFormat::kOlder) older.push_back(name.name);
   }
   if (!lacking.empty()) lacking += ", whose values are not kept: `k2 tables migrate` adds the columns";
+  if (!older.empty()) {
+    lacking += fmt::format("; of an older format, with prices and quantities of decimal(18,8): {}; `k2 tables migrate`",
+                           fmt::join(older, ", "));
+  }
   return {.what = "catalog",
           .ok = true,
           .found = fmt::format("{}, answers in {} ms, {} tables read{}", (*lakehouse)->catalog()->Describe(),
@@ -120,6 +127,7 @@ Check CheckOffsetsTag(const OpenedLakehouse& lakehouse) {
   if (!lakehouse) return check;
   const auto tables = (*lakehouse)->catalog()->ListTables(std::string(kNamespace));
   std::vector<std::string> mortal;
+  std::vector<std::string> untagged;
   for (const TableName& name : tables.value_or(std::vector<TableName>{})) {
     const auto table = (*lakehouse)->Open(name.name);
     if (!table) continue;  // the check of the catalog says so
@@ -127,9 +135,22 @@ Check CheckOffsetsTag(const OpenedLakehouse& lakehouse) {
     const auto& properties = table->metadata().properties;
     const auto age = properties.find("history.expire.max-ref-age-ms");
     const bool forever = age == properties.end() || age->second == std::to_string(INT64_MAX);
+    const iceberg::Snapshot* head = table->metadata().CurrentSnapshot();
+    if (tag == nullptr && head != nullptr && head->summary.contains(std::string(kOffsetsKey))) {
+      untagged.push_back(name.name);
+    }
     if (tag == nullptr || (!tag->max_ref_age_ms && forever)) continue;
     mortal.push_back(
         fmt::format("{} ({} ms)", name.name, tag->max_ref_age_ms ? std::to_string(*tag->max_ref_age_ms) : age->second));
+  }
+  if (!untagged.empty()) {
+    check.ok = false;
+    check.found = fmt::format(
+        "the catalog keeps no tags, and so not the tag k2-offsets, of {}: let K2 alone write to its tables, for after "
+        "a "
+        "commit of another engine a layer cannot find its committed offsets, and stops",
+        fmt::join(untagged, ", "));
+    return check;
   }
   if (mortal.empty()) return check;
   check.ok = false;
@@ -159,7 +180,9 @@ Check CheckSchemas(const Settings& settings) {
   const std::string& folder = settings.Text("schemas");
   if (folder.empty()) return {.what = "schemas", .ok = true, .found = "built-in ones only"};
   const bool there = std::filesystem::is_directory(folder);
-  return {.what = "schemas", .ok = there, .found = there ? folder : "there is no folder " + folder};
+  if (!there) return {.what = "schemas", .ok = false, .found = "there is no folder " + folder};
+  const Status own = FileSchemaSource(folder).CheckFolder();
+  return {.what = "schemas", .ok = own.has_value(), .found = own ? folder : own.error().message};
 }
 
 // The brokers, with the TLS and the credentials that a run would use, and what a run would read.
@@ -195,7 +218,7 @@ Check CheckRegistry(const Settings& settings) {
   const auto registry = RegistryOf(settings, kPatienceMs);
   if (!registry) return {.what = "schema registry", .ok = false, .found = registry.error().message};
   const int64_t started_us = MonotonicMicros();
-  const auto compatible = (*registry)->Compatible(std::string(kTradeV2Name), kTradeV2SchemaJson);
+  const auto compatible = (*registry)->Compatible(std::string(kTradeV3Name), kTradeV3SchemaJson);
   if (!compatible) return {.what = "schema registry", .ok = false, .found = compatible.error().message};
   return {.what = "schema registry",
           .ok = true,
@@ -265,8 +288,7 @@ Result<int> RunDoctor(const Settings& settings) {
 }  // namespace
 
 void AddDoctor(Program& program) {
-  CLI::App* command =
-      program.app.add_subcommand("doctor", "What is configured, where from, what is reachable and writable");
+  CLI::App* command = AddCommand(program, kSetUpCommands, "doctor", "Check settings, storage, catalog and services");
   command->footer("Example:\n  k2 doctor --warehouse lake");
   command->callback([&program] { program.action = [&program] { return RunDoctor(program.settings); }; });
 }

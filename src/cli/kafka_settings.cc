@@ -23,22 +23,26 @@ std::string DefaultCacheFolder() {
 }  // namespace
 
 void AddKafkaSettings(Program& program) {
-  Settings& settings = program.settings;
-  settings.Add(program.app, "kafka", "", "brokers, host:port with commas");
-  settings.Add(
-      program.app, "kafka-set", "",
-      "settings of librdkafka, name=value, comma-separated: security.protocol=SASL_SSL,sasl.mechanism=PLAIN; a "
-      "value with a comma in double quotes: sasl.password=\"a,b\"");
-  settings.Add(program.app, "kafka-auth", "",
-               "aws-msk-iam: tokens that are signed with AWS keys, as Amazon MSK takes them");
-  settings.Add(program.app, "kafka-group", "k2", "group under which committed offsets are shown to lag tools");
-  settings.Add(program.app, "kafka-buffer", "128MB", "bound of what is fetched and not yet read");
-  settings.Add(program.app, "registry", "",
-               "URL of the schema registry, up to before /schemas; without one the schema ids of --schemas hold");
-  settings.Add(program.app, "registry-credential", "", "user:password for the registry");
-  settings.Add(program.app, "registry-token", "", "bearer token for the registry");
-  settings.Add(program.app, "schema-cache", "",
-               "folder where schemas of the registry are kept (default: k2/schemas in the user's cache folder)");
+  program.settings.BeginGroup("kafka");
+  const SettingText texts[] = {
+      {"kafka", "BROKERS", "", "Kafka brokers: comma-separated HOST:PORT"},
+      {"kafka-set", "NAME=VALUE,…", "",
+       "Settings of librdkafka, comma-separated: security.protocol=SASL_SSL,sasl.mechanism=PLAIN; a value with a comma "
+       "in double quotes: sasl.password=\"a,b\""},
+      {"kafka-auth", "KIND", "", "aws-msk-iam: sign in to Amazon MSK with tokens made of AWS keys"},
+      {"kafka-group", "NAME", "k2", "Consumer group under which offsets are published for lag monitoring, best effort"},
+      {"kafka-buffer", "SIZE", "128MB", "Limit on messages that are fetched and not yet read"},
+  };
+  for (const SettingText& text : texts) program.settings.Add(program.app, text);
+  const SettingText registry[] = {
+      {"registry", "URL", "", "Schema registry, up to before /schemas; without one the ids of schemas hold"},
+      {"registry-credential", "USER:PASSWORD", "", "Credentials for the registry"},
+      {"registry-token", "TOKEN", "", "Bearer token for the registry"},
+      {"schema-cache", "FOLDER", "",
+       "Where to keep the registry's schemas; without one k2/schemas in the user's cache folder"},
+      {"schemas", "FOLDER", "", "Writer schemas, ID.avsc, beside the built-in ones"},
+  };
+  for (const SettingText& text : registry) program.settings.Add(program.app, text);
 }
 
 namespace {
@@ -131,9 +135,11 @@ Result<std::shared_ptr<RegistryClient>> RegistryOf(const Settings& settings, int
 }
 
 Result<std::shared_ptr<SchemaSource>> SchemasOf(const Settings& settings) {
+  auto folder = std::make_shared<FileSchemaSource>(settings.Text("schemas"));
+  K2_TRY(folder->CheckFolder());  // recordings read it, where there is a registry, too
   K2_ASSIGN(std::shared_ptr<RegistryClient> registry, RegistryOf(settings));
   if (registry) return registry;
-  return std::make_shared<FileSchemaSource>(settings.Text("schemas"));
+  return folder;
 }
 
 }  // namespace k2

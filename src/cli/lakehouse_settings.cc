@@ -188,21 +188,28 @@ bool HasRestCatalog(const Settings& settings) { return !settings.Text("catalog")
 void AddLakehouseSettings(Program& program) {
   Settings& settings = program.settings;
   CLI::App& app = program.app;
-  settings.Add(app, "warehouse", "warehouse", "folder of the tables and their catalog; with --catalog also s3://…");
-  settings.Add(app, "catalog", "", "http(s)://… of an Iceberg REST catalog; empty: a file in the warehouse");
-  settings.Add(app, "catalog-warehouse", "", "the REST catalog's name for the warehouse, where it has several");
-  settings.Add(app, "catalog-credential", "", "ID:SECRET for the REST catalog (OAuth2 client credentials)");
-  settings.Add(app, "catalog-token", "", "bearer token for the REST catalog");
-  settings.Add(app, "catalog-scope", "catalog", "OAuth2 scope to ask for");
-  settings.Add(app, "catalog-header", "", "\"Name: value\", sent with each request to the REST catalog; repeatable",
-               true);
-  settings.Add(app, "catalog-auth", "", "sigv4: requests to the REST catalog are signed with AWS keys");
-  settings.Add(app, "catalog-signing-region", "", "region they are signed for; empty: the address's, AWS_REGION");
-  settings.Add(app, "catalog-signing-name", "",
-               "service they are signed for: glue, s3tables, …; empty: the address's, else execute-api");
-  settings.Add(app, "table-maintenance", "k2",
-               "who expires snapshots, removes orphan files and joins small files: k2, or catalog (S3 Tables, Glue)");
-  settings.Add(app, "catalog-oauth2-uri", "", "where tokens are given; empty: the catalog says, else it itself");
+  settings.BeginGroup("storage");
+  const SettingText texts[] = {
+      {"warehouse", "PLACE", "warehouse", "Folder of the tables and their catalog; with catalog also s3://BUCKET/PATH"},
+      {"catalog", "URL", "", "Iceberg REST catalog; without one the catalog is a SQLite file in the warehouse"},
+      {"catalog-warehouse", "NAME", "", "Warehouse to use of a REST catalog that has several"},
+      {"catalog-credential", "ID:SECRET", "", "OAuth2 client credentials for the REST catalog"},
+      {"catalog-token", "TOKEN", "", "Bearer token for the REST catalog, used before the credential"},
+      {"catalog-scope", "SCOPE", "catalog", "OAuth2 scope to ask for"},
+      {"catalog-oauth2-uri", "URL", "", "Token endpoint; without one the catalog says, else its own"},
+      {"catalog-header", "HEADER", "",
+       "Send this header (NAME: VALUE) with each request to the REST catalog; repeatable, a line each in the variable, "
+       "a list in k2.toml",
+       true},
+      {"catalog-auth", "KIND", "", "sigv4: sign requests to the REST catalog with AWS keys"},
+      {"catalog-signing-region", "REGION", "",
+       "Region to sign for; without one that of the address, else AWS_REGION, AWS_DEFAULT_REGION, the profile's"},
+      {"catalog-signing-name", "SERVICE", "",
+       "Service to sign for: glue, s3tables, …; without one that of the address, else execute-api"},
+      {"table-maintenance", "WHO", "k2",
+       "Who expires snapshots, removes orphan files and compacts: k2, or catalog where it does so by itself"},
+  };
+  for (const SettingText& text : texts) settings.Add(app, text);
 }
 
 Status CheckCatalogIsNewest(const Lakehouse& lakehouse) {

@@ -9,6 +9,7 @@
 
 #include "base/time.h"
 #include "cli/kafka_settings.h"
+#include "exchange/registry.h"
 
 namespace k2 {
 namespace {
@@ -42,20 +43,27 @@ bool Matches(const std::vector<std::string>& topics, std::string_view topic) {
 }  // namespace
 
 void AddLayerSettings(Program& program) {
-  Settings& settings = program.settings;
-  settings.Add(program.app, "topics", "market.crypto.trades.binance,market.crypto.trades.kraken",
-               "names, or patterns that begin with ^, with commas; their names end in the exchange's");
-  settings.Add(program.app, "partitions", "",
-               "of each topic only these: 3 or 0-5; the others are another process's work");
-  settings.Add(program.app, "start", "earliest",
-               "where to begin in topics that bronze does not know: earliest, latest or a time (RFC 3339)");
-  settings.Add(program.app, "dedup-memory", "128MB", "bound of the ids gold keeps in memory");
+  program.settings.BeginGroup("kafka");
+  const SettingText texts[] = {
+      {"topics", "TOPICS", DefaultTopics(),
+       "Topics to read: comma-separated names, or patterns that begin with ^; a topic's name ends in .EXCHANGE"},
+      {"partitions", "RANGE", "",
+       "Read only these partitions of each topic: 3 or 0-5; other processes read the others"},
+      {"start", "WHERE", "earliest",
+       "Start here in topics with no committed offset: earliest, latest or a time (RFC 3339)"},
+  };
+  for (const SettingText& text : texts) program.settings.Add(program.app, text);
+  program.settings.BeginGroup("pipeline");
+  program.settings.Add(program.app,
+                       {"dedup-memory", "SIZE", "128MB", "Limit on the trade ids that Gold holds in memory"});
 }
 
 Result<KafkaFeed> KafkaFeedOf(const Settings& settings) {
   KafkaFeed feed;
   K2_ASSIGN(feed.options, KafkaOptionsOf(settings));
   feed.topics = settings.List("topics");
+  // The default names a topic for each exchange; a cluster need not have all of them.
+  feed.options.topics_may_be_missing = settings.Text("topics") == DefaultTopics();
   if (feed.topics.empty()) return Fail(ErrorKind::kInvalidArgument, "--topics names no topic");
   for (const std::string& topic : feed.topics) {
     try {

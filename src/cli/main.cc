@@ -10,9 +10,11 @@
 
 #include "base/guard.h"
 #include "base/log.h"
+#include "base/this_process.h"
 #include "base/version.h"
 #include "cli/aws_settings.h"
 #include "cli/commands.h"
+#include "cli/help.h"
 #include "cli/kafka_settings.h"
 #include "cli/layer_settings.h"
 #include "cli/secrets.h"
@@ -100,8 +102,21 @@ std::string UnknownArguments(const std::vector<std::string>& left, const std::ve
 
 std::vector<std::string> SettingNames(const Settings& settings) {
   std::vector<std::string> names;
-  for (const Setting& setting : settings.all()) names.push_back(setting.name);
+  for (const Setting& setting : settings.all()) {
+    names.push_back(setting.name);
+    if (!setting.former_name.empty()) names.push_back(setting.former_name);
+  }
   return names;
+}
+
+// "maintain retention": the subcommands that were chosen.
+std::string CommandWords(const CLI::App& app) {
+  std::string words;
+  for (const CLI::App* at = &app; !at->get_subcommands().empty();) {
+    at = at->get_subcommands().front();
+    words += (words.empty() ? "" : " ") + at->get_name();
+  }
+  return words;
 }
 
 Result<int> RunCommandLine(int argc, char** argv) {
@@ -114,41 +129,48 @@ Result<int> RunCommandLine(int argc, char** argv) {
   Program program;
   CLI::App& app = program.app;
   app.require_subcommand(1);
-  app.set_version_flag("--version", fmt::format("k2 {}", kVersion));
+  app.set_version_flag("--version", fmt::format("k2 {}", kVersion), "Show the version");
   app.fallthrough();
-  app.set_help_flag("-h,--help", "what this command does");
-  app.add_option("--config", program.config, "settings file (default: ./k2.toml where there is one)")
+  app.formatter(MakeHelpFormatter());
+  app.set_help_flag("-h,--help", "Show help");
+  app.add_option("--config", program.config, "Read settings from FILE (default ./k2.toml)")
+      ->type_name("FILE")
       ->envname("K2_CONFIG");
   AddLakehouseSettings(program);
   AddStorageSettings(program);
   AddAwsSettings(program);
   AddKafkaSettings(program);
   AddLayerSettings(program);
-  program.settings.Add(app, "log-level", "warn", "debug, info, warn, error or off");
-  program.settings.Add(app, "log-format", "text", "text or json (one object a line)");
-  program.settings.Add(app, "schemas", "", "folder of writer schemas, <id>.avsc, beside the built-in ones");
-  app.footer(
-      "Every setting is a flag, a variable K2_<NAME>, or a line in k2.toml; the first of these wins.\n"
-      "Exit codes: 0 ok, 1 data or check failure, 2 usage or configuration, 3 a dependency is unavailable,\n"
-      "4 the outcome of a commit is unknown, 5 an internal error.\n\n"
-      "Examples:\n"
-      "  k2 simulate --exchange binance --trades 100000 --out binance.zst\n"
-      "  k2 run --warehouse lake --recording binance=binance.zst\n"
-      "  k2 query --warehouse lake \"SELECT symbol, count(*) FROM gold_crypto_trades GROUP BY ALL\"");
+  program.settings.BeginGroup("output");
+  program.settings.Add(app,
+                       {"log-level", "LEVEL", "warn", "debug, info, warn, error or off; logs go to standard error"});
+  program.settings.Add(app, {"log-format", "FORMAT", "text",
+                             "text, or json: one object a line, also for the error that ends a command"});
+  program.settings.Add(app,
+                       {"core-dumps", "BOOL", "false",
+                        "true: allow core dumps, within the system's limit; they hold the secrets of the process"});
   AddRun(program);
   AddSimulate(program);
   AddProduce(program);
+  AddQuery(program);
+  AddOhlcv(program);
   AddTables(program);
-  AddOffsets(program);
   AddMaintain(program);
+  AddRebuild(program);
+  AddOffsets(program);
+  AddAudit(program);
+  AddDoctor(program);
+  AddHelp(program);
   AddPlan(program);
   AddTask(program);
   AddCommit(program);
-  AddRebuild(program);
-  AddQuery(program);
-  AddOhlcv(program);
-  AddDoctor(program);
+  app.footer(
+      "Run 'k2 COMMAND --help' for options and examples, 'k2 help settings' for the\n"
+      "settings that all commands take: storage, catalog, Kafka, retention, output.\n"
+      "Start here:  k2 simulate --exchange binance --trades 100000 --out demo.zst\n"
+      "             k2 run --recording binance=demo.zst");
   const std::vector<std::string> given(argv + std::min(argc, 1), argv + argc);
+  const NoCoreDumps no_core_dumps;
   const bool has_command = !given.empty() && !IsFlag(given.front());
   HideArguments(std::span(argv, static_cast<size_t>(argc)), SettingNames(program.settings));
   try {
@@ -165,9 +187,12 @@ Result<int> RunCommandLine(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
+  SetCommandOfThisProcess(CommandWords(app));
   K2_TRY(program.settings.Resolve(program.config));
   if (program.config.empty()) K2_TRY(CheckImplicitFile(program.settings));
   K2_TRY(ConfigureLog(program.settings));
+  K2_ASSIGN(const bool dumps, program.settings.Flag("core-dumps"));
+  if (dumps) no_core_dumps.Allow();
   return program.action();
 }
 

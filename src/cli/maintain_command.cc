@@ -46,7 +46,9 @@ Result<int> RunRetention(const Settings& settings, bool dry_run) {
                   {"unread_rows", "BIGINT", CellKind::kNumber},  {"oldest_commit", "VARCHAR", CellKind::kText},
                   {"newest_commit", "VARCHAR", CellKind::kText}, {"why", "VARCHAR", CellKind::kText}};
   Status failed;  // the first error; the other tables are looked after all the same
-  for (const std::string& name : AllTables()) {
+  K2_ASSIGN(const std::vector<std::string> names, lakehouse->Tables());
+  for (const std::string& name : names) {
+    if (name == kFinishedTable) continue;  // it has no dates
     const Result<TableRetention> done = [&]() -> Result<TableRetention> {
       if (!dry_run) return ApplyRetention(*lakehouse, name, policy, now_us, {}, scope);
       K2_ASSIGN(const Table table, lakehouse->Open(name));
@@ -114,8 +116,12 @@ Result<int> RunCompact(const Settings& settings, const CompactFlags& flags) {
   K2_TRY(CheckOutput(settings));
   K2_TRY(CheckOwnMaintenance(settings, "maintain compact"));
   K2_ASSIGN(const CompactionPolicy policy, CompactionPolicyOf(flags));
-  std::vector<std::string> names = flags.tables.empty() ? AllTables() : flags.tables;
   K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, false));
+  std::vector<std::string> names = flags.tables;
+  if (names.empty()) {
+    K2_ASSIGN(names, lakehouse->Tables());
+    std::erase(names, kFinishedTable);  // which joins its files by itself
+  }
   QueryResult rows;
   rows.columns = {{"table", "VARCHAR", CellKind::kText},         {"files_before", "BIGINT", CellKind::kNumber},
                   {"files_after", "BIGINT", CellKind::kNumber},  {"rows", "BIGINT", CellKind::kNumber},
@@ -189,16 +195,16 @@ Result<int> RunOrphans(const Settings& settings, const OrphanFlags& flags) {
 }
 
 void AddOrphans(Program& program, CLI::App& command) {
-  CLI::App* orphans =
-      command.add_subcommand("orphans", "Remove files that nothing names: of attempts that were killed");
+  CLI::App* orphans = command.add_subcommand("orphans", "Remove orphan files: files that no snapshot references");
   auto flags = std::make_shared<OrphanFlags>();
-  orphans->add_option("--table", flags->tables, "only this one; repeatable");
+  orphans->add_option("--table", flags->tables, "Only this table; repeatable")->type_name("TABLE");
   orphans
       ->add_option("--older-than", flags->older_than,
-                   "24h at least: younger ones may belong to a commit that is on its way")
+                   "Remove only older files; at least 24h, for younger ones may belong to a commit in progress")
+      ->type_name("DURATION")
       ->capture_default_str();
-  orphans->add_flag("--files", flags->files, "print each file");
-  orphans->add_flag("--dry-run", flags->dry_run, "say what would go");
+  orphans->add_flag("--files", flags->files, "Print each file");
+  orphans->add_flag("--dry-run", flags->dry_run, "Say what would be removed");
   orphans->callback(
       [&program, flags] { program.action = [&program, flags] { return RunOrphans(program.settings, *flags); }; });
 }
@@ -217,11 +223,14 @@ Result<CompactionPolicy> CompactionPolicyOf(const CompactFlags& flags) {
 }
 
 void AddCompactFlags(CLI::App& command, CompactFlags& flags) {
-  command.add_option("--target-file-size", flags.target_file_size, "what small files are joined to")
+  command.add_option("--target-file-size", flags.target_file_size, "Compact small files into files of this size")
+      ->type_name("SIZE")
       ->capture_default_str();
-  command.add_option("--min-input-files", flags.min_files, "small files of a partition that are worth it")
+  command.add_option("--min-input-files", flags.min_files, "Compact partitions with at least this many small files")
+      ->type_name("N")
       ->capture_default_str();
-  command.add_option("--settled", flags.settled, "partitions that rows came into less long ago are left alone")
+  command.add_option("--settled", flags.settled, "Do not compact partitions that were modified more recently")
+      ->type_name("DURATION")
       ->capture_default_str();
 }
 
@@ -236,34 +245,42 @@ Result<RetentionPolicy> RetentionOf(const Settings& settings) {
 }
 
 void AddMaintain(Program& program) {
-  CLI::App* command = program.app.add_subcommand(
-      "maintain", "Drop what is past its time, join small files, expire snapshots, remove orphans");
+  CLI::App* command = AddCommand(program, kManageCommands, "maintain",
+                                 "Compact, expire snapshots, drop old partitions, remove orphans");
   command->require_subcommand(1);
   Settings& settings = program.settings;
   // For `k2 run` too, so they belong to the program.
-  settings.Add(program.app, "retain-bronze", "7d", "how long Bronze keeps its rows; forever is a span too");
-  settings.Add(program.app, "retain-silver", "30d", "how long Silver keeps its rows");
-  settings.Add(program.app, "retain-rejected", "30d", "how long rejected_trades keeps its rows");
-  settings.Add(program.app, "retain-gold", "forever", "how long Gold keeps its rows");
-  settings.Add(program.app, "retention-hold", "24h",
-               "how much longer rows are kept at most that the layer below has not read");
-  CLI::App* retention = command->add_subcommand("retention", "Drop partitions that are past their time");
+  settings.BeginGroup("retention");
+  const SettingText texts[] = {
+      {"retain-bronze", "DURATION", "7d", "Keep Bronze's rows this long; or forever"},
+      {"retain-silver", "DURATION", "30d", "Keep Silver's rows this long"},
+      {"retain-rejected", "DURATION", "30d", "Keep the rows of rejected_trades this long"},
+      {"retain-gold", "DURATION", "forever", "Keep Gold's rows this long"},
+      {"retention-hold", "DURATION", "24h",
+       "Keep rows that the downstream layer has not read at most this much longer"},
+  };
+  for (const SettingText& text : texts) settings.Add(program.app, text);
+  CLI::App* retention = command->add_subcommand("retention", "Drop partitions that are past their retention");
   auto dry_run = std::make_shared<bool>(false);
-  retention->add_flag("--dry-run", *dry_run, "say what would be dropped, and why");
+  retention->add_flag("--dry-run", *dry_run, "Say what would be dropped, and why");
   retention->callback([&program, dry_run] {
     program.action = [&program, dry_run] { return RunRetention(program.settings, *dry_run); };
   });
-  CLI::App* expire = command->add_subcommand("expire", "Expire snapshots and delete the files that only they name");
+  CLI::App* expire =
+      command->add_subcommand("expire", "Expire snapshots and delete the files that only they reference");
   auto flags = std::make_shared<ExpireFlags>();
-  expire->add_option("--older-than", flags->older_than,
-                     "such as 1h: all older ones but those that branches and tags name; else as the tables' "
-                     "properties say");
-  expire->add_flag("--dry-run", flags->dry_run, "say what would go");
+  expire
+      ->add_option(
+          "--older-than", flags->older_than,
+          "Expire all older snapshots (1h) but those of branches and tags; without it by the tables' properties")
+      ->type_name("DURATION");
+  expire->add_flag("--dry-run", flags->dry_run, "Say what would be expired");
   expire->callback(
       [&program, flags] { program.action = [&program, flags] { return RunExpire(program.settings, *flags); }; });
-  CLI::App* compact = command->add_subcommand("compact", "Join small files of a partition; no row changes");
+  CLI::App* compact =
+      command->add_subcommand("compact", "Compact small files within each partition; rows do not change");
   auto joined = std::make_shared<CompactFlags>();
-  compact->add_option("--table", joined->tables, "only this one; repeatable");
+  compact->add_option("--table", joined->tables, "Only this table; repeatable")->type_name("TABLE");
   AddCompactFlags(*compact, *joined);
   compact->callback(
       [&program, joined] { program.action = [&program, joined] { return RunCompact(program.settings, *joined); }; });

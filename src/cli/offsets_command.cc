@@ -4,6 +4,7 @@
 #include "cli/commands.h"
 #include "cli/rows_output.h"
 #include "medallion/finished_sources.h"
+#include "table/audit.h"
 #include "table/dropped_unread.h"
 #include "table/progress_json.h"
 #include "task/market_tables.h"
@@ -14,10 +15,21 @@ namespace {
 struct SetFlags {
   std::string table;
   std::string topic;
+  std::string topic_id;  // where several topics had the name
   int32_t partition = 0;
+
+  [[nodiscard]] bool Means(const SourceKey& key) const {
+    return key.topic == topic && key.partition == partition && (topic_id.empty() || key.topic_id == topic_id);
+  }
   int64_t next = -1;
   bool accept_loss = false;
 };
+
+// Of a recording it is the end of its name.
+std::optional<std::string> TopicIdShown(const SourceKey& key) {
+  if (key.cluster == kRecordingCluster) return std::nullopt;
+  return key.topic_id;
+}
 
 // What has left the table's document: one row with their number, or one row each.
 Status ShowFinished(const Lakehouse& lakehouse, const std::string& name, bool each, QueryResult& rows) {
@@ -26,7 +38,8 @@ Status ShowFinished(const Lakehouse& lakehouse, const std::string& name, bool ea
   if (!progress || progress->finished.generation == 0 || name == kRejectedTable) return {};
   const Result<SourcePositions> ended = FinishedSources(lakehouse).All(table, *progress);
   if (!ended) {
-    rows.rows.push_back({name, std::nullopt, std::nullopt, std::nullopt, std::nullopt, ended.error().message});
+    rows.rows.push_back(
+        {name, std::nullopt, std::nullopt, std::nullopt, std::nullopt, ended.error().message, std::nullopt});
     return {};
   }
   for (const auto& [key, position] : *ended) {
@@ -36,7 +49,8 @@ Status ShowFinished(const Lakehouse& lakehouse, const std::string& name, bool ea
   }
   if (!each) {
     rows.rows.push_back({name, std::nullopt, std::nullopt, std::nullopt, std::nullopt,
-                         fmt::format("and {} finished recordings: --finished lists them", ended->size())});
+                         fmt::format("and {} finished recordings: --finished lists them", ended->size()),
+                         std::nullopt});
   }
   return {};
 }
@@ -46,13 +60,17 @@ Result<int> ShowOffsets(const Settings& settings, bool finished) {
   QueryResult rows;
   rows.columns = {{"table", "VARCHAR", CellKind::kText},          {"topic", "VARCHAR", CellKind::kText},
                   {"partition", "INTEGER", CellKind::kNumber},    {"next_offset", "BIGINT", CellKind::kNumber},
-                  {"behind_bronze", "BIGINT", CellKind::kNumber}, {"state", "VARCHAR", CellKind::kText}};
+                  {"behind_bronze", "BIGINT", CellKind::kNumber}, {"state", "VARCHAR", CellKind::kText},
+                  {"topic_id", "VARCHAR", CellKind::kText}};
   LayerProgress bronze;
-  for (const std::string& name : AllTables()) {
+  K2_ASSIGN(const std::vector<std::string> names, lakehouse->Tables());
+  for (const std::string& name : names) {
+    if (name == kFinishedTable) continue;
     K2_ASSIGN(const Table table, lakehouse->Open(name));
     const Result<LayerProgress> progress = ReadProgress(table.metadata());
     if (!progress) {
-      rows.rows.push_back({name, std::nullopt, std::nullopt, std::nullopt, std::nullopt, progress.error().message});
+      rows.rows.push_back(
+          {name, std::nullopt, std::nullopt, std::nullopt, std::nullopt, progress.error().message, std::nullopt});
       continue;
     }
     if (name == kBronzeTable) bronze = *progress;
@@ -61,8 +79,8 @@ Result<int> ShowOffsets(const Settings& settings, bool finished) {
       std::optional<std::string> behind;
       if (upstream != bronze.positions.end())
         behind = std::to_string(upstream->second.next_offset - position.next_offset);
-      rows.rows.push_back(
-          {name, key.topic, std::to_string(key.partition), std::to_string(position.next_offset), behind, "ok"});
+      rows.rows.push_back({name, key.topic, std::to_string(key.partition), std::to_string(position.next_offset), behind,
+                           "ok", TopicIdShown(key)});
     }
     K2_TRY(ShowFinished(*lakehouse, name, finished, rows));
   }
@@ -75,13 +93,16 @@ Result<int> ShowOffsets(const Settings& settings, bool finished) {
 Result<std::vector<Table>> TablesWithLoss(const Lakehouse& lakehouse, std::string_view table, LayerCommit& commit) {
   std::vector<Table> found;
   if (table != kGoldTable) return found;
-  for (const ExchangeInfo& exchange : Exchanges()) {
-    K2_ASSIGN(const Table silver, lakehouse.Open(exchange.silver_table));
-    K2_ASSIGN(const std::optional<DroppedUnread> dropped, ReadDroppedUnread(silver.metadata()));
+  K2_ASSIGN(const Table bronze, lakehouse.Open(kBronzeTable));
+  K2_ASSIGN(const LayerProgress read, ReadProgress(bronze.metadata()));
+  for (const Exchange* exchange : Exchanges()) {
+    K2_ASSIGN(std::optional<Table> silver, lakehouse.OpenSilver(*exchange, read));
+    if (!silver) continue;
+    K2_ASSIGN(const std::optional<DroppedUnread> dropped, ReadDroppedUnread(silver->metadata()));
     if (!dropped) continue;
-    commit.summary["k2.offsets-set"] +=
-        fmt::format("; without {} rows that {} dropped on {}", dropped->rows, exchange.silver_table, dropped->at);
-    found.push_back(silver);
+    commit.summary[kOffsetsSetKey] +=
+        fmt::format("; without {} rows that {} dropped on {}", dropped->rows, exchange->silver_table, dropped->at);
+    found.push_back(std::move(*silver));
   }
   return found;
 }
@@ -98,14 +119,14 @@ Result<SourcePositions> FinishedOfTopic(const Lakehouse& lakehouse, const Table&
 
 // An offset of rejected_trades follows Silver's: ahead of it, it would speak of rows that nobody has validated.
 Status CheckRejected(const Lakehouse& lakehouse, const SetFlags& flags) {
-  const ExchangeInfo* exchange = ExchangeOfTopic(flags.topic);
+  const Exchange* exchange = ExchangeOfTopic(flags.topic);
   if (exchange == nullptr) return {};
   K2_ASSIGN(const Table silver, lakehouse.Open(exchange->silver_table));
   K2_ASSIGN(const LayerProgress progress, ReadProgress(silver.metadata()));
   K2_ASSIGN(SourcePositions stands, FinishedOfTopic(lakehouse, silver, progress, flags));
   stands.insert(progress.positions.begin(), progress.positions.end());
   for (const auto& [key, position] : stands) {
-    if (key.topic == flags.topic && key.partition == flags.partition && position.next_offset >= flags.next) return {};
+    if (flags.Means(key) && position.next_offset >= flags.next) return {};
   }
   return Fail(
       ErrorKind::kInvalidArgument,
@@ -137,7 +158,7 @@ Status CheckNoRejectsLost(const Lakehouse& lakehouse, const Table& rejected) {
     known.insert(ended.begin(), ended.end());
   }
   for (const auto& [key, position] : known) {
-    const ExchangeInfo* exchange = ExchangeOfTopic(key.topic);
+    const Exchange* exchange = ExchangeOfTopic(key.topic);
     if (exchange == nullptr) continue;
     K2_ASSIGN(const int64_t stands, NextOffsetOf(finished, rejected, main, key));
     if (position.next_offset <= stands) continue;
@@ -177,8 +198,8 @@ Result<int> AdoptMain(const Settings& settings, const std::string& name) {
   const Status known = FinishedSources(*lakehouse).Check(table, progress);
   if (!known && known.error().kind != ErrorKind::kOffsetMismatch) return std::unexpected(known.error());
   commit.forget_finished = !known;
-  commit.summary["k2.offsets-set"] = "main's own, after a rollback, at " + FormatTimestamp(NowMicros());
-  if (commit.forget_finished) commit.summary["k2.offsets-set"] += "; finished recordings are forgotten";
+  commit.summary[kOffsetsSetKey] = "main's own, after a rollback, at " + FormatTimestamp(NowMicros());
+  if (commit.forget_finished) commit.summary[kOffsetsSetKey] += "; finished recordings are forgotten";
   K2_ASSIGN(std::vector<Table> lossy, TablesWithLoss(*lakehouse, name, commit));
   K2_TRY(CommitOffsets(table, std::move(commit)));
   for (Table& upstream : lossy) {
@@ -188,6 +209,17 @@ Result<int> AdoptMain(const Settings& settings, const std::string& name) {
   }
   std::fprintf(stderr, "%s now goes on from what main holds\n", name.c_str());
   return 0;
+}
+
+// A name may stand for several topics, one of which was recreated as the other.
+Status CheckOneId(const SourceKey& key, const SetFlags& flags, const LayerCommit& commit) {
+  for (const auto& [other, position] : commit.next.positions) {
+    if (other == key) continue;
+    return Fail(ErrorKind::kInvalidArgument,
+                "topic {} was recreated, and was read under the ids {} and {}: say which of them with --topic-id",
+                flags.topic, other.topic_id, key.topic_id);
+  }
+  return {};
 }
 
 Status CheckFlags(const SetFlags& flags) {
@@ -231,7 +263,8 @@ Result<int> SetOffset(const Settings& settings, const SetFlags& flags) {
   K2_ASSIGN(const SourcePositions ended, FinishedOfTopic(*lakehouse, table, progress, flags));
   for (const auto* positions : {&progress.positions, &ended, &bronze.positions}) {
     for (const auto& [key, position] : *positions) {
-      if (key.topic != flags.topic || key.partition != flags.partition) continue;
+      if (!flags.Means(key)) continue;
+      K2_TRY(CheckOneId(key, flags, commit));
       const auto present = progress.positions.find(key);
       const auto finished = ended.find(key);
       int64_t before = present == progress.positions.end() ? 0 : present->second.next_offset;
@@ -251,8 +284,8 @@ Result<int> SetOffset(const Settings& settings, const SetFlags& flags) {
       // Bronze's count is of the rows it holds, and goes on; another table takes Bronze's over when it is level with
       // it.
       if (flags.table == kBronzeTable) commit.next.positions[key].messages = position.messages;
-      commit.summary["k2.offsets-set"] = fmt::format("{}/{} from {} to {} at {}", flags.topic, flags.partition, before,
-                                                     flags.next, FormatTimestamp(NowMicros()));
+      commit.summary[kOffsetsSetKey] = fmt::format("{}/{} from {} to {} at {}", flags.topic, flags.partition, before,
+                                                   flags.next, FormatTimestamp(NowMicros()));
     }
   }
   if (commit.next.positions.empty()) {
@@ -268,21 +301,23 @@ Result<int> SetOffset(const Settings& settings, const SetFlags& flags) {
 }  // namespace
 
 void AddOffsets(Program& program) {
-  CLI::App* command = program.app.add_subcommand("offsets", "How far each table has come in its sources");
+  CLI::App* command =
+      AddCommand(program, kManageCommands, "offsets", "Show or change the committed offsets of each table");
   command->require_subcommand(1);
-  CLI::App* show = command->add_subcommand("show", "The offsets that stand in the tables");
+  CLI::App* show = command->add_subcommand("show", "Show the committed offsets, and the lag");
   auto finished = std::make_shared<bool>(false);
-  show->add_flag("--finished", *finished, "Also list each recording that is finished, out of finished_sources");
+  show->add_flag("--finished", *finished, "List finished recordings, too");
   show->callback([&program, finished] {
     program.action = [&program, finished] { return ShowOffsets(program.settings, *finished); };
   });
-  CLI::App* set = command->add_subcommand("set", "Go on elsewhere; recorded in a commit");
+  CLI::App* set = command->add_subcommand("set", "Move a table's offset, in a commit that records it");
   auto flags = std::make_shared<SetFlags>();
-  set->add_option("--table", flags->table, "such as silver_binance_trades")->required();
-  set->add_option("--topic", flags->topic, "as `k2 offsets show` names it");
-  set->add_option("--partition", flags->partition, "of the topic")->capture_default_str();
-  set->add_option("--next", flags->next, "the offset to read next");
-  set->add_flag("--accept-loss", flags->accept_loss, "messages in between are given up");
+  set->add_option("--table", flags->table, "Table, such as silver_binance_trades")->type_name("TABLE")->required();
+  set->add_option("--topic", flags->topic, "Topic, as 'k2 offsets show' prints it")->type_name("TOPIC");
+  set->add_option("--topic-id", flags->topic_id, "Which one, of a topic that was recreated")->type_name("ID");
+  set->add_option("--partition", flags->partition, "Partition of the topic")->type_name("N")->capture_default_str();
+  set->add_option("--next", flags->next, "Offset to read next")->type_name("N");
+  set->add_flag("--accept-loss", flags->accept_loss, "Give up the messages in between");
   set->callback(
       [&program, flags] { program.action = [&program, flags] { return SetOffset(program.settings, *flags); }; });
   AddOffsetsAccept(*command, program);

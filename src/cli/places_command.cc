@@ -189,26 +189,25 @@ Result<int> RunRecover(const Settings& settings, const RecoverFlags& flags) {
 
 void AddPlaces(Program& program, CLI::App& tables) {
   CLI::App* relocate = tables.add_subcommand(
-      "relocate", "Give the tables of a warehouse that was moved or copied the names of where their files lie now");
+      "relocate", "Rewrite the metadata of a warehouse that was moved or copied for its new place");
   auto moved = std::make_shared<RelocateFlags>();
-  relocate->add_option("--from", moved->from, "the old place (default: what the catalog remembers)");
+  relocate->add_option("--from", moved->from, "Old place; without one what the catalog remembers");
   relocate->add_option("--to", moved->to,
-                       "the new place, where K2's own catalog is not there: writes the metadata again and says how to "
-                       "register it");
-  relocate->add_flag("--dry-run", moved->dry_run, "say what would be written");
+                       "New place, where there is no SQLite catalog: writes the metadata and says how to register it");
+  relocate->add_flag("--dry-run", moved->dry_run, "Say what would be written");
   relocate->callback(
       [&program, moved] { program.action = [&program, moved] { return RunRelocate(program.settings, *moved); }; });
   relocate->footer(
       "Stop what writes to the warehouse first.\n"
       "Examples:\n  cp -r lake copy && k2 tables relocate --warehouse copy\n"
       "  k2 tables relocate --from s3://old/lake --to s3://new/lake");
-  CLI::App* recover = tables.add_subcommand(
-      "recover", "Find the tables by their files and register them: the catalog is lost, or was restored too old");
+  CLI::App* recover =
+      tables.add_subcommand("recover", "Find tables by their files and register them: the catalog is lost or too old");
   auto lost = std::make_shared<RecoverFlags>();
-  recover->add_option("--use", lost->use, "TABLE=METADATA_FILE: take this file, whatever else is found; repeatable");
+  recover->add_option("--use", lost->use, "Take this metadata file, whatever else is found; repeatable");
   recover->add_option("--metadata", lost->folders,
-                      "a folder outside of the warehouse that holds metadata files; repeatable");
-  recover->add_flag("--dry-run", lost->dry_run, "say what would be registered");
+                      "Folder outside of the warehouse that holds metadata files; repeatable");
+  recover->add_flag("--dry-run", lost->dry_run, "Say what would be registered");
   recover->callback(
       [&program, lost] { program.action = [&program, lost] { return RunRecover(program.settings, *lost); }; });
   recover->footer(

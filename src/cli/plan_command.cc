@@ -173,22 +173,28 @@ Result<int> RunCommit(const Settings& settings, const std::string& path) {
 }  // namespace
 
 void AddPlan(Program& program) {
-  CLI::App* command = program.app.add_subcommand("plan", "Plan a layer's next step: tasks as JSON, to be run anywhere");
+  CLI::App* command =
+      AddCommand(program, kSchedulerCommands, "plan", "Plan a layer's next step as tasks, JSON, to be run anywhere");
   auto flags = std::make_shared<PlanFlags>();
-  command->add_option("--layer", flags->layer, "bronze, silver or gold");
-  command->add_option("--tasks", flags->tasks, "tasks at most; 0: one a core of this machine")
+  command->add_option("--layer", flags->layer, "Layer: bronze, silver or gold")->type_name("LAYER");
+  command->add_option("--tasks", flags->tasks, "Plan at most this many tasks; 0: one per core of this machine")
+      ->type_name("N")
       ->check(CLI::NonNegativeNumber);
   command
       ->add_option(
           "--cores", flags->cores,
-          "that the tasks run on; 0: as many as tasks. Each share of one hour of Gold reads all of it, so there "
-          "are not many more of them")
+          "Cores that the tasks run on; 0: as many as tasks. Each share of an hour of Gold reads all of it, so there "
+          "are hardly more shares than cores")
+      ->type_name("N")
       ->check(CLI::NonNegativeNumber);
-  command->add_option("--rows", flags->rows, "rows of the step at most, about")->capture_default_str();
-  command->add_flag("--rebuild", flags->rebuild, "all rows of the layer again, as `k2 rebuild` makes them");
-  command->add_option("--from", flags->from, "rebuild: first exchange_date (Gold)");
-  command->add_option("--to", flags->to, "rebuild: last exchange_date (Gold)");
-  command->add_option("--compact", flags->compact.tables, "instead of a layer: a table whose small files to join")
+  command->add_option("--rows", flags->rows, "Plan at most about this many rows")
+      ->type_name("N")
+      ->capture_default_str();
+  command->add_flag("--rebuild", flags->rebuild, "Plan all rows of the layer, as 'k2 rebuild' does");
+  command->add_option("--from", flags->from, "With --rebuild of Gold: first exchange_date")->type_name("DATE");
+  command->add_option("--to", flags->to, "With --rebuild of Gold: last exchange_date")->type_name("DATE");
+  command->add_option("--compact", flags->compact.tables, "Instead of a layer: table whose small files to compact")
+      ->type_name("TABLE")
       ->expected(1);
   AddCompactFlags(*command, flags->compact);
   for (const char* name : {"--target-file-size", "--min-input-files", "--settled"}) {
@@ -198,7 +204,7 @@ void AddPlan(Program& program) {
     command->get_option(name)->excludes("--compact");
   }
   command->footer(
-      "A plan without tasks and commits: there is nothing to do. Example:\n"
+      "A plan without tasks and commits means that nothing is left to do. Example:\n"
       "  k2 plan --layer silver --tasks 8 > plan.json\n"
       "  jq -c '.tasks[]' plan.json | while read -r task; do k2 task <<< \"$task\"; done > results.jsonl\n"
       "  k2 commit --plan plan.json < results.jsonl");
@@ -208,14 +214,14 @@ void AddPlan(Program& program) {
 
 void AddCommit(Program& program) {
   CLI::App* command =
-      program.app.add_subcommand("commit", "Commit a planned step: results of its tasks on standard input");
+      AddCommand(program, kSchedulerCommands, "commit", "Commit a planned step: task results on standard input");
   auto path = std::make_shared<std::string>();
-  command->add_option("--plan", *path, "what `k2 plan` has printed")->required();
+  command->add_option("--plan", *path, "File with the output of 'k2 plan'")->type_name("FILE")->required();
   command->footer(
-      "Results are a line each, in the order of the plan's tasks. All of them go into one snapshot a table, with the\n"
-      "source offsets; made again, the same commit changes nothing. When another writer has moved the layer's "
-      "offsets,\n"
-      "nothing is committed (exit code 1): plan again. Example:\n  k2 commit --plan plan.json < results.jsonl");
+      "One result a line, in the order of the plan's tasks. All of them go into one\n"
+      "snapshot a table, with the source offsets; repeated, the commit changes nothing.\n"
+      "If a concurrent writer has moved the layer's offsets, nothing is committed (exit\n"
+      "code 1): plan again. Example:\n  k2 commit --plan plan.json < results.jsonl");
   command->callback(
       [&program, path] { program.action = [&program, path] { return RunCommit(program.settings, *path); }; });
 }

@@ -13,6 +13,7 @@
 #include "cli/kafka_settings.h"
 #include "cli/rows_output.h"
 #include "cli/stop_on_signal.h"
+#include "exchange/registry.h"
 #include "source/produce.h"
 
 namespace k2 {
@@ -27,10 +28,9 @@ struct ProduceFlags {
   ProduceOptions options;
 };
 
-Result<Exchange> ExchangeOf(const std::string& flag, const std::string& name) {
-  const auto exchange = ParseExchange(name);
-  if (exchange) return *exchange;
-  return Fail(ErrorKind::kInvalidArgument, "--{}: unknown exchange '{}': binance or kraken", flag, name);
+Result<const Exchange*> ExchangeOf(const std::string& flag, const std::string& name) {
+  Result<const Exchange*> exchange = KnownExchange(name);
+  return exchange ? exchange : std::unexpected(exchange.error().With("--" + flag));
 }
 
 Status AddInputs(const ProduceFlags& flags, ProduceOptions& options) {
@@ -39,7 +39,7 @@ Status AddInputs(const ProduceFlags& flags, ProduceOptions& options) {
     if (equals == std::string::npos || equals + 1 == text.size()) {
       return Fail(ErrorKind::kInvalidArgument, "--recording {}: expected EXCHANGE=FILE, such as binance=btc.gz", text);
     }
-    K2_ASSIGN(const Exchange exchange, ExchangeOf("recording", text.substr(0, equals)));
+    K2_ASSIGN(const Exchange* const exchange, ExchangeOf("recording", text.substr(0, equals)));
     options.inputs.push_back({.exchange = exchange, .recording = text.substr(equals + 1)});
   }
   SimulatorOptions session = flags.simulator;
@@ -47,7 +47,7 @@ Status AddInputs(const ProduceFlags& flags, ProduceOptions& options) {
   if (!start) return Fail(ErrorKind::kInvalidArgument, "--start: {}", start.error().message);
   session.start_us = *start;
   for (const std::string& name : flags.simulate) {
-    K2_ASSIGN(const Exchange exchange, ExchangeOf("simulate", name));
+    K2_ASSIGN(const Exchange* const exchange, ExchangeOf("simulate", name));
     options.inputs.push_back({.exchange = exchange, .simulator = session});
   }
   if (options.inputs.empty()) {
@@ -141,7 +141,7 @@ Result<int> RunProduce(const Settings& settings, const ProduceFlags& flags) {
   StopOnSignal signals;
   K2_ASSIGN(const std::shared_ptr<RegistryClient> registry, RegistryOf(settings));
   if (registry) {
-    K2_ASSIGN(options.trade_schema_id, Register(*registry, kTradeV2Name, kTradeV2SchemaJson, signals.stop()));
+    K2_ASSIGN(options.trade_schema_id, Register(*registry, kTradeV3Name, kTradeV3SchemaJson, signals.stop()));
     K2_ASSIGN(options.rejected_schema_id,
               Register(*registry, kRejectedFrameName, kRejectedFrameSchemaJson, signals.stop()));
   }
@@ -162,33 +162,35 @@ Result<int> RunProduce(const Settings& settings, const ProduceFlags& flags) {
 }  // namespace
 
 void AddProduce(Program& program) {
-  CLI::App* command = program.app.add_subcommand("produce", "Send recordings or a simulated session to Kafka");
+  CLI::App* command =
+      AddCommand(program, kCollectCommands, "produce", "Send recordings or a simulated session to Kafka");
   auto flags = std::make_shared<ProduceFlags>();
   ProduceOptions& options = flags->options;
   SimulatorOptions& simulator = flags->simulator;
-  command->add_option("--recording", flags->recordings,
-                      "EXCHANGE=FILE: a recorded feed (plain, .gz, .zst); repeatable");
-  command->add_option("--simulate", flags->simulate, "binance or kraken: a seeded session; repeatable");
-  command->add_option("--trades", simulator.trades, "distinct valid trades of each session")->capture_default_str();
-  command->add_option("--seed", simulator.seed, "the same seed gives the same messages")->capture_default_str();
-  command->add_option("--start", flags->start, "begin of the session, UTC")->capture_default_str();
-  command->add_option("--first-id", simulator.first_id, "of each symbol's trades")->capture_default_str();
-  command->add_option("--malformed-ppm", simulator.malformed_ppm, "frames that are refused, parts per million")
+  command->add_option("--recording", flags->recordings, "Send a recorded feed (plain, .gz, .zst); repeatable")
+      ->type_name("EXCHANGE=FILE");
+  command->add_option("--simulate", flags->simulate, ExchangeNames() + ": a seeded session; repeatable");
+  command->add_option("--trades", simulator.trades, "Distinct valid trades of each session")->capture_default_str();
+  command->add_option("--seed", simulator.seed, "The same seed gives the same messages")->capture_default_str();
+  command->add_option("--start", flags->start, "Start of the session, UTC")->type_name("TIME")->capture_default_str();
+  command->add_option("--first-id", simulator.first_id, "First id of each symbol's trades")->capture_default_str();
+  command->add_option("--malformed-ppm", simulator.malformed_ppm, "Malformed frames, parts per million")
       ->capture_default_str();
-  command->add_flag("--live", options.live, "with --simulate and --rate: the session happens now");
-  command->add_option("--rate", options.messages_per_second, "messages a second; 0: as many as possible")
+  command->add_flag("--live", options.live, "With --simulate and --rate: the session happens now");
+  command->add_option("--rate", options.messages_per_second, "Messages per second; 0: as many as possible")
       ->capture_default_str();
-  command->add_option("--speed", options.speed, "as received, this many times as fast");
-  command->add_option("--topic-prefix", options.topic_prefix, "of topics; the exchange's name follows")
+  command->add_option("--speed", options.speed, "Send as received, this many times as fast");
+  command->add_option("--topic-prefix", options.topic_prefix, "Prefix of topics; the exchange's name follows")
       ->capture_default_str();
-  command->add_option("--create-topics", options.create_partitions, "make missing topics with this many partitions");
-  command->add_option("--replication", options.replication, "of topics that are made; 0: as the brokers have it");
-  command->add_option("--compression", flags->compression, "lz4, zstd, snappy, gzip or none")->capture_default_str();
+  command->add_option("--create-topics", options.create_partitions, "Create missing topics with this many partitions");
+  command->add_option("--replication", options.replication, "Replication of created topics; 0: the brokers' default");
+  command->add_option("--compression", flags->compression, "Compression: lz4, zstd, snappy, gzip or none")
+      ->capture_default_str();
   command->footer(
       "Examples:\n"
       "  k2 produce --kafka localhost:9092 --recording binance=btcusdt.gz --create-topics 12\n"
       "  k2 produce --kafka localhost:9092 --registry http://localhost:8081/apis/ccompat/v7 \\\n"
-      "    --simulate kraken --trades 1000000 --rate 20000 --live");
+      "    --simulate binance --trades 1000000 --rate 20000 --live");
   command->callback(
       [&program, flags] { program.action = [&program, flags] { return RunProduce(program.settings, *flags); }; });
 }

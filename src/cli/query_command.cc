@@ -8,6 +8,7 @@
 #include "base/time.h"
 #include "cli/commands.h"
 #include "cli/rows_output.h"
+#include "exchange/registry.h"
 #include "query/candles.h"
 #include "query/engine.h"
 #include "query/lakehouse_table.h"
@@ -87,14 +88,17 @@ Result<Queries> OpenEngine(const Settings& settings, const std::shared_ptr<Lakeh
 // What Gold's columns are called at that time, by K2's names.
 Result<std::map<std::string, std::string>> GoldColumns(const Lakehouse& lakehouse, const AsOf& as_of) {
   K2_ASSIGN(const Table gold, lakehouse.Open(kGoldTable));
-  K2_ASSIGN(const ColumnIds ids, ColumnsOf(kGoldTable, gold.metadata()));
+  K2_ASSIGN(ColumnIds ids, ColumnsOf(kGoldTable, gold.metadata()));
   const auto table = MakeQueryTable(std::string(kGoldTable), [&]() -> Result<Table> { return gold; }, as_of);
   K2_ASSIGN(const std::vector<ColumnInfo> columns, table->Columns());
+  const bool past = as_of.snapshot_id || as_of.timestamp_ms;
   std::map<std::string, std::string> names;
   for (const std::string name :
        {"symbol", "exchange", "timestamp", "exchange_date", "price", "quantity", "source_sequence"}) {
     const int32_t id = ids.find(name)->second;
-    const auto found = std::ranges::find(columns, id, &ColumnInfo::field_id);
+    auto found = std::ranges::find(columns, id, &ColumnInfo::field_id);
+    // Before the table was migrated it had another id, and its first name.
+    if (found == columns.end() && past) found = std::ranges::find(columns, name, &ColumnInfo::name);
     names[name] = found == columns.end() ? "" : found->name;
     if (found != columns.end() || name == "source_sequence") continue;
     return Fail(ErrorKind::kUnsupported,
@@ -163,17 +167,27 @@ Result<int> RunOhlcv(const Settings& settings, OhlcvFlags flags) {
 }  // namespace
 
 void AddQuery(Program& program) {
-  CLI::App* command = program.app.add_subcommand("query", "Ask in SQL; every table is known by its name");
+  CLI::App* command = AddCommand(program, kExploreCommands, "query", "Run one SQL statement, read-only");
   auto flags = std::make_shared<QueryFlags>();
-  command->add_option("sql", flags->sql, "one statement that reads")->required();
-  command->add_option("--as-of", flags->as_of, "a UTC time or a snapshot id: the tables as they were");
-  command->add_option("--out", flags->out, "write to this file instead of standard output");
-  command->add_option("--max-rows", flags->rows_max, "rows of a printed table at most")->capture_default_str();
-  program.settings.Add(program.app, "query-memory", "512MB", "limit on a query's memory");
-  program.settings.Add(program.app, "query-spill", "",
-                       "folder for rows of queries that need more memory than that (default: the system's temporary "
-                       "folder); off: they fail");
-  program.settings.Add(program.app, "query-spill-max", "10GB", "limit on what one query's process spills");
+  command
+      ->add_option("sql", flags->sql,
+                   "One statement. Tables: bronze_trades, silver_EXCHANGE_trades, rejected_trades, gold_crypto_trades")
+      ->required();
+  command->add_option("--as-of", flags->as_of, "Read the tables as they were: UTC time or snapshot id")
+      ->type_name("TIME");
+  command->add_option("--out", flags->out, "Write to FILE instead of standard output")->type_name("FILE");
+  command->add_option("--max-rows", flags->rows_max, "Print at most this many rows of a table")
+      ->type_name("N")
+      ->capture_default_str();
+  program.settings.BeginGroup("output");
+  const SettingText texts[] = {
+      {"query-memory", "SIZE", "512MB", "Limit on a query's memory"},
+      {"query-spill", "FOLDER", "",
+       "Where larger sorts and joins spill to; without one the system's temporary folder (TMPDIR, /tmp); off: they "
+       "fail"},
+      {"query-spill-max", "SIZE", "10GB", "Limit on what one process spills"},
+  };
+  for (const SettingText& text : texts) program.settings.Add(program.app, text);
   command->footer(
       "Examples:\n"
       "  k2 query \"SELECT symbol, count(*), sum(quantity) FROM gold_crypto_trades GROUP BY symbol\"\n"
@@ -185,18 +199,21 @@ void AddQuery(Program& program) {
 }
 
 void AddOhlcv(Program& program) {
-  CLI::App* command =
-      program.app.add_subcommand("ohlcv", "Candles of a symbol: open, high, low, close, volume, vwap, trades");
+  CLI::App* command = AddCommand(program, kExploreCommands, "ohlcv",
+                                 "Candles of a symbol: open, high, low, close, volume, VWAP, trades");
   auto flags = std::make_shared<OhlcvFlags>();
-  command->add_option("symbol", flags->options.symbol, "such as BTCUSDT, btcusdt or BTC/USDT")->required();
-  command->add_option("--exchange", flags->exchange, "BINANCE or KRAKEN; without it all together");
-  command->add_option("--interval", flags->interval, "30s, 1m, 15m, 4h, 1d, 1w")->capture_default_str();
-  command->add_option("--from", flags->from, "UTC, first moment that counts");
-  command->add_option("--to", flags->to, "UTC, first moment that no longer counts");
-  command->add_flag("--fill", flags->options.fill, "give empty intervals the close before them");
-  command->add_option("--as-of", flags->as_of, "a UTC time or a snapshot id: the table as it was");
-  command->add_option("--out", flags->out, "write to this file instead of standard output");
-  command->add_flag("--draw", flags->draw, "draw the candles in the terminal");
+  command->add_option("symbol", flags->options.symbol, "Symbol, such as BTCUSDT, btcusdt or BTC/USDT")->required();
+  command->add_option("--exchange", flags->exchange,
+                      ExchangeNames(&Exchange::message_name) + "; without it all together");
+  command->add_option("--interval", flags->interval, "30s, 1m, 15m, 4h, 1d, 1w")
+      ->type_name("INTERVAL")
+      ->capture_default_str();
+  command->add_option("--from", flags->from, "Start, UTC, inclusive")->type_name("TIME");
+  command->add_option("--to", flags->to, "End, UTC, exclusive")->type_name("TIME");
+  command->add_flag("--fill", flags->options.fill, "Fill empty intervals with the previous close");
+  command->add_option("--as-of", flags->as_of, "Read the table as it was: UTC time or snapshot id")->type_name("TIME");
+  command->add_option("--out", flags->out, "Write to FILE instead of standard output")->type_name("FILE");
+  command->add_flag("--draw", flags->draw, "Draw the candles in the terminal");
   command->footer("Example:\n  k2 ohlcv BTCUSDT --interval 1m --from 2024-08-08T23:55:00Z --to 2024-08-09 --draw");
   command->callback(
       [&program, flags] { program.action = [&program, flags] { return RunOhlcv(program.settings, *flags); }; });

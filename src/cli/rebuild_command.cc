@@ -76,20 +76,23 @@ Result<int> Rebuild(const Settings& settings, const RebuildFlags& flags) {
 }  // namespace
 
 void AddRebuild(Program& program) {
-  CLI::App* command = program.app.add_subcommand(
-      "rebuild", "Rebuild Silver from Bronze, Gold from Silver, or validate rejected_trades again");
+  CLI::App* command =
+      AddCommand(program, kManageCommands, "rebuild", "Rebuild Silver from Bronze, or Gold from Silver, in one commit");
   auto flags = std::make_shared<RebuildFlags>();
-  command->add_option("--layer", flags->layer, "silver, gold or rejected")->required();
-  command->add_option("--from", flags->from, "Gold: first exchange_date, YYYY-MM-DD");
-  command->add_option("--to", flags->to, "Gold: last exchange_date");
+  command->add_option("--layer", flags->layer, "silver, gold, or rejected: validate rejected_trades again")
+      ->type_name("LAYER")
+      ->required();
+  command->add_option("--from", flags->from, "Gold: first exchange_date, such as 2024-01-02")->type_name("DATE");
+  command->add_option("--to", flags->to, "Gold: last exchange_date")->type_name("DATE");
   command->add_flag("--dry-run", flags->dry_run, "rejected: only count what would be accepted, by reason");
   command->footer(
-      "For rules or code that have changed. Source offsets stay; the layer below passes over the new snapshot. It is\n"
-      "refused, and nothing changes, where a trade would vanish: the layer above must hold all that it was made of.\n"
-      "After Silver, rebuild Gold: it does not read what was rebuilt by itself. Gold must not run meanwhile.\n"
-      "\nrejected: validates the messages in rejected_trades again by the current rules, which needs no Bronze. Rows "
-      "that\n"
-      "are accepted go to Silver, where Gold reads them as new rows, then leave rejected_trades.\n"
+      "For rules or code that have changed. Source offsets stay; the downstream layer\n"
+      "skips the new snapshot. Refused, without any change, if a trade would vanish:\n"
+      "the upstream layer must hold all that the layer was made of. After Silver,\n"
+      "rebuild Gold: it does not read what was rebuilt. Gold must not run meanwhile.\n"
+      "\nrejected: validates the messages in rejected_trades again by the current rules,\n"
+      "which needs no Bronze. Accepted rows go to Silver, where Gold reads them as new\n"
+      "rows, then leave rejected_trades.\n"
       "Examples:\n  k2 rebuild --layer silver\n  k2 rebuild --layer gold --from 2024-01-02 --to 2024-01-03\n"
       "  k2 rebuild --layer rejected --dry-run");
   command->callback(

@@ -16,6 +16,7 @@
 #include "cli/rows_output.h"
 #include "cli/serve_settings.h"
 #include "cli/stop_on_signal.h"
+#include "exchange/registry.h"
 #include "maintain/schedule.h"
 #include "medallion/nothing_taken.h"
 #include "medallion/runner.h"
@@ -40,9 +41,8 @@ Result<RecordingSpec> ParseRecording(const std::string& text) {
     return Fail(ErrorKind::kInvalidArgument, "--recording {}: expected EXCHANGE=FILE, such as binance=btc.gz", text);
   }
   RecordingSpec spec{.exchange = text.substr(0, equals), .path = text.substr(equals + 1)};
-  if (ExchangeByTopicName(spec.exchange) == nullptr) {
-    return Fail(ErrorKind::kInvalidArgument, "--recording {}: unknown exchange '{}': binance or kraken", text,
-                spec.exchange);
+  if (const auto known = KnownExchange(spec.exchange); !known) {
+    return std::unexpected(known.error().With("--recording " + text));
   }
   return spec;
 }
@@ -103,10 +103,10 @@ Result<RunOptions> MakeOptions(const Settings& settings, const RunFlags& flags) 
   options.layer.threads =
       static_cast<int32_t>(threads > 0 ? threads : std::max(1U, std::thread::hardware_concurrency()));
   K2_ASSIGN(options.layer.gold_index_bytes, settings.Bytes("dedup-memory"));
-  K2_ASSIGN(options.cache_bytes, settings.Bytes("handover-memory"));
+  K2_ASSIGN(options.cache_bytes, settings.Bytes("batch-cache-size"));
   K2_ASSIGN(options.commit_interval_us, settings.Span("commit-interval"));
   K2_ASSIGN(options.takeover_us, settings.Span("takeover-after"));
-  K2_ASSIGN(options.outage_us_max, settings.Span("give-up-after"));
+  K2_ASSIGN(options.outage_us_max, settings.Span("retry-timeout"));
   K2_ASSIGN(options.poll_us, settings.Span("poll-interval"));
   options.layer.schema_folder = settings.Text("schemas");
   K2_ASSIGN(options.schemas, SchemasOf(settings));
@@ -278,41 +278,54 @@ Result<int> RunPipeline(const Settings& settings, const RunFlags& flags) {
 }  // namespace
 
 void AddRun(Program& program) {
-  CLI::App* command = program.app.add_subcommand("run", "Move trades through bronze, silver and gold");
+  CLI::App* command =
+      AddCommand(program, kCollectCommands, "run", "Move trades through Bronze, Silver and Gold, once or as a service");
   auto flags = std::make_shared<RunFlags>();
-  command->add_option("--recording", flags->recordings,
-                      "EXCHANGE=FILE: a recorded feed (plain, .gz, .zst); repeatable");
-  command->add_option("--layer", flags->layer, "bronze, silver or gold alone, reading the table above it");
-  command->add_flag("--follow", flags->follow, "at the end of the recordings wait for more, until SIGTERM");
-  command->add_flag("--until-caught-up", flags->until_caught_up, "with --kafka: end when nothing is left to do");
+  command->add_option("--recording", flags->recordings, "Read a recorded feed (plain, .gz, .zst); repeatable")
+      ->type_name("EXCHANGE=FILE");
+  command->add_option("--layer", flags->layer, "Run only bronze, silver or gold, reading its upstream table")
+      ->type_name("LAYER");
+  command->add_flag("--follow", flags->follow, "Wait for more at the end of the recordings, until SIGTERM");
+  command->add_flag("--until-caught-up", flags->until_caught_up, "With --kafka: end when nothing is left to do");
   command->add_flag("--standby", flags->standby,
-                    "with --kafka: watch the tables, and take over when no other process moves them");
+                    "With --kafka: watch the tables, and take over when no other process moves them");
   Settings& settings = program.settings;
-  settings.Add(*command, "rows-per-commit", "131072", "rows that a layer moves at once at most");
-  settings.Add(*command, "commit-interval", "400ms",
-               "with --kafka or --follow: how often bronze commits at most, unless rows-per-commit are there");
-  settings.Add(*command, "takeover-after", "10s",
-               "a standby takes over when its partitions have not moved in the tables for so long");
-  settings.Add(*command, "give-up-after", "2m", "with an end: how long a service that does not answer is waited for");
-  settings.Add(*command, "poll-interval", "250ms", "with --layer: how often to look for new rows");
-  settings.Add(*command, "retention-interval", "1h",
-               "without an end: how often partitions past their time are dropped, small files joined and snapshots "
-               "expired; 0s: never");
-  settings.Add(*command, "compact", std::string(kGoldTable),
-               "without an end: tables whose small files are joined, with commas; or none");
-  settings.Add(*command, "compact-settled", "15m", "partitions that rows came into less long ago are left alone");
-  settings.Add(*command, "bytes-per-commit", "96MB", "payload bytes that bronze moves at once at most");
+  settings.BeginGroup("pipeline");
+  const SettingText texts[] = {
+      {"rows-per-commit", "N", "131072", "Commit at most this many rows at once. Larger: bigger files, more memory"},
+      {"bytes-per-commit", "SIZE", "96MB", "Commit at most this many bytes of messages at once in Bronze"},
+      {"commit-interval", "DURATION", "400ms",
+       "With --kafka or --follow: commit Bronze at most this often, unless rows-per-commit rows are there"},
+      {"poll-interval", "DURATION", "250ms", "With --layer: look for new rows this often"},
+      {"takeover-after", "DURATION", "10s",
+       "Let a standby take over when its partitions have not moved in the tables for this long"},
+      {"retry-timeout", "DURATION", "2m", "Retry timeout for services that do not respond, in bounded runs", false,
+       "give-up-after"},
+      {"threads", "N", "0", "Run this many tasks of a step at once; 0: one per core"},
+      {"batch-cache-size", "SIZE", "192MB", "Limit on the rows that are passed from layer to layer in memory", false,
+       "handover-memory"},
+  };
+  for (const SettingText& text : texts) settings.Add(*command, text);
   AddServeSettings(*command, settings);
-  settings.Add(*command, "threads", "0", "tasks at once; 0: one a core");
-  settings.Add(*command, "handover-memory", "192MB", "bound of the rows handed from layer to layer in memory");
-  settings.Add(program.app, "output", "table", "table, json, csv or parquet, where rows are printed");
+  settings.BeginGroup("retention");
+  const SettingText upkeep[] = {
+      {"retention-interval", "DURATION", "1h",
+       "Drop old partitions, compact and expire snapshots this often, as a service; 0s: never"},
+      {"compact", "TABLES", std::string(kGoldTable),
+       "Comma-separated tables whose small files a service compacts; or none"},
+      {"compact-settled", "DURATION", "15m", "Do not compact partitions that were modified more recently than this"},
+  };
+  for (const SettingText& text : upkeep) settings.Add(*command, text);
+  settings.BeginGroup("output");
+  settings.Add(program.app, {"output", "FORMAT", "table", "Print rows as table, json, csv or parquet"});
   command->footer(
       "Examples:\n"
-      "  k2 run --recording binance=btcusdt.gz --recording kraken=kraken.zst\n"
+      "  k2 run --recording binance=btcusdt.gz --recording binance=ethusdt.zst\n"
       "  k2 run --layer gold\n"
       "  k2 run --kafka localhost:9092 --registry http://localhost:8081/apis/ccompat/v7 \\\n"
       "    --catalog http://localhost:8181 --warehouse s3://lake/warehouse\n"
-      "Run again, it goes on where the tables stand; killed at any point and run again, it ends in the same state.");
+      "Run again, it resumes from the committed offsets; killed at any point and run\nagain, it ends in the same "
+      "state. More options: k2 help settings");
   command->callback(
       [&program, flags] { program.action = [&program, flags] { return RunPipeline(program.settings, *flags); }; });
 }

@@ -205,6 +205,15 @@ Status CheckImplicitFile(const Settings& settings) {
   return {};
 }
 
+NoCoreDumps::NoCoreDumps() {
+  if (::getrlimit(RLIMIT_CORE, &started_with_) != 0) return;
+  // Of 1 byte and not 0: a dump that is piped to a program has no limit but this (core(5)).
+  const rlimit none{.rlim_cur = std::min<rlim_t>(started_with_.rlim_max, 1), .rlim_max = started_with_.rlim_max};
+  (void)::setrlimit(RLIMIT_CORE, &none);
+}
+
+void NoCoreDumps::Allow() const { (void)::setrlimit(RLIMIT_CORE, &started_with_); }
+
 void HideArguments(std::span<char*> arguments, const std::vector<std::string>& settings) {
   const auto hide = [](std::string_view name, char* value) {
     if (Shown(name, value) != value) std::memset(value, '*', std::strlen(value));

@@ -1,6 +1,8 @@
 // What in a setting's value is secret, and how the value may be shown: in doctor, in errors, in the process list.
 #pragma once
 
+#include <sys/resource.h>
+
 #include <span>
 #include <string>
 #include <string_view>
@@ -31,6 +33,17 @@ Result<std::vector<std::pair<std::string, std::string>>> ParseNameValues(std::st
 // Settings of a file that was not named (./k2.toml) may not say where secrets go that come from elsewhere: whoever puts
 // a file into a folder would be sent them. Error kInvalidArgument names the address, the secret, and the way on.
 Status CheckImplicitFile(const Settings& settings);
+
+// A core dump would hold the secrets of a process: after this none is written, whatever limit the process was
+// started with; Allow() goes back to that limit.
+class NoCoreDumps {
+ public:
+  NoCoreDumps();
+  void Allow() const;
+
+ private:
+  rlimit started_with_{};
+};
 
 // Puts stars over the secrets of a command line where the system shows it (ps): call it with copies of the arguments
 // already taken. `settings`: the names of all.

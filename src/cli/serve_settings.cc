@@ -7,11 +7,13 @@
 namespace k2 {
 
 void AddServeSettings(CLI::App& command, Settings& settings) {
-  settings.Add(command, "http", "", "HOST:PORT (or :PORT, on 127.0.0.1) of /metrics, /livez and /readyz; port 0: any");
-  settings.Add(
-      command, "http-host", "",
-      "names under which --http may be asked (the Host header), besides localhost and its address; comma-separated");
-  settings.Add(command, "liveness-timeout", "3m", "/livez fails when a layer has made no turn for so long");
+  const SettingText texts[] = {
+      {"http", "HOST:PORT", "", "Serve /metrics, /livez and /readyz here; :PORT: on 127.0.0.1; port 0: a free one"},
+      {"http-host", "NAMES", "",
+       "Comma-separated names to answer to (the Host header), besides localhost and the address"},
+      {"liveness-timeout", "DURATION", "3m", "Let /livez fail when a layer has made no progress for this long"},
+  };
+  for (const SettingText& text : texts) settings.Add(command, text);
 }
 
 Result<std::unique_ptr<HttpStatusServer>> StartStatusServer(const Settings& settings) {

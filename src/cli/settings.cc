@@ -11,13 +11,14 @@
 #include "cli/secrets.h"
 
 namespace k2 {
-namespace {
 
 std::string EnvironmentName(const std::string& name) {
   std::string variable = "K2_";
   for (const char c : name) variable += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   return variable;
 }
+
+namespace {
 
 struct Unit {
   std::string_view name;
@@ -72,16 +73,46 @@ std::string TomlText(const toml::node& node) {
   return {};
 }
 
+// From the environment, else from the settings file; of either by the present name, else by the former one.
+void TakeFromElsewhere(const toml::table& table, const std::string& path, Setting& setting) {
+  const bool renamed = !setting.former_name.empty();
+  for (const std::string& name : {setting.name, setting.former_name}) {
+    const std::string variable = EnvironmentName(name);
+    const char* text = name.empty() ? nullptr : std::getenv(variable.c_str());
+    if (text == nullptr || *text == '\0') continue;
+    setting.value = text;
+    setting.origin = "environment " + variable;
+    return;
+  }
+  const toml::node* node = table.get(setting.name);
+  if (node == nullptr && renamed) node = table.get(setting.former_name);
+  if (node == nullptr) return;
+  setting.value = TomlText(*node);
+  setting.origin = path;
+}
+
 }  // namespace
 
-void Settings::Add(CLI::App& app, const std::string& name, const std::string& otherwise, const std::string& help,
-                   bool lines) {
-  settings_.push_back({.name = name, .value = otherwise, .origin = "default", .help = help});
+void Settings::Add(CLI::App& app, const SettingText& text) {
+  settings_.push_back({.name = text.name,
+                       .value = text.otherwise,
+                       .group = group_,
+                       .word = text.word,
+                       .otherwise = text.otherwise,
+                       .help = text.help,
+                       .former_name = text.former_name});
   Setting& setting = settings_.back();
-  setting.option = app.add_option("--" + name, setting.value, help);
-  if (!otherwise.empty()) setting.option->default_str(otherwise);
-  if (lines) setting.option->multi_option_policy(CLI::MultiOptionPolicy::Join);
-  if (HoldsSecrets(name)) Add(app, name + "-file", "", "file that holds " + name + "; read again when it is replaced");
+  setting.option = app.add_option("--" + setting.name, setting.value, setting.help)->type_name(setting.word);
+  if (!setting.otherwise.empty()) setting.option->default_str(setting.otherwise);
+  if (text.lines) setting.option->multi_option_policy(CLI::MultiOptionPolicy::Join);
+  if (app.get_parent() == nullptr) setting.option->group("");
+  if (!setting.former_name.empty()) {
+    setting.former_option = app.add_option("--" + setting.former_name, setting.value)->group("");
+  }
+  if (!HoldsSecrets(text.name)) return;
+  const std::string name = setting.name + "-file";
+  const std::string help = fmt::format("Read {} from FILE, again whenever it is replaced", setting.name);
+  Add(app, {.name = name, .word = "FILE", .otherwise = "", .help = help});
 }
 
 Result<Secret> Settings::SecretOf(const std::string& name) const {
@@ -111,24 +142,19 @@ Status Settings::Resolve(const std::string& config) {
     config_path_ = path;
   }
   for (Setting& setting : settings_) {
-    if (setting.option->count() > 0) {
+    if (setting.option->count() > 0 || (setting.former_option != nullptr && setting.former_option->count() > 0)) {
       setting.origin = "flag";
       continue;
     }
-    const std::string variable = EnvironmentName(setting.name);
-    const toml::node* node = table.get(setting.name);
-    if (const char* text = std::getenv(variable.c_str()); text != nullptr && *text != '\0') {
-      setting.value = text;
-      setting.origin = "environment " + variable;
-    } else if (node != nullptr) {
-      setting.value = TomlText(*node);
-      setting.origin = path;
-    }
+    TakeFromElsewhere(table, path, setting);
   }
   for (const auto& [key, node] : table) {
-    const auto known = [&](const Setting& setting) { return setting.name == key.str(); };
+    const auto known = [&](const Setting& setting) {
+      return setting.name == key.str() || (!setting.former_name.empty() && setting.former_name == key.str());
+    };
     if (std::ranges::none_of(settings_, known)) {
-      return Fail(ErrorKind::kInvalidArgument, "{}: unknown setting '{}'; `k2 doctor` lists them all", path, key.str());
+      return Fail(ErrorKind::kInvalidArgument, "{}: unknown setting '{}'; `k2 help settings` lists them all", path,
+                  key.str());
     }
   }
   return {};
@@ -137,6 +163,12 @@ Status Settings::Resolve(const std::string& config) {
 std::unexpected<Error> Settings::Bad(const Setting& setting, std::string_view expected) const {
   return Fail(ErrorKind::kInvalidArgument, "{} = '{}' ({}): {}", setting.name, Shown(setting.name, setting.value),
               setting.origin, expected);
+}
+
+Result<bool> Settings::Flag(std::string_view name) const {
+  const Setting& setting = Get(name);
+  if (setting.value != "true" && setting.value != "false") return Bad(setting, "expected true or false");
+  return setting.value == "true";
 }
 
 Result<int64_t> Settings::Number(std::string_view name, int64_t min) const {

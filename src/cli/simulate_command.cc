@@ -3,6 +3,7 @@
 #include "base/time.h"
 #include "cli/commands.h"
 #include "cli/rows_output.h"
+#include "exchange/registry.h"
 #include "source/simulator.h"
 
 namespace k2 {
@@ -19,8 +20,8 @@ struct SimulateFlags {
 
 Result<int> RunSimulate(const SimulateFlags& flags) {
   SimulatorOptions options = flags.options;
-  const auto exchange = ParseExchange(flags.exchange);
-  if (!exchange) return Fail(ErrorKind::kInvalidArgument, "--exchange {}: binance or kraken", flags.exchange);
+  const Result<const Exchange*> exchange = KnownExchange(flags.exchange);
+  if (!exchange) return std::unexpected(exchange.error().With("--exchange"));
   options.exchange = *exchange;
   const auto start = ParseTimestamp(flags.start);
   if (!start) return Fail(ErrorKind::kInvalidArgument, "--start: {}", start.error().message);
@@ -39,26 +40,28 @@ Result<int> RunSimulate(const SimulateFlags& flags) {
 }  // namespace
 
 void AddSimulate(Program& program) {
-  CLI::App* command = program.app.add_subcommand("simulate", "Write a seeded market session as a recording");
+  CLI::App* command =
+      AddCommand(program, kCollectCommands, "simulate", "Write a made-up market session, for trying things out");
   auto flags = std::make_shared<SimulateFlags>();
   SimulatorOptions& options = flags->options;
-  command->add_option("--exchange", flags->exchange, "binance or kraken")->required();
-  command->add_option("--out", flags->out, "file to write; .gz and .zst are compressed")->required();
-  command->add_option("--trades", options.trades, "distinct valid trades")->capture_default_str();
-  command->add_option("--seed", options.seed, "the same seed gives the same bytes")->capture_default_str();
-  command->add_option("--start", flags->start, "begin of the session, UTC")->capture_default_str();
-  command->add_option("--trades-per-second", options.trades_per_second, "of the session's time")->capture_default_str();
-  command->add_option("--first-id", options.first_id, "of each symbol's trades")->capture_default_str();
-  command->add_option("--symbols", options.symbols, "how many; 0: all there are")->capture_default_str();
-  command->add_option("--duplicates-ppm", options.duplicates_ppm, "trades sent again, parts per million")
+  command->add_option("--exchange", flags->exchange, ExchangeNames())->required();
+  command->add_option("--out", flags->out, "Write to FILE; .gz and .zst are compressed")->type_name("FILE")->required();
+  command->add_option("--trades", options.trades, "Distinct valid trades")->capture_default_str();
+  command->add_option("--seed", options.seed, "The same seed gives the same bytes")->capture_default_str();
+  command->add_option("--start", flags->start, "Start of the session, UTC")->type_name("TIME")->capture_default_str();
+  command->add_option("--trades-per-second", options.trades_per_second, "Trades per second of the session's time")
       ->capture_default_str();
-  command->add_option("--malformed-ppm", options.malformed_ppm, "frames that are refused, parts per million")
+  command->add_option("--first-id", options.first_id, "First id of each symbol's trades")->capture_default_str();
+  command->add_option("--symbols", options.symbols, "Number of symbols; 0: all")->capture_default_str();
+  command->add_option("--duplicates-ppm", options.duplicates_ppm, "Trades that are sent again, parts per million")
       ->capture_default_str();
-  command->add_option("--other-ppm", options.other_frames_ppm, "frames without trades, parts per million")
+  command->add_option("--malformed-ppm", options.malformed_ppm, "Malformed frames, parts per million")
       ->capture_default_str();
-  command->add_option("--rate", flags->rate, "in real time: this many trades a second, received now");
-  command->add_flag("--append", flags->append, "behind what the file holds");
-  command->footer("Example:\n  k2 simulate --exchange kraken --trades 1000000 --seed 7 --out kraken.zst");
+  command->add_option("--other-ppm", options.other_frames_ppm, "Frames without trades, parts per million")
+      ->capture_default_str();
+  command->add_option("--rate", flags->rate, "Write in real time, this many trades per second");
+  command->add_flag("--append", flags->append, "Append to FILE");
+  command->footer("Example:\n  k2 simulate --exchange binance --trades 1000000 --seed 7 --out binance.zst");
   command->callback([&program, flags] { program.action = [flags] { return RunSimulate(*flags); }; });
 }
 

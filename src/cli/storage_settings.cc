@@ -5,11 +5,13 @@
 namespace k2 {
 
 void AddStorageSettings(Program& program) {
-  Settings& settings = program.settings;
-  settings.Add(program.app, "s3-endpoint", "", "http(s)://host:port of an S3 store; empty: Amazon's");
-  settings.Add(program.app, "s3-region", "", "region of the buckets; empty: AWS_REGION, else us-east-1");
-  settings.Add(program.app, "s3-path-style", "auto",
-               "bucket in the path: auto (where there is an endpoint), true, false");
+  program.settings.BeginGroup("storage");
+  const SettingText texts[] = {
+      {"s3-endpoint", "URL", "", "S3 store, http(s)://HOST:PORT; without one Amazon's"},
+      {"s3-region", "REGION", "", "Region of the buckets; without one AWS_REGION, else us-east-1"},
+      {"s3-path-style", "WHEN", "auto", "Put the bucket into the path: auto (if there is an endpoint), true or false"},
+  };
+  for (const SettingText& text : texts) program.settings.Add(program.app, text);
 }
 
 Result<StorageOptions> StorageOptionsOf(const Settings& settings) {

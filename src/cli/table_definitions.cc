@@ -35,9 +35,9 @@ Result<int> PrintTableDefinitions() {
     K2_ASSIGN(tables[name], Definition(name));
   }
   ordered_json exchanges = ordered_json::array();
-  for (const ExchangeInfo& exchange : Exchanges()) {
+  for (const Exchange* exchange : Exchanges()) {
     exchanges.push_back(
-        {{"topic", exchange.topic_name}, {"name", exchange.message_name}, {"silver", exchange.silver_table}});
+        {{"topic", exchange->name}, {"name", exchange->message_name}, {"silver", exchange->silver_table}});
   }
   ordered_json reasons = ordered_json::array();
   for (size_t i = 1; i < kRejectReasonCount; ++i) reasons.push_back(kRejectReasonTexts[i]);
@@ -49,7 +49,8 @@ Result<int> PrintTableDefinitions() {
       {"finished-sources", {{"name", kFinishedTable}, {"table", finished}}},
       {"exchanges", exchanges},
       {"messages",
-       {{"TradeV2", Message(kTradeV2SchemaId, kTradeV2SchemaJson)},
+       {{"TradeV3", Message(kTradeV3SchemaId, kTradeV3SchemaJson)},
+        {"TradeV2", Message(kTradeV2SchemaId, kTradeV2SchemaJson)},
         {"RejectedFrame", Message(kRejectedFrameSchemaId, kRejectedFrameSchemaJson)}}},
       {"rules",
        {{"version", kRulesVersion},

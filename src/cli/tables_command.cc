@@ -1,15 +1,16 @@
 #include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "base/time.h"
 #include "cli/commands.h"
 #include "cli/rows_output.h"
 #include "iceberg/transform.h"
+#include "maintain/migrate.h"
 #include "table/progress_json.h"
 #include "table/scan.h"
 #include "task/market_tables.h"
-#include "task/table_shape.h"
 
 namespace k2 {
 namespace {
@@ -67,64 +68,49 @@ Result<int> CreateTables(const Settings& settings) {
   return 0;
 }
 
-// Adds the columns that this version of K2 has and the table has not, under new ids, or takes up one of that name that
-// others have added; writes down which column is which. Columns are never dropped, retyped or renamed here: readers by
-// id keep reading old files. What was changed, in words.
-Result<std::vector<std::string>> MigrateTable(Table& table) {
-  const std::string& name = table.name().name;
-  K2_ASSIGN(const CreateTableRequest definition, TableDefinition(name));
-  std::vector<std::string> changes;
-  K2_TRY(table.Update([&](const iceberg::TableMetadata& metadata) -> Result<std::vector<iceberg::TableUpdate>> {
-    changes.clear();
-    iceberg::Schema schema = metadata.CurrentSchema();
-    K2_ASSIGN(ColumnIds columns, ColumnsOf(name, metadata));
-    int32_t last = metadata.last_column_id;
-    bool added = false;
-    for (iceberg::NestedField field : definition.schema.fields) {
-      int32_t& id = columns[field.name];
-      const auto known = std::ranges::find(schema.fields, id, &iceberg::NestedField::id);
-      const iceberg::NestedField* present = known != schema.fields.end() ? &*known : schema.Find(field.name);
-      if (present != nullptr && !HoldsValuesOf(present->type, field.type)) {
-        return Fail(ErrorKind::kUnsupported, "{}.{} has type {}, this k2 writes {}: rename or drop the column first",
-                    table.name().ToString(), present->name, present->type.ToString(), field.type.ToString());
-      }
-      if (known != schema.fields.end()) continue;
-      if (present != nullptr) {
-        changes.push_back("took up column " + field.name);
-        id = present->id;
-        continue;
-      }
-      changes.push_back("added column " + field.name);
-      added = true;
-      field.required = false;  // files that are there hold no values of it
-      last = NumberFields({&field, 1}, last);
-      id = field.id;
-      schema.fields.push_back(std::move(field));
-    }
-    std::vector<iceberg::TableUpdate> updates;
-    schema.schema_id = -1;
-    if (added) updates = {iceberg::AddSchema{schema, last}, iceberg::SetCurrentSchema{-1}};
-    const std::string text = ColumnsToJson(columns);
-    const auto written = metadata.properties.find(std::string(kColumnsProperty));
-    if (written == metadata.properties.end() || written->second != text) {
-      updates.emplace_back(iceberg::SetProperties{{{std::string(kColumnsProperty), text}}});
-    }
-    return updates;
-  }));
-  return changes;
+// What one core has been measured to write again in a second (bench/RESULTS.md), for a first idea of the time.
+constexpr int64_t kRowsPerSecond = 700'000;
+
+void TellMigration(const std::string& table, const Migration& migration, bool planned) {
+  for (const std::string& change : migration.changes) std::printf("%s: %s\n", table.c_str(), change.c_str());
+  if (!migration.rewrites) return;
+  std::printf("%s: %s rows in %s files, %s, %s again", table.c_str(), WithCommas(migration.rows).c_str(),
+              WithCommas(migration.files).c_str(), HumanBytes(migration.bytes).c_str(),
+              planned ? "would be written" : "were written");
+  if (planned) std::printf(", about %s s", WithCommas(1 + migration.rows / kRowsPerSecond).c_str());
+  std::printf("\n");
 }
 
-Result<int> MigrateTables(const Settings& settings) {
+Result<int> MigrateTables(const Settings& settings, bool dry_run) {
   K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, false));
-  K2_ASSIGN(const int made, lakehouse->CreateTables());
-  int changed = 0;
-  for (const std::string& name : AllTables()) {
-    K2_ASSIGN(Table table, lakehouse->Open(name));
-    K2_ASSIGN(const std::vector<std::string> changes, MigrateTable(table));
-    for (const std::string& change : changes) std::printf("%s: %s\n", name.c_str(), change.c_str());
-    changed += changes.empty() ? 0 : 1;
+  int made = 0;
+  if (!dry_run) {
+    K2_ASSIGN(made, lakehouse->CreateTables());
   }
-  std::printf("%d tables changed, %d made\n", changed, made);
+  const CompactionRun run{.threads = static_cast<int32_t>(std::max(1U, std::thread::hardware_concurrency()))};
+  int changed = 0;
+  for (const std::string& name : MigrationOrder()) {
+    if (dry_run) {
+      const Result<Table> table = lakehouse->Open(name);
+      if (!table && table.error().kind == ErrorKind::kNotFound) {
+        std::printf("%s: would be made\n", name.c_str());
+        continue;
+      }
+      K2_TRY(table);
+      K2_ASSIGN(const Migration planned, PlanMigration(*table));
+      TellMigration(name, planned, true);
+      changed += planned.changes.empty() ? 0 : 1;
+      continue;
+    }
+    K2_ASSIGN(const Migration done, Migrate(*lakehouse, name, {}, run));
+    TellMigration(name, done, false);
+    changed += done.changes.empty() ? 0 : 1;
+  }
+  if (dry_run) {
+    std::printf("%d tables would be changed; nothing was\n", changed);
+  } else {
+    std::printf("%d tables changed, %d made\n", changed, made);
+  }
   return 0;
 }
 
@@ -257,30 +243,30 @@ Result<int> DescribeTable(const Settings& settings, const std::string& name, boo
 }  // namespace
 
 void AddTables(Program& program) {
-  CLI::App* command =
-      program.app.add_subcommand("tables", "List, make, describe, migrate, relocate and recover the tables");
+  CLI::App* command = AddCommand(program, kManageCommands, "tables", "List, describe, create and migrate tables");
   command->require_subcommand(0, 1);
   command->callback([&program, command] {
     if (command->get_subcommands().empty()) program.action = [&program] { return ListTables(program.settings); };
   });
-  CLI::App* create = command->add_subcommand("create", "Make the tables that are missing");
+  CLI::App* create = command->add_subcommand("create", "Create missing tables");
   create->callback([&program] { program.action = [&program] { return CreateTables(program.settings); }; });
-  CLI::App* migrate = command->add_subcommand("migrate", "Add the columns that K2 needs and a table lacks, by id");
-  migrate->callback([&program] { program.action = [&program] { return MigrateTables(program.settings); }; });
+  CLI::App* migrate = command->add_subcommand("migrate", "Give tables the columns, and their types, of this version");
+  auto dry_run = std::make_shared<bool>(false);
+  migrate->add_flag("--dry-run", *dry_run, "Only say what would be done: columns, rows, bytes and time");
+  migrate->callback([&program, dry_run] {
+    program.action = [&program, dry_run] { return MigrateTables(program.settings, *dry_run); };
+  });
   CLI::App* describe =
-      command->add_subcommand("describe", "Schema, partitions, snapshots with their source offsets, files");
+      command->add_subcommand("describe", "Show schema, partitions, snapshots with their source offsets, files");
   auto name = std::make_shared<std::string>();
   auto files = std::make_shared<bool>(false);
-  describe->add_option("table", *name, "such as gold_crypto_trades")->required();
-  describe->add_flag("--files", *files, "list the data files too, and the delete files that apply to them");
+  describe->add_option("table", *name, "Table, such as gold_crypto_trades")->required();
+  describe->add_flag("--files", *files, "List the data files, too, and the delete files that apply to them");
   describe->callback([&program, name, files] {
     program.action = [&program, name, files] { return DescribeTable(program.settings, *name, *files); };
   });
   AddPlaces(program, *command);
-  command
-      ->add_subcommand("definitions",
-                       "All tables and messages as this k2 makes them, as JSON: for other engines. Reads "
-                       "no table")
+  command->add_subcommand("definitions", "Print all tables and messages of this version as JSON, for other engines")
       ->callback([&program] { program.action = [] { return PrintTableDefinitions(); }; });
   command->footer(
       "Examples:\n  k2 tables\n  k2 tables create --warehouse lake\n  k2 tables describe gold_crypto_trades --files");

@@ -108,15 +108,15 @@ Result<int> RunTaskCommand(const Settings& settings, bool worker) {
 }  // namespace
 
 void AddTask(Program& program) {
-  CLI::App* command =
-      program.app.add_subcommand("task", "Run one task: JSON on standard input, its result on standard output");
+  CLI::App* command = AddCommand(program, kSchedulerCommands, "task",
+                                 "Run one task: JSON on standard input, result on standard output");
   auto worker = std::make_shared<bool>(false);
   command->add_flag(
       "--worker", *worker,
-      "tasks, a line each; answers, a line each: a result, or {\"error\", \"kind\", \"exit_code\"}. Ends when "
-      "standard input closes, also in the middle of a task");
+      "Run one task a line and answer with one line each: a result, or {\"error\", \"kind\", \"exit_code\"}. Ends "
+      "when standard input closes, also in the middle of a task");
   command->footer(
-      "The files it writes are named by nothing until its result is committed. Example:\n  k2 task < task.json");
+      "Its files are referenced by no snapshot until its result is committed. Example:\n  k2 task < task.json");
   command->callback([&program, worker] {
     program.action = [&program, worker] { return RunTaskCommand(program.settings, *worker); };
   });

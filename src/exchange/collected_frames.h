@@ -14,9 +14,10 @@ namespace k2 {
 struct CollectedTrade {
   std::string message_id, trade_id, symbol, exchange, currency;
   int64_t timestamp_us = 0;
-  int64_t price_e8 = 0;
-  int64_t quantity_e8 = 0;
+  Int128 price_e14 = 0;
+  Int128 quantity_e8 = 0;
   TradeSide side = TradeSide::kUnknown;
+  std::optional<TradeSource> source;
   std::optional<int64_t> source_sequence;
   int64_t ingestion_timestamp_us = 0;
   std::vector<std::pair<std::string, std::string>> vendor_data;
@@ -32,9 +33,10 @@ class CollectingSink final : public FrameSink {
     kept.exchange = trade.exchange;
     kept.currency = trade.currency;
     kept.timestamp_us = trade.timestamp_us;
-    kept.price_e8 = trade.price_e8;
+    kept.price_e14 = trade.price_e14;
     kept.quantity_e8 = trade.quantity_e8;
     kept.side = trade.side;
+    kept.source = trade.source;
     kept.source_sequence = trade.source_sequence;
     kept.ingestion_timestamp_us = trade.ingestion_timestamp_us;
     for (const VendorEntry& entry : trade.vendor_data) kept.vendor_data.emplace_back(entry.key, entry.value);

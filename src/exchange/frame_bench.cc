@@ -5,7 +5,9 @@
 #include <vector>
 
 #include "base/result.h"
+#include "exchange/binance/binance.h"
 #include "exchange/frame_parser.h"
+#include "exchange/kraken/kraken.h"
 #include "trade/encode.h"
 #include "trade/identity.h"
 
@@ -49,7 +51,7 @@ std::vector<std::string> KrakenFrames() {
   return frames;
 }
 
-void FramesToMessages(benchmark::State& state, k2::Exchange exchange, const std::vector<std::string>& frames) {
+void FramesToMessages(benchmark::State& state, const k2::Exchange& exchange, const std::vector<std::string>& frames) {
   const auto parser = k2::FrameParser::Create(exchange);
   Encoder encoder;
   int64_t bytes = 0;
@@ -72,8 +74,8 @@ void Identity(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations());
 }
 
-BENCHMARK_CAPTURE(FramesToMessages, binance, k2::Exchange::kBinance, BinanceFrames());
-BENCHMARK_CAPTURE(FramesToMessages, kraken_v2, k2::Exchange::kKraken, KrakenFrames());
+BENCHMARK_CAPTURE(FramesToMessages, binance, k2::kBinanceExchange, BinanceFrames());
+BENCHMARK_CAPTURE(FramesToMessages, kraken_v2, k2::kKrakenExchange, KrakenFrames());
 BENCHMARK(Identity);
 
 }  // namespace

@@ -2,14 +2,10 @@
 
 #include <fmt/format.h>
 
-#include "exchange/binance.h"
-#include "exchange/kraken.h"
-
 namespace k2 {
 
-std::unique_ptr<FrameParser> FrameParser::Create(Exchange exchange, size_t max_frame_size) {
-  if (exchange == Exchange::kBinance) return std::make_unique<BinanceFrames>(max_frame_size);
-  return std::make_unique<KrakenFrames>(max_frame_size);
+std::unique_ptr<FrameParser> FrameParser::Create(const Exchange& exchange, size_t max_frame_size) {
+  return exchange.make_parser(max_frame_size);
 }
 
 FrameOutcome FrameParser::Parse(std::string_view frame, int64_t receive_us, FrameSink& sink) {

@@ -38,7 +38,7 @@ inline constexpr size_t kDefaultMaxFrameSize = size_t{1} << 20;
 // Frames whose kind cannot be told are rejected, never skipped.
 class FrameParser {
  public:
-  static std::unique_ptr<FrameParser> Create(Exchange exchange, size_t max_frame_size = kDefaultMaxFrameSize);
+  static std::unique_ptr<FrameParser> Create(const Exchange& exchange, size_t max_frame_size = kDefaultMaxFrameSize);
   virtual ~FrameParser() = default;
 
   // receive_us: when the frame was received; becomes the trades' ingestion_timestamp.
@@ -55,5 +55,11 @@ class FrameParser {
  private:
   size_t max_frame_size_;
 };
+
+// For a venue's row of the registry.
+template <typename Frames>
+std::unique_ptr<FrameParser> MakeParser(size_t max_frame_size) {
+  return std::make_unique<Frames>(max_frame_size);
+}
 
 }  // namespace k2

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "trade/decimal.h"
 #include "trade/identity.h"
 
 namespace k2 {
@@ -38,16 +37,18 @@ bool PendingTrade::Need(const json::Value& value, json::Kind kind, std::string_v
   return false;
 }
 
-bool PendingTrade::ReadDecimal(const json::Value& value, json::Kind kind, std::string_view field, int64_t& unscaled) {
+bool PendingTrade::ReadDecimal(const json::Value& value, json::Kind kind, std::string_view field, DecimalType type,
+                               Int128& unscaled) {
   if (!Need(value, kind, field)) return false;
-  switch (ParseDecimal(value.text, unscaled)) {
+  switch (ParseDecimal(value.text, type, unscaled)) {
     case DecimalStatus::kExact: return true;
     case DecimalStatus::kNotANumber:
       Reject(RejectReason::kFrameBadNumber, field, fmt::format("{} is not a number", json::Quoted(value.text)));
       return false;
     case DecimalStatus::kOutOfRange:
-      Reject(RejectReason::kFrameNumberOutOfRange, field,
-             fmt::format("decimal(18,8) cannot hold {} exactly", json::Quoted(value.text)));
+      Reject(
+          RejectReason::kFrameNumberOutOfRange, field,
+          fmt::format("decimal({},{}) cannot hold {} exactly", type.precision, type.scale, json::Quoted(value.text)));
       return false;
   }
   return false;
@@ -73,6 +74,10 @@ PendingTrade& PendingTrades::Add() {
   PendingTrade& trade = *trades_[size_++];
   trade.Reset();
   return trade;
+}
+
+void PendingTrades::SetSource(std::optional<TradeSource> source) {
+  for (size_t i = 0; i < size_; ++i) trades_[i]->trade.source = source;
 }
 
 FrameOutcome PendingTrades::Emit(FrameSink& sink, std::string_view where) {

@@ -4,12 +4,14 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "exchange/frame_parser.h"
 #include "exchange/json.h"
+#include "trade/decimal.h"
 
 namespace k2 {
 
@@ -36,7 +38,8 @@ struct PendingTrade {
 
   // Each reads one field into the trade, or rejects the trade and is false. `kind` is what the exchange must send.
   bool Need(const json::Value& value, json::Kind kind, std::string_view field);
-  bool ReadDecimal(const json::Value& value, json::Kind kind, std::string_view field, int64_t& unscaled);
+  bool ReadDecimal(const json::Value& value, json::Kind kind, std::string_view field, DecimalType type,
+                   Int128& unscaled);
   bool ReadUnsigned(const json::Value& value, std::string_view field, int64_t& number);
   // An entry of vendor_data that is left out where the exchange does not send it.
   bool ReadVendor(const json::Value& value, json::Kind kind, std::string_view field, std::string_view key);
@@ -46,6 +49,8 @@ class PendingTrades {
  public:
   void Clear() { size_ = 0; }
   PendingTrade& Add();
+  // Of all trades of the frame.
+  void SetSource(std::optional<TradeSource> source);
   // Hands everything on in order; `where` names the array in details of frames that can hold several trades, or is
   // empty.
   FrameOutcome Emit(FrameSink& sink, std::string_view where);

@@ -8,10 +8,12 @@
 #include <variant>
 #include <vector>
 
+#include "base/int128.h"
+
 namespace k2::iceberg {
 
-__extension__ typedef __int128 Int128;            // NOLINT(modernize-use-using): a using cannot carry __extension__
-__extension__ typedef unsigned __int128 UInt128;  // NOLINT(modernize-use-using)
+using k2::Int128;
+using k2::UInt128;
 
 // A typed single value; monostate is null. int32: int, date. int64: long, time, timestamps. Int128: unscaled decimal.
 // string: string as UTF-8, binary, fixed and uuid as bytes.

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/this_process.h"
 #include "base/time.h"
 #include "base/uuid.h"
 
@@ -72,10 +73,6 @@ Result<ClaimOutcome> ClaimMaintenance(Table& table, const std::set<std::string>&
   return outcome;
 }
 
-std::string MaintainerName() {
-  char host[256] = {};
-  if (::gethostname(host, sizeof(host) - 1) != 0) host[0] = '\0';
-  return fmt::format("{}/{}/{}", host, ::getpid(), RandomHex64());
-}
+std::string MaintainerName() { return fmt::format("{}/{}/{}", ThisProcess().host, ::getpid(), RandomHex64()); }
 
 }  // namespace k2

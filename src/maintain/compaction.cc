@@ -78,6 +78,19 @@ CompactionTask TaskOf(const iceberg::TableMetadata& metadata, const std::vector<
 
 }  // namespace
 
+std::vector<std::vector<ScanFile>> RewriteGroups(const Table& table, std::vector<ScanFile> files,
+                                                 const CompactionPolicy& policy) {
+  const iceberg::TableMetadata& metadata = table.metadata();
+  const iceberg::NestedField* date = FindColumn(table.name().name, metadata, DateColumnOf(table.name().name));
+  std::map<PartitionKey, std::vector<ScanFile>> partitions;
+  for (ScanFile& file : files) partitions[KeyOf(metadata, file.file, date)].push_back(std::move(file));
+  std::vector<std::vector<ScanFile>> groups;
+  for (auto& [key, of_partition] : partitions) {
+    for (auto& group : Groups(std::move(of_partition), policy, /*splits=*/true)) groups.push_back(std::move(group));
+  }
+  return groups;
+}
+
 Result<StepPlan> PlanCompaction(const Table& table, const CompactionPolicy& policy, int64_t now_us) {
   const iceberg::TableMetadata& metadata = table.metadata();
   StepPlan plan{.layer = "compaction", .tasks = {}, .ranges = {}, .commits = {}};

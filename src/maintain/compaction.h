@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "medallion/step_plan.h"
+#include "table/scan.h"
 #include "table/table.h"
 
 namespace k2 {
@@ -23,6 +24,10 @@ struct CompactionPolicy {
 // Source offsets stay, and readers of increments see no new rows. Files that delete files apply to are written again
 // without the deleted rows, whatever their size and number.
 Result<StepPlan> PlanCompaction(const Table& table, const CompactionPolicy& policy, int64_t now_us);
+
+// The files in groups that each become one file of a partition and day, whatever their sizes are.
+std::vector<std::vector<ScanFile>> RewriteGroups(const Table& table, std::vector<ScanFile> files,
+                                                 const CompactionPolicy& policy);
 
 struct CompactionReport {
   int64_t commits = 0;

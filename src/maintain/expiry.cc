@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "iceberg/own_files.h"
 #include "iceberg/reachable_files.h"
+#include "table/audit.h"
 #include "table/metadata_store.h"
 
 namespace k2 {
@@ -62,8 +63,11 @@ Result<ExpiryReport> ExpireSnapshots(Table& table, int64_t now_us, const ExpiryO
     for (const auto& [name, ref] : before.metadata->refs) {
       requirements.emplace_back(iceberg::AssertRefSnapshotId{name, ref.snapshot_id});
     }
-    const CommitOutcome outcome =
-        table.catalog().Commit(table.name(), before, requirements, {iceberg::RemoveSnapshots{report.snapshots}});
+    std::vector<iceberg::TableUpdate> updates = {iceberg::RemoveSnapshots{report.snapshots}};
+    if (auto audit = AuditAfter(*before.metadata, nullptr, report.snapshots)) {
+      updates.emplace_back(iceberg::SetProperties{{{kAuditKey, *std::move(audit)}}});
+    }
+    const CommitOutcome outcome = table.catalog().Commit(table.name(), before, requirements, updates);
     if (const auto* committed = std::get_if<Committed>(&outcome)) {
       Failpoint("expire.committed");
       if (options.on_step) options.on_step("committed");

@@ -16,6 +16,7 @@
 #include "medallion/layer_fixture.h"
 #include "table/metadata_store.h"
 #include "task/market_tables.h"
+#include "trade/decimal.h"
 #include "trade/encode.h"
 #include "trade/identity.h"
 #include "trade/trade_schema.h"
@@ -48,13 +49,13 @@ class MaintainTest : public LayerTest {
                       .symbol = "BTCUSDT",
                       .exchange = "BINANCE",
                       .timestamp_us = time_us,
-                      .price_e8 = 100,
+                      .price_e14 = 100 * PowerOfTen(6),
                       .quantity_e8 = 1,
                       .currency = "USDT",
                       .side = TradeSide::kBuy,
                       .ingestion_timestamp_us = time_us};
     std::string payload;
-    EncodeTrade(trade, kTradeV2SchemaId, payload);
+    EncodeTrade(trade, kTradeV3SchemaId, payload);
     return {kTopic, partition, offset, payload, time_us};
   }
 

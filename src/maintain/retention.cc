@@ -13,6 +13,7 @@
 #include "iceberg/value_range.h"
 #include "maintain/commit_times.h"
 #include "maintain/unread.h"
+#include "table/audit.h"
 #include "task/market_tables.h"
 
 namespace k2 {
@@ -257,6 +258,19 @@ Status NoteCommitTimes(Table& table, int64_t now_us) {
   });
 }
 
+// Their names, as many as a summary should have; tables may be partitioned by anything.
+std::string DroppedPartitions(const TableRetention& plan) {
+  constexpr size_t kNamedMax = 4;
+  std::vector<std::string> names;
+  size_t count = 0;
+  for (const PartitionRetention& partition : plan.partitions) {
+    if (partition.fate != PartitionFate::kDropped) continue;
+    if (++count <= kNamedMax) names.push_back(fmt::format("{} ({} rows)", partition.partition, partition.rows));
+  }
+  if (count > kNamedMax) names.push_back(fmt::format("and {} more partitions", count - kNamedMax));
+  return fmt::to_string(fmt::join(names, ", "));
+}
+
 LayerCommit MakeCommit(const TableRetention& plan, const Readers& readers, int64_t now_us) {
   LayerCommit commit;
   commit.operation = "delete";
@@ -266,7 +280,8 @@ LayerCommit MakeCommit(const TableRetention& plan, const Readers& readers, int64
     for (const ScanFile& file : partition.files) commit.removed.push_back(file.file);
     unread.Add(partition.unread);
   }
-  commit.summary["k2.retention"] = fmt::format("older than {} at {}", Span(plan.limit_us), FormatTimestamp(now_us));
+  commit.summary[kRetentionKey] =
+      fmt::format("older than {} at {}: {}", Span(plan.limit_us), FormatTimestamp(now_us), DroppedPartitions(plan));
   if (unread.empty()) return commit;
   unread.at = FormatTimestamp(now_us);
   commit.summary[kDroppedUnreadKey] = std::to_string(unread.rows);

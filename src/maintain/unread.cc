@@ -76,11 +76,13 @@ Result<Readers> Readers::Of(const Lakehouse& lakehouse, const Table& table) {
 // it stands behind Silver it has had no rows, and where it stands ahead Silver takes those rows from Bronze yet.
 Status Readers::LookAtSilver(const Lakehouse& lakehouse) {
   K2_ASSIGN(own_, ReadProgress(table_.metadata()));
-  for (const ExchangeInfo& exchange : Exchanges()) {
-    K2_ASSIGN(const Table silver, lakehouse.Open(exchange.silver_table));
-    K2_ASSIGN(const LayerProgress progress, ReadProgress(silver.metadata()));
+  K2_ASSIGN(recreated_, ReadRecreatedTopics(table_.metadata()));
+  for (const Exchange* exchange : Exchanges()) {
+    K2_ASSIGN(const std::optional<Table> silver, lakehouse.OpenSilver(*exchange, own_));
+    if (!silver) continue;
+    K2_ASSIGN(const LayerProgress progress, ReadProgress(silver->metadata()));
     for (const auto& [key, position] : progress.positions) {
-      if (ExchangeOfTopic(key.topic) == &exchange) read_to_[key] = position.next_offset;
+      if (ExchangeOfTopic(key.topic) == exchange) read_to_[key] = position.next_offset;
     }
   }
   return {};
@@ -142,7 +144,7 @@ Result<Readers::Unread> Readers::OfBronze(const ScanFile& file) const {
   K2_ASSIGN(const std::vector<BronzePart> parts, ReadBronzeParts(context, data.file_path, shape));
   for (const BronzePart& part : parts) {
     for (const auto& [key, bronze] : own_.positions) {
-      if (key.topic != part.topic || key.partition != part.partition) continue;
+      if (!RowIsOf(key, recreated_, part.topic, part.topic_id, part.partition)) continue;
       const int64_t read_to = ReadTo(key);
       if (read_to > part.last || read_to >= bronze.next_offset) continue;
       const int64_t first = std::max(part.first, read_to);

@@ -9,6 +9,7 @@
 
 #include "medallion/lakehouse.h"
 #include "table/dropped_unread.h"
+#include "table/recreated_topics.h"
 #include "table/scan.h"
 #include "task/bronze_parts.h"
 
@@ -42,6 +43,7 @@ class Readers {
   enum class Below { kNobody, kSilver, kSilverCatchingUp, kGold };
   Table table_;
   Below below_ = Below::kNobody;
+  RecreatedTopics recreated_;
   LayerProgress own_;
   bool below_stands_ = false;
   std::map<SourceKey, int64_t> read_to_;  // offsets below it are judged

@@ -34,10 +34,11 @@ Status PlanForSilver(const Lakehouse& lakehouse, const Table& bronze, const iceb
                      AcceptPlan& plan) {
   K2_ASSIGN(const LayerProgress progress, ReadProgress(bronze.metadata()));
   std::vector<UnreadSource> sources;
-  for (const ExchangeInfo& exchange : Exchanges()) {
-    K2_ASSIGN(const Table silver, lakehouse.Open(exchange.silver_table));
-    K2_ASSIGN(const LayerProgress read, ReadProgress(silver.metadata()));
-    std::ranges::move(SourcesToRead(exchange, read, progress), std::back_inserter(sources));
+  for (const Exchange* exchange : Exchanges()) {
+    K2_ASSIGN(const std::optional<Table> silver, lakehouse.OpenSilver(*exchange, progress));
+    if (!silver) continue;
+    K2_ASSIGN(const LayerProgress read, ReadProgress(silver->metadata()));
+    std::ranges::move(SourcesToRead(*exchange, read, progress), std::back_inserter(sources));
   }
   K2_TRY(CountUnread(bronze, sources));
   std::map<std::string, Acceptance> by_table;

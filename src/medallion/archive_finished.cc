@@ -76,9 +76,9 @@ class ArchiveRound {
   // In the order in which they drop them: Bronze first, for Silver plans by what Bronze names.
   Status Load() {
     std::vector<std::string> names = {std::string(kBronzeTable), std::string(kRejectedTable)};
-    for (const ExchangeInfo& exchange : Exchanges()) names.emplace_back(exchange.silver_table);
+    for (const Exchange* exchange : Exchanges()) names.emplace_back(exchange->silver_table);
     for (const std::string& name : names) {
-      K2_ASSIGN(Table table, lakehouse_.Open(name));
+      K2_ASSIGN(Table table, IsSilver(name) ? lakehouse_.OpenOrCreate(name) : lakehouse_.Open(name));
       K2_ASSIGN(LayerProgress progress, ReadProgress(table.metadata()));
       tables_.push_back({std::move(table), std::move(progress)});
     }
@@ -100,7 +100,7 @@ class ArchiveRound {
     K2_ASSIGN(const SourcePositions bronze, finished_.All(Bronze().table, Bronze().progress));
     K2_ASSIGN(const SourcePositions own, finished_.All(silver.table, silver.progress));
     return std::ranges::all_of(bronze, [&](const auto& source) {
-      return ExchangeOfTopic(source.first.topic) != &Exchanges()[exchange] ||
+      return ExchangeOfTopic(source.first.topic) != Exchanges()[exchange] ||
              OffsetIn(silver, own, source.first) >= source.second.next_offset;
     });
   }
@@ -120,7 +120,7 @@ class ArchiveRound {
     }
     for (const SourceKey& key : keys) {
       if (dropped && dropped->gaps.contains(key)) continue;
-      const auto exchange = static_cast<size_t>(ExchangeOfTopic(key.topic) - Exchanges().data());
+      const auto exchange = IndexOf(*ExchangeOfTopic(key.topic));
       const int64_t silver = OffsetIn(Silver(exchange), of_silver[exchange], key);
       if (OffsetIn(Rejected(), {}, key) > silver) continue;
       const auto in_bronze = Bronze().progress.positions.find(key);
@@ -213,7 +213,7 @@ class ArchiveRound {
     commit.operation = "replace";
     for (const auto& [key, position] : progress->positions) {
       if (!chosen_.contains(key)) continue;
-      const auto exchange = static_cast<size_t>(ExchangeOfTopic(key.topic) - Exchanges().data());
+      const auto exchange = IndexOf(*ExchangeOfTopic(key.topic));
       if (position.next_offset < OffsetIn(Silver(exchange), {}, key)) continue;  // it is behind, and says so
       commit.base.positions[key] = position;
       commit.drop.push_back(key);

@@ -55,6 +55,12 @@ Status BronzeLayer::TakeNewSources() {
   K2_ASSIGN(LayerProgress progress, ReadProgress(table_.metadata()));
   K2_ASSIGN(const std::vector<SourceSet::Source> sources, sources_->Sources(progress));
   for (size_t i = inputs_.size(); i < sources.size(); ++i) inputs_.push_back({.source = sources[i], .position = {}});
+  for (Input& input : inputs_) {
+    // A recreated topic that somebody has accepted is another source under the same reader.
+    if (!input.placed || input.placed_in == input.source.reader->key()) continue;
+    input.placed = input.failed = false;
+    input.stopped.reset();
+  }
   // Others may have been at a recording that was not named, and may have finished it again.
   if (progress.finished != finished_mark_) {
     for (Input& input : inputs_) {
@@ -135,6 +141,7 @@ Status BronzeLayer::Place(Input& input, const LayerProgress& progress, const Sou
     return std::unexpected(status.error().With(input.source.name));
   }
   input.placed = true;
+  input.placed_in = key;
   input.caught_up = false;
   return {};
 }

@@ -56,9 +56,10 @@ class BronzeLayer {
  private:
   struct Input {
     SourceSet::Source source;
-    SourcePosition position;  // the end of what was read: committed, or on its way there
-    bool known = false;       // Bronze's document names it, or will with the commit that is on its way
-    bool placed = false;      // the reader stands at `position`
+    SourcePosition position;   // the end of what was read: committed, or on its way there
+    bool known = false;        // Bronze's document names it, or will with the commit that is on its way
+    bool placed = false;       // the reader stands at `position`
+    SourceKey placed_in = {};  // the reader's key at that time
     int64_t committed_offset = 0;
     bool failed = false;
     bool caught_up = false;

@@ -49,13 +49,13 @@ class Cluster {
                         .symbol = "BTCUSDT",
                         .exchange = "BINANCE",
                         .timestamp_us = kTime + produced_ * 1000,
-                        .price_e8 = 1,
+                        .price_e14 = 1,
                         .quantity_e8 = 1,
                         .currency = "USDT",
                         .side = TradeSide::kBuy,
                         .ingestion_timestamp_us = kTime + produced_ * 1000};
       Message message{.offset = offset, .payload = {}};
-      EncodeTrade(trade, kTradeV2SchemaId, message.payload);
+      EncodeTrade(trade, kTradeV3SchemaId, message.payload);
       messages.push_back(std::move(message));
     }
   }

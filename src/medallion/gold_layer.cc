@@ -26,8 +26,8 @@ Result<std::unique_ptr<GoldLayer>> GoldLayer::Open(const Lakehouse& lakehouse, c
                                                    BatchCache* cache) {
   K2_ASSIGN(Table gold, lakehouse.Open(kGoldTable));
   std::vector<Upstream> upstreams;
-  for (const ExchangeInfo& exchange : Exchanges()) {
-    K2_ASSIGN(Table table, lakehouse.Open(exchange.silver_table));
+  for (const Exchange* exchange : Exchanges()) {
+    K2_ASSIGN(Table table, lakehouse.OpenOrCreate(exchange->silver_table));
     upstreams.push_back({.table = std::move(table), .pending = {}, .committed = {}});
   }
   return std::unique_ptr<GoldLayer>(new GoldLayer(std::move(gold), std::move(upstreams), options, cache));
@@ -206,22 +206,27 @@ Result<StepPlan> GoldLayer::PlanStep(const GoldSpread& spread, bool whole_snapsh
 }
 
 // The files as inputs of one task, and the hours that each may have rows of.
-std::vector<GoldSlice> GoldLayer::Slices(const FilesByUpstream& inputs, GoldTask& whole) const {
+Result<std::vector<GoldSlice>> GoldLayer::Slices(const FilesByUpstream& inputs, GoldTask& whole) const {
   std::vector<GoldSlice> slices;
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (inputs[i].empty()) continue;
     const Upstream& upstream = upstreams_[i];
-    GoldInput input{.shape = upstream.shape, .files = {}};
+    // One input a schema: files that are not read yet may be older than a migration of the table.
+    std::map<int32_t, size_t> by_schema;
     for (const ScanFile& file : inputs[i]) {
+      K2_ASSIGN(TableShape shape,
+                ShapeOfFile(upstream.table.name().name, upstream.table.metadata(), upstream.shape, file.snapshot_id));
+      const auto [at, added] = by_schema.emplace(shape.schema.schema_id, whole.inputs.size());
+      if (added) whole.inputs.push_back({.shape = std::move(shape), .files = {}});
+      GoldInput& input = whole.inputs[at->second];
       const auto [first, last] = HoursOf(upstream.table.metadata(), upstream.rows, file.file);
       slices.push_back({.first_hour = first,
                         .last_hour = last,
                         .rows = file.file.record_count,
-                        .input = whole.inputs.size(),
+                        .input = at->second,
                         .file = input.files.size()});
       input.files.push_back(InputOf(upstream.table.metadata(), file));
     }
-    whole.inputs.push_back(std::move(input));
   }
   whole.output = output_;
   whole.memory_bytes = options_.gold_index_bytes;
@@ -230,7 +235,7 @@ std::vector<GoldSlice> GoldLayer::Slices(const FilesByUpstream& inputs, GoldTask
 
 Result<std::vector<GoldTask>> GoldLayer::MakeTasks(const FilesByUpstream& inputs, const GoldSpread& spread) {
   GoldTask whole;
-  const std::vector<GoldSlice> slices = Slices(inputs, whole);
+  K2_ASSIGN(const std::vector<GoldSlice> slices, Slices(inputs, whole));
   K2_ASSIGN(whole.existing, ExistingFiles(inputs));
   std::vector<GoldTask> made = ShareOut(std::move(whole), slices, spread);
   for (GoldTask& task : made) task.attempt_id = RandomHex64();
@@ -283,14 +288,18 @@ void GoldLayer::ReadAhead() {
   if (!options_.read_ahead || cache_ == nullptr) return;
   std::vector<std::pair<TableShape, std::vector<InputFile>>> wanted;
   for (const Upstream& upstream : upstreams_) {
-    std::vector<InputFile> files;
     int64_t rows = 0;
     for (const ScanFile& next : upstream.pending) {
+      const bool first = rows == 0;
       rows += next.file.record_count;
-      if (!files.empty() && rows > options_.rows_per_step) break;
-      files.push_back(InputOf(upstream.table.metadata(), next));
+      if (!first && rows > options_.rows_per_step) break;
+      Result<TableShape> shape =
+          ShapeOfFile(upstream.table.name().name, upstream.table.metadata(), upstream.shape, next.snapshot_id);
+      if (!shape) break;
+      if (wanted.empty() || !(wanted.back().first.schema == shape->schema))
+        wanted.emplace_back(*std::move(shape), std::vector<InputFile>{});
+      wanted.back().second.push_back(InputOf(upstream.table.metadata(), next));
     }
-    if (!files.empty()) wanted.emplace_back(upstream.shape, std::move(files));
   }
   if (wanted.empty()) return;
   const auto read = [context = TaskContext{.io = gold_.io_ptr(), .schemas = nullptr, .cache = cache_},
@@ -384,7 +393,7 @@ Result<PlannedCommit> GoldLayer::PlanCommit(const std::vector<std::optional<Read
     const Upstream& upstream = upstreams_[i];
     const std::string name = upstream.table.name().ToString();
     if (upstream.committed) commit.base.upstream[name] = *upstream.committed;
-    K2_TRY(DropFinished(upstream, Exchanges()[i], commit));
+    K2_TRY(DropFinished(upstream, *Exchanges()[i], commit));
     if (!read_to[i]) {
       if (upstream.committed) commit.next.upstream[name] = *upstream.committed;
       continue;
@@ -403,7 +412,7 @@ Result<PlannedCommit> GoldLayer::PlanCommit(const std::vector<std::optional<Read
 }
 
 // Recordings that Silver's document names no more are named here no more: they tell no lag.
-Status GoldLayer::DropFinished(const Upstream& upstream, const ExchangeInfo& exchange, LayerCommit& commit) const {
+Status GoldLayer::DropFinished(const Upstream& upstream, const Exchange& exchange, LayerCommit& commit) const {
   if (upstream.table.metadata().CurrentSnapshot() == nullptr) return {};
   K2_ASSIGN(const LayerProgress silver, OffsetsOfSilver(upstream.table));
   if (silver.finished.generation == 0) return {};

@@ -98,14 +98,14 @@ class GoldLayer {
   Result<StepPlan> PlanStep(const GoldSpread& spread, bool whole_snapshots);
   FilesByUpstream TakeFiles(bool whole_snapshots, std::vector<std::optional<ReadTo>>& read_to);
   Result<std::vector<GoldFile>> ExistingFiles(const FilesByUpstream& inputs);
-  [[nodiscard]] std::vector<GoldSlice> Slices(const FilesByUpstream& inputs, GoldTask& whole) const;
+  [[nodiscard]] Result<std::vector<GoldSlice>> Slices(const FilesByUpstream& inputs, GoldTask& whole) const;
   Result<std::vector<GoldTask>> MakeTasks(const FilesByUpstream& inputs, const GoldSpread& spread);
   Result<std::vector<GoldTask>> MakeTasksAnew(const FilesByUpstream& inputs, const DayRange& days, int32_t tasks);
   static Result<std::vector<ScanFile>> FilesToReadAgain(const Upstream& upstream, const DayRange& days);
   Result<PlannedCommit> PlanCommit(const std::vector<std::optional<ReadTo>>& read_to,
                                    const std::optional<MessageTimes>& times) const;
   Result<int64_t> TryStep();
-  Status DropFinished(const Upstream& upstream, const ExchangeInfo& exchange, LayerCommit& commit) const;
+  Status DropFinished(const Upstream& upstream, const Exchange& exchange, LayerCommit& commit) const;
   Status Commit(StepPlan plan);
   [[nodiscard]] std::optional<MessageTimes> TimesOfInputs(const FilesByUpstream& inputs) const;
   Result<std::vector<PartitionLag>> Lags() const;

@@ -15,6 +15,7 @@ class KafkaSet final : public SourceSet {
   Result<std::vector<Source>> Sources(const LayerProgress& progress) override {
     const KafkaHealth health = source_->health();
     ProcessHealth().SetDependency("kafka", health.ok, health.last_error);
+    source_->FollowAccepted(progress.positions);
     others_ = source_->OthersThan(progress.positions);
     std::set<std::string> topics_before;
     for (const auto& reader : source_->readers()) topics_before.insert(reader->key().topic);

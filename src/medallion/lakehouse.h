@@ -2,13 +2,16 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "catalog/catalog.h"
+#include "exchange/registry.h"
 #include "io/file_io.h"
 #include "table/scan.h"
 #include "table/table.h"
+#include "task/market_tables.h"
 #include "task/task.h"
 
 namespace k2 {
@@ -27,7 +30,11 @@ class Lakehouse {
   Result<Table> Open(std::string_view table) const;
   // Makes it where it is not there.
   Result<Table> OpenOrCreate(std::string_view table) const;
-  // AllTables(), and finished_sources where it is there.
+  // An exchange's Silver table. Nothing where it is not there and Bronze, whose progress is `bronze`, names no source
+  // of the exchange: the warehouse was made by a K2 that did not know it, and its next step of Silver makes the table.
+  Result<std::optional<Table>> OpenSilver(const Exchange& exchange, const LayerProgress& bronze) const;
+  // AllTables(), without Silver tables that are not there and not needed (OpenSilver), and finished_sources where it is
+  // there.
   Result<std::vector<std::string>> Tables() const;
 
   [[nodiscard]] const std::shared_ptr<Catalog>& catalog() const { return catalog_; }
@@ -35,6 +42,8 @@ class Lakehouse {
 
  private:
   Status CreateTable(const std::string& name) const;
+  // Beside trades of the older format: that, for one of them could not take what one of the present format may hold.
+  [[nodiscard]] Result<TableFormat> FormatOfNew(std::string_view table) const;
 
   std::shared_ptr<Catalog> catalog_;
   std::shared_ptr<FileIo> io_;
@@ -43,6 +52,8 @@ class Lakehouse {
 
 // ShapeOf the table as it was read last.
 Result<TableShape> ShapeOf(const Table& table, TableUse use);
+// The version of the rules that a Silver table's rows are validated by now.
+int32_t RulesOf(const Table& table);
 // What a task needs to know of a data file of the table to read it.
 InputFile InputOf(const iceberg::TableMetadata& metadata, const ScanFile& file);
 // What a task needs to know of a table to write to it, where its columns let K2 do so. Errors: ShapeOf's.

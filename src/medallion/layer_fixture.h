@@ -11,6 +11,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "catalog/sqlite_catalog.h"
@@ -31,6 +32,7 @@ struct BronzeRow {
   int64_t offset = 0;
   std::optional<std::string> payload;
   int64_t time_us = 1'704'153'600'000'000;
+  std::vector<std::pair<std::string, std::optional<std::string>>> headers = {};
 };
 struct RejectedRow {
   std::string reason;
@@ -43,7 +45,7 @@ struct StoredTrade {
   int64_t timestamp_us = 0;
   int32_t date = 0;
   int32_t hour = -1;    // Gold's
-  std::string columns;  // all of TradeV2, as text
+  std::string columns;  // all of TradeV3, as text
   std::string file;     // it was read from
   auto operator<=>(const StoredTrade&) const = default;
 };

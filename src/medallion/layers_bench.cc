@@ -124,7 +124,7 @@ Status Below(const k2::Lakehouse& lakehouse, k2::BatchCache* cache, const char* 
 
 Status Bench(const std::string& recording, const std::string& folder) {
   for (const bool handed_over : {false, true}) {
-    K2_ASSIGN(const auto source, k2::RecordingReader::Open(k2::Exchange::kBinance, recording));
+    K2_ASSIGN(const auto source, k2::RecordingReader::Open(*k2::Exchanges().front(), recording));
     std::vector<k2::RawBatch> batches;
     int64_t messages = 0;
     const Stopwatch reading;

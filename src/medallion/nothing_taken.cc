@@ -23,9 +23,11 @@ constexpr LikelyCause kLikelyCauses[] = {
      "these are trades of futures or options: K2 takes the spot market's, of other addresses than those of futures"},
     {"frame_not_json", "a line is a receive time, a space and the frame as it was received: is it wrapped or cut?"},
     {"exchange_mismatch", "the topic's name says another exchange than its messages"},
-    {"not_framed", "messages must be Avro in Confluent's wire format: does the producer use a registry's serializer?"},
+    {"not_framed",
+     "messages must be Avro, with a schema id before them or in a header: does the producer use a registry's "
+     "serializer, and has Bronze the column headers (`k2 tables migrate`)?"},
     {"unknown_schema_id", "is --registry the one that the producers register their schemas in?"},
-    {"schema_not_resolvable", "the producers' schema is no version of TradeV2: see docs/messages.md"},
+    {"schema_not_resolvable", "the producers' schema is no version of TradeV3: see docs/messages.md"},
     {"timestamp_in_future", "the producers' clock is behind the exchange's, or times are in another unit"},
     {"timestamp_out_of_range", "are times in microseconds since 1970?"},
     {"invalid_asset_class", "K2 takes trades of the asset class crypto alone"},

@@ -22,6 +22,7 @@
 #include "table/row_deletes.h"
 #include "table/scan.h"
 #include "task/gold_index.h"
+#include "task/header_view.h"
 #include "task/market_tables.h"
 #include "task/partitioned_write.h"
 #include "task/text_view.h"
@@ -126,13 +127,15 @@ class RejectedIds {
     const auto take = [&](const std::shared_ptr<arrow::RecordBatch>& batch) -> Status {
       const TextView topics(batch->GetColumnByName("topic"));
       const auto& payloads = static_cast<const arrow::BinaryArray&>(*batch->GetColumnByName("payload"));
+      HeaderView headers(batch->GetColumnByName("headers"));
       for (int64_t row = 0; row < batch->num_rows(); ++row) {
-        if (payloads.IsValid(row)) K2_TRY(Add(topics[row], payloads.GetView(row)));
+        if (payloads.IsValid(row)) K2_TRY(Add(topics[row], headers[row], payloads.GetView(row)));
       }
       return Flush();
     };
+    const std::vector<std::string> columns = WithOptional({"topic", "payload"}, {"headers"}, shape);
     for (const iceberg::DataFile& file : files) {
-      K2_TRY(ReadInput(context, {.path = file.file_path}, shape, {"topic", "payload"}, take));
+      K2_TRY(ReadInput(context, {.path = file.file_path}, shape, columns, take));
     }
     return {};
   }
@@ -145,20 +148,20 @@ class RejectedIds {
     MessageDecoder decoder{MessageDecoder::Mode::kDecodeOnly};
   };
 
-  Status Add(std::string_view topic, std::string_view payload) {
-    const ExchangeInfo* exchange = ExchangeOfTopic(topic);
-    const std::optional<int32_t> schema_id = MessageDecoder::SchemaIdOf(payload);
-    if (exchange == nullptr || !schema_id) return {};
+  Status Add(std::string_view topic, std::span<const MessageHeader> headers, std::string_view payload) {
+    const Exchange* exchange = ExchangeOfTopic(topic);
+    const std::optional<MessageFraming> framing = FramingOf(headers, payload);
+    if (exchange == nullptr || !framing) return {};
     Reader& reader = topic.starts_with(kRecordingPrefix) ? recordings_ : topics_;
-    if (!reader.decoder.HasSchema(*schema_id)) {
-      const Result<std::string> schema = reader.schemas->SchemaJson(*schema_id);
+    if (!reader.decoder.HasSchema(framing->schema)) {
+      const Result<std::string> schema = reader.schemas->SchemaJson(framing->schema);
       if (schema) {
-        (void)reader.decoder.AddSchema(*schema_id, *schema);
+        (void)reader.decoder.AddSchema(framing->schema, *schema);
       } else if (schema.error().kind == ErrorKind::kUnavailable) {
         return std::unexpected(schema.error());
       }
     }
-    (void)reader.decoder.Decode(payload, exchange->message_name, decoded_);
+    (void)reader.decoder.Decode(payload, framing, exchange->message_name, decoded_);
     return decoded_.Full() ? Flush() : Status{};
   }
 
@@ -347,9 +350,11 @@ Result<StepPlan> SilverLayer::PlanRebuild(int32_t tasks) {
   plan.commits.push_back(std::move(rejected));
   for (const Table& table : silver_) {
     K2_ASSIGN(PlannedCommit planned, Replacement(table, "silver", {}));
+    planned.commit.next.rules_version = RulesOf(table);
+    LayerProgress& of_rejected = plan.commits.front().commit.next;
+    of_rejected.rules_version = std::max(of_rejected.rules_version, planned.commit.next.rules_version);
     plan.commits.push_back(std::move(planned));
   }
-  for (PlannedCommit& planned : plan.commits) planned.commit.next.rules_version = kRulesVersion;
   return plan;
 }
 
@@ -379,7 +384,7 @@ Result<std::vector<ScanFile>> GoldLayer::FilesToReadAgain(const Upstream& upstre
 Result<std::vector<GoldTask>> GoldLayer::MakeTasksAnew(const FilesByUpstream& inputs, const DayRange& days,
                                                        int32_t tasks) {
   GoldTask whole;
-  std::vector<GoldSlice> slices = Slices(inputs, whole);
+  K2_ASSIGN(std::vector<GoldSlice> slices, Slices(inputs, whole));
   if (slices.empty()) return std::vector<GoldTask>{};
   int64_t rows = 0;
   int64_t first = INT64_MAX;

@@ -22,13 +22,13 @@ std::string TradeMessage(int64_t number, int64_t price = 100, int64_t time_us = 
                     .symbol = "BTCUSDT",
                     .exchange = "BINANCE",
                     .timestamp_us = time_us,
-                    .price_e8 = price,
+                    .price_e14 = price,
                     .quantity_e8 = 1,
                     .currency = "USDT",
                     .side = TradeSide::kBuy,
                     .ingestion_timestamp_us = time_us};
   std::string payload;
-  EncodeTrade(trade, kTradeV2SchemaId, payload);
+  EncodeTrade(trade, kTradeV3SchemaId, payload);
   return payload;
 }
 
@@ -43,8 +43,8 @@ class Rebuild : public LayerTest {
   }
   static std::map<std::string, std::vector<StoredTrade>> Silver(const Lakehouse& lakehouse) {
     std::map<std::string, std::vector<StoredTrade>> rows;
-    for (const ExchangeInfo& exchange : Exchanges()) {
-      rows[std::string(exchange.silver_table)] = Rows(lakehouse, exchange.silver_table);
+    for (const Exchange* exchange : Exchanges()) {
+      rows[std::string(exchange->silver_table)] = Rows(lakehouse, exchange->silver_table);
     }
     return rows;
   }
@@ -205,7 +205,7 @@ TEST_F(Rebuild, AgainAfterACrashBetweenItsTables) {
   RunLayers();
   const Lakehouse lakehouse = OpenLakehouse();
   StepPlan plan = Plan(lakehouse, "silver");
-  ASSERT_EQ(plan.commits.size(), 3U);
+  ASSERT_EQ(plan.commits.size(), 1 + Exchanges().size());
   plan.commits[2].commit.removed.front().file_path += "-gone";  // rejected_trades and one exchange are committed
   ASSERT_FALSE(Commit(lakehouse, std::move(plan)));
   Again("silver");

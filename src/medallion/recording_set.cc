@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "exchange/registry.h"
 #include "medallion/source_set.h"
 #include "source/recording.h"
 
@@ -13,14 +14,11 @@ class RecordingSet final : public SourceSet {
  public:
   Status Open(const std::vector<RecordingSpec>& recordings, bool follow) {
     for (const RecordingSpec& spec : recordings) {
-      const auto exchange = ParseExchange(spec.exchange);
-      if (!exchange) {
-        return Fail(ErrorKind::kInvalidArgument, "unknown exchange '{}' for {}: binance or kraken", spec.exchange,
-                    spec.path);
-      }
+      const Result<const Exchange*> exchange = KnownExchange(spec.exchange);
+      if (!exchange) return std::unexpected(exchange.error().With(spec.path));
       RecordingOptions options;
       options.follow = follow;
-      K2_ASSIGN(auto reader, RecordingReader::Open(*exchange, spec.path, options));
+      K2_ASSIGN(auto reader, RecordingReader::Open(**exchange, spec.path, options));
       const auto same = std::ranges::find_if(inputs_, [&](const Input& input) {
         return !reader->key().topic_id.empty() && input.reader->key() == reader->key();
       });

@@ -17,6 +17,7 @@
 #include "table/arrow_adapt.h"
 #include "table/progress_json.h"
 #include "table/scan.h"
+#include "task/header_view.h"
 #include "task/market_tables.h"
 #include "task/partitioned_write.h"
 #include "task/revalidation.h"
@@ -32,12 +33,15 @@ constexpr int64_t kMarkRangesMax = 10'000;  // a mark is a table property: 200 K
 struct RejectedPlaces {
   explicit RejectedPlaces(const arrow::RecordBatch& batch)
       : topic(batch.GetColumnByName("topic")),
+        topic_id(batch.GetColumnByName("topic_id")),
         partition_(*batch.GetColumnByName("partition")),
         offset(static_cast<const arrow::Int64Array&>(*batch.GetColumnByName("offset")).raw_values()) {}
 
   [[nodiscard]] int32_t partition(int64_t row) const { return static_cast<int32_t>(partition_[row]); }
+  [[nodiscard]] RowSource source(int64_t row) const { return {topic[row], topic_id[row], partition(row)}; }
 
   TextView topic;
+  TextView topic_id;
   IntegerView partition_;
   const int64_t* offset;
 };
@@ -45,19 +49,21 @@ struct RejectedPlaces {
 class RevalidationRun {
  public:
   RevalidationRun(const LayerOptions& options, const std::shared_ptr<SchemaSource>& schemas, bool dry_run,
-                  LayerStats& stats, Table rejected)
+                  LayerStats& stats, Table rejected, Table bronze, FinishedSources finished)
       : options_(options),
         revalidation_(schemas, std::make_shared<FileSchemaSource>(options.schema_folder)),
         dry_run_(dry_run),
         stats_(stats),
         rejected_(std::move(rejected)),
+        bronze_(std::move(bronze)),
+        finished_(std::move(finished)),
         context_{.io = rejected_.io_ptr(), .schemas = schemas} {
     stats_.layer = "silver";
   }
 
   Status Open(const Lakehouse& lakehouse) {
-    for (const ExchangeInfo& exchange : Exchanges()) {
-      K2_ASSIGN(Table table, lakehouse.Open(exchange.silver_table));
+    for (const Exchange* exchange : Exchanges()) {
+      K2_ASSIGN(Table table, lakehouse.OpenOrCreate(exchange->silver_table));
       silver_.push_back({.table = std::move(table), .progress = {}, .mark = {}, .round = Taken()});
     }
     return {};
@@ -93,6 +99,7 @@ class RevalidationRun {
     Taken round;
     // PassedTo of the row before: rows of a file are mostly of one source.
     std::string last_topic = {};
+    std::string last_topic_id = {};
     int32_t last_partition = -1;
     int64_t last_passed_to = 0;
   };
@@ -103,9 +110,13 @@ class RevalidationRun {
     for (Silver& silver : silver_) {
       K2_TRY(silver.table.Refresh());
       K2_ASSIGN(silver.progress, ReadProgress(silver.table.metadata()));
+      K2_ASSIGN(const SourcePositions ended, finished_.All(silver.table, silver.progress));
+      silver.progress.positions.insert(ended.begin(), ended.end());
       silver.last_partition = -1;
       K2_ASSIGN(silver.mark, ReadRevalidationMark(silver.table.metadata()));
     }
+    K2_TRY(bronze_.Refresh());
+    K2_ASSIGN(recreated_, ReadRecreatedTopics(bronze_.metadata()));
     if (!dry_run_) {
       K2_ASSIGN(const bool finished, Finish());
       if (finished) return true;
@@ -167,7 +178,8 @@ class RevalidationRun {
     for (Silver& silver : silver_) {
       K2_ASSIGN(OutputTable output, OutputOf(silver.table));
       outputs_.push_back(std::move(output));
-      silver.round = Taken();
+      const bool older = FormatOf(silver.table.name().name, silver.table.metadata()) == TableFormat::kOlder;
+      silver.round = Taken{.columns = TradeColumns({.numbers_of_v2 = older})};
       silver.round.writer =
           std::make_unique<PartitionedWriter>(outputs_.back(), attempt_id_, context_, "silver.data-file", false);
     }
@@ -175,7 +187,9 @@ class RevalidationRun {
   }
 
   Status TakeFrom(const InputFile& file) {
-    return ReadRejected(file, {"topic", "partition", "offset", "payload", "reason"},
+    return ReadRejected(file,
+                        WithOptional({"topic", "partition", "offset", "payload", "reason"}, {"topic_id", "headers"},
+                                     rejected_output_.shape),
                         [&](const std::shared_ptr<arrow::RecordBatch>& batch) { return TakeRows(*batch); });
   }
 
@@ -183,16 +197,17 @@ class RevalidationRun {
     const RejectedPlaces places(batch);
     const auto& payload = static_cast<const arrow::BinaryArray&>(*batch.GetColumnByName("payload"));
     const TextView reason(batch.GetColumnByName("reason"));
+    HeaderView headers(batch.GetColumnByName("headers"));
     for (int64_t row = 0; row < batch.num_rows() && !full_; ++row) {
-      const ExchangeInfo* exchange = ExchangeOfTopic(places.topic[row]);
+      const Exchange* exchange = ExchangeOfTopic(places.topic[row]);
       if (exchange == nullptr || payload.IsNull(row)) continue;
-      Silver& silver = silver_[static_cast<size_t>(exchange - Exchanges().data())];
+      Silver& silver = silver_[IndexOf(*exchange)];
       // What Silver has not passed yet it will decide about itself.
-      if (places.offset[row] >= PassedTo(silver, places.topic[row], places.partition(row))) continue;
-      K2_ASSIGN(const int64_t trades,
-                revalidation_.Accept(places.topic[row], *exchange, payload.GetView(row), silver.round.columns));
+      if (places.offset[row] >= PassedTo(silver, places.source(row))) continue;
+      K2_ASSIGN(const int64_t trades, revalidation_.Accept(places.topic[row], *exchange, headers[row],
+                                                           payload.GetView(row), silver.round.columns));
       if (trades == 0) continue;
-      silver.round.places.Add(places.topic[row], places.partition(row), places.offset[row]);
+      silver.round.places.Add(places.source(row), places.offset[row]);
       RevalidatedRows& of_reason = round_rows_[std::string(reason[row])];
       ++of_reason.accepted;
       of_reason.trades += trades;
@@ -203,15 +218,17 @@ class RevalidationRun {
     return {};
   }
 
-  static int64_t PassedTo(Silver& silver, std::string_view topic, int32_t partition) {
-    if (silver.last_partition == partition && silver.last_topic == topic) return silver.last_passed_to;
-    int64_t to = 0;
-    for (const auto& [key, position] : silver.progress.positions) {
-      if (key.partition == partition && key.topic == topic) to = std::max(to, position.next_offset);
+  int64_t PassedTo(Silver& silver, const RowSource& row) const {
+    if (silver.last_partition == row.partition && silver.last_topic == row.topic &&
+        silver.last_topic_id == row.topic_id) {
+      return silver.last_passed_to;
     }
-    silver.last_topic = topic;
-    silver.last_partition = partition;
-    return silver.last_passed_to = to;
+    const SourceKey* source =
+        SourceOfRow(silver.progress.positions, recreated_, row.topic, row.topic_id, row.partition);
+    silver.last_topic = row.topic;
+    silver.last_topic_id = row.topic_id;
+    silver.last_partition = row.partition;
+    return silver.last_passed_to = source == nullptr ? 0 : silver.progress.positions.at(*source).next_offset;
   }
 
   Status FlushTaken(Silver& silver) {
@@ -303,10 +320,12 @@ class RevalidationRun {
 
   Result<bool> HoldsAny(const InputFile& file, const MessagePlaces& places) {
     bool any = false;
-    K2_TRY(ReadRejected(file, {"topic", "partition", "offset"}, [&](const std::shared_ptr<arrow::RecordBatch>& batch) {
+    const std::vector<std::string> columns =
+        WithOptional({"topic", "partition", "offset"}, {"topic_id"}, rejected_output_.shape);
+    K2_TRY(ReadRejected(file, columns, [&](const std::shared_ptr<arrow::RecordBatch>& batch) {
       const RejectedPlaces rows(*batch);
       for (int64_t row = 0; row < batch->num_rows() && !any; ++row) {
-        any = places.Contains(rows.topic[row], rows.partition(row), rows.offset[row]);
+        any = places.Contains(rows.source(row), rows.offset[row]);
       }
       return Status{};
     }));
@@ -319,7 +338,7 @@ class RevalidationRun {
       const RejectedPlaces rows(*batch);
       std::vector<int64_t> others;
       for (int64_t row = 0; row < batch->num_rows(); ++row) {
-        if (!places.Contains(rows.topic[row], rows.partition(row), rows.offset[row])) others.push_back(row);
+        if (!places.Contains(rows.source(row), rows.offset[row])) others.push_back(row);
       }
       if (others.empty()) return {};
       K2_TRY(EnsureArrowKernels());
@@ -354,6 +373,9 @@ class RevalidationRun {
   const bool dry_run_;
   LayerStats& stats_;
   Table rejected_;
+  Table bronze_;
+  FinishedSources finished_;
+  RecreatedTopics recreated_;
   OutputTable rejected_output_;
   const TaskContext context_;
   std::vector<Silver> silver_;  // in the order of Exchanges()
@@ -375,7 +397,9 @@ Result<std::map<std::string, RevalidatedRows>> RevalidateRejected(const Lakehous
                                                                   const std::shared_ptr<SchemaSource>& schemas,
                                                                   bool dry_run, LayerStats& stats) {
   K2_ASSIGN(Table rejected, lakehouse.Open(kRejectedTable));
-  RevalidationRun run(options, schemas, dry_run, stats, std::move(rejected));
+  K2_ASSIGN(Table bronze, lakehouse.Open(kBronzeTable));
+  RevalidationRun run(options, schemas, dry_run, stats, std::move(rejected), std::move(bronze),
+                      FinishedSources(lakehouse));
   K2_TRY(run.Open(lakehouse));
   return run.Run();
 }

@@ -7,9 +7,11 @@
 #include "medallion/layer_fixture.h"
 #include "medallion/revalidation_mark.h"
 #include "table/progress_json.h"
+#include "task/header_view.h"
 #include "task/market_tables.h"
 #include "task/partitioned_write.h"
 #include "task/revalidation.h"
+#include "trade/decoder.h"
 #include "trade/encode.h"
 #include "trade/identity.h"
 #include "trade/trade_schema.h"
@@ -28,13 +30,13 @@ std::string KrakenMessage(int64_t number, int64_t age_us = 0, TradeSide side = T
                     .symbol = "NANOETH",
                     .exchange = "KRAKEN",
                     .timestamp_us = kReceivedUs - age_us,
-                    .price_e8 = 100,
+                    .price_e14 = 100,
                     .quantity_e8 = 1,
                     .currency = "ETH",
                     .side = side,
                     .ingestion_timestamp_us = kReceivedUs};
   std::string payload;
-  EncodeTrade(trade, kTradeV2SchemaId, payload);
+  EncodeTrade(trade, kTradeV3SchemaId, payload);
   return payload;
 }
 
@@ -66,6 +68,7 @@ class Revalidate : public LayerTest {
     std::vector<BronzeRow> rows;
     for (size_t i = 0; i < payloads.size(); ++i) {
       rows.push_back({.topic = kKrakenTopicName, .offset = static_cast<int64_t>(i), .payload = payloads[i]});
+      if (!header_.empty()) rows.back().headers = {{std::string(kSchemaHeader), header_}};
     }
     CommitBronze(*lakehouse_, rows);
     LayerCommit commit;
@@ -81,7 +84,10 @@ class Revalidate : public LayerTest {
     ByteColumn reason;
     ByteColumn detail;
     std::vector<int64_t> offsets;
+    HeaderColumn headers;
+    const std::vector<MessageHeader> header = {{.key = kSchemaHeader, .value = header_}};
     for (const auto& [offset, why] : rejected) {
+      AppendHeaders(header_.empty() ? std::span<const MessageHeader>() : header, offsets.size(), headers);
       offsets.push_back(offset);
       payload.Append(payloads[static_cast<size_t>(offset)]);
       reason.Append(why);
@@ -90,16 +96,24 @@ class Revalidate : public LayerTest {
     const size_t count = offsets.size();
     const auto rows = static_cast<int64_t>(count);
     const auto time = arrow::timestamp(arrow::TimeUnit::MICRO, "UTC");
-    const auto batch = NamedBatch(
-        {"topic", "partition", "offset", "kafka_timestamp", "schema_id", "payload", "reason", "detail",
-         "ingestion_date", "rejected_at"},
-        {ConstantString(kKrakenTopicName, rows), Int32Array(std::vector<int32_t>(count, 0), arrow::int32()),
-         Int64Array(std::move(offsets), arrow::int64()), Int64Array(std::vector<int64_t>(count, kReceivedUs), time),
-         Int32Array(std::vector<int32_t>(count, 1), arrow::int32()), BytesArray(std::move(payload), arrow::binary()),
-         BytesArray(std::move(reason), arrow::utf8()), BytesArray(std::move(detail), arrow::utf8()),
-         Int32Array(std::vector<int32_t>(count, DayOfMicros(kReceivedUs)), arrow::date32()),
-         Int64Array(std::vector<int64_t>(count, kReceivedUs), time)},
-        rows);
+    std::vector<const char*> names = {"topic",   "partition", "offset", "kafka_timestamp", "schema_id",
+                                      "payload", "reason",    "detail", "ingestion_date",  "rejected_at"};
+    std::vector<std::shared_ptr<arrow::Array>> columns = {
+        ConstantString(kKrakenTopicName, rows),
+        Int32Array(std::vector<int32_t>(count, 0), arrow::int32()),
+        Int64Array(std::move(offsets), arrow::int64()),
+        Int64Array(std::vector<int64_t>(count, kReceivedUs), time),
+        Int32Array(std::vector<int32_t>(count, 1), arrow::int32()),
+        BytesArray(std::move(payload), arrow::binary()),
+        BytesArray(std::move(reason), arrow::utf8()),
+        BytesArray(std::move(detail), arrow::utf8()),
+        Int32Array(std::vector<int32_t>(count, DayOfMicros(kReceivedUs)), arrow::date32()),
+        Int64Array(std::vector<int64_t>(count, kReceivedUs), time)};
+    if (!headers.empty()) {
+      names.push_back("headers");
+      columns.push_back(HeadersArray(std::move(headers)));
+    }
+    const auto batch = NamedBatch(names, std::move(columns), rows);
     const Table table = *lakehouse_->Open(kRejectedTable);
     const OutputTable output = *OutputOf(table);
     const std::string attempt = RandomHex64();
@@ -153,6 +167,8 @@ class Revalidate : public LayerTest {
   bool IsPending() { return !CheckNoRevalidationPending(lakehouse_->Open(kSilver)->metadata()).has_value(); }
 
   static constexpr const char* kSilver = "silver_kraken_trades";
+  static constexpr std::string_view kSchemaHeader = "__value_schema_id";
+  std::string header_;  // of all messages, if not empty
   std::optional<Lakehouse> lakehouse_;
   std::shared_ptr<SchemaSource> schemas_ = std::make_shared<FileSchemaSource>("");
 };
@@ -164,12 +180,12 @@ TEST_F(Revalidate, ALakeOfRulesVersion1GoesOnAndIsValidatedAgain) {
                   {{1, "timestamp_too_old"}, {2, "invalid_side"}, {4, "timestamp_too_old"}});
   auto silver = *SilverLayer::Open(*lakehouse_, layer_, schemas_, nullptr);
   ASSERT_TRUE(silver->Step());
-  EXPECT_EQ(RulesOf(kSilver), 2) << "what Silver lacks is validated by the rules of today";
+  EXPECT_EQ(RulesOf(kSilver), kRulesVersion) << "what Silver lacks is validated by the rules of today";
   EXPECT_EQ(Ids(kSilver), IdsOf({0, 3})) << "rejected_trades holds the others";
 
   CommitBronze(*lakehouse_, {{.topic = kKrakenTopicName, .offset = 5, .payload = KrakenMessage(5, kTwoYearsUs)}});
   RunSilverAndGold();
-  EXPECT_EQ(RulesOf(kSilver), 2);
+  EXPECT_EQ(RulesOf(kSilver), kRulesVersion);
   EXPECT_EQ(Ids(kGoldTable), IdsOf({0, 3, 5}));
   EXPECT_EQ(RejectedOffsets(), (std::vector<int64_t>{1, 2, 4}));
 
@@ -280,6 +296,21 @@ TEST_F(Revalidate, TakesManyRowsInRounds) {
   EXPECT_EQ(Ids(kSilver), IdsOf(numbers));
 }
 
+TEST_F(Revalidate, AHeaderThatNamedTheSchemaIsKept) {
+  header_ = std::string("\0\0\0\0\3", 5);
+  std::vector<std::string> bodies;
+  for (const int64_t number : {0, 1, 2})
+    bodies.push_back(KrakenMessage(number, number == 1 ? kTwoYearsUs : 0).substr(5));
+  bodies.push_back(KrakenMessage(3, 0, TradeSide::kUnknown).substr(5));
+  SendWithRejects(bodies, {{1, "timestamp_too_old"}});
+  RunSilverAndGold();
+  EXPECT_EQ(RejectedOffsets(), (std::vector<int64_t>{1, 3}));
+  const auto done = MustRevalidate();
+  EXPECT_EQ(done.at("timestamp_too_old").accepted, 1);
+  EXPECT_EQ(done.at("invalid_side").left, 1) << "what this version rejects is read by its header as well";
+  EXPECT_EQ(Ids(kSilver), IdsOf({0, 1, 2}));
+}
+
 TEST_F(Revalidate, RowsThatSilverHasNotPassedAreLeftToIt) {
   SendWithRejects({KrakenMessage(0), KrakenMessage(1, kTwoYearsUs)}, {{1, "timestamp_too_old"}});
   EXPECT_EQ(MustRevalidate().at("timestamp_too_old").accepted, 0);
@@ -319,7 +350,7 @@ TEST(MessagePlaces, AreRangesOfConsecutiveOffsets) {
   std::mt19937_64 random(TestSeed());
   for (int i = 0; i < 2000; ++i) {
     const auto offset = static_cast<int64_t>(random() % 700);
-    places.Add("t", 1, offset);
+    places.Add({"t", "", 1}, offset);
     offsets.insert(offset);
   }
   const RevalidationMark mark{.id = "a", .rejected_uuid = "b", .places = places};
@@ -329,14 +360,15 @@ TEST(MessagePlaces, AreRangesOfConsecutiveOffsets) {
   ASSERT_TRUE(read) << read.error().message;
   int64_t ranges = 0;
   for (int64_t offset = -2; offset < 702; ++offset) {
-    ASSERT_EQ(places.Contains("t", 1, offset), offsets.contains(offset)) << offset;
-    ASSERT_EQ(read->places.Contains("t", 1, offset), offsets.contains(offset)) << offset;
+    ASSERT_EQ(places.Contains({"t", "", 1}, offset), offsets.contains(offset)) << offset;
+    ASSERT_EQ(read->places.Contains({"t", "", 1}, offset), offsets.contains(offset)) << offset;
     ranges += offsets.contains(offset) && !offsets.contains(offset - 1) ? 1 : 0;
   }
   EXPECT_EQ(places.ranges(), ranges);
   EXPECT_EQ(places.Bounds(), std::pair(*offsets.begin(), *offsets.rbegin()));
-  EXPECT_FALSE(places.Contains("t", 0, *offsets.begin()));
-  EXPECT_FALSE(places.Contains("u", 1, *offsets.begin()));
+  EXPECT_FALSE(places.Contains({"t", "", 0}, *offsets.begin()));
+  EXPECT_FALSE(places.Contains({"u", "", 1}, *offsets.begin()));
+  EXPECT_FALSE(places.Contains({"t", "recreated", 1}, *offsets.begin()));
 }
 
 }  // namespace

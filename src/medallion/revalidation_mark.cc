@@ -18,8 +18,9 @@ Result<RevalidationMark> ParseMark(const std::string& text) {
     const std::string topic = source.at(0);
     const int32_t partition = source.at(1);
     const auto& bounds = source.at(2);
+    const std::string topic_id = source.size() > 3 ? source.at(3).get<std::string>() : "";
     for (size_t i = 0; i < bounds.size(); i += 2) {
-      mark.places.AddRange(topic, partition, bounds.at(i), bounds.at(i + 1));
+      mark.places.AddRange({topic, topic_id, partition}, bounds.at(i), bounds.at(i + 1));
     }
   }
   return mark;
@@ -27,14 +28,10 @@ Result<RevalidationMark> ParseMark(const std::string& text) {
 
 }  // namespace
 
-void MessagePlaces::Add(std::string_view topic, int32_t partition, int64_t offset) {
-  AddRange(topic, partition, offset, offset);
-}
+void MessagePlaces::Add(const RowSource& source, int64_t offset) { AddRange(source, offset, offset); }
 
-void MessagePlaces::AddRange(std::string_view topic, int32_t partition, int64_t first, int64_t last) {
-  auto of_topic = by_topic_.find(topic);
-  if (of_topic == by_topic_.end()) of_topic = by_topic_.emplace(topic, std::map<int32_t, Ranges>{}).first;
-  Ranges& ranges = of_topic->second[partition];
+void MessagePlaces::AddRange(const RowSource& source, int64_t first, int64_t last) {
+  Ranges& ranges = by_source_[{std::string(source.topic), std::string(source.topic_id), source.partition}];
   const auto before = static_cast<int64_t>(ranges.size());
   auto after = ranges.upper_bound(first);
   if (after != ranges.begin() && std::prev(after)->second >= first - 1) {
@@ -51,23 +48,19 @@ void MessagePlaces::AddRange(std::string_view topic, int32_t partition, int64_t 
   ranges_ += static_cast<int64_t>(ranges.size()) - before;
 }
 
-bool MessagePlaces::Contains(std::string_view topic, int32_t partition, int64_t offset) const {
-  const auto of_topic = by_topic_.find(topic);
-  if (of_topic == by_topic_.end()) return false;
-  const auto found = of_topic->second.find(partition);
-  if (found == of_topic->second.end()) return false;
+bool MessagePlaces::Contains(const RowSource& source, int64_t offset) const {
+  const auto found = by_source_.find({std::string(source.topic), std::string(source.topic_id), source.partition});
+  if (found == by_source_.end()) return false;
   const auto after = found->second.upper_bound(offset);
   return after != found->second.begin() && std::prev(after)->second >= offset;
 }
 
 std::pair<int64_t, int64_t> MessagePlaces::Bounds() const {
   std::pair<int64_t, int64_t> bounds{INT64_MAX, INT64_MIN};
-  for (const auto& [topic, partitions] : by_topic_) {
-    for (const auto& [partition, ranges] : partitions) {
-      if (ranges.empty()) continue;
-      bounds.first = std::min(bounds.first, ranges.begin()->first);
-      bounds.second = std::max(bounds.second, ranges.rbegin()->second);
-    }
+  for (const auto& [source, ranges] : by_source_) {
+    if (ranges.empty()) continue;
+    bounds.first = std::min(bounds.first, ranges.begin()->first);
+    bounds.second = std::max(bounds.second, ranges.rbegin()->second);
   }
   return bounds;
 }
@@ -77,15 +70,15 @@ std::string MarkToJson(const RevalidationMark& mark) {
   if (!mark.pending()) return object.dump();
   object["rejected"] = mark.rejected_uuid;
   nlohmann::json& places = object["places"] = nlohmann::json::array();
-  for (const auto& [topic, partitions] : mark.places.by_topic()) {
-    for (const auto& [partition, ranges] : partitions) {
-      nlohmann::json bounds = nlohmann::json::array();
-      for (const auto& [first, last] : ranges) {
-        bounds.push_back(first);
-        bounds.push_back(last);
-      }
-      places.push_back({topic, partition, std::move(bounds)});
+  for (const auto& [source, ranges] : mark.places.by_source()) {
+    const auto& [topic, topic_id, partition] = source;
+    nlohmann::json bounds = nlohmann::json::array();
+    for (const auto& [first, last] : ranges) {
+      bounds.push_back(first);
+      bounds.push_back(last);
     }
+    places.push_back({topic, partition, std::move(bounds)});
+    if (!topic_id.empty()) places.back().push_back(topic_id);
   }
   return object.dump();
 }

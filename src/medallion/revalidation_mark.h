@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
 #include "base/result.h"
@@ -15,23 +16,30 @@ namespace k2 {
 
 inline constexpr std::string_view kRevalidatedKey = "k2.revalidated";  // a property; in a summary the mark's id
 
-// Places of messages: topic, partition and offset, as ranges of consecutive offsets.
+// As the columns of a row name it; the id is empty where the row has none.
+struct RowSource {
+  std::string_view topic;
+  std::string_view topic_id;
+  int32_t partition = 0;
+};
+
+// Places of messages: source and offset, as ranges of consecutive offsets.
 class MessagePlaces {
  public:
-  void Add(std::string_view topic, int32_t partition, int64_t offset);
-  void AddRange(std::string_view topic, int32_t partition, int64_t first, int64_t last);
-  [[nodiscard]] bool Contains(std::string_view topic, int32_t partition, int64_t offset) const;
+  void Add(const RowSource& source, int64_t offset);
+  void AddRange(const RowSource& source, int64_t first, int64_t last);
+  [[nodiscard]] bool Contains(const RowSource& source, int64_t offset) const;
   [[nodiscard]] bool empty() const { return ranges_ == 0; }
   [[nodiscard]] int64_t ranges() const { return ranges_; }
   // Lowest and highest offset of all.
   [[nodiscard]] std::pair<int64_t, int64_t> Bounds() const;
 
-  using Ranges = std::map<int64_t, int64_t>;  // last offset by first
-  using ByTopic = std::map<std::string, std::map<int32_t, Ranges>, std::less<>>;
-  [[nodiscard]] const ByTopic& by_topic() const { return by_topic_; }
+  using Ranges = std::map<int64_t, int64_t>;                     // last offset by first
+  using Source = std::tuple<std::string, std::string, int32_t>;  // topic, its id, partition
+  [[nodiscard]] const std::map<Source, Ranges>& by_source() const { return by_source_; }
 
  private:
-  ByTopic by_topic_;  // and partition
+  std::map<Source, Ranges> by_source_;
   int64_t ranges_ = 0;
 };
 

@@ -14,6 +14,15 @@
 #include "task/text_view.h"
 
 namespace k2 {
+namespace {
+
+constexpr std::string_view kOfRecordings = "recording/";
+
+bool IsOf(const BronzePart& part, const SourceKey& key) {
+  return part.partition == key.partition && part.topic == key.topic && part.topic_id == key.topic_id;
+}
+
+}  // namespace
 
 Status SilverLayer::PlanFiles() {
   const int64_t current = bronze_.metadata().current_snapshot_id.value_or(0);
@@ -155,21 +164,50 @@ std::optional<BronzePart> SilverLayer::PartOfBounds(const iceberg::DataFile& fil
                   .first = std::get<int64_t>(first),
                   .last = std::get<int64_t>(last),
                   .rows = file.record_count};
-  const bool whole = HashPrefixOf({.cluster = kRecordingCluster,
-                                   .topic = part.topic,
-                                   .topic_id = part.topic.substr(part.topic.rfind('/') + 1),
-                                   .partition = part.partition})
-                         .has_value() &&
-                     part.topic.size() - part.topic.rfind('/') == kRecordingHashDigits + 1;
-  if (!whole && !InBronze(part)) return std::nullopt;
+  if (part.topic.starts_with(kOfRecordings)) {
+    part.topic_id = TopicIdOf(part);
+    const bool whole =
+        HashPrefixOf(
+            {.cluster = kRecordingCluster, .topic = part.topic, .topic_id = part.topic_id, .partition = part.partition})
+            .has_value() &&
+        part.topic_id.size() == kRecordingHashDigits;
+    if (!whole && !InBronze(part)) return std::nullopt;
+    return part;
+  }
+  const auto of_name = [&](const auto& known) {
+    return known.first.topic == part.topic && known.first.partition == part.partition;
+  };
+  const auto first_of_name = std::ranges::find_if(bronze_progress_.positions, of_name);
+  if (first_of_name == bronze_progress_.positions.end()) return std::nullopt;
+  // Of a topic that was recreated the rows' own ids tell which of them the file is of.
+  const bool alone = std::ranges::count_if(bronze_progress_.positions, of_name) == 1;
+  if (!alone && bronze_rows_.Find("topic_id") != nullptr) {
+    const iceberg::Literal id = bound(file.lower_bounds, "topic_id");
+    const auto nulls = file.null_value_counts.find(bronze_rows_.Find("topic_id")->id);
+    const bool same = id == bound(file.upper_bounds, "topic_id") && std::holds_alternative<std::string>(id) &&
+                      nulls != file.null_value_counts.end() && nulls->second == 0;
+    if (!same) return std::nullopt;
+    part.topic_id = std::get<std::string>(id);
+    return InBronze(part) ? std::optional(part) : std::nullopt;
+  }
+  part.topic_id = alone ? first_of_name->first.topic_id : TopicIdOf(part);
   return part;
 }
 
 // Whether Bronze's document names the source. One that it does not name any more is finished: Silver has its rows.
 bool SilverLayer::InBronze(const BronzePart& part) const {
   return std::ranges::any_of(bronze_progress_.positions, [&](const auto& known) {
-    return known.first.topic == part.topic && known.first.partition == part.partition;
+    return known.first.topic == part.topic && known.first.topic_id == part.topic_id &&
+           known.first.partition == part.partition;
   });
+}
+
+// Of the part's source; of rows without one, that of the topic that was there first.
+std::string SilverLayer::TopicIdOf(const BronzePart& part) const {
+  if (part.topic.starts_with(kOfRecordings)) return part.topic.substr(part.topic.rfind('/') + 1);
+  const SourceKey* source =
+      SourceOfRow(bronze_progress_.positions, recreated_, part.topic, part.topic_id, part.partition);
+  return source == nullptr ? part.topic_id : source->topic_id;
 }
 
 // Deleted rows count among those of its parts: Silver passes over them, and has their offsets behind it then.
@@ -186,18 +224,19 @@ Result<SilverLayer::BronzeFile> SilverLayer::Describe(const ScanFile& scanned) c
   }
   const TaskContext context{.io = bronze_.io_ptr(), .schemas = nullptr, .cache = cache_};
   K2_ASSIGN(described.parts, ReadBronzeParts(context, file.file_path, bronze_shape_));
+  for (BronzePart& part : described.parts) part.topic_id = TopicIdOf(part);
   return described;
 }
 
 // The offset up to which all rows of a part's source are judged.
 int64_t SilverLayer::JudgedTo(const BronzePart& part) const {
-  const ExchangeInfo* exchange = ExchangeOfTopic(part.topic);
+  const Exchange* exchange = ExchangeOfTopic(part.topic);
   if (exchange == nullptr) return 0;
-  const auto table = static_cast<size_t>(exchange - Exchanges().data());
+  const auto table = IndexOf(*exchange);
   int64_t to = 0;
   for (const SourcePositions* positions : {&silver_progress_[table].positions, &silver_finished_[table]}) {
     for (const auto& [key, position] : *positions) {
-      if (key.topic == part.topic && key.partition == part.partition) to = std::max(to, position.next_offset);
+      if (IsOf(part, key)) to = std::max(to, position.next_offset);
     }
   }
   return to;
@@ -210,12 +249,10 @@ void SilverLayer::ForgetJudged(const std::vector<PlannedRange>& ranges) {
     std::erase_if(file.parts, [&](const BronzePart& part) {
       int64_t to = JudgedTo(part);
       for (const PlannedRange& range : ranges) {
-        if (range.key.topic == part.topic && range.key.partition == part.partition) {
-          to = std::max(to, range.end.next_offset);
-        }
+        if (IsOf(part, range.key)) to = std::max(to, range.end.next_offset);
       }
       return part.last < to || !options_.Owns(part.topic, part.partition) ||
-             (part.topic.starts_with("recording/") && !InBronze(part));
+             (part.topic.starts_with(kOfRecordings) && !InBronze(part));
     });
     if (file.parts.size() != parts) file.whole = false;
   }
@@ -227,8 +264,7 @@ namespace {
 // Whether a part has rows of a range.
 template <typename Range>
 bool Overlaps(const BronzePart& part, const Range& range) {
-  return part.partition == range.key.partition && part.topic == range.key.topic && part.first < range.end.next_offset &&
-         part.last >= range.begin.next_offset;
+  return IsOf(part, range.key) && part.first < range.end.next_offset && part.last >= range.begin.next_offset;
 }
 
 }  // namespace

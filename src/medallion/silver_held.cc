@@ -9,20 +9,24 @@ void SilverLayer::Hold(HeldPartitions found) {
     const auto before = held_.find(key);
     if (before == held_.end() || before->second.offset != held.offset) {
       log::Warn("a partition waits for the schema of a message; other partitions go on",
-                {{"topic", key.first},
-                 {"partition", key.second},
+                {{"topic", key.topic},
+                 {"partition", key.partition},
                  {"offset", held.offset},
-                 {"schema_id", held.schema_id},
+                 {"schema", ToString(held.schema)},
                  {"error", held.error.message}});
     }
     held_.insert_or_assign(key, std::move(held));
   }
 }
 
+HeldSource SilverLayer::HeldSourceOf(const SourceKey& key) {
+  return {.topic = key.topic, .topic_id = std::string(TopicIdOfRows(key)), .partition = key.partition};
+}
+
 // Up to the message that waits in this partition, unless its schema can be had, or is known not to be, by now. Gives
 // the partition's entry, where it still waits.
 std::optional<HeldPartition> SilverLayer::StopAtHeld(Range& range, bool ask) const {
-  const auto found = held_.find({range.key.topic, range.key.partition});
+  const auto found = held_.find(HeldSourceOf(range.key));
   if (found == held_.end()) return std::nullopt;
   if (schemas_ == nullptr) return std::nullopt;
   HeldPartition held = found->second;
@@ -30,7 +34,7 @@ std::optional<HeldPartition> SilverLayer::StopAtHeld(Range& range, bool ask) con
   if (ask) {
     // Of recordings the next task asks: it knows their folder.
     if (range.key.cluster == kRecordingCluster) return std::nullopt;
-    const Result<std::string> schema = schemas_->SchemaJson(held.schema_id);
+    const Result<std::string> schema = schemas_->SchemaJson(held.schema);
     if (schema || schema.error().kind != ErrorKind::kUnavailable) return std::nullopt;
     held.error = schema.error();
   }

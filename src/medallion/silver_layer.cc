@@ -15,8 +15,8 @@ Result<std::unique_ptr<SilverLayer>> SilverLayer::Open(const Lakehouse& lakehous
   K2_ASSIGN(Table bronze, lakehouse.Open(kBronzeTable));
   K2_ASSIGN(Table rejected, lakehouse.Open(kRejectedTable));
   std::vector<Table> silver;
-  for (const ExchangeInfo& exchange : Exchanges()) {
-    K2_ASSIGN(Table table, lakehouse.Open(exchange.silver_table));
+  for (const Exchange* exchange : Exchanges()) {
+    K2_ASSIGN(Table table, lakehouse.OpenOrCreate(exchange->silver_table));
     silver.push_back(std::move(table));
   }
   return std::unique_ptr<SilverLayer>(new SilverLayer(std::move(bronze), std::move(rejected), std::move(silver),
@@ -47,6 +47,7 @@ Status SilverLayer::Refresh() {
   own_tables_known_ = true;
   K2_TRY(bronze_.Refresh());
   K2_ASSIGN(bronze_progress_, ReadProgress(bronze_.metadata()));
+  K2_ASSIGN(recreated_, ReadRecreatedTopics(bronze_.metadata()));
   K2_TRY(CheckShapes());
   return FindFinished();
 }
@@ -80,7 +81,7 @@ Status SilverLayer::FindFinished() {
 }
 
 Status SilverLayer::FindFinishedOf(size_t table, const LayerProgress& in_document) {
-  const ExchangeInfo* exchange = &Exchanges()[table];
+  const Exchange* exchange = Exchanges()[table];
   const bool level = silver_progress_[table].finished.generation == in_document.finished.generation;
   if (!level) {
     K2_ASSIGN(const SourcePositions ended, finished_.All(bronze_, in_document));
@@ -102,9 +103,9 @@ Status SilverLayer::FindFinishedOf(size_t table, const LayerProgress& in_documen
 
 // Where Silver stands in one of the sources that Bronze's document names; nothing where it has not begun.
 std::optional<SourcePosition> SilverLayer::InSilver(const SourceKey& key) const {
-  const ExchangeInfo* exchange = ExchangeOfTopic(key.topic);
+  const Exchange* exchange = ExchangeOfTopic(key.topic);
   if (exchange == nullptr) return std::nullopt;
-  const auto table = static_cast<size_t>(exchange - Exchanges().data());
+  const auto table = IndexOf(*exchange);
   for (const SourcePositions* positions : {&silver_progress_[table].positions, &silver_finished_[table]}) {
     if (const auto found = positions->find(key); found != positions->end()) return found->second;
   }
@@ -121,12 +122,12 @@ Result<std::vector<SilverLayer::Range>> SilverLayer::PlanRanges(bool ask) {
   K2_TRY(CheckStanding(dropped));
   for (const auto& [key, bronze_end] : bronze_progress_.positions) {
     if (!options_.Owns(key.topic, key.partition)) continue;
-    const ExchangeInfo* exchange = ExchangeOfTopic(key.topic);
+    const Exchange* exchange = ExchangeOfTopic(key.topic);
     if (exchange == nullptr) {
-      return Fail(ErrorKind::kInvalidArgument,
-                  "topic {} belongs to no exchange K2 knows; its name must end in .binance or .kraken", key.topic);
+      return Fail(ErrorKind::kInvalidArgument, "topic {} belongs to no exchange K2 knows; its name must end in {}",
+                  key.topic, ExchangeNames(&Exchange::name, "."));
     }
-    const auto table = static_cast<size_t>(exchange - Exchanges().data());
+    const auto table = IndexOf(*exchange);
     // Of all sources, also those that are left for a later step: PlanFiles finds each file once.
     const int64_t begin = InSilver(key).value_or(SourcePosition{}).next_offset;
     if (begin < bronze_end.next_offset) unjudged_from_ = std::min(unjudged_from_, begin);
@@ -135,7 +136,7 @@ Result<std::vector<SilverLayer::Range>> SilverLayer::PlanRanges(bool ask) {
     if (range) {
       if (auto held = StopAtHeld(*range, ask)) {
         waiting.insert(table);
-        still_held.emplace(std::pair(key.topic, key.partition), *std::move(held));
+        still_held.emplace(HeldSourceOf(key), *std::move(held));
       }
     }
     if (!range) {
@@ -159,12 +160,12 @@ Result<std::vector<SilverLayer::Range>> SilverLayer::PlanRanges(bool ask) {
 
 // What Silver has yet to decide of one source; begin and end are equal where that is nothing.
 Result<SilverLayer::Range> SilverLayer::PlanRange(const SourceKey& key, const SourcePosition& bronze_end,
-                                                  const ExchangeInfo& exchange,
+                                                  const Exchange& exchange,
                                                   const std::optional<DroppedUnread>& dropped) const {
   Range range;
   range.key = key;
   range.bronze_end = bronze_end;
-  range.table = static_cast<size_t>(&exchange - Exchanges().data());
+  range.table = IndexOf(exchange);
   const LayerProgress& silver = silver_progress_[range.table];
   if (silver.rules_version > kRulesVersion || rejected_progress_.rules_version > kRulesVersion) {
     return Fail(ErrorKind::kUnsupported, "{} was judged by rules of version {}, this k2 has version {}; use a newer k2",
@@ -207,7 +208,7 @@ Status SilverLayer::StopAtGap(const DroppedUnread& dropped, Range& range) {
 }
 
 Error SilverLayer::GapError(const Range& range, const OffsetGap& gap) {
-  const std::string_view table = Exchanges()[range.table].silver_table;
+  const std::string_view table = Exchanges()[range.table]->silver_table;
   return {ErrorKind::kUpstreamChanged,
           fmt::format(
               "Bronze's retention has dropped rows that {} had not read: it stands at offset {} of {}, partition {}, "
@@ -234,10 +235,12 @@ Result<std::vector<Task>> SilverLayer::MakeTasks(const std::vector<Range>& range
   bool ahead = false;
   for (const Range& range : ranges) {
     base.ranges.push_back({.topic = range.key.topic,
+                           .topic_id = std::string(TopicIdOfRows(range.key)),
                            .partition = range.key.partition,
                            .begin = range.begin.next_offset,
                            .end = range.end.next_offset,
-                           .leave_out_rejected = range.leave_out_rejected});
+                           .leave_out_rejected = range.leave_out_rejected,
+                           .without_topic_id = !recreated_.contains(range.key.topic_id)});
     ahead |= range.leave_out_rejected;
   }
   if (ahead) {
@@ -385,7 +388,6 @@ std::vector<PlannedCommit> SilverLayer::PlanCommits(const std::vector<Range>& ra
                                                     const std::optional<MessageTimes>& times) const {
   // rejected_trades first: a crash after it leaves Silver behind, and Silver then leaves out what rejected_trades has.
   PlannedCommit rejected{.table = std::string(kRejectedTable), .layer = "rejected", .commit = {}, .needs_rows = true};
-  rejected.commit.next.rules_version = kRulesVersion;
   rejected.commit.base.finished = rejected_progress_.finished;
   rejected.commit.next.upstream[bronze_.name().ToString()] = Hint();
   for (const Range& range : ranges) {
@@ -399,7 +401,7 @@ std::vector<PlannedCommit> SilverLayer::PlanCommits(const std::vector<Range>& ra
     PlannedCommit planned{.table = silver_[i].name().name, .layer = "silver", .commit = {}, .needs_rows = false};
     LayerCommit& commit = planned.commit;
     commit.base.finished = silver_progress_[i].finished;
-    commit.next.rules_version = kRulesVersion;
+    commit.next.rules_version = RulesOf(silver_[i]);
     commit.next.upstream[bronze_.name().ToString()] = Hint();
     for (const Range& range : ranges) {
       if (range.table != i) continue;
@@ -407,6 +409,8 @@ std::vector<PlannedCommit> SilverLayer::PlanCommits(const std::vector<Range>& ra
       commit.next.positions[range.key] = range.end;
     }
     if (commit.next.positions.empty()) continue;
+    LayerCommit& of_rejected = commits.front().commit;
+    of_rejected.next.rules_version = std::max(of_rejected.next.rules_version, commit.next.rules_version);
     if (times) WriteTimes(*times, commit.summary);
     commits.push_back(std::move(planned));
   }

@@ -15,6 +15,7 @@
 #include "source/schema_source.h"
 #include "table/accepted.h"
 #include "table/dropped_unread.h"
+#include "table/recreated_topics.h"
 #include "table/scan.h"
 #include "task/bronze_parts.h"
 #include "task/held_partitions.h"
@@ -97,9 +98,10 @@ class SilverLayer {
   [[nodiscard]] std::optional<SourcePosition> InSilver(const SourceKey& key) const;
   [[nodiscard]] Result<int64_t> LevelSnapshot() const;
   Result<std::vector<Range>> PlanRanges(bool ask);
-  Result<Range> PlanRange(const SourceKey& key, const SourcePosition& bronze_end, const ExchangeInfo& exchange,
+  Result<Range> PlanRange(const SourceKey& key, const SourcePosition& bronze_end, const Exchange& exchange,
                           const std::optional<DroppedUnread>& dropped) const;
   void StopAtAccepted(Range& range) const;
+  static HeldSource HeldSourceOf(const SourceKey& key);
   std::optional<HeldPartition> StopAtHeld(Range& range, bool ask) const;
   void Hold(HeldPartitions found);
   Result<StepPlan> PlanAsking(int32_t tasks, bool ask);
@@ -122,6 +124,7 @@ class SilverLayer {
   Result<BronzeFile> Describe(const ScanFile& scanned) const;
   std::optional<BronzePart> PartOfBounds(const iceberg::DataFile& file) const;
   [[nodiscard]] bool InBronze(const BronzePart& part) const;
+  [[nodiscard]] std::string TopicIdOf(const BronzePart& part) const;
   [[nodiscard]] int64_t JudgedTo(const BronzePart& part) const;
   void ForgetJudged(const std::vector<PlannedRange>& ranges);
   std::vector<BronzeFile> Cut(std::vector<Range>& ranges) const;
@@ -147,6 +150,7 @@ class SilverLayer {
   OutputTable rejected_output_;
   std::vector<OutputTable> silver_outputs_;  // in the order of silver_
   LayerProgress bronze_progress_;
+  RecreatedTopics recreated_;
   LayerProgress rejected_progress_;
   std::vector<LayerProgress> silver_progress_;
   std::vector<Accepted> accepted_;  // by table

@@ -19,7 +19,7 @@ const std::string kBinance = "market.crypto.trades.binance";
 const std::string kKraken = "market.crypto.trades.kraken";
 constexpr int64_t kMessageTime = 1'704'153'600'000'000;
 
-std::string MessageOf(int64_t number, const std::string& exchange = "BINANCE", int32_t schema_id = kTradeV2SchemaId,
+std::string MessageOf(int64_t number, const std::string& exchange = "BINANCE", int32_t schema_id = kTradeV3SchemaId,
                       int64_t price = 100, int64_t timestamp_us = kMessageTime, int64_t ingestion_us = kMessageTime) {
   const std::string trade_id = fmt::format("{}-{}", exchange, number);
   const Trade trade{.message_id = TradeMessageId(exchange, "BTCUSDT", trade_id),
@@ -27,7 +27,7 @@ std::string MessageOf(int64_t number, const std::string& exchange = "BINANCE", i
                     .symbol = "BTCUSDT",
                     .exchange = exchange,
                     .timestamp_us = timestamp_us,
-                    .price_e8 = price,
+                    .price_e14 = price,
                     .quantity_e8 = 1,
                     .currency = "USDT",
                     .side = TradeSide::kBuy,
@@ -37,17 +37,17 @@ std::string MessageOf(int64_t number, const std::string& exchange = "BINANCE", i
   return payload;
 }
 
-// Knows V2 under further ids, from when it is told to.
+// Knows V3 under further ids, from when it is told to.
 class GrowingSchemas final : public SchemaSource {
  public:
-  Result<std::string> SchemaJson(int32_t id) override {
+  Result<std::string> SchemaJson(const SchemaRef& ref) override {
     const std::lock_guard lock(mutex_);
-    if (away.contains(id)) return Fail(ErrorKind::kUnavailable, "the registry does not answer");
-    if (known.contains(id)) return std::string(kTradeV2SchemaJson);
-    return builtin_.SchemaJson(id);
+    if (away.contains(ref)) return Fail(ErrorKind::kUnavailable, "the registry does not answer");
+    if (known.contains(ref)) return std::string(kTradeV3SchemaJson);
+    return builtin_.SchemaJson(ref);
   }
-  std::set<int32_t> known;
-  std::set<int32_t> away;
+  std::set<SchemaRef> known;
+  std::set<SchemaRef> away;
 
  private:
   std::mutex mutex_;
@@ -122,16 +122,17 @@ class SilverLayerTest : public LayerTest {
 };
 
 TEST_F(SilverLayerTest, EachRowIsAcceptedOrRejectedWithItsReason) {
-  CommitBronze(*lakehouse_, {{kBinance, 0, 0, MessageOf(0)},
-                             {kBinance, 0, 1, std::nullopt},
-                             {kBinance, 0, 2, MessageOf(2, "BINANCE", 77)},
-                             {kBinance, 0, 3, ""},
-                             {kBinance, 0, 4, MessageOf(4, "KRAKEN")},
-                             {kBinance, 0, 5, MessageOf(5, "BINANCE", 1, 0)},
-                             {kBinance, 0, 6, MessageOf(6).substr(0, 30)},
-                             {kBinance, 0, 7, MessageOf(7, "BINANCE", 1, 100, kMessageTime - 86'400'000'000)},
-                             {kKraken, 0, 0, MessageOf(0, "KRAKEN")},
-                             {kKraken, 0, 1, MessageOf(1) + "x"}});
+  CommitBronze(*lakehouse_,
+               {{kBinance, 0, 0, MessageOf(0)},
+                {kBinance, 0, 1, std::nullopt},
+                {kBinance, 0, 2, MessageOf(2, "BINANCE", 77)},
+                {kBinance, 0, 3, ""},
+                {kBinance, 0, 4, MessageOf(4, "KRAKEN")},
+                {kBinance, 0, 5, MessageOf(5, "BINANCE", kTradeV3SchemaId, 0)},
+                {kBinance, 0, 6, MessageOf(6).substr(0, 30)},
+                {kBinance, 0, 7, MessageOf(7, "BINANCE", kTradeV3SchemaId, 100, kMessageTime - 86'400'000'000)},
+                {kKraken, 0, 0, MessageOf(0, "KRAKEN")},
+                {kKraken, 0, 1, MessageOf(1) + "x"}});
   StepToTheEnd();
   CheckWithGold(3);
   const char* reasons[] = {
@@ -144,7 +145,7 @@ TEST_F(SilverLayerTest, EachRowIsAcceptedOrRejectedWithItsReason) {
 TEST_F(SilverLayerTest, RowsOfSeveralTopicsInOneFileAndOverMidnight) {
   std::vector<BronzeRow> rows;
   for (int64_t i = 0; i < 40; ++i) {
-    rows.push_back({kBinance, 0, i, MessageOf(i, "BINANCE", 1, 100, kMessageTime - 20 + i)});
+    rows.push_back({kBinance, 0, i, MessageOf(i, "BINANCE", kTradeV3SchemaId, 100, kMessageTime - 20 + i)});
     rows.push_back({kBinance, 1, i, MessageOf(1000 + i)});
     rows.push_back({kKraken, 0, i, i % 7 == 0 ? std::nullopt : std::optional(MessageOf(i, "KRAKEN"))});
     rows.push_back({"another.topic.binance", 0, i, MessageOf(2000 + i)});
@@ -224,7 +225,7 @@ TEST_F(SilverLayerTest, CatchesUpWithoutRejectingTwice) {
     std::vector<BronzeRow> rows;
     for (int64_t i = first; i < first + 20; ++i) {
       // Unknown schema now, known later: the verdict stands.
-      const int32_t schema = i % 5 == 0 ? 900 + static_cast<int32_t>(first) : kTradeV2SchemaId;
+      const int32_t schema = i % 5 == 0 ? 900 + static_cast<int32_t>(first) : kTradeV3SchemaId;
       rows.push_back({kBinance, 0, i, MessageOf(i, "BINANCE", schema)});
       rows.push_back({kKraken, 0, i, MessageOf(i, "KRAKEN", schema)});
     }
@@ -247,13 +248,13 @@ TEST_F(SilverLayerTest, AnUnknownSchemaHoldsUpItsPartitionOnly) {
   const auto send = [&](const std::string& topic, const std::string& exchange, int64_t first, int32_t schema_of_last) {
     std::vector<BronzeRow> rows;
     for (int64_t i = first; i < first + 10; ++i) {
-      rows.push_back({topic, 0, i, MessageOf(i, exchange, i == first + 9 ? schema_of_last : kTradeV2SchemaId)});
+      rows.push_back({topic, 0, i, MessageOf(i, exchange, i == first + 9 ? schema_of_last : kTradeV3SchemaId)});
     }
     CommitBronze(*lakehouse_, rows);
   };
   schemas_->away.insert(700);
   send(kBinance, "BINANCE", 0, 700);
-  send(kKraken, "KRAKEN", 0, kTradeV2SchemaId);
+  send(kKraken, "KRAKEN", 0, kTradeV3SchemaId);
   const auto layer = OpenLayer(*lakehouse_);
   ASSERT_TRUE(layer->Step());
   EXPECT_EQ(LiveRows(*lakehouse_, "silver_binance_trades"), 9) << "up to the message that waits";
@@ -261,8 +262,8 @@ TEST_F(SilverLayerTest, AnUnknownSchemaHoldsUpItsPartitionOnly) {
   EXPECT_EQ(layer->Step().error().kind, ErrorKind::kUnavailable) << "nothing else is left to do";
   EXPECT_TRUE(layer->holds());
   for (int64_t first = 10; first < 40; first += 10) {
-    send(kBinance, "BINANCE", first, kTradeV2SchemaId);
-    send(kKraken, "KRAKEN", first, kTradeV2SchemaId);
+    send(kBinance, "BINANCE", first, kTradeV3SchemaId);
+    send(kKraken, "KRAKEN", first, kTradeV3SchemaId);
     ASSERT_TRUE(layer->Step());
     EXPECT_EQ(LiveRows(*lakehouse_, "silver_binance_trades"), 9);
     EXPECT_EQ(LiveRows(*lakehouse_, "silver_kraken_trades"), first + 10);
@@ -281,7 +282,7 @@ TEST_F(SilverLayerTest, RowsBelowAnOffsetOfRejectedTradesAreValidated) {
   const std::string silver = "silver_binance_trades";
   std::vector<BronzeRow> rows;
   for (int64_t i = 0; i < 40; ++i) {
-    rows.push_back({kBinance, 0, i, MessageOf(i, "BINANCE", kTradeV2SchemaId, i % 4 == 0 ? 0 : 100)});
+    rows.push_back({kBinance, 0, i, MessageOf(i, "BINANCE", kTradeV3SchemaId, i % 4 == 0 ? 0 : 100)});
   }
   CommitBronze(*lakehouse_, rows);
   for (const int64_t ahead : {30, 35, 500}) {
@@ -446,7 +447,7 @@ TEST_F(SilverLayerTest, TimesFarOffAreRejectedWhateverRejectedTradesSays) {
   int64_t offset = 0;
   for (const int64_t years : {10'030, 250'000, 292'000, -3'000, -200'000, -292'000}) {
     const int64_t time_us = years * kYear;
-    const std::string payload = MessageOf(years, "BINANCE", kTradeV2SchemaId, 100, time_us, time_us);
+    const std::string payload = MessageOf(years, "BINANCE", kTradeV3SchemaId, 100, time_us, time_us);
     for (int delivery = 0; delivery < 2; ++delivery) {
       CommitBronze(lakehouse, {{.topic = kBinance, .partition = 0, .offset = offset, .payload = payload}});
       LayerCommit validated;  // by version 1, which then stopped before Silver's commit
@@ -465,6 +466,59 @@ TEST_F(SilverLayerTest, TimesFarOffAreRejectedWhateverRejectedTradesSays) {
   EXPECT_EQ(LiveRows(lakehouse, "silver_binance_trades"), 0);
   EXPECT_EQ(LiveRows(lakehouse, kRejectedTable), 12);
   EXPECT_EQ(LiveRows(lakehouse, kGoldTable), 0);
+}
+
+constexpr std::string_view kGuidBytes("\x01\x89\x79\x1e\x5c\x4b\x6a\x4d\x21\x9f\x60\x00\xab\xcd\xef\xff\x02", 17);
+constexpr std::string_view kNumber7("\0\0\0\0\0\0\0\7", 8);
+
+// Each way to name a schema, beside messages without headers; a schema that nobody has is named in the detail.
+TEST_F(SilverLayerTest, SchemasAreNamedByHeadersAndPrefixes) {
+  const SchemaRef guid = SchemaRef::OfGuid(kGuidBytes.substr(1));
+  schemas_->known = {guid, SchemaRef(SchemaRef::Kind::kContentId, 7), SchemaRef(SchemaRef::Kind::kGlobalId, 7)};
+  const auto body = [](int64_t number) { return MessageOf(number).substr(5); };
+  const auto row = [&](int64_t offset, std::string payload, decltype(BronzeRow::headers) headers) {
+    return BronzeRow{.topic = kBinance, .offset = offset, .payload = std::move(payload), .headers = std::move(headers)};
+  };
+  const std::string other_guid = std::string(kGuidBytes.substr(0, 16)) + "\x03";
+  CommitBronze(*lakehouse_,
+               {row(0, MessageOf(0), {}), row(1, body(1), {{"__value_schema_id", std::string(kGuidBytes)}}),
+                row(2, std::string(kGuidBytes) + body(2), {}),
+                row(3, body(3), {{"trace", std::nullopt}, {"apicurio.value.globalId", std::string(kNumber7)}}),
+                row(4, body(4), {{"apicurio.value.contentId", std::string(kNumber7)}}),
+                row(5, MessageOf(5), {{"trace", "x"}, {"__value_schema_id", std::nullopt}}),
+                row(6, body(6), {{"__value_schema_id", other_guid}}), row(7, body(7), {{"trace", "x"}}),
+                row(8, MessageOf(8), {{"apicurio.value.globalId", std::string("\0\0\0\0\0\0\0\5", 8)}})});
+  StepToTheEnd();
+  CheckWithGold(6);
+  for (int64_t offset = 0; offset < 6; ++offset) EXPECT_EQ(ReasonAt(kBinance, offset), "") << offset;
+  const auto rejected = ReadRejected(*lakehouse_);
+  const auto told = [&](int64_t offset) {
+    const auto found = rejected.find({kBinance, 0, offset});
+    return found == rejected.end() ? "" : found->second.reason + ": " + found->second.detail;
+  };
+  EXPECT_EQ(told(6), "unknown_schema_id: no schema has the GUID 89791e5c-4b6a-4d21-9f60-00abcdefff03");
+  EXPECT_TRUE(told(7).starts_with("not_framed: ")) << told(7);
+  EXPECT_EQ(told(8), "unknown_schema_id: no schema has the global id 5");
+}
+
+// A registry that is away holds up the partition that needs it, whatever names the schema.
+TEST_F(SilverLayerTest, AGuidThatNobodyCanTellHoldsUpItsPartitionAlone) {
+  const SchemaRef guid = SchemaRef::OfGuid(kGuidBytes.substr(1));
+  schemas_->away = {guid};
+  const decltype(BronzeRow::headers) headers = {{"__value_schema_id", std::string(kGuidBytes)}};
+  CommitBronze(*lakehouse_, {{kBinance, 0, 0, MessageOf(0)},
+                             {.topic = kBinance, .offset = 1, .payload = MessageOf(1).substr(5), .headers = headers},
+                             {kBinance, 0, 2, MessageOf(2)},
+                             {kBinance, 1, 0, MessageOf(10)},
+                             {kBinance, 1, 1, MessageOf(11)}});
+  const auto layer = OpenLayer(*lakehouse_);
+  for (int steps = 0; steps < 3; ++steps) (void)layer->Step();
+  EXPECT_EQ(LiveRows(*lakehouse_, "silver_binance_trades"), 3);
+  EXPECT_EQ(LiveRows(*lakehouse_, kRejectedTable), 0);
+  schemas_->away.clear();
+  schemas_->known = {guid};
+  StepToTheEnd();
+  CheckWithGold(5);
 }
 
 }  // namespace

@@ -10,8 +10,8 @@
 namespace k2 {
 
 size_t SilverLayer::TableOf(const SourceKey& key) const {
-  const ExchangeInfo* exchange = ExchangeOfTopic(key.topic);
-  return exchange == nullptr ? 0 : static_cast<size_t>(exchange - Exchanges().data());
+  const Exchange* exchange = ExchangeOfTopic(key.topic);
+  return exchange == nullptr ? silver_.size() : IndexOf(*exchange);
 }
 
 void SilverLayer::Stand(size_t table, Error error) { standing_.Add(NameOf(table), std::move(error)); }
@@ -78,7 +78,7 @@ Status SilverLayer::CheckStanding(const std::optional<DroppedUnread>& dropped) {
 }
 
 Status SilverLayer::CheckAccounted(size_t table) {
-  std::vector<UnreadSource> sources = SourcesToRead(Exchanges()[table], silver_progress_[table], bronze_progress_);
+  std::vector<UnreadSource> sources = SourcesToRead(*Exchanges()[table], silver_progress_[table], bronze_progress_);
   const auto upstream = accepted_[table].find(bronze_.name().ToString());
   std::erase_if(sources, [&](const UnreadSource& source) {
     if (!options_.Owns(source.key.topic, source.key.partition)) return true;
@@ -157,7 +157,7 @@ Error StandAtMiscount(const Lakehouse& lakehouse, const std::vector<TaskResult>&
   const std::vector<Miscount> miscounts = MiscountedRanges(results, plan);
   if (miscounts.empty()) return otherwise;
   const PlannedRange& range = plan.ranges[miscounts.front().range];
-  const ExchangeInfo* exchange = ExchangeOfTopic(range.key.topic);
+  const Exchange* exchange = ExchangeOfTopic(range.key.topic);
   Result<Table> bronze = lakehouse.Open(kBronzeTable);
   if (exchange == nullptr || !bronze) return otherwise;
   const Result<Table> silver = lakehouse.Open(exchange->silver_table);
@@ -186,8 +186,8 @@ std::vector<std::vector<const SilverLayer::BronzeFile*>> SilverLayer::Overlappin
     for (const BronzePart& part : files[i].parts) extents.push_back({&part, i});
   }
   std::ranges::sort(extents, [](const Extent& a, const Extent& b) {
-    return std::tie(a.part->topic, a.part->partition, a.part->first) <
-           std::tie(b.part->topic, b.part->partition, b.part->first);
+    return std::tie(a.part->topic, a.part->topic_id, a.part->partition, a.part->first) <
+           std::tie(b.part->topic, b.part->topic_id, b.part->partition, b.part->first);
   });
   std::vector<size_t> group(files.size());
   std::iota(group.begin(), group.end(), size_t{0});
@@ -198,6 +198,7 @@ std::vector<std::vector<const SilverLayer::BronzeFile*>> SilverLayer::Overlappin
   const Extent* furthest = nullptr;  // of the source at hand
   for (const Extent& extent : extents) {
     const bool same = furthest != nullptr && furthest->part->topic == extent.part->topic &&
+                      furthest->part->topic_id == extent.part->topic_id &&
                       furthest->part->partition == extent.part->partition;
     if (same && extent.part->first <= furthest->part->last) group[root(extent.file)] = root(furthest->file);
     if (!same || extent.part->last > furthest->part->last) furthest = &extent;

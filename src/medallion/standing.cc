@@ -16,8 +16,8 @@ constexpr int64_t kStandingPauseUsMax = 30 * kMicrosPerSecond;
 }  // namespace
 
 std::string StandsTag(std::string_view table) {
-  for (const ExchangeInfo& exchange : Exchanges()) {
-    if (exchange.silver_table == table) return fmt::format("{}silver-{}", kStandsTagPrefix, exchange.topic_name);
+  for (const Exchange* exchange : Exchanges()) {
+    if (exchange->silver_table == table) return fmt::format("{}silver-{}", kStandsTagPrefix, exchange->name);
   }
   return fmt::format("{}{}", kStandsTagPrefix, table == kGoldTable ? "gold" : table);
 }

@@ -145,7 +145,7 @@ std::vector<Miscount> MiscountedRanges(const std::vector<TaskResult>& results, c
 }
 
 Error MiscountError(const PlannedRange& range, const Miscount& miscount, int64_t changed, std::string_view told) {
-  const ExchangeInfo* exchange = ExchangeOfTopic(range.key.topic);
+  const Exchange* exchange = ExchangeOfTopic(range.key.topic);
   const std::string_view table = exchange == nullptr ? "Silver" : exchange->silver_table;
   return {
       ErrorKind::kUpstreamChanged,

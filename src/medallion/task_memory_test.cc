@@ -41,13 +41,13 @@ std::string Good(int64_t number) {
                     .symbol = "BTCUSDT",
                     .exchange = "BINANCE",
                     .timestamp_us = BronzeRow{}.time_us,
-                    .price_e8 = 100,
+                    .price_e14 = 100,
                     .quantity_e8 = 1,
                     .currency = "USDT",
                     .side = TradeSide::kBuy,
                     .ingestion_timestamp_us = BronzeRow{}.time_us};
   std::string payload;
-  EncodeTrade(trade, kTradeV2SchemaId, payload);
+  EncodeTrade(trade, kTradeV3SchemaId, payload);
   return payload;
 }
 
@@ -87,7 +87,7 @@ TEST_F(TaskMemory, OfBronze) {
   Simulate(500);
   BronzeTask task{.inputs = {}, .max_messages = 10'000, .max_bytes = 10'000'000, .output = {}, .attempt_id = "a"};
   for (const RecordingSpec& recording : recordings_) {
-    const auto reader = RecordingReader::Open(*ParseExchange(recording.exchange), recording.path);
+    const auto reader = RecordingReader::Open(*ExchangeByName(recording.exchange), recording.path);
     ASSERT_TRUE(reader);
     task.inputs.push_back(
         {.source = (*reader)->key(), .exchange = recording.exchange, .recording = recording.path, .begin = {}});

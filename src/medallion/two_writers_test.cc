@@ -1,4 +1,6 @@
 // Two writers on the same tables: the other one acts, wholly, at every boundary inside a step of ours.
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <random>
 #include <thread>
@@ -82,7 +84,7 @@ class TwoWriters : public LayerTest {
   // The tables that a layer reads and writes.
   static std::vector<std::string> TablesOf(int layer) {
     std::vector<std::string> silver;
-    for (const ExchangeInfo& exchange : Exchanges()) silver.emplace_back(exchange.silver_table);
+    for (const Exchange* exchange : Exchanges()) silver.emplace_back(exchange->silver_table);
     if (layer == kBronzeLayer) return {std::string(kBronzeTable)};
     if (layer == kGoldLayer) silver.emplace_back(kGoldTable);
     if (layer == kSilverLayer) {
@@ -184,10 +186,10 @@ TEST_F(TwoWriters, InGoldWithinOneSilverSnapshot) {
   auto silver = SilverLayer::Open(b_->lakehouse, whole, std::make_shared<FileSchemaSource>(), nullptr);
   ASSERT_TRUE(silver);
   ASSERT_TRUE((*silver)->Step());
-  for (const ExchangeInfo& exchange : Exchanges()) {
+  for (const Exchange* exchange : Exchanges()) {
     // Silver's history is gone: both read it wholly, file by file.
-    ForeignSnapshot(b_->lakehouse, exchange.silver_table, "append", {}, {});
-    ForeignExpiry(b_->lakehouse, exchange.silver_table);
+    ForeignSnapshot(b_->lakehouse, exchange->silver_table, "append", {}, {});
+    ForeignExpiry(b_->lakehouse, exchange->silver_table);
   }
   int boundary = 0;
   at_boundary_ = [&] {
@@ -211,6 +213,24 @@ TEST_F(TwoWriters, WholeRunsSideBySide) {
   }
   runs.clear();
   FinishAndCheck();
+}
+
+// Another process has made the table, and writes the metadata of its first commit: half of the file is there.
+TEST_F(LayerTest, AFileThatAnotherProcessIsAboutToWriteIsNoLostTable) {
+  const TableName name{std::string(kNamespace), std::string(kBronzeTable)};
+  const auto catalog = OpenSqliteCatalog(root_ + "/warehouse", MakeFileIo(), {});
+  ASSERT_TRUE(catalog);
+  ASSERT_TRUE((*catalog)->CreateNamespaceIfMissing(name.name_space));
+  const auto made = (*catalog)->Create(name, *TableDefinition(kBronzeTable));
+  ASSERT_TRUE(made) << made.error().message;
+  const std::string half = root_ + "/warehouse/market_data/bronze_trades/metadata/00001-0123.metadata.json";
+  std::ofstream(half) << R"({"format-version": 2, "table-uu)";
+  std::jthread other([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(60));
+    std::filesystem::remove(half);
+  });
+  const Result<int> created = OpenLakehouse().CreateTables();
+  EXPECT_TRUE(created) << created.error().message;
 }
 
 }  // namespace

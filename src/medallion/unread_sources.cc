@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "medallion/lakehouse.h"
+#include "table/recreated_topics.h"
 #include "table/scan.h"
 #include "task/partitioned_write.h"
 #include "task/text_view.h"
@@ -18,7 +19,7 @@ int64_t UnreadSource::distinct() const {
   return size;
 }
 
-std::vector<UnreadSource> SourcesToRead(const ExchangeInfo& exchange, const LayerProgress& silver,
+std::vector<UnreadSource> SourcesToRead(const Exchange& exchange, const LayerProgress& silver,
                                         const LayerProgress& bronze) {
   std::vector<UnreadSource> sources;
   for (const auto& [key, end] : bronze.positions) {
@@ -48,13 +49,15 @@ Status CountUnread(const Table& bronze, std::vector<UnreadSource>& sources) {
   K2_ASSIGN(const std::vector<ScanFile> files,
             PlanScan(bronze.io(), bronze.metadata(), bronze.metadata().current_snapshot_id.value_or(0),
                      {{.field_id = shape.columns.at("offset"), .op = iceberg::CompareOp::kGe, .values = {first}}}));
+  K2_ASSIGN(const RecreatedTopics recreated, ReadRecreatedTopics(bronze.metadata()));
   const auto count = [&](const std::shared_ptr<arrow::RecordBatch>& batch) -> Status {
     const TextView topic(batch->GetColumnByName("topic"));
+    const TextView topic_id(batch->GetColumnByName("topic_id"));
     const auto& partition = static_cast<const arrow::Int32Array&>(*batch->GetColumnByName("partition"));
     const auto& offset = static_cast<const arrow::Int64Array&>(*batch->GetColumnByName("offset"));
     for (int64_t row = 0; row < batch->num_rows(); ++row) {
       for (UnreadSource& source : sources) {
-        if (source.key.partition != partition.Value(row) || source.key.topic != topic[row]) continue;
+        if (!RowIsOf(source.key, recreated, topic[row], topic_id[row], partition.Value(row))) continue;
         if (offset.Value(row) < source.begin || offset.Value(row) >= source.end.next_offset) continue;
         ++source.rows;
         source.offsets.Insert(offset.Value(row));
@@ -62,8 +65,9 @@ Status CountUnread(const Table& bronze, std::vector<UnreadSource>& sources) {
     }
     return {};
   };
+  const std::vector<std::string> columns = WithOptional({"topic", "partition", "offset"}, {"topic_id"}, shape);
   for (const ScanFile& file : files) {
-    K2_TRY(ReadInput(context, InputOf(bronze.metadata(), file), shape, {"topic", "partition", "offset"}, count));
+    K2_TRY(ReadInput(context, InputOf(bronze.metadata(), file), shape, columns, count));
   }
   return {};
 }

@@ -26,7 +26,7 @@ struct UnreadSource {
 };
 
 // Those sources of an exchange of which its table has yet to read something.
-std::vector<UnreadSource> SourcesToRead(const ExchangeInfo& exchange, const LayerProgress& silver,
+std::vector<UnreadSource> SourcesToRead(const Exchange& exchange, const LayerProgress& silver,
                                         const LayerProgress& bronze);
 
 // Counts their rows in Bronze's current snapshot. Reads three columns of the files that may hold any.

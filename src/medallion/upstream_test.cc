@@ -75,8 +75,8 @@ TEST_F(UpstreamTest, RewrittenFilesBringEachRowOnce) {
   ASSERT_TRUE(Run(true, false, false));
   ForeignCompaction(*lakehouse_, kBronzeTable, "overwrite");
   ASSERT_TRUE(Run(false, true, false));
-  for (const ExchangeInfo& exchange : Exchanges()) {
-    ForeignCompaction(*lakehouse_, exchange.silver_table, "overwrite");
+  for (const Exchange* exchange : Exchanges()) {
+    ForeignCompaction(*lakehouse_, exchange->silver_table, "overwrite");
   }
   ASSERT_TRUE(Run(false, false, true));
   for (const char* table : {"bronze_trades", "silver_binance_trades", "silver_kraken_trades"}) {
@@ -89,8 +89,8 @@ TEST_F(UpstreamTest, RewrittenFilesBringEachRowOnce) {
   ASSERT_TRUE(report) << report.error().message;
   EXPECT_EQ(report->gold.rows_out, 0);
   CheckTables(*lakehouse_, trades_);
-  for (const ExchangeInfo& exchange : Exchanges()) {
-    EXPECT_EQ(OpenAgain(exchange.silver_table).metadata().FindRef(StandsTag(kGoldTable)), nullptr);
+  for (const Exchange* exchange : Exchanges()) {
+    EXPECT_EQ(OpenAgain(exchange->silver_table).metadata().FindRef(StandsTag(kGoldTable)), nullptr);
   }
 }
 
@@ -111,7 +111,7 @@ TEST_F(UpstreamTest, RowsThatAreInBronzeTwiceAreTakenOnce) {
   const auto report = Run(false, true, true);
   ASSERT_TRUE(report) << report.error().message;
   int64_t silver = 0;
-  for (const ExchangeInfo& exchange : Exchanges()) silver += LiveRows(*lakehouse_, exchange.silver_table);
+  for (const Exchange* exchange : Exchanges()) silver += LiveRows(*lakehouse_, exchange->silver_table);
   EXPECT_EQ(silver + static_cast<int64_t>(ReadRejected(*lakehouse_).size()), static_cast<int64_t>(rows.size()));
   EXPECT_EQ(LiveRows(*lakehouse_, kGoldTable), trades_);
 }
@@ -152,7 +152,7 @@ TEST_F(UpstreamTest, OneExchangesMissingRowsDoNotStopTheOthers) {
   ASSERT_TRUE(after) << after.error().message;
   const int64_t held = static_cast<int64_t>(ReadBronze(*lakehouse_).size());
   int64_t judged = static_cast<int64_t>(ReadRejected(*lakehouse_).size());
-  for (const ExchangeInfo& exchange : Exchanges()) judged += LiveRows(*lakehouse_, exchange.silver_table);
+  for (const Exchange* exchange : Exchanges()) judged += LiveRows(*lakehouse_, exchange->silver_table);
   EXPECT_EQ(judged, held);
   EXPECT_EQ(PlanAccept(*lakehouse_, kBronzeTable, foreign).error().kind, ErrorKind::kInvalidArgument);
   // What is lost later is noticed as ever: an acceptance is for those rows alone.

@@ -20,7 +20,7 @@ namespace k2 {
 // A folder that is gone when the test is.
 class ScratchFolder {
  public:
-  ScratchFolder() : path_(std::filesystem::temp_directory_path() / ("k2-query-" + RandomHex64())) {
+  ScratchFolder() : path_(std::filesystem::temp_directory_path() / ("k2-scratch-" + RandomHex64())) {
     std::filesystem::create_directories(path_);
   }
   ScratchFolder(const ScratchFolder&) = delete;

@@ -176,19 +176,31 @@ Result<std::string> OhlcvSql(const OhlcvOptions& options) {
                 FormatTimestamp(*options.to_micros));
   }
   const int64_t shift = options.interval_micros % (7 * kMicrosPerDay) == 0 ? kWeekShift : 0;
-  // nth: where a trade stands, as one number of 128 bits, for arg_min and arg_max: time above, sequence below.
-  // The division is DuckDB's, in doubles: the vwap is kept between low and high. A column that was widened is read as
-  // K2 writes it, or the products would need more digits than there are.
+  // nth: where a trade stands, as one number of 128 bits, for arg_min and arg_max: time above, sequence below,
+  // or the price where there is none: its order fits 63 bits.
+  // Products are exact, decimal(38,22), and so is the vwap, cut after 14 decimals: DuckDB divides decimals as doubles,
+  // so that its parts are divided as whole numbers, of units of 10^-22 and 10^-8. Trades of 10^10 or more could soon
+  // need more digits than there are: the vwap of its candle is one of doubles, kept between low and high. A column that
+  // was widened is read as K2 writes it, for the same reason.
   const std::string sql = fmt::format(R"(WITH trades AS (
-  SELECT (epoch_us({4}) - {0}) // {1} AS i, {5}::DECIMAL(18, 8) AS price, {6}::DECIMAL(18, 8) AS quantity,
+  SELECT (epoch_us({4}) - {0}) // {1} AS i, {5}::DECIMAL(24, 14) AS price, {6}::DECIMAL(24, 8) AS quantity,
+         {5}::DOUBLE * {6}::DOUBLE >= 1e10 AS large,
          epoch_us({4})::HUGEINT * 9223372036854775808 +
-           coalesce({7}::HUGEINT, ({5}::DECIMAL(38, 8) * 100000000)::HUGEINT) AS nth
+           coalesce({7}::HUGEINT, CASE WHEN {5} < 90000 THEN ({5}::DECIMAL(38, 14) * 100000000000000)::HUGEINT
+           ELSE 9000000000000000000 + ({5}::DECIMAL(38, 7) * 10000000)::HUGEINT END) AS nth
   FROM {2} WHERE {3}),
 candles AS MATERIALIZED (
   SELECT i, arg_min(price, nth) AS open, max(price) AS high, min(price) AS low, arg_max(price, nth) AS close,
          sum(quantity) AS volume,
-         greatest(min(price), least(max(price), (sum(price::DECIMAL(19, 8) * quantity) / sum(quantity))::DECIMAL(20, 8))
-                 )::DECIMAL(18, 8) AS vwap,
+         CASE WHEN bool_or(large) THEN
+           greatest(min(price), least(max(price),
+             ((coalesce(sum(CASE WHEN NOT large THEN price * quantity END), 0)::DOUBLE +
+               sum(CASE WHEN large THEN price::DOUBLE * quantity::DOUBLE END)) / sum(quantity)::DOUBLE
+             )::DECIMAL(38, 14)))::DECIMAL(24, 14)
+         ELSE
+           ((replace(sum(CASE WHEN NOT large THEN price * quantity END)::VARCHAR, '.', '')::HUGEINT //
+             replace(sum(quantity)::VARCHAR, '.', '')::HUGEINT) * 0.00000000000001)::DECIMAL(24, 14)
+         END AS vwap,
          count(*) AS trades
   FROM trades GROUP BY i))",
                                       shift, options.interval_micros, Quoted(options.table, '"'), Where(options),

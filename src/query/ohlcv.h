@@ -33,11 +33,12 @@ struct OhlcvOptions {
 // 30s, 1m, 15m, 4h, 1d, 1w to microseconds. Error: kInvalidArgument.
 Result<int64_t> ParseInterval(const std::string& text);
 
-// SQL whose rows are, by time: time timestamptz (the interval's start), open, high, low, close decimal(18,8), volume
-// decimal(38,8) (exact), vwap decimal(18,8) (rounded from an exact sum), trades bigint. Intervals are aligned to
-// midnight UTC, weeks to Monday. Open and close are the first and last trade by (timestamp, source_sequence); of trades
-// that an exchange gives one time and no number, the lowest and highest price, so that the same rows always give the
-// same candle. Memory is by interval, not by trade. Error: kInvalidArgument.
+// SQL whose rows are, by time: time timestamptz (the interval's start), open, high, low, close decimal(24,14), volume
+// decimal(38,8) (exact), vwap decimal(24,14) (exact, cut; of a candle with a trade of 10^10 or more in quote currency a
+// double), trades bigint. Intervals are aligned to midnight UTC, weeks to Monday. Open and close are the first and last
+// trade by (timestamp, source_sequence); of trades that an exchange gives one time and no number, the lowest and
+// highest price, so that the same rows always give the same candle. Memory is by interval, not by trade. Error:
+// kInvalidArgument.
 Result<std::string> OhlcvSql(const OhlcvOptions& options);
 
 // Sets the symbol (and the exchange) to what the table calls it: btcusdt, BTC/USDT and BTC-USDT find BTCUSDT. Returns a

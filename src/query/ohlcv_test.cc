@@ -15,12 +15,12 @@ class OhlcvTest : public ::testing::Test {
     // a sequence at one time; minute 4: one. Rows in no order. BTCUSD is there to be left out.
     const std::string select =
         "SELECT s AS symbol, 'BINANCE' AS exchange, TIMESTAMPTZ '2024-08-08 00:00:00+00' + to_microseconds(t) AS "
-        "timestamp, p::DECIMAL(18, 8) AS price, q::DECIMAL(18, 8) AS quantity, n::BIGINT AS source_sequence, "
+        "timestamp, p::DECIMAL(24, 14) AS price, q::DECIMAL(24, 8) AS quantity, n::BIGINT AS source_sequence, "
         "DATE '2024-08-08' AS exchange_date FROM (VALUES "
         "('BTCUSDT', 59999999, '105', '1', 5), ('BTCUSDT', 0, '101', '0.1', 2), ('BTCUSDT', 59999999, '104', '2', 4), "
         "('BTCUSDT', 0, '100', '0.2', 1), ('BTCUSD', 0, '1', '1', 3), ('BTCUSDT', 120000000, '90', '1', NULL), "
-        "('BTCUSDT', 120000000, '95.12345678', '1', NULL), ('BTCUSDT', 240000000, '9999999999.99999999', "
-        "'9999999999.99999999', 9)) v(s, t, p, q, n)";
+        "('BTCUSDT', 120000000, '95.12345678', '1', NULL), ('BTCUSDT', 240000000, '9999999999.99999999999999', "
+        "'9999999999999999.99999999', 9)) v(s, t, p, q, n)";
     const auto file = WriteParquet(
         folder_.File("a.parquet"), select,
         "{symbol: 1, exchange: 2, timestamp: 3, price: 4, quantity: 5, source_sequence: 6, exchange_date: 7}");
@@ -28,8 +28,8 @@ class OhlcvTest : public ::testing::Test {
                                                     std::vector<ColumnInfo>{{"symbol", 1, "string", true, {}},
                                                                             {"exchange", 2, "string", true, {}},
                                                                             {"timestamp", 3, "timestamptz", true, {}},
-                                                                            {"price", 4, "decimal(18,8)", true, {}},
-                                                                            {"quantity", 5, "decimal(18,8)", true, {}},
+                                                                            {"price", 4, "decimal(24,14)", true, {}},
+                                                                            {"quantity", 5, "decimal(24,8)", true, {}},
                                                                             {"source_sequence", 6, "long", false, {}},
                                                                             {"exchange_date", 7, "date", true, {}}},
                                                     std::vector<PlannedFile>{file})});
@@ -45,9 +45,13 @@ class OhlcvTest : public ::testing::Test {
 };
 
 constexpr const char* kMinute0 =
-    "2024-08-08 00:00:00+00,100.00000000,105.00000000,100.00000000,105.00000000,3.30000000,103.96969697,4;";
+    "2024-08-08 "
+    "00:00:00+00,100.00000000000000,105.00000000000000,100.00000000000000,105.00000000000000,3.30000000,103."
+    "96969696969696,4;";
 constexpr const char* kMinute2 =
-    "2024-08-08 00:02:00+00,90.00000000,95.12345678,90.00000000,95.12345678,2.00000000,92.56172839,2";
+    "2024-08-08 "
+    "00:02:00+00,90.00000000000000,95.12345678000000,90.00000000000000,95.12345678000000,2.00000000,92.56172839000000,"
+    "2";
 
 TEST_F(OhlcvTest, LeavesEmptyIntervalsOut) {
   EXPECT_EQ(Candles({.symbol = "BTCUSDT", .from_micros = {}, .to_micros = Time("2024-08-08T00:03:00Z")}),
@@ -94,20 +98,24 @@ TEST_F(OhlcvTest, SaysWhatThereIsWhereNothingIsFound) {
 }
 
 TEST_F(OhlcvTest, FillsEmptyIntervalsFromTheCloseBefore) {
-  EXPECT_EQ(Candles({.symbol = "BTCUSDT",
-                     .from_micros = Time("2024-08-07T23:58:00Z"),
-                     .to_micros = Time("2024-08-08T00:04:00Z"),
-                     .fill = true}),
-            std::string(kMinute0) +
-                "2024-08-08 00:01:00+00,105.00000000,105.00000000,105.00000000,105.00000000,0.00000000,NULL,0;" +
-                kMinute2 + ";2024-08-08 00:03:00+00,95.12345678,95.12345678,95.12345678,95.12345678,0.00000000,NULL,0");
+  EXPECT_EQ(
+      Candles({.symbol = "BTCUSDT",
+               .from_micros = Time("2024-08-07T23:58:00Z"),
+               .to_micros = Time("2024-08-08T00:04:00Z"),
+               .fill = true}),
+      std::string(kMinute0) +
+          "2024-08-08 "
+          "00:01:00+00,105.00000000000000,105.00000000000000,105.00000000000000,105.00000000000000,0.00000000,NULL,0;" +
+          kMinute2 +
+          ";2024-08-08 "
+          "00:03:00+00,95.12345678000000,95.12345678000000,95.12345678000000,95.12345678000000,0.00000000,NULL,0");
   EXPECT_EQ(Candles({.symbol = "NONE", .fill = true}), "");
 }
 
 TEST_F(OhlcvTest, HoldsTheLargestDecimals) {
-  const std::string most = ",9999999999.99999999";
+  const std::string most = ",9999999999.99999999999999";
   EXPECT_EQ(Candles({.symbol = "BTCUSDT", .from_micros = Time("2024-08-08T00:04:00Z")}),
-            "2024-08-08 00:04:00+00" + most + most + most + most + most + most + ",1");
+            "2024-08-08 00:04:00+00" + most + most + most + most + ",9999999999999999.99999999" + most + ",1");
 }
 
 TEST_F(OhlcvTest, AlignsToMidnightAndMonday) {

@@ -135,6 +135,29 @@ int DisplayWidth(std::string_view text) {
   return width;
 }
 
+// For people: the zeros at the end that all values of a decimal column have say nothing. Values stay under each other.
+void CutCommonZeros(const QueryResult& result, size_t column, std::vector<std::vector<std::string>>& cells) {
+  if (!result.columns[column].type.starts_with("DECIMAL(")) return;
+  const auto zeros_of = [](const std::string& text) {
+    const size_t last = text.find_last_not_of('0');
+    return text.size() - 1 - last + (text[last] == '.' ? 1 : 0);
+  };
+  size_t zeros = SIZE_MAX;
+  for (size_t i = 0; i < cells.size(); ++i) {
+    if (!result.rows[i][column]) continue;
+    const std::string& text = cells[i][column];
+    if (text.find('.') == std::string::npos) return;
+    zeros = std::min(zeros, zeros_of(text));
+  }
+  if (zeros == SIZE_MAX || zeros == 0) return;
+  for (size_t i = 0; i < cells.size(); ++i) {
+    std::string& text = cells[i][column];
+    if (!result.rows[i][column]) continue;
+    text.resize(text.size() - zeros);
+    if (text.ends_with('.')) text.pop_back();
+  }
+}
+
 std::string FormatTable(const QueryResult& result, const TableStyle& style) {
   const size_t columns = result.columns.size();
   std::vector<std::string> names;
@@ -146,10 +169,11 @@ std::string FormatTable(const QueryResult& result, const TableStyle& style) {
   std::vector<std::vector<std::string>> cells;
   for (const auto& row : result.rows) {
     auto& texts = cells.emplace_back();
-    for (size_t i = 0; i < columns; ++i) {
-      texts.push_back(row[i] ? Printable(*row[i]) : "NULL");
-      widths[i] = std::max(widths[i], DisplayWidth(texts.back()));
-    }
+    for (size_t i = 0; i < columns; ++i) texts.push_back(row[i] ? Printable(*row[i]) : "NULL");
+  }
+  for (size_t i = 0; i < columns; ++i) {
+    CutCommonZeros(result, i, cells);
+    for (const auto& texts : cells) widths[i] = std::max(widths[i], DisplayWidth(texts[i]));
   }
   size_t shown = FitWidths(widths, style.width);
   std::string out;

@@ -33,6 +33,18 @@ QueryResult Wide(int64_t rows) {
   return wide;
 }
 
+// Zeros that all values of a column end with are left out, and values stay under each other.
+TEST(FormatTableTest, CutsTheZerosThatAllValuesOfADecimalColumnHave) {
+  QueryResult result{.columns = {{"price", "DECIMAL(24,14)", CellKind::kNumber},
+                                 {"whole", "DECIMAL(38,8)", CellKind::kNumber},
+                                 {"text", "VARCHAR", CellKind::kText}}};
+  result.rows = {{"61837.63000000000000", "3.00000000", "1.50"}, {"0.50000000000000", std::nullopt, "2.00"}};
+  result.row_count = 2;
+  const std::string text = FormatTable(result);
+  EXPECT_NE(text.find("│ 61837.63 │     3 │ 1.50 │"), std::string::npos) << text;
+  EXPECT_NE(text.find("│     0.50 │  NULL │ 2.00 │"), std::string::npos) << text;
+}
+
 TEST(FormatTableTest, TurnsFewWideRowsOnTheirSide) {
   const std::string text = FormatTable(Wide(1), {.width = 30});
   EXPECT_NE(text.find("column │ 01234567890123456789…\n"), std::string::npos) << text;

@@ -4,6 +4,8 @@
 #include <numeric>
 #include <utility>
 
+#include "exchange/registry.h"
+
 namespace k2 {
 namespace {
 
@@ -27,7 +29,9 @@ std::string FoldSymbol(std::string_view text) {
   std::string folded;
   std::string asset;
   const auto take = [&] {
-    folded += asset == "XBT" ? "BTC" : asset == "XDG" ? "DOGE" : asset;
+    std::string_view name = asset;
+    for (const Exchange* exchange : Exchanges()) name = exchange->common_asset(name);
+    folded += name;
     asset.clear();
   };
   for (const char c : text) {

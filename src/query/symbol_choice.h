@@ -7,8 +7,8 @@
 
 namespace k2 {
 
-// Capital letters, without what stands between the two assets, Kraken's own names put right: btcusdt, BTC/USDT,
-// BTC-USDT and BTC_USDT are BTCUSDT, XBT/USD is BTCUSD. Letters beyond ASCII stay.
+// Capital letters, without what stands between the two assets, exchanges' own names of assets put right: btcusdt,
+// BTC/USDT, BTC-USDT and BTC_USDT are BTCUSDT, XBT/USD is BTCUSD. Letters beyond ASCII stay.
 std::string FoldSymbol(std::string_view text);
 
 // Those of `known` that come nearest to what was typed, best first: its own beginnings and ends, and few wrong letters.

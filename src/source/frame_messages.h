@@ -14,7 +14,7 @@ namespace k2 {
 
 class FrameMessages final : private FrameSink {
  public:
-  FrameMessages(Exchange exchange, int32_t trade_schema_id, int32_t rejected_schema_id)
+  FrameMessages(const Exchange& exchange, int32_t trade_schema_id, int32_t rejected_schema_id)
       : exchange_(exchange),
         trade_schema_id_(trade_schema_id),
         rejected_schema_id_(rejected_schema_id),
@@ -35,7 +35,7 @@ class FrameMessages final : private FrameSink {
     EndMessage();
   }
   void OnReject(RejectReason reason, std::string_view detail) override {
-    EncodeRejectedFrame({.exchange = MessageName(exchange_),
+    EncodeRejectedFrame({.exchange = exchange_.message_name,
                          .reason = reason,
                          .detail = detail,
                          .frame = frame_,
@@ -51,7 +51,7 @@ class FrameMessages final : private FrameSink {
     batch_->ingestion_timestamps_us.push_back(receive_us_);
   }
 
-  const Exchange exchange_;
+  const Exchange& exchange_;
   const int32_t trade_schema_id_;
   const int32_t rejected_schema_id_;
   std::unique_ptr<FrameParser> parser_;

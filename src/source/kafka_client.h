@@ -40,6 +40,7 @@ struct KafkaOptions {
   int64_t check_interval_us = 10'000'000;     // of topics, partitions, topic ids
   int64_t request_timeout_us = 15'000'000;    // of one request of administration
   std::string compression = "lz4";            // of what is produced
+  bool topics_may_be_missing = false;         // of those that are named: read once they are there, while another is
 };
 
 // Error kInvalidArgument: a setting that librdkafka does not know, or that K2 itself sets.

@@ -34,6 +34,12 @@ void KafkaPartitionReader::Leave() {
   if (placed_.exchange(false)) consumer_->Unplace(key_.topic, key_.partition);
 }
 
+void KafkaPartitionReader::Become(std::string topic_id) {
+  Leave();
+  failure_.reset();
+  key_.topic_id = std::move(topic_id);
+}
+
 void KafkaPartitionReader::DropPending() {
   for (; next_pending_ < pending_.size(); ++next_pending_) rd_kafka_message_destroy(pending_[next_pending_]);
   pending_.clear();

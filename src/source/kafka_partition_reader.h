@@ -40,6 +40,8 @@ class KafkaPartitionReader final : public SourceReader {
 
   [[nodiscard]] std::optional<Error> failure() const override { return failure_; }
   void Leave() override;
+  // The topic was recreated, and this id is to be read from now on: from where a Seek says.
+  void Become(std::string topic_id);
   [[nodiscard]] bool AtEnd() const override { return false; }
   [[nodiscard]] bool CaughtUp() const override { return caught_up_; }
   [[nodiscard]] SourceCounts counts() const override { return counts_; }
@@ -65,7 +67,7 @@ class KafkaPartitionReader final : public SourceReader {
   void DropPending();
 
   std::shared_ptr<KafkaConsumer> consumer_;
-  const SourceKey key_;
+  SourceKey key_;
   rd_kafka_queue_s* const queue_;
   SourcePosition position_;
   std::atomic<bool> placed_{false};

@@ -19,13 +19,18 @@ constexpr int64_t kAuthPatienceUs = 60'000'000;  // credentials may be rolled un
 constexpr int64_t kGoneIntervalUs = 1'000'000;
 constexpr int kGoneChecks = 3;  // a broker that has just started may not know all topics yet
 
-// The rows of both would bear the same topic, partitions and offsets in one table.
-constexpr char kHowToGoOn[] =
-    "Nothing was skipped, and nothing of the other one was read; `k2 offsets show` tells how far the table came. "
-    "Tables "
-    "hold one topic of a name: send to a topic of another name (that ends in the exchange's) and name it with "
-    "--topics, "
-    "or begin new tables in another warehouse";
+// Both have the same name, partitions and offsets, and only somebody who knows why can say that they belong together.
+std::string HowToGoOn(const std::string& topic) {
+  return fmt::format(
+      "Nothing was skipped, and nothing of the other one was read; `k2 offsets show` tells how far the table came. If "
+      "it is meant, `k2 offsets accept --topic {} --dry-run` tells what follows, and without --dry-run it is read into "
+      "the same tables from its beginning",
+      topic);
+}
+
+constexpr char kWholeCluster[] =
+    "Nothing was skipped, and nothing of it was read; `k2 offsets show` tells how far the table came. Name the brokers "
+    "of before, or accept the topics of this cluster one by one: `k2 offsets accept --topic NAME --dry-run`";
 
 std::optional<Error> CheckNames(const std::vector<std::string>& topics) {
   constexpr size_t kMaxName = 249;  // Kafka's own rule
@@ -52,7 +57,7 @@ Result<std::unique_ptr<KafkaSource>> KafkaSource::Open(const KafkaOptions& optio
   K2_ASSIGN(source->admin_, KafkaAdmin::Create(options));
   K2_ASSIGN(source->cluster_id_, source->admin_->ClusterId());
   K2_ASSIGN(const KafkaTopics found, source->admin_->Describe(topics));
-  if (!found.missing.empty()) {
+  if (!found.missing.empty() && (!options.topics_may_be_missing || found.topics.empty())) {
     return Fail(
         ErrorKind::kNotFound,
         "there is no Kafka topic {} at {}: name another (--topics), or make it (`k2 produce --create-topics N`)",
@@ -125,6 +130,27 @@ Result<std::vector<KafkaPartitionReader*>> KafkaSource::TakeNew() {
   return AddReaders(*found);
 }
 
+void KafkaSource::FollowAccepted(const SourcePositions& committed) {
+  std::map<std::string, std::string> accepted;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [key, position] : committed) {
+      const auto found = recreated_.find(key.topic);
+      if (found == recreated_.end() || key.cluster != cluster_id_ || key.topic_id != found->second) continue;
+      accepted.emplace(*found);
+      topic_ids_[key.topic] = found->second;
+      stopped_.erase(key.topic);
+      recreated_.erase(found);
+    }
+  }
+  if (accepted.empty()) return;
+  for (const auto& reader : readers_) {
+    const auto found = accepted.find(reader->key().topic);
+    if (found != accepted.end()) reader->Become(found->second);
+  }
+  std::ranges::sort(readers_, {}, [](const auto& reader) { return reader->key(); });
+}
+
 std::map<std::string, Error> KafkaSource::OthersThan(const SourcePositions& committed) const {
   std::map<std::string, Error> others;
   std::map<std::string, std::string> now;
@@ -148,7 +174,7 @@ std::map<std::string, Error> KafkaSource::OthersThan(const SourcePositions& comm
           fmt::format("Kafka topic {} was recreated: the table has read the one with the id {}, and its id is {} now",
                       name, other->topic_id, id);
     }
-    others.emplace(name, Error{ErrorKind::kOffsetMismatch, fmt::format("{}. {}", what, kHowToGoOn)});
+    others.emplace(name, Error{ErrorKind::kOffsetMismatch, fmt::format("{}. {}", what, HowToGoOn(name))});
   }
   return others;
 }
@@ -291,7 +317,7 @@ bool KafkaSource::Check(bool all) {
   if (*cluster != cluster_id_) {
     failure_ = Error{ErrorKind::kOffsetMismatch,
                      fmt::format("the Kafka brokers at {} belong to the cluster {} now, and to {} before. {}",
-                                 options_.brokers, *cluster, cluster_id_, kHowToGoOn)};
+                                 options_.brokers, *cluster, cluster_id_, kWholeCluster)};
   } else {
     FindStopped(*found);
   }
@@ -317,13 +343,16 @@ void KafkaSource::FindStopped(const KafkaTopics& found) {
     stopped_.insert_or_assign(
         topic.name, Error{ErrorKind::kOffsetMismatch,
                           fmt::format("Kafka topic {} was recreated while it was read: its id was {} and is {} now. {}",
-                                      topic.name, before->second, topic.id, kHowToGoOn)});
+                                      topic.name, before->second, topic.id, HowToGoOn(topic.name))});
+    recreated_.insert_or_assign(topic.name, topic.id);
   }
   for (const std::string& name : found.missing) {
     if (!topic_ids_.contains(name) || ++gone_[name] < kGoneChecks) continue;
     stopped_.try_emplace(
-        name, Error{ErrorKind::kOffsetMismatch, fmt::format("Kafka topic {} (id {}) is gone from the cluster {}. {}",
-                                                            name, topic_ids_[name], cluster_id_, kHowToGoOn)});
+        name, Error{ErrorKind::kOffsetMismatch,
+                    fmt::format("Kafka topic {} (id {}) is gone from the cluster {}. Leave it out of --topics; where "
+                                "one of its name is created again, that is another topic",
+                                name, topic_ids_[name], cluster_id_)});
   }
 }
 

@@ -37,6 +37,10 @@ class KafkaSource {
   // Error kOffsetMismatch: the brokers belong to another cluster. It stays.
   Result<std::vector<KafkaPartitionReader*>> TakeNew();
 
+  // Goes on with topics that were recreated while they were read, where a table has committed offsets of the new ones
+  // by now (`k2 offsets accept`): their readers have other keys then, and read nothing before a Seek.
+  void FollowAccepted(const SourcePositions& committed);
+
   // Topics of which a table has committed offsets under another id or cluster only, each with its error
   // (kOffsetMismatch).
   [[nodiscard]] std::map<std::string, Error> OthersThan(const SourcePositions& committed) const;
@@ -91,10 +95,11 @@ class KafkaSource {
   uint64_t checks_done_ = 0;
   std::optional<Error> failure_;  // stays
   std::map<std::string, std::string> topic_ids_;
-  std::optional<KafkaTopics> found_;      // with more partitions than there are readers
-  std::map<std::string, int> gone_;       // checks in a row that did not find a topic
-  std::map<std::string, Error> stopped_;  // by topic
-  SourcePositions group_positions_;       // to be shown
+  std::optional<KafkaTopics> found_;              // with more partitions than there are readers
+  std::map<std::string, int> gone_;               // checks in a row that did not find a topic
+  std::map<std::string, Error> stopped_;          // by topic
+  std::map<std::string, std::string> recreated_;  // ids of topics that were recreated, by name
+  SourcePositions group_positions_;               // to be shown
   std::thread watcher_;
 };
 

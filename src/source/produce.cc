@@ -50,11 +50,11 @@ class RecordingFeed final : public Feed {
   std::unique_ptr<RecordingReader> reader_;
 };
 
-class SimulatedFeed final : public Feed {
+class SessionFeed final : public Feed {
  public:
-  SimulatedFeed(Simulator simulator, const SimulatorOptions& session, const ProduceOptions& options)
+  SessionFeed(Simulator simulator, const SimulatorOptions& session, const ProduceOptions& options)
       : simulator_(std::move(simulator)),
-        messages_(session.exchange, options.trade_schema_id, options.rejected_schema_id),
+        messages_(*session.exchange, options.trade_schema_id, options.rejected_schema_id),
         trades_(session.trades),
         live_(options.live) {}
 
@@ -136,7 +136,7 @@ Result<std::unique_ptr<Feed>> Session::OpenFeed(const ProduceInput& input) const
     RecordingOptions recording;
     recording.trade_schema_id = options_.trade_schema_id;
     recording.rejected_schema_id = options_.rejected_schema_id;
-    K2_ASSIGN(auto reader, RecordingReader::Open(input.exchange, input.recording, recording));
+    K2_ASSIGN(auto reader, RecordingReader::Open(*input.exchange, input.recording, recording));
     return std::make_unique<RecordingFeed>(std::move(reader));
   }
   SimulatorOptions session = input.simulator;
@@ -146,7 +146,7 @@ Result<std::unique_ptr<Feed>> Session::OpenFeed(const ProduceInput& input) const
     session.first_id = NowMicros();
   }
   K2_ASSIGN(Simulator simulator, Simulator::Create(session));
-  return std::make_unique<SimulatedFeed>(std::move(simulator), session, options_);
+  return std::make_unique<SessionFeed>(std::move(simulator), session, options_);
 }
 
 Status Session::OpenTopics() {
@@ -180,7 +180,7 @@ Status Session::Open() {
   for (const ProduceInput& input : options_.inputs) {
     Lane line;
     K2_ASSIGN(line.feed, OpenFeed(input));
-    line.topic = options_.topic_prefix + std::string(ConfigName(input.exchange));
+    line.topic = options_.topic_prefix + std::string(input.exchange->name);
     lines_.push_back(std::move(line));
   }
   K2_TRY(CheckKafkaOptions(options_.kafka));

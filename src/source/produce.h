@@ -14,7 +14,7 @@
 namespace k2 {
 
 struct ProduceInput {
-  Exchange exchange = Exchange::kBinance;
+  const Exchange* exchange = nullptr;
   std::string recording;       // empty: simulated
   SimulatorOptions simulator;  // its exchange is the one above
 };
@@ -28,7 +28,7 @@ struct ProduceOptions {
   int64_t messages_per_second = 0;                     // 0: unlimited
   double speed = 0;                                    // above 0: as received, this many times as fast
   bool live = false;                                   // a simulated session happens now
-  int32_t trade_schema_id = kTradeV2SchemaId;
+  int32_t trade_schema_id = kTradeV3SchemaId;
   int32_t rejected_schema_id = kRejectedFrameSchemaId;
 };
 

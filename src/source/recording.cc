@@ -39,7 +39,7 @@ void Reserve(const ReadLimits& limits, RawBatch& batch) {
 
 }  // namespace
 
-RecordingReader::RecordingReader(Exchange exchange, const RecordingOptions& options)
+RecordingReader::RecordingReader(const Exchange& exchange, const RecordingOptions& options)
     : exchange_(exchange),
       options_(options),
       parser_(FrameParser::Create(exchange, options.max_frame_size)),
@@ -47,7 +47,7 @@ RecordingReader::RecordingReader(Exchange exchange, const RecordingOptions& opti
   key_.cluster = kRecordingCluster;
 }
 
-Result<std::unique_ptr<RecordingReader>> RecordingReader::Open(Exchange exchange, const std::string& path,
+Result<std::unique_ptr<RecordingReader>> RecordingReader::Open(const Exchange& exchange, const std::string& path,
                                                                const RecordingOptions& options) {
   std::unique_ptr<RecordingReader> reader(new RecordingReader(exchange, options));
   K2_TRY(reader->file_.Open(path));
@@ -72,7 +72,7 @@ Result<bool> RecordingReader::LearnKey() {
                           json::IsWholeContainer(SplitRecordingLine(line.text).frame);
   if (line.state != LineState::kLine && !whole_tail) return false;
   key_.topic_id = lines_.Hash128Hex();
-  key_.topic = fmt::format("recording/{}/{}", ConfigName(exchange_), key_.topic_id);
+  key_.topic = fmt::format("recording/{}/{}", exchange_.name, key_.topic_id);
   lines_.Start(compression_);
   return true;
 }
@@ -198,7 +198,7 @@ void RecordingReader::OnTrade(const Trade& trade) {
 }
 
 void RecordingReader::OnReject(RejectReason reason, std::string_view detail) {
-  const RejectedFrame rejected{.exchange = MessageName(exchange_),
+  const RejectedFrame rejected{.exchange = exchange_.message_name,
                                .reason = reason,
                                .detail = detail,
                                .frame = frame_,

@@ -21,7 +21,7 @@ inline constexpr size_t kMaxLineSize = size_t{16} << 20;
 struct RecordingOptions {
   bool follow = false;  // wait for the file to grow, like tail -f, instead of ending where it ends
   size_t max_frame_size = kDefaultMaxFrameSize;  // a longer frame is rejected, not read
-  int32_t trade_schema_id = kTradeV2SchemaId;
+  int32_t trade_schema_id = kTradeV3SchemaId;
   int32_t rejected_schema_id = kRejectedFrameSchemaId;
 };
 
@@ -33,7 +33,7 @@ struct RecordingOptions {
 class RecordingReader final : public SourceReader, private FrameSink {
  public:
   // Errors: kNotFound, kPermission, kIo; kInvalidData for a file without one whole line, unless it is followed.
-  static Result<std::unique_ptr<RecordingReader>> Open(Exchange exchange, const std::string& path,
+  static Result<std::unique_ptr<RecordingReader>> Open(const Exchange& exchange, const std::string& path,
                                                        const RecordingOptions& options = {});
 
   // Of a followed file that has no whole line yet the key is not known, and its topic_id is empty: Seek is to wait
@@ -58,7 +58,7 @@ class RecordingReader final : public SourceReader, private FrameSink {
   [[nodiscard]] Compression compression() const { return compression_; }
 
  private:
-  RecordingReader(Exchange exchange, const RecordingOptions& options);
+  RecordingReader(const Exchange& exchange, const RecordingOptions& options);
 
   void OnTrade(const Trade& trade) override;
   void OnReject(RejectReason reason, std::string_view detail) override;
@@ -76,7 +76,7 @@ class RecordingReader final : public SourceReader, private FrameSink {
   Status ReadUpTo(const SourcePosition& position, bool from_start);
   [[nodiscard]] std::unexpected<Error> Mismatch(const SourcePosition& position, std::string_view what) const;
 
-  Exchange exchange_;
+  const Exchange& exchange_;
   RecordingOptions options_;
   std::unique_ptr<FrameParser> parser_;
   StoredFile file_;

@@ -8,7 +8,10 @@
 #include <thread>
 
 #include "avro/binary.h"
+#include "exchange/binance/binance.h"
+#include "exchange/kraken/kraken.h"
 #include "source/recording_writer.h"
+#include "trade/trade_schema.h"
 
 namespace k2 {
 namespace {
@@ -32,7 +35,7 @@ std::vector<std::string> Tell(const RawBatch& batch) {
     std::string_view second;
     std::string_view third;
     EXPECT_TRUE(reader.ReadBytes(first) && reader.ReadBytes(second));
-    if (payload[4] == 1) {
+    if (payload[4] == kTradeV3SchemaId) {
       EXPECT_EQ(batch.keys[i], "BTCUSDT");
       told.emplace_back(second);
     } else {
@@ -68,7 +71,7 @@ class Recording : public testing::Test {
     out << bytes;
   }
   static std::unique_ptr<RecordingReader> Open(const std::string& path, const RecordingOptions& options = {}) {
-    auto reader = RecordingReader::Open(Exchange::kBinance, path, options);
+    auto reader = RecordingReader::Open(kBinanceExchange, path, options);
     EXPECT_TRUE(reader) << reader.error().message;
     return reader ? std::move(*reader) : nullptr;
   }
@@ -230,7 +233,7 @@ TEST_F(Recording, ACutStreamGivesItsWholeLinesThenAnErrorAndGoesOnWhenWhole) {
     const RawBatch everything = Read(*Open(Path(name)));
     for (size_t size = 100; size < whole.size(); size += 37) {
       WriteRaw(Path("cut"), whole.substr(0, size));
-      auto opened = RecordingReader::Open(Exchange::kBinance, Path("cut"));
+      auto opened = RecordingReader::Open(kBinanceExchange, Path("cut"));
       if (!opened) continue;  // not one whole line in it
       RecordingReader& reader = **opened;
       auto batch = reader.Read(kAllOfFile);
@@ -268,14 +271,14 @@ TEST_F(Recording, ReadsManyMembersAndSaysWhereDataIsBroken) {
 
 TEST_F(Recording, EmptyAndMissingFilesAreErrors) {
   WriteRaw(Path("empty"), "");
-  const auto empty = RecordingReader::Open(Exchange::kBinance, Path("empty"));
+  const auto empty = RecordingReader::Open(kBinanceExchange, Path("empty"));
   ASSERT_FALSE(empty);
   EXPECT_EQ(empty.error().kind, ErrorKind::kInvalidData);
   EXPECT_EQ(empty.error().message, "recording " + Path("empty") + " is empty");
-  EXPECT_EQ(RecordingReader::Open(Exchange::kBinance, Path("none")).error().kind, ErrorKind::kNotFound);
-  EXPECT_EQ(RecordingReader::Open(Exchange::kBinance, folder_).error().kind, ErrorKind::kInvalidArgument);
+  EXPECT_EQ(RecordingReader::Open(kBinanceExchange, Path("none")).error().kind, ErrorKind::kNotFound);
+  EXPECT_EQ(RecordingReader::Open(kBinanceExchange, folder_).error().kind, ErrorKind::kInvalidArgument);
   WriteRaw(Path("part"), "172316");
-  EXPECT_EQ(RecordingReader::Open(Exchange::kBinance, Path("part")).error().kind, ErrorKind::kInvalidData);
+  EXPECT_EQ(RecordingReader::Open(kBinanceExchange, Path("part")).error().kind, ErrorKind::kInvalidData);
 }
 
 TEST_F(Recording, OversizedFramesAreKeptAsFarAsTheyFit) {
@@ -356,7 +359,7 @@ TEST_F(Recording, KeepsTheTradesOfAFrameInOneBatch) {
                         i == 0 ? "" : ",", i);
   }
   const auto path = WriteFile("kraken", line + "]}\n" + line + "]}\n");
-  auto reader = RecordingReader::Open(Exchange::kKraken, path);
+  auto reader = RecordingReader::Open(kKrakenExchange, path);
   ASSERT_TRUE(reader);
   EXPECT_EQ(Read(**reader, {.max_messages = 10, .max_bytes = 1 << 20}).size(), 50U);
   EXPECT_EQ(Read(**reader, {.max_messages = 10, .max_bytes = 1 << 20}).size(), 50U);

@@ -34,11 +34,29 @@ Result<SchemaAnswer> ParseSchemaAnswer(std::string_view body) {
       return Fail(ErrorKind::kInvalidData, "a reference of the answer has no subject and version");
     }
     (void)TextOf(one, "name", reference.name);
-    reference.version = version->get<int32_t>();
+    reference.version = fmt::format("{}", version->get<int32_t>());
     answer.references.push_back(std::move(reference));
   }
   return answer;
 }
+
+Result<std::vector<SchemaReference>> ParseArtifactReferences(std::string_view body) {
+  const AnswerJson said = AnswerJson::parse(body, nullptr, false);
+  if (!said.is_array()) return Fail(ErrorKind::kInvalidData, "the answer's references are no list");
+  std::vector<SchemaReference> references;
+  for (const AnswerJson& one : said) {
+    SchemaReference reference;
+    const bool named = one.is_object() && TextOf(one, "artifactId", reference.subject) && !reference.subject.empty() &&
+                       TextOf(one, "version", reference.version) && !reference.version.empty();
+    if (!named) return Fail(ErrorKind::kInvalidData, "a reference of the answer has no artifact and version");
+    (void)TextOf(one, "name", reference.name);
+    if (!TextOf(one, "groupId", reference.group) || reference.group.empty()) reference.group = "default";
+    references.push_back(std::move(reference));
+  }
+  return references;
+}
+
+bool IsListAnswer(std::string_view body) { return AnswerJson::parse(body, nullptr, false).is_array(); }
 
 ErrorAnswer ParseErrorAnswer(std::string_view body) {
   ErrorAnswer answer;
@@ -47,6 +65,7 @@ ErrorAnswer ParseErrorAnswer(std::string_view body) {
   const auto code = said.find("error_code");
   if (code != said.end() && code->is_number_integer()) answer.code = code->get<int64_t>();
   (void)TextOf(said, "message", answer.message);
+  (void)TextOf(said, "name", answer.name);
   return answer;
 }
 

@@ -8,6 +8,12 @@
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::string_view rest(reinterpret_cast<const char*>(data), size);
   (void)k2::ParseErrorAnswer(rest);
+  if (const auto references = k2::ParseArtifactReferences(rest)) {
+    for (const k2::SchemaReference& one : *references) {
+      if (one.subject.empty() || one.version.empty() || one.group.empty()) std::abort();
+    }
+    if (!k2::IsListAnswer(rest)) std::abort();
+  }
   // Zero bytes part the answers: the schema's, then those to its references.
   std::vector<k2::SchemaAnswer> answers;
   std::vector<std::string> references;
@@ -17,7 +23,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (!answer && answer.error().message.empty()) std::abort();
     if (answer) {
       for (const k2::SchemaReference& one : answer->references) {
-        if (one.subject.empty() || one.version < 1) std::abort();
+        if (one.subject.empty() || one.version.empty() || !one.group.empty()) std::abort();
       }
       if (!answers.empty()) references.push_back(answer->schema);
       answers.push_back(*std::move(answer));

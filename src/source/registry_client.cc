@@ -62,11 +62,11 @@ Result<std::shared_ptr<RegistryClient>> RegistryClient::Create(const RegistryOpt
   return std::shared_ptr<RegistryClient>(new RegistryClient(clean, std::move(http)));
 }
 
-Result<RegistryClient::Answer> RegistryClient::Ask(const std::string& method, const std::string& path,
+Result<RegistryClient::Answer> RegistryClient::Ask(const std::string& method, const std::string& url,
                                                    std::string body) {
   HttpRequest request;
   request.method = method;
-  request.url = options_.url + path;
+  request.url = url;
   request.timeout_ms = options_.timeout_ms;
   request.connect_timeout_ms = std::min<int64_t>(request.connect_timeout_ms, options_.timeout_ms);
   request.headers.emplace_back("Accept", fmt::format("{}, application/json", kMediaType));
@@ -88,6 +88,7 @@ Result<RegistryClient::Answer> RegistryClient::Ask(const std::string& method, co
     ErrorAnswer said = ParseErrorAnswer(answer.body);
     answer.error_code = said.code;
     answer.message = std::move(said.message);
+    answer.error_name = std::move(said.name);
   }
   return answer;
 }
@@ -106,33 +107,33 @@ std::unexpected<Error> RegistryClient::Refused(const Answer& answer, std::string
               answer.status == 404 && answer.error_code == 0 ? " (is the URL that of a registry?)" : "");
 }
 
-Result<std::string> RegistryClient::SchemaJson(int32_t id) {
+Result<std::string> RegistryClient::SchemaJson(const SchemaRef& ref) {
   const int64_t now_us = MonotonicMicros();
   {
     const std::lock_guard lock(mutex_);
-    if (const auto found = schemas_.find(id); found != schemas_.end()) return found->second;
-    if (const auto found = missing_.find(id); found != missing_.end()) {
+    if (const auto found = schemas_.find(ref); found != schemas_.end()) return found->second;
+    if (const auto found = missing_.find(ref); found != missing_.end()) {
       if (now_us < found->second.first) return std::unexpected(found->second.second);
       missing_.erase(found);
     }
   }
-  if (std::string cached = ReadCache(id); !cached.empty()) {
+  if (std::string cached = ReadCache(ref); !cached.empty()) {
     const std::lock_guard lock(mutex_);
-    return schemas_.emplace(id, std::move(cached)).first->second;
+    return schemas_.emplace(ref, std::move(cached)).first->second;
   }
   {
     const std::lock_guard lock(mutex_);
     if (now_us < unavailable_until_us_) return std::unexpected(unavailable_);
   }
   const int64_t asked_us = MonotonicMicros();
-  Result<std::string> fetched = Fetch(id);
-  if (fetched) WriteCache(id, *fetched);
+  Result<std::string> fetched = Fetch(ref);
+  if (fetched) WriteCache(ref, *fetched);
   const std::lock_guard lock(mutex_);
   if (fetched) {
-    schemas_[id] = *fetched;
+    schemas_[ref] = *fetched;
   } else if (fetched.error().kind == ErrorKind::kNotFound || fetched.error().kind == ErrorKind::kUnsupported) {
     if (missing_.size() >= options_.missing_max) missing_.clear();
-    missing_.insert_or_assign(id, std::pair(MonotonicMicros() + options_.missing_us, fetched.error()));
+    missing_.insert_or_assign(ref, std::pair(MonotonicMicros() + options_.missing_us, fetched.error()));
   } else {
     // An answer that was long waited for costs the layer its time: then it is asked for less often.
     const int64_t end_us = MonotonicMicros();
@@ -147,7 +148,8 @@ Result<std::string> RegistryClient::SchemaJson(int32_t id) {
 Result<int32_t> RegistryClient::Register(const std::string& subject, std::string_view schema) {
   const std::string what = fmt::format("registering under {}", subject);
   const Json body = {{"schema", schema}};
-  K2_ASSIGN(const Answer answer, Ask("POST", fmt::format("/subjects/{}/versions", UrlEncode(subject)), body.dump()));
+  K2_ASSIGN(const Answer answer,
+            Ask("POST", fmt::format("{}/subjects/{}/versions", options_.url, UrlEncode(subject)), body.dump()));
   if (answer.status == 409) {
     return Fail(ErrorKind::kInvalidData, "schema registry {}: {}: not compatible with what is registered there: {}",
                 Address(), what, answer.message);
@@ -166,8 +168,8 @@ Result<int32_t> RegistryClient::Register(const std::string& subject, std::string
 
 Result<bool> RegistryClient::Compatible(const std::string& subject, std::string_view schema) {
   const Json body = {{"schema", schema}};
-  const std::string path = fmt::format("/compatibility/subjects/{}/versions/latest", UrlEncode(subject));
-  K2_ASSIGN(const Answer answer, Ask("POST", path, body.dump()));
+  const std::string url = fmt::format("{}/compatibility/subjects/{}/versions/latest", options_.url, UrlEncode(subject));
+  K2_ASSIGN(const Answer answer, Ask("POST", url, body.dump()));
   if (answer.status == 404 && (answer.error_code == kSubjectNotFound || answer.error_code == kVersionNotFound)) {
     return true;
   }
@@ -180,12 +182,20 @@ Result<bool> RegistryClient::Compatible(const std::string& subject, std::string_
   return said["is_compatible"].get<bool>();
 }
 
-std::string RegistryClient::CachePath(int32_t id) const { return fmt::format("{}/{}.avsc", cache_folder_, id); }
+std::string RegistryClient::CachePath(const SchemaRef& ref) const {
+  switch (ref.kind) {
+    case SchemaRef::Kind::kId: return fmt::format("{}/{}.avsc", cache_folder_, ref.id);
+    case SchemaRef::Kind::kGuid: return fmt::format("{}/guid-{}.avsc", cache_folder_, GuidText(ref));
+    case SchemaRef::Kind::kGlobalId: return fmt::format("{}/global-{}.avsc", cache_folder_, ref.id);
+    case SchemaRef::Kind::kContentId: break;
+  }
+  return fmt::format("{}/content-{}.avsc", cache_folder_, ref.id);
+}
 
 // The schema as it was kept; empty when there is none, or the file does not hold what was written to it.
-std::string RegistryClient::ReadCache(int32_t id) const {
+std::string RegistryClient::ReadCache(const SchemaRef& ref) const {
   if (cache_folder_.empty()) return {};
-  std::ifstream file(CachePath(id), std::ios::binary);
+  std::ifstream file(CachePath(ref), std::ios::binary);
   if (!file) return {};
   std::ostringstream bytes;
   bytes << file.rdbuf();
@@ -194,16 +204,16 @@ std::string RegistryClient::ReadCache(int32_t id) const {
   if (line_end == std::string::npos) return {};
   std::string schema = text.substr(line_end + 1);
   if (text.compare(0, line_end, kCacheMark + HashHex(schema)) == 0) return schema;
-  log::Warn("a cached schema is damaged and is asked for again", {{"file", CachePath(id)}});
+  log::Warn("a cached schema is damaged and is asked for again", {{"file", CachePath(ref)}});
   return {};
 }
 
 // By a file of its own that is renamed, so that a reader sees a whole one. A cache that cannot be written is none; that
 // is told once, until it can be written again.
-void RegistryClient::WriteCache(int32_t id, const std::string& schema) {
+void RegistryClient::WriteCache(const SchemaRef& ref, const std::string& schema) {
   if (cache_folder_.empty()) return;
   static std::atomic<uint64_t> number{0};
-  const std::string path = CachePath(id);
+  const std::string path = CachePath(ref);
   const std::string beside = fmt::format("{}.{}-{}.tmp", path, ::getpid(), number++);
   std::error_code error;
   std::filesystem::create_directories(cache_folder_, error);

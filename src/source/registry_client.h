@@ -1,15 +1,18 @@
 // Schemas out of a registry that speaks Confluent's REST API (Confluent, Apicurio under /apis/ccompat/v7, Karapace,
-// Redpanda), kept in memory and on disk.
+// Redpanda), kept in memory and on disk. Apicurio's own ids are asked for by its own API, beside the other one.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -25,8 +28,8 @@ struct RegistryOptions {
   Secret user_info;                 // user:password, for basic authentication
   Secret token;                     // bearer token
   std::string cache_folder;         // empty: in memory only. Ids never change their schema, so files are good for ever
-  int64_t missing_us = 30'000'000;  // how long an id that is not there is not asked for again
-  size_t missing_max = 10'000;      // such ids that are remembered; with more, all are forgotten
+  int64_t missing_us = 30'000'000;  // how long a schema that is not there is not asked for again
+  size_t missing_max = 10'000;      // such schemas that are remembered; with more, all are forgotten
   int64_t unavailable_us = 1'000'000;  // how long the registry is left alone after it did not answer
   int64_t timeout_ms = 10'000;
 };
@@ -38,12 +41,13 @@ class RegistryClient final : public SchemaSource {
   static Result<std::shared_ptr<RegistryClient>> Create(const RegistryOptions& options,
                                                         std::shared_ptr<HttpClient> http);
 
-  // With the schemas that it refers to, as one text. Errors: kNotFound: the registry says there is no such id;
-  // kUnavailable: it did not answer, or something that is no registry did; kPermission; kUnsupported: not Avro, or with
-  // references that cannot be resolved (they form a cycle, are missing, or go beyond the limits).
-  Result<std::string> SchemaJson(int32_t id) override;
+  // With the schemas that it refers to, as one text. Errors: kNotFound: the registry says there is no such schema, or
+  // has none that are named so; kUnavailable: it did not answer, or something that is no registry did; kPermission;
+  // kUnsupported: not Avro, or with references that cannot be resolved (they form a cycle, are missing, or go beyond
+  // the limits).
+  Result<std::string> SchemaJson(const SchemaRef& ref) override;
   // By a few requests at a time. Ends early when the registry does not answer.
-  size_t AskFor(std::span<const int32_t> ids, int64_t time_us_max) override;
+  size_t AskFor(std::span<const SchemaRef> refs, int64_t time_us_max) override;
 
   // The id of the schema under the subject, new or as it was. Errors also: kInvalidData: not compatible with what is
   // registered; kInvalidArgument: the registry does not take it as a schema.
@@ -57,29 +61,39 @@ class RegistryClient final : public SchemaSource {
     int status = 0;
     int64_t error_code = 0;  // the registry's own
     std::string message;
+    std::string error_name;  // Apicurio's
     std::string body;
   };
-  Result<Answer> Ask(const std::string& method, const std::string& path, std::string body = {});
+  Result<Answer> Ask(const std::string& method, const std::string& url, std::string body = {});
   [[nodiscard]] std::unexpected<Error> Refused(const Answer& answer, std::string_view what) const;
-  Result<std::string> Fetch(int32_t id);
+  Result<std::string> Fetch(const SchemaRef& ref);
+  Result<SchemaAnswer> FetchFirst(const SchemaRef& ref, const std::string& what);
+  Result<SchemaAnswer> FetchByGuid(const SchemaRef& ref, const std::string& what);
+  Result<SchemaAnswer> FetchArtifact(const SchemaRef& ref, const std::string& what);
   Result<SchemaAnswer> FetchAnswer(const std::string& path, int64_t missing_code, const std::string& what);
+  Result<SchemaAnswer> ReadAnswer(const Answer& answer, int64_t missing_code, const std::string& what) const;
+  Result<std::optional<SchemaAnswer>> FetchText(const std::string& text_url, const std::string& references_url,
+                                                const std::string& what);
+  Error Unanswered(SchemaRef::Kind kind, const std::string& what);
   struct Resolving;
   Status Resolve(const std::vector<SchemaReference>& references, int depth, Resolving& resolving);
-  Result<SchemaAnswer> FetchReference(const SchemaReference& reference);
+  Result<SchemaAnswer> FetchReference(const SchemaReference& reference, const std::string& shown);
   // As messages may show it.
   [[nodiscard]] std::string Address() const { return WithoutSecrets(options_.url); }
-  [[nodiscard]] std::string CachePath(int32_t id) const;
-  [[nodiscard]] std::string ReadCache(int32_t id) const;
-  void WriteCache(int32_t id, const std::string& json);
+  [[nodiscard]] std::string CachePath(const SchemaRef& ref) const;
+  [[nodiscard]] std::string ReadCache(const SchemaRef& ref) const;
+  void WriteCache(const SchemaRef& ref, const std::string& json);
 
   const RegistryOptions options_;
   const std::shared_ptr<HttpClient> http_;
   std::string cache_folder_;
   std::atomic<bool> cache_fails_{false};
   std::mutex mutex_;
-  std::map<int32_t, std::string> schemas_;
-  std::map<int32_t, std::pair<int64_t, Error>> missing_;              // until when, monotonic
-  std::map<std::pair<std::string, int32_t>, SchemaAnswer> referred_;  // by subject and version, which never changes
+  std::map<SchemaRef, std::string> schemas_;
+  std::map<SchemaRef, std::pair<int64_t, Error>> missing_;                              // until when, monotonic
+  std::map<std::tuple<std::string, std::string, std::string>, SchemaAnswer> referred_;  // versions, which never change
+  std::array<int64_t, kSchemaRefKinds> unanswered_until_us_{};  // kinds that it has no schemas by
+  std::string apicurio_version_;                                // of its own API: v3, v2; empty while it is not known
   int64_t unavailable_until_us_ = 0;
   Error unavailable_;
 };

@@ -1,5 +1,7 @@
 #include "source/schema_source.h"
 
+#include <nlohmann/json.hpp>
+
 #include "source/byte_stream.h"
 #include "trade/trade_schema.h"
 
@@ -8,17 +10,8 @@ namespace {
 
 constexpr int64_t kMaxSchemaSize = int64_t{4} << 20;
 
-}  // namespace
-
-size_t SchemaSource::AskFor(std::span<const int32_t> ids, int64_t /*time_us_max*/) { return ids.size(); }
-
-Result<std::string> FileSchemaSource::SchemaJson(int32_t id) {
-  if (id == kTradeV2SchemaId) return std::string(kTradeV2SchemaJson);
-  if (id == kRejectedFrameSchemaId) return std::string(kRejectedFrameSchemaJson);
-  if (folder_.empty()) {
-    return Fail(ErrorKind::kNotFound, "no schema with id {}: none is built in, and no schema folder is configured", id);
-  }
-  const std::string path = fmt::format("{}/{}.avsc", folder_, id);
+Result<std::string> ReadSchemaFile(const std::string& folder, int64_t id) {
+  const std::string path = fmt::format("{}/{}.avsc", folder, id);
   StoredFile file;
   if (const Status opened = file.Open(path); !opened) {
     if (opened.error().kind == ErrorKind::kNotFound) {
@@ -33,6 +26,39 @@ Result<std::string> FileSchemaSource::SchemaJson(int32_t id) {
   if (!bytes) return Fail(ErrorKind::kUnavailable, "schema {}: {}", id, bytes.error().message);
   json.resize(*bytes);
   return json;
+}
+
+}  // namespace
+
+size_t SchemaSource::AskFor(std::span<const SchemaRef> refs, int64_t /*time_us_max*/) { return refs.size(); }
+
+Result<std::string> FileSchemaSource::SchemaJson(const SchemaRef& ref) {
+  if (ref.kind != SchemaRef::Kind::kId) {
+    return Fail(ErrorKind::kNotFound, "no schema with {}: only a registry has schemas by it, and none is asked",
+                ToString(ref));
+  }
+  if (const auto own = OwnSchema(ref.id)) return std::string(*own);
+  if (folder_.empty()) {
+    return Fail(ErrorKind::kNotFound, "no schema with id {}: none is built in, and no schema folder is configured",
+                ref.id);
+  }
+  return ReadSchemaFile(folder_, ref.id);
+}
+
+Status FileSchemaSource::CheckFolder() const {
+  if (folder_.empty()) return {};
+  for (const int32_t id : kOwnSchemaIds) {
+    const Result<std::string> text = ReadSchemaFile(folder_, id);
+    if (!text && text.error().kind == ErrorKind::kNotFound) continue;
+    K2_TRY(text);
+    const auto parse = [](std::string_view json) { return nlohmann::json::parse(json, nullptr, false); };
+    if (parse(*text) == parse(*OwnSchema(id))) continue;
+    return Fail(ErrorKind::kInvalidArgument,
+                "schemas: {}/{}.avsc is not the schema that k2 has under the id {} ({}). Give it another id, to the "
+                "messages too, or remove the file",
+                folder_, id, id, parse(*OwnSchema(id)).at("name").get<std::string>());
+  }
+  return {};
 }
 
 }  // namespace k2

@@ -7,41 +7,18 @@
 #include <thread>
 
 #include "base/time.h"
+#include "exchange/frame_writer.h"
 #include "source/recording_writer.h"
 
 namespace k2 {
 namespace {
 
-struct MarketFacts {
-  std::string_view pair;
-  int64_t tick_e8;
-  int64_t start_ticks;
-  int64_t lot_e8;
-};
-
-constexpr MarketFacts kBinanceMarkets[] = {
-    {"BTCUSDT", 1'000'000, 4'425'000, 1'000},  {"ETHUSDT", 1'000'000, 235'500, 10'000},
-    {"SOLUSDT", 1'000'000, 10'850, 1'000'000}, {"XRPUSDT", 10'000, 6'250, 10'000'000},
-    {"BNBUSDT", 10'000'000, 3'135, 100'000},   {"DOGEUSDT", 1'000, 9'150, 100'000'000},
-    {"ETHBTC", 1'000, 5'320, 10'000},          {"BTCEUR", 1'000'000, 4'040'000, 1'000},
-};
-constexpr MarketFacts kKrakenMarkets[] = {
-    {"BTC/USD", 10'000'000, 442'500, 5}, {"ETH/USD", 1'000'000, 235'500, 100},  {"SOL/USD", 1'000'000, 10'850, 2'000},
-    {"BTC/EUR", 10'000'000, 404'000, 5}, {"XRP/USD", 1'000, 62'500, 1'000'000}, {"DOGE/USD", 10, 915'000, 10'000'000},
-};
-
-constexpr int64_t kMaxTradesInFrame = 6;
 constexpr size_t kSentKept = 64;  // frames that an overlap may send again
 constexpr int64_t kReplayMax = 32;
 constexpr int64_t kReplayMean = (1 + kReplayMax) / 2;
 constexpr int64_t kMaxLatenessUs = 50'000;
 constexpr size_t kChunkSize = size_t{1} << 18;
 constexpr int64_t kLiveTickUs = 5'000;
-
-std::span<const MarketFacts> MarketsOf(Exchange exchange) {
-  if (exchange == Exchange::kBinance) return kBinanceMarkets;
-  return kKrakenMarkets;
-}
 
 // The seeding that the authors of xoshiro256** advise: splitmix64.
 uint64_t SplitMix(uint64_t& state) {
@@ -51,20 +28,20 @@ uint64_t SplitMix(uint64_t& state) {
   return z ^ (z >> 31);
 }
 
-std::string LowerCase(std::string_view text) {
-  std::string lower(text);
-  for (char& c : lower) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
-  return lower;
+// The receive time and the space that begin a line.
+void AppendReceiveTime(int64_t receive_us, int64_t extra_ns, std::string& out) {
+  FrameWriter w(out, 32);
+  w.Number(receive_us).Padded(extra_ns, 3).Text(" ");
 }
 
 }  // namespace
 
 Result<Simulator> Simulator::Create(const SimulatorOptions& options) {
-  const size_t known = MarketsOf(options.exchange).size();
+  const size_t known = options.exchange->simulated->markets.size();
   if (options.trades < 0) return Fail(ErrorKind::kInvalidArgument, "cannot simulate {} trades", options.trades);
   if (options.symbols > known) {
     return Fail(ErrorKind::kInvalidArgument, "cannot simulate {} symbols of {}: it has {}", options.symbols,
-                ConfigName(options.exchange), known);
+                options.exchange->name, known);
   }
   if (options.trades_per_second < 1 || options.trades_per_second > 1'000'000) {
     return Fail(ErrorKind::kInvalidArgument, "cannot simulate {} trades a second of session time: 1 to 1000000",
@@ -85,10 +62,9 @@ Simulator::Simulator(const SimulatorOptions& options)
       clock_step_us_(2 * kMicrosPerSecond / options.trades_per_second) {
   uint64_t seed = options.seed;
   for (uint64_t& word : state_) word = SplitMix(seed);
-  const std::span<const MarketFacts> all = MarketsOf(options.exchange);
-  for (const MarketFacts& facts : all.first(options.symbols == 0 ? all.size() : options.symbols)) {
+  const std::span<const SimulatedMarket> all = options.exchange->simulated->markets;
+  for (const SimulatedMarket& facts : all.first(options.symbols == 0 ? all.size() : options.symbols)) {
     markets_.push_back({.pair = facts.pair,
-                        .stream = LowerCase(facts.pair),
                         .tick_e8 = facts.tick_e8,
                         .start_ticks = facts.start_ticks,
                         .lot_e8 = facts.lot_e8,
@@ -127,7 +103,6 @@ SimulatedTrade Simulator::NextTrade(Market& market) {
   int64_t time_us = clock_us_ - 1'000 - static_cast<int64_t>(bits >> 52);  // 1 to 5 ms on its way
   if (Chance(options_.out_of_order_ppm)) time_us -= Below(kMaxLatenessUs);
   return {.pair = market.pair,
-          .stream = market.stream,
           .id = market.next_id++,
           .time_us = time_us,
           .price_e8 = market.ticks * market.tick_e8,
@@ -141,13 +116,14 @@ void Simulator::AppendTrades(std::string& out) {
   const auto last = static_cast<int64_t>(markets_.size());
   Market& market = markets_[static_cast<size_t>(std::min(Below(last), Below(last)))];  // the first ones trade most
   int64_t count = 1;
-  if (options_.exchange == Exchange::kKraken && Chance(options_.multi_trade_ppm)) {
-    count = std::min(2 + Below(kMaxTradesInFrame - 1), options_.trades - counts_.trades);
+  const SimulatedFeed& feed = *options_.exchange->simulated;
+  if (feed.trades_in_frame_max > 1 && Chance(options_.multi_trade_ppm)) {
+    count = std::min(2 + Below(feed.trades_in_frame_max - 1), options_.trades - counts_.trades);
   }
   trades_.clear();
   for (int64_t i = 0; i < count; ++i) trades_.push_back(NextTrade(market));
   const size_t begin = out.size();
-  AppendTradeFrame(options_.exchange, trades_, out);
+  feed.append_trades(trades_, out);
   counts_.trades += count;
   Sent& sent = sent_[sent_count_++ % kSentKept];
   sent.frame.assign(out, begin);
@@ -166,18 +142,17 @@ bool Simulator::NextLine(std::string& out) {
   } else if (Chance(options_.other_frames_ppm)) {
     Market& market = markets_[static_cast<size_t>(Below(static_cast<int64_t>(markets_.size())))];
     const SimulatedTrade around{.pair = market.pair,
-                                .stream = market.stream,
                                 .id = market.next_id,
                                 .time_us = clock_us_,
                                 .price_e8 = market.ticks * market.tick_e8,
                                 .quantity_e8 = market.lot_e8};
-    AppendOtherFrame(options_.exchange, around, Random() >> 32, out);
+    options_.exchange->simulated->append_other(around, Random() >> 32, out);
     counts_.other_frames += 1;
   } else if (Chance(options_.malformed_ppm)) {
     const SimulatedTrade trade = NextTrade(markets_.front());
     std::string frame;
-    AppendTradeFrame(options_.exchange, {&trade, 1}, frame);
-    SpoilFrame(options_.exchange, Random() >> 32, Random() >> 32, frame);
+    options_.exchange->simulated->append_trades({&trade, 1}, frame);
+    SpoilFrame(*options_.exchange->simulated, Random() >> 32, Random() >> 32, frame);
     out.append(frame);
     counts_.malformed += 1;
   } else {

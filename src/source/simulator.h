@@ -10,24 +10,24 @@
 #include <vector>
 
 #include "base/result.h"
-#include "exchange/exchange.h"
-#include "source/simulator_frames.h"
+#include "exchange/registry.h"
+#include "exchange/simulated_feed.h"
 
 namespace k2 {
 
 // Shares are parts per million of the trade frames.
 struct SimulatorOptions {
-  Exchange exchange = Exchange::kBinance;
+  const Exchange* exchange = Exchanges().front();
   int64_t trades = 1'000'000;  // distinct and valid: what Gold is to hold; the rest comes on top
   uint64_t seed = 1;
   int64_t start_us = 1'704'153'600'000'000;  // 2024-01-02T00:00:00Z
   int64_t trades_per_second = 1'000;         // of the session's time, on average
   int64_t first_id = 1'000'000;              // of each symbol's trades
-  size_t symbols = 0;                        // 0: all there are, 8 of Binance and 6 of Kraken
+  size_t symbols = 0;                        // 0: all that the feed has
   int64_t duplicates_ppm = 2'000;            // trades sent again by reconnects that overlap
   int64_t malformed_ppm = 200;               // frames of one trade that is refused, each for one reason
   int64_t other_frames_ppm = 150'000;        // heartbeats, books, tickers
-  int64_t multi_trade_ppm = 300'000;         // Kraken: frames that hold several trades
+  int64_t multi_trade_ppm = 300'000;         // frames that hold several trades, where the feed has such
   int64_t out_of_order_ppm = 5'000;          // trades that come up to 50 ms late
 };
 
@@ -55,7 +55,6 @@ class Simulator {
  private:
   struct Market {
     std::string_view pair;  // as the exchange writes it
-    std::string stream;     // of Binance: the pair in lower case
     int64_t tick_e8 = 0;    // smallest step of the price
     int64_t start_ticks = 0;
     int64_t lot_e8 = 0;  // smallest step of the quantity

@@ -224,7 +224,7 @@ print(sorted({str(e) for g in groups for i in range(g.num_columns) for e in g.co
   for (size_t at = 0; (at = script.find("ROOT")) != std::string::npos;) script.replace(at, 4, root_);
   EXPECT_EQ(Python(script),
             "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 17, 12, 13, 14, 15, 18, 19, 16]\n"
-            "INT64 Timestamp(isAdjustedToUTC=true, timeUnit=microseconds, is_from_converted_type=false, "
+            "FIXED_LEN_BYTE_ARRAY Timestamp(isAdjustedToUTC=true, timeUnit=microseconds, is_from_converted_type=false, "
             "force_set_converted_type=false)\n"
             "3000 3000\n"
             "3000 ADAUSDT 1 2024-08-08\n"

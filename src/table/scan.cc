@@ -7,6 +7,7 @@
 #include "iceberg/literal.h"
 #include "iceberg/manifest.h"
 #include "iceberg/snapshot_producer.h"
+#include "table/audit.h"
 #include "table/manifest_cache.h"
 #include "table/progress_json.h"
 
@@ -154,10 +155,8 @@ std::string DescribeSnapshot(const Snapshot& snapshot) {
     const auto found = snapshot.summary.find(key);
     return found == snapshot.summary.end() ? std::string{} : found->second;
   };
-  std::string engine = entry("engine-name");
-  if (!engine.empty() && !entry("engine-version").empty()) engine += " " + entry("engine-version");
-  if (engine.empty() && !entry("trino_query_id").empty()) engine = "trino";
-  if (engine.empty()) engine = HasOurKey(snapshot) ? "k2" : "another engine";
+  std::string engine = EngineOf(snapshot);
+  if (!entry("engine-name").empty() && !entry("engine-version").empty()) engine += " " + entry("engine-version");
   return fmt::format("snapshot {} (operation \"{}\", {})", snapshot.snapshot_id, snapshot.operation, engine);
 }
 

@@ -14,6 +14,7 @@
 #include "iceberg/reachable_files.h"
 #include "iceberg/snapshot_producer.h"
 #include "io/confined_file_io.h"
+#include "table/audit.h"
 #include "table/commit_fence.h"
 #include "table/metadata_store.h"
 #include "table/progress_json.h"
@@ -162,16 +163,41 @@ class TableCommit {
     }
     K2_TRY(CheckAdded(metadata));
     request_.now_ms = NowMicros() / 1000;
+    schema_updates_.clear();
+    std::optional<TableMetadata> changed;
+    if (commit_.make_schema) {
+      K2_ASSIGN(schema_updates_, commit_.make_schema(metadata));
+      K2_ASSIGN(changed, iceberg::ApplyUpdates(metadata, schema_updates_, request_.now_ms));
+    }
+    const TableMetadata& base = changed ? *changed : metadata;
+    K2_TRY(CheckColumns(base.CurrentSchema()));
     request_.summary = commit_.summary;
     const LayerProgress merged = ProgressAfter(found.progress, commit_);
+    WriteCommitter(request_.summary);
     request_.summary[std::string(kOffsetsKey)] = ProgressToJson(merged, metadata.table_uuid);
-    Result<iceberg::ProducedSnapshot> made = iceberg::ProduceSnapshot(store_, metadata, request_);
+    Result<iceberg::ProducedSnapshot> made = iceberg::ProduceSnapshot(store_, base, request_);
     // A file to remove that is not in the newest head will not come back: no more tries.
     hopeless_ |= !made && !from_memory && made.error().kind == ErrorKind::kConflict;
     K2_ASSIGN(iceberg::ProducedSnapshot produced, std::move(made));
     request_.added_manifests = produced.added_manifests;
     Step("manifests");
     return Ask(head, produced.snapshot);
+  }
+
+  // A table that was migrated since the files were written has other columns, and no reader would find these. Files
+  // whose columns were not counted, as importers leave them, say nothing.
+  Status CheckColumns(const iceberg::Schema& schema) {
+    for (const iceberg::NestedField& field : schema.fields) {
+      if (!field.required || !field.type.IsPrimitive() || !field.initial_default.empty()) continue;
+      for (const iceberg::DataFile& file : commit_.added) {
+        if (file.value_counts.empty() || file.value_counts.contains(field.id)) continue;
+        hopeless_ = true;
+        return Fail(ErrorKind::kConflict,
+                    "the columns of {} have changed since {} was written: it has no {} (field id {})",
+                    table_.name().ToString(), file.file_path, field.name, field.id);
+      }
+    }
+    return {};
   }
 
   // What has been added since the plan, by whomever; of each head once.
@@ -198,7 +224,7 @@ class TableCommit {
 
   Status Ask(const TableState& head, const iceberg::Snapshot& snapshot) {
     const TableMetadata& metadata = *head.metadata;
-    std::vector<iceberg::TableUpdate> updates;
+    std::vector<iceberg::TableUpdate> updates = schema_updates_;
     updates.emplace_back(iceberg::AddSnapshot{snapshot});
     iceberg::SnapshotRef main{.snapshot_id = snapshot.snapshot_id, .is_branch = true};
     if (const iceberg::SnapshotRef* before = metadata.FindRef(iceberg::kMainBranch)) {
@@ -215,15 +241,20 @@ class TableCommit {
       expired_ = iceberg::SnapshotsToExpire(without_tag, HistoryPolicyOf(metadata), NowMicros() / 1000);
     }
     if (!expired_.empty()) updates.emplace_back(iceberg::RemoveSnapshots{expired_});
+    std::map<std::string, std::string> properties;
     if (commit_.make_properties) {
-      K2_ASSIGN(auto properties, commit_.make_properties(metadata));
-      if (!properties.empty()) updates.emplace_back(iceberg::SetProperties{std::move(properties)});
+      K2_ASSIGN(properties, commit_.make_properties(metadata));
     }
-    const std::vector<iceberg::TableRequirement> requirements = {
+    if (auto audit = AuditAfter(metadata, &snapshot, expired_)) properties[kAuditKey] = *std::move(audit);
+    if (!properties.empty()) updates.emplace_back(iceberg::SetProperties{std::move(properties)});
+    std::vector<iceberg::TableRequirement> requirements = {
         iceberg::AssertTableUuid{metadata.table_uuid},
         iceberg::AssertRefSnapshotId{std::string(iceberg::kMainBranch), metadata.current_snapshot_id},
         iceberg::AssertCurrentSchemaId{metadata.current_schema_id},
     };
+    // The snapshot names its schema by the id that the catalog is going to give it.
+    if (!schema_updates_.empty())
+      requirements.emplace_back(iceberg::AssertLastAssignedFieldId{metadata.last_column_id});
     CommitOutcome outcome =
         table_.catalog().Commit(table_.name(), head, requirements, updates, [this] { return CheckBeforeSwap(); });
     in_doubt_ = !std::holds_alternative<NotSent>(outcome);
@@ -343,6 +374,7 @@ class TableCommit {
   std::vector<int64_t> expired_;
   TableState before_;
   iceberg::Snapshot final_;
+  std::vector<iceberg::TableUpdate> schema_updates_;  // of this try
 };
 
 iceberg::HistoryPolicy HistoryPolicyOf(const TableMetadata& metadata) {

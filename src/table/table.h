@@ -86,6 +86,9 @@ struct LayerCommit {
   std::map<std::string, std::string> summary;  // extra entries
   // Where set: table properties to set with the snapshot, made anew for the head that each try stands on.
   std::function<Result<std::map<std::string, std::string>>(const iceberg::TableMetadata& head)> make_properties;
+  // Where set: updates that give the table the schema that `added` was written with, computed for the head of each try.
+  // The snapshot has that schema.
+  std::function<Result<std::vector<iceberg::TableUpdate>>(const iceberg::TableMetadata& head)> make_schema;
   std::string commit_id;         // random, made when empty; summary key "k2.commit-id"
   bool accept_loss = false;      // go on from what main holds although the tag says it was rolled back
   bool forget_finished = false;  // the table finished_sources is lost: recordings that it named count as new
@@ -170,7 +173,8 @@ class Table {
   // head, moves the tag `k2-offsets`, expires history beyond the table's policy (unless it is kept), and asks the
   // catalog with assert-table-uuid and assert-ref-snapshot-id(main). The manifests of tries that certainly lost are
   // removed; the data files are the caller's. An attempt that is older than kAttemptAgeMaxUs when the catalog would be
-  // asked times out; files that were written more than kLookAgainAfterUs ago are looked at once more before.
+  // asked times out; files that were written more than kLookAgainAfterUs ago are looked at once more before. Files that
+  // lack a required column of the table, for it was migrated since they were planned, are a conflict.
   LayerCommitOutcome Commit(LayerCommit commit, const CommitPolicy& policy = {});
 
   // Deletes data files of an attempt that was certainly not applied.

@@ -57,7 +57,7 @@ ArrayPtr Numbers(const BatchShape& shape, Builder builder, const Function& value
 arrow::TimestampBuilder Timestamps() {
   return {arrow::timestamp(arrow::TimeUnit::MICRO, "UTC"), arrow::default_memory_pool()};
 }
-arrow::Decimal128Builder Decimals() { return arrow::Decimal128Builder(arrow::decimal128(18, 8)); }
+arrow::Decimal128Builder Decimals(int scale) { return arrow::Decimal128Builder(arrow::decimal128(24, scale)); }
 
 ArrayPtr Conditions(const BatchShape& shape) {
   arrow::ListBuilder list(arrow::default_memory_pool(), std::make_shared<arrow::StringBuilder>());
@@ -107,8 +107,8 @@ iceberg::Schema SilverSchemaForTests() {
   const Type number = Type::Primitive(TypeId::kLong);
   return {.fields = {Required(1, "message_id", string), Required(2, "trade_id", string), Required(3, "symbol", string),
                      Required(4, "exchange", string), Required(5, "asset_class", string),
-                     Required(6, "timestamp", time), Required(7, "price", Type::Decimal(18, 8)),
-                     Required(8, "quantity", Type::Decimal(18, 8)), Required(9, "currency", string),
+                     Required(6, "timestamp", time), Required(7, "price", Type::Decimal(24, 14)),
+                     Required(8, "quantity", Type::Decimal(24, 8)), Required(9, "currency", string),
                      Required(10, "side", string), Required(11, "trade_conditions", Type::List(17, true, string)),
                      Optional(12, "source_sequence", number), Required(13, "ingestion_timestamp", time),
                      Optional(14, "platform_sequence", number),
@@ -142,13 +142,14 @@ std::shared_ptr<arrow::RecordBatch> SilverBatchForTests(const BatchShape& shape)
       Strings(shape, dictionaries, [](int64_t) { return "BINANCE"; }),
       Strings(shape, dictionaries, [](int64_t) { return "crypto"; }),
       Numbers(shape, Timestamps(), TimeOf),
-      Numbers(shape, Decimals(),
+      Numbers(shape, Decimals(14),
               [](int64_t row) {
                 const auto base = static_cast<int64_t>(BaseOf(row));
-                return arrow::Decimal128((base + 1) * 6'100'000'000'000 / 8 +
-                                         static_cast<int64_t>(Mix(row + 1) % 4'000) * 1'000'000);
+                return arrow::Decimal128(
+                    ((base + 1) * 6'100'000'000'000 / 8 + static_cast<int64_t>(Mix(row + 1) % 4'000) * 1'000'000) *
+                    1'000'000);
               }),
-      Numbers(shape, Decimals(),
+      Numbers(shape, Decimals(8),
               [](int64_t row) { return arrow::Decimal128(static_cast<int64_t>(1 + Mix(row + 2) % 100'000) * 1'000); }),
       Strings(shape, dictionaries, [](int64_t) { return "USDT"; }),
       Strings(shape, dictionaries, [](int64_t row) { return Mix(row + 3) % 2 == 0 ? "SELL" : "BUY"; }),

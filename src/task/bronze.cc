@@ -4,12 +4,13 @@
 #include <utility>
 
 #include "base/time.h"
+#include "exchange/registry.h"
 #include "source/kafka_client.h"
 #include "source/kafka_ranges.h"
 #include "source/recording.h"
+#include "task/header_view.h"
 #include "task/partitioned_write.h"
 #include "task/task.h"
-#include "trade/text.h"
 
 namespace k2 {
 namespace {
@@ -17,35 +18,6 @@ namespace {
 // The date that Bronze is partitioned by. Rows whose time is none to believe stand under 1970-01-01: every engine can
 // list that day, and retention drops it as any other.
 int32_t IngestionDate(int64_t micros) { return IsRealTime(micros) ? DayOfMicros(micros) : 0; }
-
-// A list<struct<key, value>>, null for a message without headers. Keys that are not UTF-8 get U+FFFD in the place of
-// bad bytes, as Java's client has them.
-std::shared_ptr<arrow::Array> HeadersArray(HeaderColumn headers) {
-  ByteColumn keys;
-  for (size_t i = 0; i < headers.keys.size(); ++i) keys.Append(ValidUtf8(headers.keys[i]));
-  const auto count = static_cast<int64_t>(keys.size());
-  const auto rows = static_cast<int64_t>(headers.ends.size());
-  const auto pair =
-      arrow::struct_({arrow::field("key", arrow::utf8(), /*nullable=*/false), arrow::field("value", arrow::binary())});
-  auto pairs = arrow::ArrayData::Make(pair, count, {nullptr},
-                                      {BytesArray(std::move(keys), arrow::utf8())->data(),
-                                       BytesArray(std::move(headers.values), arrow::binary())->data()},
-                                      0);
-  std::vector<uint8_t> present((headers.ends.size() + 7) / 8, 0);
-  std::vector<int32_t> offsets = {0};
-  offsets.reserve(headers.ends.size() + 1);
-  int64_t nulls = 0;
-  for (size_t i = 0; i < headers.ends.size(); ++i) {
-    const bool some = headers.ends[i] > offsets.back();
-    nulls += some ? 0 : 1;
-    present[i / 8] = static_cast<uint8_t>(present[i / 8] | (some ? 1U << (i % 8) : 0U));
-    offsets.push_back(headers.ends[i]);
-  }
-  return arrow::MakeArray(arrow::ArrayData::Make(
-      arrow::list(arrow::field("element", pair, /*nullable=*/false)), rows,
-      {arrow::Buffer::FromVector(std::move(present)), arrow::Buffer::FromVector(std::move(offsets))},
-      {std::move(pairs)}, nulls));
-}
 
 std::shared_ptr<arrow::RecordBatch> ToBronzeRows(RawBatch raw) {
   const auto rows = static_cast<int64_t>(raw.size());
@@ -79,8 +51,7 @@ std::shared_ptr<arrow::RecordBatch> ToBronzeRows(RawBatch raw) {
 
 // Opens what a task names, where no open reader was handed to it.
 Result<std::unique_ptr<SourceReader>> OpenInput(const BronzeInput& input) {
-  const auto exchange = ParseExchange(input.exchange);
-  if (!exchange) return Fail(ErrorKind::kInvalidArgument, "unknown exchange '{}': binance or kraken", input.exchange);
+  K2_ASSIGN(const Exchange* const exchange, KnownExchange(input.exchange));
   K2_ASSIGN(std::unique_ptr<SourceReader> reader, RecordingReader::Open(*exchange, input.recording));
   if (reader->key() != input.source) {
     return Fail(ErrorKind::kOffsetMismatch, "{} is not the recording {} any more: its first line has changed",

@@ -11,6 +11,7 @@ namespace k2 {
 // The rows of one source partition in a file: offsets first to last.
 struct BronzePart {
   std::string topic;
+  std::string topic_id;  // empty where the rows have none
   int32_t partition = 0;
   int64_t first = 0;
   int64_t last = 0;
@@ -18,7 +19,7 @@ struct BronzePart {
   bool operator==(const BronzePart&) const = default;
 };
 
-// Reads topic, partition and offset of all rows: from the cache, which keeps them, else from storage.
+// Reads topic, topic_id, partition and offset of all rows: from the cache, which keeps them, else from storage.
 Result<std::vector<BronzePart>> ReadBronzeParts(const TaskContext& context, const std::string& path,
                                                 const TableShape& shape);
 

@@ -36,8 +36,9 @@ Result<TaskResult> RunCompactionTask(const CompactionTask& task, const TaskConte
     batches.push_back(std::move(batch));
     return Status{};
   };
+  const TableShape& shape = task.input_shape ? *task.input_shape : task.output.shape;
   for (const InputFile& file : task.inputs) {
-    K2_TRY(ReadInput(context, file, task.output.shape, {}, take));
+    K2_TRY(ReadInput(context, file, shape, {}, take));
   }
   PartitionedWriter writer(task.output, task.attempt_id, context, "compaction.data-file", /*hand_on=*/false);
   if (task.output.name == kGoldTable && result.rows_in > 0) {

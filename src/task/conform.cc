@@ -40,8 +40,11 @@ Result<ColumnPtr> CastColumn(const ColumnPtr& column, const NestedField& field, 
   K2_TRY(EnsureArrowKernels());
   const auto cast = arrow::compute::Cast(*column, target);
   if (!cast.ok()) {
-    return Fail(ErrorKind::kInvalidData, "a value of {} does not fit the column {} of {}, which is {}: {}. Widen it",
-                column->type()->ToString(), field.name, table, field.type.ToString(), cast.status().message());
+    return Fail(
+        ErrorKind::kInvalidData,
+        "a value of {} does not fit the column {} of {}, which is {}: {}. Widen it, or, where it is of an older "
+        "format, run `k2 tables migrate`",
+        column->type()->ToString(), field.name, table, field.type.ToString(), cast.status().message());
   }
   return *cast;
 }

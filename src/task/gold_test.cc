@@ -72,7 +72,7 @@ class GoldTest : public testing::Test {
                                   .exchange = "BINANCE",
                                   .asset_class = AssetClass::kCrypto,
                                   .timestamp_us = trade.timestamp_us,
-                                  .price_e8 = trade.price,
+                                  .price_e14 = trade.price,
                                   .quantity_e8 = 1,
                                   .currency = "USDT",
                                   .side = TradeSide::kBuy,

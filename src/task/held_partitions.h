@@ -1,4 +1,4 @@
-// Source partitions in which tasks met a schema id that nobody can tell at present.
+// Source partitions in which tasks met a schema that nobody can tell at present.
 #pragma once
 
 #include <cstdint>
@@ -8,24 +8,31 @@
 #include <utility>
 
 #include "base/result.h"
+#include "trade/message_framing.h"
 
 namespace k2 {
 
 struct HeldPartition {
   int64_t offset = 0;  // of the first message that waits
-  int32_t schema_id = 0;
+  SchemaRef schema;
   Error error;
 };
 
-// By topic and partition.
-using HeldPartitions = std::map<std::pair<std::string, int32_t>, HeldPartition>;
+// As a task's ranges name them.
+struct HeldSource {
+  std::string topic;
+  std::string topic_id;
+  int32_t partition = 0;
+  auto operator<=>(const HeldSource&) const = default;
+};
+using HeldPartitions = std::map<HeldSource, HeldPartition>;
 
 // What the tasks of one step find. Safe to use from several threads.
 class HeldByTasks {
  public:
-  void Add(const std::string& topic, int32_t partition, HeldPartition held) {
+  void Add(HeldSource source, HeldPartition held) {
     const std::lock_guard lock(mutex_);
-    const auto [at, added] = held_.try_emplace({topic, partition}, held);
+    const auto [at, added] = held_.try_emplace(std::move(source), held);
     if (!added && held.offset < at->second.offset) at->second = std::move(held);
   }
   [[nodiscard]] HeldPartitions Take() {

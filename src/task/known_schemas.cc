@@ -6,12 +6,12 @@
 
 namespace k2 {
 
-void KnownSchemas::AskFor(const std::vector<int32_t>& ids, const MessageDecoder& decoder, bool limited) {
-  std::vector<int32_t> fresh;
-  std::set<int32_t> seen;
-  for (const int32_t id : ids) {
-    const bool known = decoder.HasSchema(id) || unknown_ids_.contains(id) || waiting_.contains(id);
-    if (!known && seen.insert(id).second) fresh.push_back(id);
+void KnownSchemas::AskFor(const std::vector<SchemaRef>& refs, const MessageDecoder& decoder, bool limited) {
+  std::vector<SchemaRef> fresh;
+  std::set<SchemaRef> seen;
+  for (const SchemaRef& ref : refs) {
+    const bool known = decoder.HasSchema(ref) || unknown_.contains(ref) || waiting_.contains(ref);
+    if (!known && seen.insert(ref).second) fresh.push_back(ref);
   }
   if (fresh.empty()) return;
   const size_t count =
@@ -23,31 +23,29 @@ void KnownSchemas::AskFor(const std::vector<int32_t>& ids, const MessageDecoder&
   asked_ += asked;
   if (!limited) return;
   for (size_t i = asked; i < fresh.size(); ++i) {
-    waiting_.emplace(
-        fresh[i], Error{ErrorKind::kUnavailable,
-                        fmt::format("schema id {} is asked for in the next step: this one has met {} unknown ids and "
-                                    "asked for them for {} ms",
-                                    fresh[i], asked_, asked_us_ / 1000)});
+    waiting_.emplace(fresh[i],
+                     Error{ErrorKind::kUnavailable,
+                           fmt::format("the schema with {} is asked for in the next step: this one has met {} unknown "
+                                       "ones and asked for them for {} ms",
+                                       ToString(fresh[i]), asked_, asked_us_ / 1000)});
   }
 }
 
-Status KnownSchemas::Learn(std::string_view payload, MessageDecoder& decoder) {
-  const std::optional<int32_t> id = MessageDecoder::SchemaIdOf(payload);
-  if (!id || decoder.HasSchema(*id)) return {};
-  if (unknown_ids_.contains(*id)) return {};
-  if (const auto waiting = waiting_.find(*id); waiting != waiting_.end()) return std::unexpected(waiting->second);
-  const Result<std::string> schema = source_->SchemaJson(*id);
+Status KnownSchemas::Learn(const SchemaRef& ref, MessageDecoder& decoder) {
+  if (decoder.HasSchema(ref) || unknown_.contains(ref)) return {};
+  if (const auto waiting = waiting_.find(ref); waiting != waiting_.end()) return std::unexpected(waiting->second);
+  const Result<std::string> schema = source_->SchemaJson(ref);
   if (schema) {
-    // A schema that does not resolve is known by its id: its messages are rejected with that reason.
-    (void)decoder.AddSchema(*id, *schema);
+    // A schema that does not resolve is known by its name: its messages are rejected with that reason.
+    (void)decoder.AddSchema(ref, *schema);
     return {};
   }
   switch (schema.error().kind) {
-    case ErrorKind::kNotFound: unknown_ids_.insert(*id); return {};
+    case ErrorKind::kNotFound: unknown_.insert(ref); return {};
     // It is there and can never be read: JSON Schema, references that form a cycle.
     case ErrorKind::kUnsupported:
-    case ErrorKind::kInvalidData: (void)decoder.AddSchema(*id, schema.error().message); return {};
-    default: waiting_.emplace(*id, schema.error()); return std::unexpected(schema.error());
+    case ErrorKind::kInvalidData: (void)decoder.AddSchema(ref, schema.error().message); return {};
+    default: waiting_.emplace(ref, schema.error()); return std::unexpected(schema.error());
   }
 }
 

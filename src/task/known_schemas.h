@@ -1,11 +1,10 @@
-// The writer schemas that a task has asked its source for, each id once.
+// The writer schemas that a task has asked its source for, each once.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <set>
-#include <string_view>
 #include <vector>
 
 #include "source/schema_source.h"
@@ -13,8 +12,8 @@
 
 namespace k2 {
 
-// What one task may ask its source for; what goes beyond is left for the next step. A source remembers more ids that
-// are not there than these, or a step that is run again would ask for them again.
+// What one task may ask its source for; what goes beyond is left for the next step. A source remembers more schemas
+// that are not there than these, or a step that is run again would ask for them again.
 inline constexpr size_t kSchemasAskedForMax = 4'096;
 inline constexpr int64_t kSchemasAskedForUsMax = 10'000'000;
 
@@ -22,18 +21,18 @@ class KnownSchemas {
  public:
   explicit KnownSchemas(std::shared_ptr<SchemaSource> source) : source_(std::move(source)) {}
 
-  // Asks for the schemas of ids that messages have, side by side. `limited`: by the limits above.
-  void AskFor(const std::vector<int32_t>& ids, const MessageDecoder& decoder, bool limited);
+  // Asks for the schemas that messages name, side by side. `limited`: by the limits above.
+  void AskFor(const std::vector<SchemaRef>& refs, const MessageDecoder& decoder, bool limited);
 
-  // Makes the schema of a message's id known to the decoder, if there is one. An id without a schema, and a schema that
+  // Makes the schema that a message names known to the decoder, if there is one. One that is not there, and one that
   // cannot be read, are no errors: the decoder rejects their messages. Errors: those of a source that does not answer,
-  // the same for an id from then on; kUnavailable: the id is beyond the limits.
-  Status Learn(std::string_view payload, MessageDecoder& decoder);
+  // the same for a schema from then on; kUnavailable: it is beyond the limits.
+  Status Learn(const SchemaRef& ref, MessageDecoder& decoder);
 
  private:
   std::shared_ptr<SchemaSource> source_;
-  std::set<int32_t> unknown_ids_;
-  std::map<int32_t, Error> waiting_;
+  std::set<SchemaRef> unknown_;
+  std::map<SchemaRef, Error> waiting_;
   size_t asked_ = 0;
   int64_t asked_us_ = 0;
 };

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "trade/trade_table.h"
+
 namespace k2 {
 namespace {
 
@@ -30,6 +32,11 @@ NestedField Optional(std::string name, Type type, std::string doc) {
   return {.id = 0, .name = std::move(name), .required = false, .type = std::move(type), .doc = std::move(doc)};
 }
 
+NestedField HeadersField(std::string doc) {
+  Type pair = Type::Struct({Required("key", kString, ""), Optional("value", kBinary, "")});
+  return Optional("headers", Type::List(0, true, std::move(pair)), std::move(doc));
+}
+
 Schema BronzeSchema() {
   return Numbered({
       Optional("message_key", kBinary, "Kafka key; null where the message had none"),
@@ -40,44 +47,40 @@ Schema BronzeSchema() {
       Required("kafka_timestamp", kTime, "timestamp of the message; of a recording, when it was received"),
       Required("ingestion_timestamp", kTime, "when K2, or the recorder, received it"),
       Required("ingestion_date", kDate, "date of ingestion_timestamp, UTC"),
-      Optional("headers",
-               Type::List(0, true, Type::Struct({Required("key", kString, ""), Optional("value", kBinary, "")})),
-               "the message's headers in their order, keys may repeat; null where it has none"),
+      HeadersField("the message's headers in their order, keys may repeat; null where it has none"),
       Optional("topic_id", kString, "Kafka's id of the topic; null for a recording, and where the broker tells none"),
   });
 }
 
-std::vector<NestedField> TradeFields() {
-  const Type decimal = Type::Decimal(18, 8);
-  return {
-      Required("message_id", kString, "identity of the trade"),
-      Required("trade_id", kString, "{EXCHANGE}-{the exchange's own id}"),
-      Required("symbol", kString, "normalised: BTCUSDT"),
-      Required("exchange", kString, "BINANCE, KRAKEN"),
-      Required("asset_class", kString, "crypto"),
-      Required("timestamp", kTime, "the exchange's trade time"),
-      Required("price", decimal, "in quote currency"),
-      Required("quantity", decimal, "in base currency"),
-      Required("currency", kString, "quote currency"),
-      Required("side", kString, "the aggressor's side: BUY or SELL"),
-      Required("trade_conditions", Type::List(0, true, kString), "conditions the exchange reports"),
-      Optional("source_sequence", kLong, "the exchange's own consecutive number"),
-      Required("ingestion_timestamp", kTime, "when the trade was received"),
-      Optional("platform_sequence", kLong, "number given by the producing platform"),
-      Optional("vendor_data", Type::Map(0, kString, 0, true, kString), "what the exchange sends beyond V2"),
+Type TypeOf(ColumnType type, bool older_format) {
+  const auto decimal = [&](DecimalType wide) {
+    const DecimalType is = older_format ? kNumberTypeOfV2 : wide;
+    return Type::Decimal(is.precision, is.scale);
   };
+  switch (type) {
+    case ColumnType::kString: return kString;
+    case ColumnType::kInt: return kInt;
+    case ColumnType::kLong: return kLong;
+    case ColumnType::kDate: return kDate;
+    case ColumnType::kTimestamp: return kTime;
+    case ColumnType::kPrice: return decimal(kPriceType);
+    case ColumnType::kQuantity: return decimal(kQuantityType);
+    case ColumnType::kStringList: return Type::List(0, true, kString);
+    case ColumnType::kStringMap: return Type::Map(0, kString, 0, true, kString);
+  }
+  return kString;
 }
 
-Schema SilverSchema() {
-  std::vector<NestedField> fields = TradeFields();
-  fields.push_back(Required("exchange_date", kDate, "date of timestamp, UTC"));
-  return Numbered(std::move(fields));
-}
-
-Schema GoldSchema() {
-  std::vector<NestedField> fields = TradeFields();
-  fields.push_back(Required("exchange_date", kDate, "date of timestamp, UTC"));
-  fields.push_back(Required("exchange_hour", kInt, "hour of timestamp, UTC, 0 to 23"));
+Schema TradeSchema(bool gold, bool older_format) {
+  std::vector<NestedField> fields;
+  for (const TradeColumn& column : kTradeColumns) {
+    if ((column.gold_only && !gold) || (older_format && column.name == "source")) continue;
+    fields.push_back({.id = 0,
+                      .name = std::string(column.name),
+                      .required = column.required,
+                      .type = TypeOf(column.type, older_format),
+                      .doc = std::string(column.doc)});
+  }
   return Numbered(std::move(fields));
 }
 
@@ -94,6 +97,7 @@ Schema RejectedSchema() {
       Required("ingestion_date", kDate, "of its Bronze row"),
       Required("rejected_at", kTime, "when the verdict was written"),
       Optional("topic_id", kString, "of its Bronze row"),
+      HeadersField("of its Bronze row"),
   });
 }
 
@@ -149,48 +153,22 @@ int32_t NumberFields(std::span<NestedField> fields, int32_t last) {
   return last;
 }
 
-const std::vector<ExchangeInfo>& Exchanges() {
-  static const std::vector<ExchangeInfo> exchanges = {
-      {"binance", "BINANCE", "silver_binance_trades"},
-      {"kraken", "KRAKEN", "silver_kraken_trades"},
-  };
-  return exchanges;
-}
-
-const ExchangeInfo* ExchangeByTopicName(std::string_view name) {
-  for (const ExchangeInfo& exchange : Exchanges()) {
-    if (exchange.topic_name == name) return &exchange;
-  }
-  return nullptr;
-}
-
-const ExchangeInfo* ExchangeOfTopic(std::string_view topic) {
-  constexpr std::string_view kRecording = "recording/";
-  if (topic.starts_with(kRecording)) {
-    topic.remove_prefix(kRecording.size());
-    return ExchangeByTopicName(topic.substr(0, topic.find('/')));
-  }
-  const size_t dot = topic.rfind('.');
-  return ExchangeByTopicName(dot == std::string_view::npos ? topic : topic.substr(dot + 1));
-}
-
 std::vector<std::string> AllTables() {
   std::vector<std::string> tables = {std::string(kBronzeTable), std::string(kRejectedTable)};
-  for (const ExchangeInfo& exchange : Exchanges()) tables.emplace_back(exchange.silver_table);
+  for (const Exchange* exchange : Exchanges()) tables.emplace_back(exchange->silver_table);
   tables.emplace_back(kGoldTable);
   return tables;
 }
 
-bool IsSilver(std::string_view table) {
-  return std::ranges::any_of(Exchanges(), [&](const ExchangeInfo& exchange) { return exchange.silver_table == table; });
-}
+bool IsSilver(std::string_view table) { return ExchangeBySilverTable(table) != nullptr; }
 
 std::string_view DateColumnOf(std::string_view table) {
   if (table == kBronzeTable || table == kRejectedTable) return "ingestion_date";
   return IsSilver(table) || table == kGoldTable ? "exchange_date" : "";
 }
 
-Result<CreateTableRequest> TableDefinition(std::string_view table) {
+Result<CreateTableRequest> TableDefinition(std::string_view table, TableFormat format) {
+  const bool older = format == TableFormat::kOlder;
   CreateTableRequest request;
   request.properties = Properties();
   if (table == kBronzeTable) {
@@ -200,10 +178,10 @@ Result<CreateTableRequest> TableDefinition(std::string_view table) {
     request.schema = RejectedSchema();
     request.spec.fields = {PartitionBy(request.schema, "ingestion_date", "day", 1000)};
   } else if (IsSilver(table)) {
-    request.schema = SilverSchema();
+    request.schema = TradeSchema(/*gold=*/false, older);
     request.spec.fields = {PartitionBy(request.schema, "exchange_date", "day", 1000)};
   } else if (table == kGoldTable) {
-    request.schema = GoldSchema();
+    request.schema = TradeSchema(/*gold=*/true, older);
     request.spec.fields = {PartitionBy(request.schema, "exchange_date", "identity", 1000),
                            PartitionBy(request.schema, "exchange_hour", "identity", 1001)};
     request.sort_order.order_id = 1;
@@ -222,9 +200,10 @@ Result<CreateTableRequest> TableDefinition(std::string_view table) {
     return Fail(ErrorKind::kNotFound, "'{}' is not one of K2's tables", table);
   }
   if (table == kBronzeTable || table == kRejectedTable) {
-    // Increments are cut by the bounds of topic, partition and offset; a cut-off topic name would not tell sources
+    // Increments are cut by the bounds of topic, partition and offset; a cut-off name or id would not tell sources
     // apart.
     request.properties["write.metadata.metrics.column.topic"] = "full";
+    request.properties["write.metadata.metrics.column.topic_id"] = "full";
   }
   return request;
 }
@@ -244,13 +223,14 @@ WriteOptions FileOptions(std::string_view table, const Schema& schema) {
                                ? Ids(schema, {"avro_payload", "offset", "kafka_timestamp", "ingestion_timestamp"})
                                : Ids(schema, {"payload", "detail", "offset", "kafka_timestamp"});
     options.no_stats_fields = Ids(schema, {"message_key", "avro_payload", "payload", "detail"});
-    options.full_bounds_fields = Ids(schema, {"topic"});
+    options.full_bounds_fields = Ids(schema, {"topic", "topic_id"});
     return options;
   }
-  options.plain_fields = Ids(
-      schema, {"message_id", "trade_id", "timestamp", "source_sequence", "ingestion_timestamp", "platform_sequence"});
-  if (const NestedField* vendor_data = schema.Find("vendor_data")) {
-    options.plain_fields.push_back(vendor_data->type.fields.at(1).id);
+  for (const TradeColumn& column : kTradeColumns) {
+    const NestedField* field = column.encoding == ColumnEncoding::kPlain ? schema.Find(column.name) : nullptr;
+    if (field == nullptr) continue;
+    const bool map = column.type == ColumnType::kStringMap;
+    options.plain_fields.push_back(map ? field->type.fields.at(1).id : field->id);
   }
   if (table == kGoldTable) {
     options.bloom_fields = Ids(schema, {"message_id", "trade_id"});

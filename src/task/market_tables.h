@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "catalog/catalog.h"
+#include "exchange/registry.h"
 #include "table/data_file_io.h"
 
 namespace k2 {
@@ -18,22 +19,9 @@ inline constexpr std::string_view kGoldTable = "gold_crypto_trades";
 // Made when it is first needed (medallion/finished_sources.h); not one of AllTables().
 inline constexpr std::string_view kFinishedTable = "finished_sources";
 
-// An exchange K2 knows: its name in topics (binance), in messages (BINANCE), and its Silver table.
-struct ExchangeInfo {
-  std::string_view topic_name;
-  std::string_view message_name;
-  std::string_view silver_table;
-};
-const std::vector<ExchangeInfo>& Exchanges();
-
 // Gives the fields ids above `last` as every catalog does: those of one level first, then what is nested in each.
 // Returns the last one.
 int32_t NumberFields(std::span<iceberg::NestedField> fields, int32_t last);
-
-// The exchange whose messages a topic holds: `recording/<exchange>/<hash>`, or a topic whose name ends in
-// `.<exchange>`; null when the topic names none that is known.
-const ExchangeInfo* ExchangeOfTopic(std::string_view topic);
-const ExchangeInfo* ExchangeByTopicName(std::string_view name);
 
 // All tables in the order they are made: bronze, rejected, one silver an exchange, gold.
 std::vector<std::string> AllTables();
@@ -41,8 +29,12 @@ bool IsSilver(std::string_view table);
 // The column by whose days a table's rows are kept; empty for tables that are not K2's.
 std::string_view DateColumnOf(std::string_view table);
 
+// Of the older format: prices and quantities are decimal(18,8), and there is no `source`. Such tables are worked on as
+// they are, and a lakehouse that has some gets no others, until `k2 tables migrate` (docs/tables.md).
+enum class TableFormat : uint8_t { kCurrent, kOlder };
+
 // Schema, partition spec, sort order and properties of one of AllTables(), or of finished_sources.
-Result<CreateTableRequest> TableDefinition(std::string_view table);
+Result<CreateTableRequest> TableDefinition(std::string_view table, TableFormat format = TableFormat::kCurrent);
 
 // How the files of a table are encoded, by its schema as the catalog returned it.
 WriteOptions FileOptions(std::string_view table, const iceberg::Schema& schema);

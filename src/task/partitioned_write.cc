@@ -139,7 +139,7 @@ Result<ReadOptions> OptionsFor(const InputFile& file, const TableShape& shape, c
     options.field_ids.push_back(field->id);
   }
   // The same encodings as batches in memory have: what few values it takes is compared, sorted and written by number.
-  for (const char* name : {"topic", "topic_id", "symbol", "exchange", "asset_class", "currency", "side"}) {
+  for (const char* name : {"topic", "topic_id", "symbol", "exchange", "asset_class", "currency", "side", "source"}) {
     const iceberg::NestedField* field = schema.Find(name);
     if (field != nullptr && (names.empty() || std::ranges::find(names, name) != names.end())) {
       options.dictionary_fields.push_back(field->id);
@@ -172,6 +172,15 @@ Status ReadInput(const TaskContext& context, const InputFile& file, const TableS
     options.range_max = times.last_us;
   }
   return ReadLiveRows(*context.io, file.path, file.deletes, schema, options, batch);
+}
+
+std::vector<std::string> WithOptional(std::vector<std::string> names, const std::vector<std::string>& optional,
+                                      const TableShape& shape) {
+  for (const std::string& name : optional) {
+    const auto found = shape.columns.find(name);
+    if (found != shape.columns.end() && found->second > 0) names.push_back(name);
+  }
+  return names;
 }
 
 Status ReadMarkedInput(

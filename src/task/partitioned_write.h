@@ -86,6 +86,10 @@ Status ReadInput(const TaskContext& context, const InputFile& file, const TableS
                  const std::vector<std::string>& names,
                  const std::function<Status(std::shared_ptr<arrow::RecordBatch>)>& batch, const TimeRange& times = {});
 
+// These columns, and of the optional ones those that the table has: one of an earlier version may lack them.
+std::vector<std::string> WithOptional(std::vector<std::string> names, const std::vector<std::string>& optional,
+                                      const TableShape& shape);
+
 // All rows; `deleted` says which of a batch are deleted, and is empty where none is.
 Status ReadMarkedInput(
     const TaskContext& context, const InputFile& file, const TableShape& shape, const std::vector<std::string>& names,

@@ -18,7 +18,7 @@ class StoodForTrades final : public FrameSink {
 
   void OnTrade(const Trade& trade) override {
     if (wanted_.place && (trade.place < *wanted_.place || (trade.place > *wanted_.place && !wanted_.and_later))) return;
-    EncodeTrade(trade, kTradeV2SchemaId, messages.emplace_back());
+    EncodeTrade(trade, kTradeV3SchemaId, messages.emplace_back());
   }
   void OnReject(RejectReason /*reason*/, std::string_view /*detail*/) override { rejects = true; }
 
@@ -45,27 +45,27 @@ RejectedPlace PlaceOfDetail(std::string_view detail) {
 
 Revalidation::Revalidation(std::shared_ptr<SchemaSource> of_topics, std::shared_ptr<SchemaSource> of_recordings)
     : of_topics_(std::move(of_topics)), of_recordings_(std::move(of_recordings)) {
-  (void)of_frames_.AddSchema(kTradeV2SchemaId, kTradeV2SchemaJson);
+  (void)of_frames_.AddSchema(kTradeV3SchemaId, kTradeV3SchemaJson);
 }
 
-Result<int64_t> Revalidation::Accept(std::string_view topic, const ExchangeInfo& exchange, std::string_view payload,
+Result<int64_t> Revalidation::Accept(std::string_view topic, const Exchange& exchange,
+                                     std::span<const MessageHeader> headers, std::string_view payload,
                                      TradeColumns& out) {
   Reader& reader = topic.starts_with("recording/") ? of_recordings_ : of_topics_;
-  K2_TRY(reader.schemas.Learn(payload, reader.decoder));
-  if (const auto carried = reader.decoder.FrameOf(payload)) return AcceptFrame(*carried, exchange, out);
-  return reader.decoder.Decode(payload, exchange.message_name, out).accepted() ? 1 : 0;
+  const std::optional<MessageFraming> framing = FramingOf(headers, payload);
+  if (framing) K2_TRY(reader.schemas.Learn(framing->schema, reader.decoder));
+  if (const auto carried = reader.decoder.FrameOf(payload, framing)) return AcceptFrame(*carried, exchange, out);
+  return reader.decoder.Decode(payload, framing, exchange.message_name, out).accepted() ? 1 : 0;
 }
 
-int64_t Revalidation::AcceptFrame(const CarriedFrame& carried, const ExchangeInfo& exchange, TradeColumns& out) {
-  const std::optional<Exchange> parsed_as = ParseExchange(exchange.topic_name);
-  if (!parsed_as) return 0;
+int64_t Revalidation::AcceptFrame(const CarriedFrame& carried, const Exchange& exchange, TradeColumns& out) {
   const RejectedPlace wanted = PlaceOfDetail(carried.detail);
   StoodForTrades trades(wanted);
-  (void)FrameParser::Create(*parsed_as)->Parse(carried.frame, carried.receive_timestamp_us, trades);
+  (void)FrameParser::Create(exchange)->Parse(carried.frame, carried.receive_timestamp_us, trades);
   // The others of the frame are messages of their own: of a single trade theirs is no concern.
   const bool single = wanted.place && !wanted.and_later;
   if (trades.messages.empty() || (trades.rejects && !single)) return 0;
-  TradeColumns tried;
+  TradeColumns tried(out.options());
   for (const std::string& message : trades.messages) {
     if (!of_frames_.Decode(message, exchange.message_name, tried).accepted()) return 0;
   }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string_view>
 
 #include "exchange/frame_parser.h"
@@ -32,8 +33,8 @@ class Revalidation {
   // Appends the trades that the message holds by the current rules, and gives their number: 0 where it stays rejected.
   // A trade's message holds one. Of a RejectedFrame the frame is parsed again: all trades that the message stands for,
   // or none while one of them cannot be read, or is rejected by the rules. Errors: those of the schema source.
-  Result<int64_t> Accept(std::string_view topic, const ExchangeInfo& exchange, std::string_view payload,
-                         TradeColumns& out);
+  Result<int64_t> Accept(std::string_view topic, const Exchange& exchange, std::span<const MessageHeader> headers,
+                         std::string_view payload, TradeColumns& out);
 
  private:
   struct Reader {
@@ -41,7 +42,7 @@ class Revalidation {
     KnownSchemas schemas;
     MessageDecoder decoder{MessageDecoder::Mode::kValidate};
   };
-  int64_t AcceptFrame(const CarriedFrame& carried, const ExchangeInfo& exchange, TradeColumns& out);
+  int64_t AcceptFrame(const CarriedFrame& carried, const Exchange& exchange, TradeColumns& out);
 
   Reader of_topics_;
   Reader of_recordings_;

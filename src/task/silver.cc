@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "base/time.h"
+#include "exchange/registry.h"
+#include "task/header_view.h"
 #include "task/held_partitions.h"
 #include "task/interval_set.h"
 #include "task/known_schemas.h"
@@ -19,19 +21,12 @@ namespace {
 
 constexpr std::string_view kRecordingPrefix = "recording/";
 
-std::vector<std::string> BronzeColumns(const TableShape& bronze) {
-  std::vector<std::string> columns = {"avro_payload", "topic",           "partition",
-                                      "offset",       "kafka_timestamp", "ingestion_date"};
-  const auto topic_id = bronze.columns.find("topic_id");  // tables of earlier versions have none
-  if (topic_id != bronze.columns.end() && topic_id->second > 0) columns.emplace_back("topic_id");
-  return columns;
-}
-
 // Views of the columns of a Bronze batch that judging needs.
 struct BronzeArrays {
   explicit BronzeArrays(const arrow::RecordBatch& batch)
       : rows(batch.num_rows()),
-        payload(static_cast<const arrow::BinaryArray*>(batch.GetColumnByName("avro_payload").get())),
+        payloads(static_cast<const arrow::BinaryArray*>(batch.GetColumnByName("avro_payload").get())),
+        headers(batch.GetColumnByName("headers")),
         topic(batch.GetColumnByName("topic")),
         topic_id(batch.GetColumnByName("topic_id")),
         partition(*batch.GetColumnByName("partition")),
@@ -40,8 +35,17 @@ struct BronzeArrays {
             static_cast<const arrow::TimestampArray&>(*batch.GetColumnByName("kafka_timestamp")).raw_values()),
         ingestion_date(static_cast<const arrow::Date32Array&>(*batch.GetColumnByName("ingestion_date")).raw_values()) {}
 
+  [[nodiscard]] std::optional<std::string_view> Payload(int64_t row) const {
+    return payloads->IsValid(row) ? std::optional(payloads->GetView(row)) : std::nullopt;
+  }
+  // How the message says which schema it was written with.
+  [[nodiscard]] std::optional<MessageFraming> Framing(int64_t row) {
+    return payloads->IsValid(row) ? FramingOf(headers[row], payloads->GetView(row)) : std::nullopt;
+  }
+
   int64_t rows;
-  const arrow::BinaryArray* payload;
+  const arrow::BinaryArray* payloads;
+  HeaderView headers;
   TextView topic;
   TextView topic_id;
   IntegerView partition;
@@ -63,8 +67,11 @@ struct RejectedRows {
   ByteColumn detail;
   std::vector<int32_t> ingestion_date;
   ByteColumn topic_id;
+  HeaderColumn headers;
 
-  [[nodiscard]] size_t bytes() const { return payload.data.size() + detail.data.size() + offset.size() * 64; }
+  [[nodiscard]] size_t bytes() const {
+    return payload.data.size() + detail.data.size() + headers.bytes() + offset.size() * 64;
+  }
   std::shared_ptr<arrow::RecordBatch> Finish();
 };
 
@@ -96,9 +103,13 @@ std::shared_ptr<arrow::RecordBatch> RejectedRows::Finish() {
       Int64Array(std::vector<int64_t>(rows, NowMicros()), time),
       BytesArray(std::move(topic_id), arrow::utf8()),
   };
-  return NamedBatch({"topic", "partition", "offset", "kafka_timestamp", "schema_id", "payload", "reason", "detail",
-                     "ingestion_date", "rejected_at", "topic_id"},
-                    std::move(columns), static_cast<int64_t>(rows));
+  std::vector<const char*> names = {"topic",  "partition", "offset",         "kafka_timestamp", "schema_id", "payload",
+                                    "reason", "detail",    "ingestion_date", "rejected_at",     "topic_id"};
+  if (!headers.empty()) {
+    columns.push_back(HeadersArray(std::move(headers)));
+    names.push_back("headers");
+  }
+  return NamedBatch(names, std::move(columns), static_cast<int64_t>(rows));
 }
 
 // One run of a Silver task.
@@ -109,20 +120,23 @@ class SilverRun {
         context_(context),
         of_topics_(context.schemas),
         of_recordings_(std::make_shared<FileSchemaSource>(task.schema_folder)),
-        columns_(task.silver.size()),
         rejected_writer_(task.rejected, task.attempt_id, context, "silver.rejected-data-file", /*hand_on=*/false) {
     for (const OutputTable& table : task.silver) {
+      columns_.emplace_back(TradeColumnsOptions{.numbers_of_v2 = table.shape.OfOlderFormat()});
       writers_.push_back(std::make_unique<PartitionedWriter>(table, task.attempt_id, context, "silver.data-file"));
     }
   }
 
   Result<TaskResult> Run() {
+    K2_TRY(FindTables());
     result_.range_rows.resize(task_.ranges.size());
     taken_.resize(task_.ranges.size());
     deleted_.resize(task_.ranges.size());
     held_from_.assign(task_.ranges.size(), INT64_MAX);
     K2_TRY(ReadRejected());
-    const std::vector<std::string> columns = BronzeColumns(task_.input_shape);
+    const std::vector<std::string> columns =
+        WithOptional({"avro_payload", "topic", "partition", "offset", "kafka_timestamp", "ingestion_date"},
+                     {"headers", "topic_id"}, task_.input_shape);
     for (const InputFile& input : task_.inputs) {
       K2_TRY(ReadMarkedInput(context_, input, task_.input_shape, columns,
                              [&](const std::shared_ptr<arrow::RecordBatch>& batch, const std::vector<bool>& deleted) {
@@ -141,23 +155,52 @@ class SilverRun {
   }
 
  private:
-  // Schema ids mean what their source says: K2's own in recordings, the registry's in topics.
+  // What names a schema means what its source says: K2's own ids in recordings, the registry's in topics.
   struct Judges {
     explicit Judges(std::shared_ptr<SchemaSource> source) : schemas(std::move(source)) {}
     KnownSchemas schemas;
     MessageDecoder decoder{MessageDecoder::Mode::kValidate};
   };
 
+  struct RangeOutput {
+    const Exchange* exchange;
+    size_t table;  // index in the task's `silver`
+  };
+
+  // The exchange of each range, and its table among the task's.
+  Status FindTables() {
+    for (const OffsetRange& range : task_.ranges) {
+      const Exchange* exchange = ExchangeOfTopic(range.topic);
+      if (exchange == nullptr) {
+        return Fail(
+            ErrorKind::kUnsupported,
+            "cannot run the Silver task: this k2 knows no exchange of topic {} (it knows {}). The k2 that planned "
+            "it is newer: update the one that runs its tasks",
+            range.topic, ExchangeNames());
+      }
+      const auto table = std::ranges::find(task_.silver, exchange->silver_table, &OutputTable::name);
+      if (table == task_.silver.end()) {
+        return Fail(ErrorKind::kInvalidArgument, "cannot run the Silver task: it names no table {} for topic {}",
+                    exchange->silver_table, range.topic);
+      }
+      of_ranges_.push_back({exchange, static_cast<size_t>(table - task_.silver.begin())});
+    }
+    return {};
+  }
+
   // Offsets that rejected_trades holds, of ranges in which it stands ahead of Silver.
   Status ReadRejected() {
+    const std::vector<std::string> columns =
+        WithOptional({"topic", "partition", "offset"}, {"topic_id"}, task_.rejected.shape);
     for (const std::string& path : task_.rejected_files) {
-      K2_TRY(ReadInput(context_, {.path = path}, task_.rejected.shape, {"topic", "partition", "offset"},
+      K2_TRY(ReadInput(context_, {.path = path}, task_.rejected.shape, columns,
                        [&](const std::shared_ptr<arrow::RecordBatch>& batch) {
                          const TextView topic(batch->GetColumnByName("topic"));
+                         const TextView topic_id(batch->GetColumnByName("topic_id"));
                          const IntegerView partition(*batch->GetColumnByName("partition"));
                          const auto& offset = static_cast<const arrow::Int64Array&>(*batch->GetColumnByName("offset"));
                          for (int64_t row = 0; row < batch->num_rows(); ++row) {
-                           const OffsetRange* range = Find(topic[row], PartitionOf(partition[row]));
+                           const OffsetRange* range = Find(topic[row], topic_id[row], PartitionOf(partition[row]));
                            if (range != nullptr && range->leave_out_rejected)
                              rejected_before_[range].insert(offset.Value(row));
                          }
@@ -167,44 +210,43 @@ class SilverRun {
     return {};
   }
 
-  [[nodiscard]] const OffsetRange* Find(std::string_view topic, int32_t partition) const {
+  [[nodiscard]] const OffsetRange* Find(std::string_view topic, std::string_view topic_id, int32_t partition) const {
     for (const OffsetRange& range : task_.ranges) {
-      if (range.partition == partition && range.topic == topic) return &range;
+      if (range.partition == partition && range.topic == topic && range.Takes(topic_id)) return &range;
     }
     return nullptr;
   }
 
   // Schemas of the whole batch at once: one after another they could be thousands of waits.
-  void AskForSchemas(const BronzeArrays& rows) {
-    std::vector<int32_t> ids;
-    int32_t last = -1;
+  void AskForSchemas(BronzeArrays& rows) {
+    std::vector<SchemaRef> refs;
+    std::optional<SchemaRef> last;
     for (int64_t row = 0; row < rows.rows; ++row) {
-      if (rows.payload->IsNull(row)) continue;
-      const std::optional<int32_t> id = MessageDecoder::SchemaIdOf(rows.payload->GetView(row));
-      if (!id || *id == last) continue;
-      last = *id;
-      if (of_topics_.decoder.HasSchema(*id)) continue;
-      const OffsetRange* range = Find(rows.topic[row], PartitionOf(rows.partition[row]));
+      const std::optional<MessageFraming> framing = rows.Framing(row);
+      if (!framing || framing->schema == last) continue;
+      last = framing->schema;
+      if (of_topics_.decoder.HasSchema(*last)) continue;
+      const OffsetRange* range = Find(rows.topic[row], rows.topic_id[row], PartitionOf(rows.partition[row]));
       if (range == nullptr || rows.offset[row] < range->begin || rows.offset[row] >= range->end) continue;
-      if (!range->topic.starts_with(kRecordingPrefix)) ids.push_back(*id);
+      if (!range->topic.starts_with(kRecordingPrefix)) refs.push_back(*last);
     }
-    of_topics_.schemas.AskFor(ids, of_topics_.decoder, context_.held != nullptr);
+    of_topics_.schemas.AskFor(refs, of_topics_.decoder, context_.held != nullptr);
   }
 
   Status Judge(const arrow::RecordBatch& batch, const std::vector<bool>& deleted) {
-    const BronzeArrays rows(batch);
+    BronzeArrays rows(batch);
     AskForSchemas(rows);
     const OffsetRange* range = nullptr;
     std::string_view topic;
+    std::string_view topic_id;
     int32_t partition = -1;
-    size_t table = 0;
     for (int64_t row = 0; row < rows.rows; ++row) {
       // Rows of a file are mostly of one source.
-      if (rows.partition[row] != partition || rows.topic[row] != topic) {
+      if (rows.partition[row] != partition || rows.topic[row] != topic || rows.topic_id[row] != topic_id) {
         topic = rows.topic[row];
+        topic_id = rows.topic_id[row];
         partition = PartitionOf(rows.partition[row]);
-        range = Find(topic, partition);
-        if (range != nullptr) table = TableOf(*range);
+        range = Find(topic, topic_id, partition);
       }
       if (range == nullptr || rows.offset[row] < range->begin || rows.offset[row] >= range->end) continue;
       const auto of = static_cast<size_t>(range - task_.ranges.data());
@@ -216,7 +258,8 @@ class SilverRun {
       // Others may have added a row again, or copied it to another file.
       if (!taken_[of].Insert(rows.offset[row])) continue;
       ++result_.range_rows[of];
-      K2_TRY(JudgeRow(rows, row, *range, table));
+      const size_t table = of_ranges_[of].table;
+      K2_TRY(JudgeRow(rows, row, *range, of_ranges_[of]));
       // A step's rows are bounded by its plan; where that could not cut, by this.
       const auto flush_bytes = static_cast<size_t>(context_.flush_bytes);
       if (columns_[table].Full() || (row % 256 == 0 && columns_[table].bytes() > flush_bytes)) K2_TRY(Flush(table));
@@ -225,32 +268,27 @@ class SilverRun {
     return {};
   }
 
-  size_t TableOf(const OffsetRange& range) const {
-    return static_cast<size_t>(ExchangeOfTopic(range.topic) - Exchanges().data());
-  }
-
-  Status JudgeRow(const BronzeArrays& rows, int64_t row, const OffsetRange& range, size_t table) {
+  Status JudgeRow(BronzeArrays& rows, int64_t row, const OffsetRange& range, const RangeOutput& output) {
     ++result_.rows_in;
-    std::optional<std::string_view> payload;
-    if (rows.payload->IsValid(row)) payload = rows.payload->GetView(row);
     if (range.leave_out_rejected) {
       const auto before = rejected_before_.find(&range);
       if (before != rejected_before_.end() && before->second.contains(rows.offset[row])) return {};
     }
     Judges& judges = range.topic.starts_with(kRecordingPrefix) ? of_recordings_ : of_topics_;
-    if (payload) {
-      Status learnt = judges.schemas.Learn(*payload, judges.decoder);
+    const std::optional<std::string_view> payload = rows.Payload(row);
+    const std::optional<MessageFraming> framing = rows.Framing(row);
+    if (framing) {
+      Status learnt = judges.schemas.Learn(framing->schema, judges.decoder);
       if (!learnt && learnt.error().kind == ErrorKind::kUnavailable && context_.held != nullptr) {
         held_from_[static_cast<size_t>(&range - task_.ranges.data())] = rows.offset[row];
-        context_.held->Add(range.topic, range.partition,
-                           {.offset = rows.offset[row],
-                            .schema_id = MessageDecoder::SchemaIdOf(*payload).value_or(0),
-                            .error = std::move(learnt).error()});
+        context_.held->Add({.topic = range.topic, .topic_id = range.topic_id, .partition = range.partition},
+                           {.offset = rows.offset[row], .schema = framing->schema, .error = std::move(learnt).error()});
         return {};
       }
       K2_TRY(learnt);
     }
-    const Verdict verdict = judges.decoder.Decode(payload, Exchanges()[table].message_name, columns_[table]);
+    const Verdict verdict =
+        judges.decoder.Decode(payload, framing, output.exchange->message_name, columns_[output.table]);
     if (verdict.accepted()) {
       ++result_.rows_out;
       return {};
@@ -259,8 +297,9 @@ class SilverRun {
     return {};
   }
 
-  void Reject(const BronzeArrays& rows, int64_t row, const OffsetRange& range, std::optional<std::string_view> payload,
+  void Reject(BronzeArrays& rows, int64_t row, const OffsetRange& range, std::optional<std::string_view> payload,
               const Verdict& verdict, const std::string& detail) {
+    AppendHeaders(rows.headers[row], rejected_.offset.size(), rejected_.headers);
     rejected_.topic.Append(range.topic);
     rejected_.partition.push_back(range.partition);
     rejected_.offset.push_back(rows.offset[row]);
@@ -302,11 +341,12 @@ class SilverRun {
   const TaskContext& context_;
   Judges of_topics_;
   Judges of_recordings_;
+  std::vector<RangeOutput> of_ranges_;
   std::vector<IntervalSet> taken_;          // offsets, by range
   std::vector<std::set<int64_t>> deleted_;  // likewise
   std::vector<int64_t> held_from_;          // likewise: rows from this offset on wait for a schema
   std::map<const OffsetRange*, std::set<int64_t>> rejected_before_;
-  std::vector<TradeColumns> columns_;  // by Silver table
+  std::vector<TradeColumns> columns_;  // in the order of the task's `silver`
   RejectedRows rejected_;
   std::vector<std::unique_ptr<PartitionedWriter>> writers_;
   PartitionedWriter rejected_writer_;

@@ -9,6 +9,7 @@
 
 #include "iceberg/name_mapping.h"
 #include "task/market_tables.h"
+#include "trade/decimal.h"
 
 namespace k2 {
 namespace {
@@ -80,7 +81,7 @@ std::optional<Problem> ProblemOf(const NestedField& own, int32_t id, const Neste
         "can be read no more then, unless its schema is rolled back first"};
   }
   const std::string called = field->name == own.name ? "" : fmt::format(" (called {} now)", field->name);
-  if (!HoldsValuesOf(field->type, own.type)) {
+  if (!HoldsValuesOf(field->type, own.type) && !IsOfOlderFormat(field->type, own)) {
     return Problem{fmt::format("the column {}{} has the type {}, k2 needs {}", own.name, called, field->type.ToString(),
                                own.type.ToString()),
                    "give it that type, or a wider one, again"};
@@ -109,6 +110,32 @@ bool HoldsValuesOf(const Type& type, const Type& own) {
   return std::ranges::equal(type.fields, own.fields, [&](const NestedField& a, const NestedField& b) {
     return HoldsValuesOf(a.type, b.type) && (own.id != TypeId::kStruct || a.name == b.name);
   });
+}
+
+bool IsOfOlderFormat(const Type& type, const NestedField& own) {
+  if (own.name != "price" && own.name != "quantity") return false;
+  const Type older = Type::Decimal(kNumberTypeOfV2.precision, kNumberTypeOfV2.scale);
+  return HoldsValuesOf(type, older) && !HoldsValuesOf(type, own.type);
+}
+
+bool TableShape::OfOlderFormat() const {
+  const auto is_older = [&](std::string_view name, DecimalType type) {
+    const auto id = columns.find(name);
+    const NestedField* field = id == columns.end() ? nullptr : TopLevel(schema, id->second);
+    const NestedField own{
+        .name = std::string(name), .required = true, .type = Type::Decimal(type.precision, type.scale)};
+    return field != nullptr && IsOfOlderFormat(field->type, own);
+  };
+  return is_older("price", kPriceType) || is_older("quantity", kQuantityType);
+}
+
+TableFormat FormatOf(std::string_view table, const TableMetadata& metadata) {
+  const bool of_trades = IsSilver(table) || table == kGoldTable;
+  if (!of_trades) return TableFormat::kCurrent;
+  const Result<ColumnIds> columns = ColumnsOf(table, metadata);
+  if (!columns) return TableFormat::kCurrent;  // whoever needs them is told
+  const TableShape shape{.schema = metadata.CurrentSchema(), .columns = *columns, .name_mapping = {}};
+  return shape.OfOlderFormat() ? TableFormat::kOlder : TableFormat::kCurrent;
 }
 
 Schema TableShape::Rows() const {
@@ -186,7 +213,25 @@ std::map<std::string, std::string> MissingColumnsProperty(std::string_view table
 }
 
 Result<TableShape> ShapeOf(std::string_view table, const TableMetadata& metadata, TableUse use) {
-  TableShape shape{.schema = metadata.CurrentSchema()};
+  return ShapeOf(table, metadata, metadata.CurrentSchema(), use);
+}
+
+Result<TableShape> ShapeOfFile(std::string_view table, const TableMetadata& metadata, const TableShape& now,
+                               int64_t snapshot_id) {
+  const iceberg::Snapshot* snapshot = metadata.FindSnapshot(snapshot_id);
+  if (snapshot == nullptr || !snapshot->schema_id) return now;
+  const Schema* schema = metadata.FindSchema(*snapshot->schema_id);
+  if (schema == nullptr) return now;
+  const auto has = [&](std::string_view name) {
+    const auto id = now.columns.find(name);
+    return id == now.columns.end() || id->second == 0 || TopLevel(*schema, id->second) != nullptr;
+  };
+  if (has("price") && has("quantity")) return now;
+  return ShapeOf(table, metadata, *schema, TableUse::kRead);
+}
+
+Result<TableShape> ShapeOf(std::string_view table, const TableMetadata& metadata, const Schema& schema, TableUse use) {
+  TableShape shape{.schema = schema};
   const auto mapping = metadata.properties.find(std::string(iceberg::kNameMappingProperty));
   if (mapping != metadata.properties.end()) shape.name_mapping = mapping->second;
   const Result<CreateTableRequest> definition = TableDefinition(table);
@@ -196,6 +241,13 @@ Result<TableShape> ShapeOf(std::string_view table, const TableMetadata& metadata
   for (const NestedField& own : definition->schema.fields) {
     int32_t& id = shape.columns[own.name];
     const NestedField* field = id > 0 ? TopLevel(shape.schema, id) : nullptr;
+    // A migration has given it another id since: of the present schema that is none of K2's.
+    const bool migrates = own.name == "price" || own.name == "quantity";
+    if (field == nullptr && migrates && schema.schema_id != metadata.current_schema_id) {
+      if (const int32_t former = FirstIdOf(metadata, own.name); former > 0 && TopLevel(schema, former) != nullptr) {
+        field = TopLevel(schema, id = former);
+      }
+    }
     if (const auto problem = ProblemOf(own, id, field, use)) return Unusable(table, use, *problem);
     if (field == nullptr) id = 0;
     own_ids.insert(id);

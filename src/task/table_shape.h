@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "iceberg/schema.h"
 #include "iceberg/table_metadata.h"
+#include "task/market_tables.h"
 
 namespace k2 {
 
@@ -31,6 +32,11 @@ struct TableShape {
   // The schema with K2's columns under K2's names, whatever the table calls them. Rows in memory have these names. A
   // column of others that has the name of one of K2's is told apart by its id. What K2 computes with is required.
   [[nodiscard]] iceberg::Schema Rows() const;
+
+  bool operator==(const TableShape&) const = default;
+
+  // Whether its prices or quantities have the type that they had until TradeV2, or one that this was widened to.
+  [[nodiscard]] bool OfOlderFormat() const;
 };
 
 enum class TableUse { kRead, kWrite };
@@ -40,9 +46,21 @@ enum class TableUse { kRead, kWrite };
 // worked with. Errors: kUnsupported, with the table, the column and what to do: a column that K2 needs was dropped or
 // has another type; to write, also one of others that is required. kInvalidData: the property is not what it must be.
 Result<TableShape> ShapeOf(std::string_view table, const iceberg::TableMetadata& metadata, TableUse use);
+// The same of one of the table's earlier schemas: a column that was migrated since had another id in it.
+Result<TableShape> ShapeOf(std::string_view table, const iceberg::TableMetadata& metadata,
+                           const iceberg::Schema& schema, TableUse use);
+// Of a data file, as of the snapshot that added it: `now`, ShapeOf the present schema, but for files that are older
+// than a migration, which a reader that follows the snapshots may still have to read.
+Result<TableShape> ShapeOfFile(std::string_view table, const iceberg::TableMetadata& metadata, const TableShape& now,
+                               int64_t snapshot_id);
+
+// Of a table of K2's.
+TableFormat FormatOf(std::string_view table, const iceberg::TableMetadata& metadata);
 
 // Whether a column of this type holds the values of K2's: of the same type, or one that it may be widened to.
 bool HoldsValuesOf(const iceberg::Type& type, const iceberg::Type& own);
+// Whether it is a price or quantity as it was until TradeV2: worked with, but it holds fewer values than K2's.
+bool IsOfOlderFormat(const iceberg::Type& type, const iceberg::NestedField& own);
 
 // The shape of a schema whose columns have K2's names.
 TableShape ShapeByNames(const iceberg::Schema& schema);

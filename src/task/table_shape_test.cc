@@ -51,7 +51,7 @@ TEST_F(TableShapeTest, RenamesMovesAndWiderTypesAreWorkedWith) {
   NewVersion();
   Field("currency").name = "quote";
   Field("exchange_hour").type = Type::Primitive(TypeId::kLong);
-  Field("price").type = Type::Decimal(38, 8);
+  Field("price").type = Type::Decimal(38, 14);
   std::swap(Schema().fields[0], Schema().fields[9]);
   Add("currency", Type::Primitive(TypeId::kLong));
   const auto shape = ShapeOf(kGoldTable, table_, TableUse::kWrite);
@@ -59,7 +59,7 @@ TEST_F(TableShapeTest, RenamesMovesAndWiderTypesAreWorkedWith) {
   const iceberg::Schema rows = shape->Rows();
   EXPECT_EQ(rows.Find("currency")->id, 109);
   EXPECT_EQ(shape->schema.FindById(109)->name, "quote");
-  EXPECT_EQ(rows.Find("currency (field id 121)")->type, Type::Primitive(TypeId::kLong));
+  EXPECT_EQ(rows.Find("currency (field id 122)")->type, Type::Primitive(TypeId::kLong));
   EXPECT_EQ(rows.Find("exchange_hour")->type, Type::Primitive(TypeId::kLong));
   EXPECT_EQ(rows.fields[9].name, "message_id");
   // Without the property, the names of the first schema tell the same.
@@ -109,13 +109,61 @@ TEST_F(TableShapeTest, OptionalColumnsMayGo) {
 TEST_F(TableShapeTest, OtherTypesAreRefused) {
   for (const Type& type : {Type::Decimal(38, 9), Type::Decimal(10, 8), Type::Primitive(TypeId::kString)}) {
     Field("price").type = type;
-    EXPECT_NE(Refusal(TableUse::kRead).find("k2 needs decimal(18, 8)"), std::string::npos);
+    EXPECT_NE(Refusal(TableUse::kRead).find("k2 needs decimal(24, 14)"), std::string::npos);
   }
+}
+
+// As version 0.1 made them; and such a column widened by somebody.
+TEST_F(TableShapeTest, PricesAndQuantitiesOfTheOlderFormatAreWorkedWith) {
+  EXPECT_EQ(FormatOf(kGoldTable, table_), TableFormat::kCurrent);
+  for (const Type& type : {Type::Decimal(18, 8), Type::Decimal(38, 8)}) {
+    Field("price").type = type;
+    EXPECT_EQ(FormatOf(kGoldTable, table_), TableFormat::kOlder);
+    EXPECT_TRUE(ShapeOf(kGoldTable, table_, TableUse::kWrite)->OfOlderFormat());
+  }
+  Field("price").type = Type::Decimal(38, 14);
+  EXPECT_EQ(FormatOf(kGoldTable, table_), TableFormat::kCurrent);
+  Field("quantity").type = Type::Decimal(18, 8);
+  EXPECT_EQ(FormatOf(kGoldTable, table_), TableFormat::kOlder);
+  EXPECT_EQ(FormatOf(kBronzeTable, table_), TableFormat::kCurrent) << "of tables of trades only";
+}
+
+// Somebody's own, in a table that was made before K2 had a column of that name.
+TEST_F(TableShapeTest, AColumnOfOthersThatHasTheNameOfALaterOneIsLeftAlone) {
+  ColumnIds columns = *ColumnsOf(kGoldTable, table_);
+  columns.erase("source");
+  table_.properties[std::string(kColumnsProperty)] = ColumnsToJson(columns);
+  for (const Type& type : {Type::Primitive(TypeId::kInt), Type::Primitive(TypeId::kString)}) {
+    Field("source").type = type;
+    const auto shape = ShapeOf(kGoldTable, table_, TableUse::kWrite);
+    ASSERT_TRUE(shape) << shape.error().message;
+    EXPECT_EQ(shape->columns.at("source"), 0);
+  }
+}
+
+// A file that was written before the table was migrated is read by the schema of then.
+TEST_F(TableShapeTest, FilesOfEarlierSchemasHaveTheirOwnIds) {
+  Field("price").type = Type::Decimal(18, 8);
+  table_.snapshots.push_back({.snapshot_id = 5, .schema_id = table_.current_schema_id});
+  NewVersion();
+  Field("price").type = Type::Decimal(24, 14);
+  Field("price").id = ++table_.last_column_id;
+  ColumnIds columns = *ColumnsOf(kGoldTable, table_);
+  columns["price"] = table_.last_column_id;
+  table_.properties[std::string(kColumnsProperty)] = ColumnsToJson(columns);
+  table_.snapshots.push_back({.snapshot_id = 6, .schema_id = table_.current_schema_id});
+  const TableShape now = *ShapeOf(kGoldTable, table_, TableUse::kWrite);
+  EXPECT_EQ(ShapeOfFile(kGoldTable, table_, now, 6)->columns, now.columns);
+  EXPECT_EQ(ShapeOfFile(kGoldTable, table_, now, 7)->columns, now.columns) << "of a snapshot that is gone";
+  const auto then = ShapeOfFile(kGoldTable, table_, now, 5);
+  ASSERT_TRUE(then) << then.error().message;
+  EXPECT_EQ(then->columns.at("price"), 107);
+  EXPECT_EQ(then->Rows().Find("price")->type, Type::Decimal(18, 8));
 }
 
 TEST_F(TableShapeTest, RequiredColumnsOfOthersStopWritersAlone) {
   Add("theirs", Type::Primitive(TypeId::kLong), /*required=*/true);
-  EXPECT_NE(Refusal(TableUse::kWrite).find("the column theirs (field id 121) is required"), std::string::npos);
+  EXPECT_NE(Refusal(TableUse::kWrite).find("the column theirs (field id 122) is required"), std::string::npos);
   EXPECT_EQ(Refusal(TableUse::kRead), "");
   Field("theirs").write_default = "7";
   EXPECT_EQ(Refusal(TableUse::kWrite), "");

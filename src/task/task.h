@@ -55,15 +55,20 @@ struct BronzeTask {
   std::string attempt_id;
 };
 
-// Offsets [begin, end) of one topic and partition that a Silver task decides about.
+// Offsets [begin, end) of one source partition that a Silver task decides about.
 struct OffsetRange {
   std::string topic;
+  std::string topic_id = {};  // of its rows; empty: whatever they have
   int32_t partition = 0;
   int64_t begin = 0;
   int64_t end = 0;
   // rejected_trades may hold rows of the range already (a crash came between two tables): those are left out, all
   // others are validated.
   bool leave_out_rejected = false;
+  bool without_topic_id = true;  // rows that have no topic_id are of it, too
+  [[nodiscard]] bool Takes(std::string_view row_topic_id) const {
+    return topic_id.empty() || (row_topic_id.empty() ? without_topic_id : row_topic_id == topic_id);
+  }
   bool operator==(const OffsetRange&) const = default;
 };
 
@@ -76,7 +81,7 @@ struct SilverTask {
   // rejected all the same.
   std::vector<std::string> rejected_files;
   std::string schema_folder;        // schemas by id beside the built-in ones; may be empty
-  std::vector<OutputTable> silver;  // by exchange
+  std::vector<OutputTable> silver;  // found by their names: those that the registry has for exchanges of `ranges`
   OutputTable rejected;
   std::string attempt_id;
 };
@@ -117,6 +122,7 @@ struct GoldTask {
 // those that delete files remove: Gold's in Gold's order, those of others as they came.
 struct CompactionTask {
   std::vector<InputFile> inputs;
+  std::optional<TableShape> input_shape = {};  // where the files are to get other columns than they were written with
   OutputTable output;
   std::string attempt_id;
 };
@@ -180,7 +186,7 @@ Result<TaskResult> RunCompactionTask(const CompactionTask& task, const TaskConte
 // Reads a data file into the context's cache, for a task to come; nothing where it is there already, or has deletes.
 Status ReadIntoCache(const TaskContext& context, const InputFile& file, const TableShape& shape);
 
-// JSON both ways (docs/task.md): {"kind":"bronze|silver|gold|compaction", "version":2, …}.
+// JSON both ways (docs/task.md): {"kind":"bronze|silver|gold|compaction", "version":…}.
 std::string TaskToJson(const Task& task);
 Result<Task> TaskFromJson(std::string_view json);
 std::string TaskResultToJson(const TaskResult& result);

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "exchange/registry.h"
 #include "iceberg/schema_json.h"
 #include "iceberg/transform.h"
 #include "io/confined_file_io.h"
@@ -12,7 +13,13 @@ namespace {
 
 using Json = nlohmann::json;
 
+// k2 0.1.0 knows version 2, takes a Silver task's tables by their place, and writes past the end of an array for a
+// topic of an exchange that it does not know, and validates by the rules of TradeV2. So a task has version 2 where that
+// k2 can run it: its tables are of the older format and in the order of the registry, whose first exchanges are those
+// of then. What it cannot run has version 3, which it refuses.
 constexpr int kVersion = 2;
+constexpr int kVersionByName = 3;
+constexpr size_t kExchangesByPlace = 2;
 
 Json ToJson(const SourceKey& key) {
   return {{"cluster", key.cluster}, {"topic", key.topic}, {"topic_id", key.topic_id}, {"partition", key.partition}};
@@ -162,6 +169,9 @@ Json ToJson(const SilverTask& task) {
                       {"begin", range.begin},
                       {"end", range.end},
                       {"leave_out_rejected", range.leave_out_rejected}});
+    if (range.topic_id.empty()) continue;
+    ranges.back()["topic_id"] = range.topic_id;
+    ranges.back()["without_topic_id"] = range.without_topic_id;
   }
   Json silver = Json::array();
   for (const OutputTable& table : task.silver) silver.push_back(ToJson(table));
@@ -175,10 +185,12 @@ SilverTask ReadSilver(const Json& value) {
   task.input_shape = ReadShape(value.at("input_shape"));
   for (const Json& range : value.at("ranges")) {
     task.ranges.push_back({.topic = range.at("topic"),
+                           .topic_id = range.value("topic_id", ""),
                            .partition = range.at("partition"),
                            .begin = range.at("begin"),
                            .end = range.at("end"),
-                           .leave_out_rejected = range.at("leave_out_rejected")});
+                           .leave_out_rejected = range.at("leave_out_rejected"),
+                           .without_topic_id = range.value("without_topic_id", true)});
   }
   value.at("rejected_files").get_to(task.rejected_files);
   value.at("schema_folder").get_to(task.schema_folder);
@@ -241,22 +253,41 @@ GoldTask ReadGold(const Json& value) {
 }
 
 Json ToJson(const CompactionTask& task) {
-  return {{"kind", "compaction"},
-          {"inputs", ToJson(task.inputs)},
-          {"output", ToJson(task.output)},
-          {"attempt_id", task.attempt_id}};
+  Json object = {{"kind", "compaction"},
+                 {"inputs", ToJson(task.inputs)},
+                 {"output", ToJson(task.output)},
+                 {"attempt_id", task.attempt_id}};
+  if (task.input_shape) object["input_shape"] = ToJson(*task.input_shape);
+  return object;
 }
 CompactionTask ReadCompaction(const Json& value) {
+  const auto shape = value.find("input_shape");
   return {.inputs = ReadInputs(value.at("inputs")),
+          .input_shape = shape == value.end() ? std::nullopt : std::optional(ReadShape(*shape)),
           .output = ReadOutputTable(value.at("output")),
           .attempt_id = value.at("attempt_id")};
+}
+
+int VersionOf(const Task& task) {
+  const auto* silver = std::get_if<SilverTask>(&task);
+  if (silver == nullptr) return kVersion;
+  const auto first = Exchanges().first(kExchangesByPlace);
+  bool by_place = silver->silver.size() >= first.size();
+  for (size_t i = 0; by_place && i < first.size(); ++i) by_place = silver->silver[i].name == first[i]->silver_table;
+  const auto older = [](const OutputTable& table) { return table.shape.OfOlderFormat(); };
+  const auto known = [&](const OffsetRange& range) {
+    return std::ranges::find(first, ExchangeOfTopic(range.topic)) != first.end();
+  };
+  return by_place && std::ranges::all_of(silver->silver, older) && std::ranges::all_of(silver->ranges, known)
+             ? kVersion
+             : kVersionByName;
 }
 
 }  // namespace
 
 std::string TaskToJson(const Task& task) {
   Json object = std::visit([](const auto& one) { return ToJson(one); }, task);
-  object["version"] = kVersion;
+  object["version"] = VersionOf(task);
   return Dump(object);
 }
 
@@ -264,8 +295,12 @@ Result<Task> TaskFromJson(std::string_view text) {
   try {
     const Json object = Json::parse(text);
     const int version = object.at("version");
-    if (version != kVersion) {
-      return Fail(ErrorKind::kUnsupported, "a task of version {}; this k2 knows version {}", version, kVersion);
+    if (version != kVersion && version != kVersionByName) {
+      return Fail(
+          ErrorKind::kUnsupported,
+          "a task of version {}; this k2 knows versions {} and {}: update it, or let the k2 that planned the task "
+          "run it",
+          version, kVersion, kVersionByName);
     }
     const std::string kind = object.at("kind");
     if (kind == "bronze") return ReadBronze(object);

@@ -164,8 +164,11 @@ TEST(TaskJson, TasksRoundTrip) {
     SilverTask silver;
     silver.inputs = inputs();
     silver.input_shape = draw.Table().shape;
-    silver.ranges = draw.Some<OffsetRange>(
-        [&] { return OffsetRange{draw.Text(), draw.Int(), draw.Long(), draw.Long(), draw.Bool()}; });
+    silver.ranges = draw.Some<OffsetRange>([&] {
+      OffsetRange range{draw.Text(), draw.Text(), draw.Int(), draw.Long(), draw.Long(), draw.Bool()};
+      range.without_topic_id = range.topic_id.empty() || draw.Bool();
+      return range;
+    });
     silver.rejected_files = draw.Some<std::string>([&] { return draw.Text(); });
     silver.schema_folder = draw.Text();
     silver.silver = draw.Some<OutputTable>([&] { return draw.Table(); });
@@ -250,7 +253,7 @@ TEST(TaskJson, RefusesWhatIsNoTask) {
     EXPECT_EQ(TaskFromJson(text).error().kind, ErrorKind::kInvalidArgument) << text;
     EXPECT_EQ(TaskResultFromJson(text).error().kind, ErrorKind::kInvalidArgument) << text;
   }
-  for (const int version : {1, 3}) {
+  for (const int version : {1, 4}) {
     const std::string other = fmt::format(R"({{"kind":"gold","version":{}}})", version);
     EXPECT_EQ(TaskFromJson(other).error().kind, ErrorKind::kUnsupported);
   }
@@ -319,7 +322,7 @@ TEST(TaskJson, ACopyDoesTheSameWork) {
       files.push_back({file.file_path, file.record_count});
     return files;
   };
-  auto reader = RecordingReader::Open(Exchange::kBinance, root + "/r.txt");
+  auto reader = RecordingReader::Open(*Exchanges().front(), root + "/r.txt");
   ASSERT_TRUE(reader);
   const SourceKey key = (*reader)->key();
   const TaskResult bronze = run(BronzeTask{.inputs = {{key, "binance", root + "/r.txt", {}}},
@@ -331,9 +334,9 @@ TEST(TaskJson, ACopyDoesTheSameWork) {
   SilverTask silver;
   silver.inputs = inputs(bronze, kBronzeTable);
   silver.input_shape = output(kBronzeTable).shape;
-  silver.ranges = {{key.topic, 0, 0, bronze.ends.at(0).next_offset, false}};
+  silver.ranges = {{.topic = key.topic, .end = bronze.ends.at(0).next_offset}};
   silver.rejected = output(kRejectedTable);
-  for (const ExchangeInfo& exchange : Exchanges()) silver.silver.push_back(output(exchange.silver_table));
+  for (const Exchange* exchange : Exchanges()) silver.silver.push_back(output(exchange->silver_table));
   silver.attempt_id = "a";
   const TaskResult judged = run(silver);
   EXPECT_EQ(judged.rows_in, bronze.rows_out);

@@ -8,15 +8,15 @@
 namespace k2 {
 namespace {
 
-int64_t Exact(std::string_view text) {
-  int64_t value = -987654321;
-  EXPECT_EQ(ParseDecimal(text, value), DecimalStatus::kExact) << text;
+Int128 Exact(std::string_view text, DecimalType type = kNumberTypeOfV2) {
+  Int128 value = -987654321;
+  EXPECT_EQ(ParseDecimal(text, type, value), DecimalStatus::kExact) << text;
   return value;
 }
 
-DecimalStatus StatusOf(std::string_view text) {
-  int64_t value = 0;
-  return ParseDecimal(text, value);
+DecimalStatus StatusOf(std::string_view text, DecimalType type = kNumberTypeOfV2) {
+  Int128 value = 0;
+  return ParseDecimal(text, type, value);
 }
 
 TEST(Decimal, ReadsPlainNumbersExactly) {
@@ -54,6 +54,35 @@ TEST(Decimal, RefusesWhatItCannotHold) {
   }
 }
 
+// Prices and quantities of real markets that decimal(18,8) cannot hold.
+TEST(Decimal, ReadsWhatMarketsHave) {
+  EXPECT_EQ(Exact("61837.63", kPriceType), Int128{6183763} * PowerOfTen(12));
+  EXPECT_EQ(Exact("0.0000000001234", kPriceType), 12340);
+  EXPECT_EQ(Exact("46116860414", kQuantityType), Int128{46116860414} * PowerOfTen(8));
+  EXPECT_EQ(Exact("9999999999.99999999999999", kPriceType), PowerOfTen(24) - 1);
+  EXPECT_EQ(Exact("-9999999999.99999999999999", kPriceType), 1 - PowerOfTen(24));
+  EXPECT_EQ(Exact("9999999999999999.99999999", kQuantityType), PowerOfTen(24) - 1);
+  EXPECT_EQ(Exact("1000000000000000.00000001", kQuantityType), PowerOfTen(23) + 1);
+  EXPECT_EQ(Exact("123456789000000000000e-12", kPriceType), Int128{123456789} * PowerOfTen(14));
+  for (const char* text :
+       {"0.000000000000001", "1.1e-14", "10000000000", "1e10", "1.000000000000001", "9999999999.999999999999995"}) {
+    EXPECT_EQ(StatusOf(text, kPriceType), DecimalStatus::kOutOfRange) << text;
+  }
+  EXPECT_EQ(StatusOf("10000000000000000", kQuantityType), DecimalStatus::kOutOfRange);
+  EXPECT_EQ(StatusOf("0.000000001", kQuantityType), DecimalStatus::kOutOfRange);
+}
+
+TEST(Decimal, FitsExactlyOrNot) {
+  constexpr DecimalType kNarrow = kNumberTypeOfV2;
+  EXPECT_TRUE(FitsExactly(PowerOfTen(24) - PowerOfTen(6), 14, kNarrow));
+  EXPECT_FALSE(FitsExactly(PowerOfTen(24) - 1, 14, kNarrow));
+  EXPECT_TRUE(FitsExactly(PowerOfTen(18) - 1, 8, kNarrow));
+  EXPECT_FALSE(FitsExactly(PowerOfTen(18), 8, kNarrow));
+  EXPECT_FALSE(FitsExactly(-PowerOfTen(18), 8, kNarrow));
+  EXPECT_TRUE(FitsExactly(1 - PowerOfTen(18), 8, kPriceType));
+  EXPECT_FALSE(FitsExactly(PowerOfTen(18), 8, kPriceType));
+}
+
 TEST(Decimal, RefusesWhatIsNoNumber) {
   for (const char* text : {"", "-", "+1", ".5", "1.", "01", "-01.5", "1e", "1e+", "1.5.2", "0x10", "NaN", "Infinity",
                            " 1", "1 ", "1,5", "--1", "1e1.5", "one"}) {
@@ -62,15 +91,18 @@ TEST(Decimal, RefusesWhatIsNoNumber) {
 }
 
 TEST(Decimal, FormatsAndReadsBack) {
-  EXPECT_EQ(FormatDecimal(6183763000000), "61837.63000000");
-  EXPECT_EQ(FormatDecimal(-1), "-0.00000001");
+  EXPECT_EQ(FormatDecimal(6183763000000, 8), "61837.63000000");
+  EXPECT_EQ(FormatDecimal(-1, 8), "-0.00000001");
   const auto seed = std::random_device{}();
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   std::mt19937_64 random(seed);
   for (int i = 0; i < 20000; ++i) {
     const int64_t value = static_cast<int64_t>(random() >> (random() % 60)) % 1'000'000'000'000'000'000;
-    EXPECT_EQ(Exact(FormatDecimal(value)), value);
-    EXPECT_EQ(Exact(FormatDecimal(-value)), -value);
+    EXPECT_EQ(Exact(FormatDecimal(value, 8)), value);
+    EXPECT_EQ(Exact(FormatDecimal(-value, 8)), -value);
+    const Int128 wide = Int128{value} * static_cast<int64_t>(random() % 1'000'000);
+    EXPECT_EQ(Exact(FormatDecimal(wide, 14), kPriceType), wide);
+    EXPECT_EQ(Exact(FormatDecimal(-wide, 8), kQuantityType), -wide);
   }
 }
 

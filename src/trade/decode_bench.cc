@@ -47,14 +47,14 @@ const Messages& Binance() {
       trade.symbol = kSymbols[symbol];
       trade.exchange = "BINANCE";
       trade.timestamp_us = time;
-      trade.price_e8 = 6'000'000'000'000 + static_cast<int64_t>(random() % 10'000'000'000);
+      trade.price_e14 = 6'000'000'000'000 + static_cast<int64_t>(random() % 10'000'000'000);
       trade.quantity_e8 = 1 + static_cast<int64_t>(random() % 500'000'000);
       trade.currency = "USDT";
       trade.side = maker ? TradeSide::kSell : TradeSide::kBuy;
       trade.source_sequence = 3'700'000'000 + static_cast<int64_t>(i);
       trade.ingestion_timestamp_us = time + 40'123;
       trade.vendor_data = vendor;
-      EncodeTrade(trade, kTradeV2SchemaId, out.bytes);
+      EncodeTrade(trade, kTradeV3SchemaId, out.bytes);
       out.ends.push_back(out.bytes.size());
     }
     return out;
@@ -65,7 +65,7 @@ const Messages& Binance() {
 void DecodeAll(benchmark::State& state, std::string_view schema, TradeColumnsOptions options) {
   const Messages& messages = Binance();
   MessageDecoder decoder;
-  if (!decoder.AddSchema(kTradeV2SchemaId, schema)) state.SkipWithError("schema");
+  if (!decoder.AddSchema(kTradeV3SchemaId, schema)) state.SkipWithError("schema");
   TradeColumns columns(options);
   size_t rows = 0;
   for (auto step : state) {
@@ -89,10 +89,10 @@ void DecodeAll(benchmark::State& state, std::string_view schema, TradeColumnsOpt
   state.counters["message_bytes"] = static_cast<double>(messages.bytes.size()) / static_cast<double>(kMessages);
 }
 
-void DecodeV2(benchmark::State& state) { DecodeAll(state, kTradeV2SchemaJson, {}); }
-void DecodeV2PlainTexts(benchmark::State& state) { DecodeAll(state, kTradeV2SchemaJson, {.dictionaries = false}); }
+void DecodeV2(benchmark::State& state) { DecodeAll(state, kTradeV3SchemaJson, {}); }
+void DecodeV2PlainTexts(benchmark::State& state) { DecodeAll(state, kTradeV3SchemaJson, {.dictionaries = false}); }
 void DecodeV2VendorValueDictionary(benchmark::State& state) {
-  DecodeAll(state, kTradeV2SchemaJson, {.dictionary_vendor_values = true});
+  DecodeAll(state, kTradeV3SchemaJson, {.dictionary_vendor_values = true});
 }
 
 BENCHMARK(DecodeV2)->Unit(benchmark::kMillisecond);

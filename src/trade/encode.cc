@@ -12,8 +12,8 @@ namespace {
 using avro::kMaxVarintSize;
 using avro::WriteLong;
 
-// Header, id, five longs, two decimals, two enums, two union branches and the ends of array and map: everything in a
-// message but the texts.
+// Header, id, four longs, two decimals of up to eleven bytes, three enums, four union branches and the ends of array
+// and map: everything in a message but the texts, and more.
 constexpr size_t kFixedSize = kConfluentHeaderSize + 1 + Uuid::kTextSize + 16 * kMaxVarintSize;
 
 char* WriteHeader(char* out, int32_t schema_id) {
@@ -30,13 +30,24 @@ char* WriteText(char* out, std::string_view text) {
 }
 
 // Avro decimal: the shortest big-endian two's complement.
-char* WriteDecimal(char* out, int64_t unscaled) {
+char* WriteNarrowDecimal(char* out, int64_t unscaled) {
   const uint64_t magnitude = static_cast<uint64_t>(unscaled < 0 ? ~unscaled : unscaled);
   const auto size = static_cast<unsigned>((64 - std::countl_zero(magnitude)) / 8 + 1);  // one bit for the sign
   const uint64_t bytes = __builtin_bswap64(static_cast<uint64_t>(unscaled) << (64 - 8 * size));
   out = WriteLong(out, size);
   std::memcpy(out, &bytes, size);
   return out + size;
+}
+
+char* WriteDecimal(char* out, Int128 unscaled) {
+  if (unscaled == static_cast<int64_t>(unscaled)) [[likely]]
+    return WriteNarrowDecimal(out, static_cast<int64_t>(unscaled));
+  const auto high = static_cast<int64_t>(unscaled >> 64);
+  const auto magnitude = static_cast<uint64_t>(high < 0 ? ~high : high);
+  const auto size = static_cast<unsigned>((128 - std::countl_zero(magnitude)) / 8 + 1);
+  out = WriteLong(out, size);
+  for (unsigned i = size; i-- > 0;) *out++ = static_cast<char>(unscaled >> (8 * i));
+  return out;
 }
 
 char* WriteOptionalLong(char* out, const std::optional<int64_t>& value) {
@@ -64,6 +75,11 @@ char* WriteVendorData(char* out, const std::optional<std::span<const VendorEntry
   return WriteLong(out, 0);
 }
 
+char* WriteSource(char* out, std::optional<TradeSource> source) {
+  out = WriteLong(out, source ? 1 : 0);
+  return source ? WriteLong(out, static_cast<int64_t>(*source)) : out;
+}
+
 template <typename AnyTrade>
 size_t SizeBound(const AnyTrade& trade, std::span<const VendorEntry> vendor_data) {
   size_t size = kFixedSize + trade.trade_id.size() + trade.symbol.size() + trade.exchange.size() +
@@ -73,7 +89,7 @@ size_t SizeBound(const AnyTrade& trade, std::span<const VendorEntry> vendor_data
   return size;
 }
 
-// All fields but the first and the last.
+// All fields but the first and the last two.
 template <typename AnyTrade>
 char* WriteFields(char* p, const AnyTrade& trade) {
   p = WriteText(p, trade.trade_id);
@@ -81,7 +97,7 @@ char* WriteFields(char* p, const AnyTrade& trade) {
   p = WriteText(p, trade.exchange);
   p = WriteLong(p, static_cast<int64_t>(trade.asset_class));
   p = WriteLong(p, trade.timestamp_us);
-  p = WriteDecimal(p, trade.price_e8);
+  p = WriteDecimal(p, trade.price_e14);
   p = WriteDecimal(p, trade.quantity_e8);
   p = WriteText(p, trade.currency);
   p = WriteLong(p, static_cast<int64_t>(trade.side));
@@ -108,8 +124,8 @@ void EncodeTrade(const Trade& trade, int32_t schema_id, std::string& out) {
     p = WriteLong(p, Uuid::kTextSize);
     trade.message_id.Format(p);
     p = WriteFields(p + Uuid::kTextSize, trade);
-    if (trade.vendor_data.empty()) return WriteVendorData(p, std::nullopt);
-    return WriteVendorData(p, trade.vendor_data);
+    p = trade.vendor_data.empty() ? WriteVendorData(p, std::nullopt) : WriteVendorData(p, trade.vendor_data);
+    return WriteSource(p, trade.source);
   });
 }
 
@@ -119,7 +135,8 @@ void EncodeTrade(const TradeRow& row, int32_t schema_id, std::string& out) {
     p = WriteHeader(p, schema_id);
     p = WriteText(p, row.message_id);
     p = WriteFields(p, row);
-    return WriteVendorData(p, row.vendor_data);
+    p = WriteVendorData(p, row.vendor_data);
+    return WriteSource(p, row.source);
   });
 }
 

@@ -11,7 +11,7 @@
 
 namespace k2 {
 
-// Appends the message of a trade to `out`, written in the schema kTradeV2SchemaJson under `schema_id`.
+// Appends the message of a trade to `out`, written in the schema kTradeV3SchemaJson under `schema_id`.
 void EncodeTrade(const Trade& trade, int32_t schema_id, std::string& out);
 
 // The same of a row, whose message_id may be any text, and whose vendor_data may be a map without entries.

@@ -24,7 +24,7 @@ Trade Example() {
   trade.symbol = "BTCUSDT";
   trade.exchange = "BINANCE";
   trade.timestamp_us = 1'723'161'255'342'000;
-  trade.price_e8 = 6'183'763'000'000;
+  trade.price_e14 = 6'183'763 * PowerOfTen(12);
   trade.quantity_e8 = -129;
   trade.currency = "USDT";
   trade.side = TradeSide::kSell;
@@ -40,21 +40,22 @@ TEST(Encode, TradeIsWhatFastavroWrites) {
   Trade trade = Example();
   trade.trade_conditions = conditions;
   trade.vendor_data = vendor;
+  trade.source = TradeSource::kArchive;
   std::string out = "before";
   EncodeTrade(trade, 0x01020304, out);
   EXPECT_EQ(out.substr(0, 6), "before");
   EXPECT_EQ(Hex(out.substr(6, 5)), "0001020304");
   EXPECT_EQ(Hex(out.substr(11)),
             "4838356362353736632d346161642d353264632d383835392d3637333932366337393937372442494e414e43452d3337"
-            "33353638333235390e425443555344540e42494e414e434502e0be9fe897cd8f060c059fc4ff3ac004ff7f0855534454"
-            "020402610462630002f682d0ea1bb0b386e797cd8f060002041c69735f62757965725f6d616b65720874727565027800"
-            "00");
+            "33353638333235390e425443555344540e42494e414e434502e0be9fe897cd8f061055d123af7e34300004ff7f085553"
+            "4454020402610462630002f682d0ea1bb0b386e797cd8f060002041c69735f62757965725f6d616b6572087472756502"
+            "7800000206");
 }
 
 TEST(Encode, NullsEmptyListsAndTheEdgesOfDecimals) {
   Trade trade = Example();
-  trade.price_e8 = 127;
-  trade.quantity_e8 = 999'999'999'999'999'999;
+  trade.price_e14 = 127;
+  trade.quantity_e8 = LimitOf(kQuantityType) - 1;
   trade.source_sequence.reset();
   trade.platform_sequence = 5;
   trade.side = TradeSide::kUnknown;
@@ -62,8 +63,20 @@ TEST(Encode, NullsEmptyListsAndTheEdgesOfDecimals) {
   EncodeTrade(trade, 1, out);
   EXPECT_EQ(Hex(out.substr(5)),
             "4838356362353736632d346161642d353264632d383835392d3637333932366337393937372442494e414e43452d3337"
-            "33353638333235390e425443555344540e42494e414e434502e0be9fe897cd8f06027f100de0b6b3a763ffff08555344"
-            "54060000b0b386e797cd8f06020a00");
+            "33353638333235390e425443555344540e42494e414e434502e0be9fe897cd8f06027f1600d3c21bcecceda0ffffff08"
+            "55534454060000b0b386e797cd8f06020a0000");
+  const Int128 k63 = Int128{1} << 63;
+  const std::pair<Int128, const char*> edges[] = {
+      {k63 - 1, "107fffffffffffffff"},    {k63, "12008000000000000000"},
+      {-k63, "108000000000000000"},  // fastavro writes a byte more, which is legal, too
+      {-k63 - 1, "12ff7fffffffffffffff"}, {1 - LimitOf(kPriceType), "16ff2c3de43133125f000001"},
+  };
+  for (const auto& [price, bytes] : edges) {
+    trade.price_e14 = price;
+    out.clear();
+    EncodeTrade(trade, 1, out);
+    EXPECT_NE(Hex(out).find("06" + std::string(bytes) + "16"), std::string::npos) << bytes << " in " << Hex(out);
+  }
 }
 
 TEST(Encode, ARowIsTheSameMessage) {
@@ -74,7 +87,7 @@ TEST(Encode, ARowIsTheSameMessage) {
                .symbol = trade.symbol,
                .exchange = trade.exchange,
                .timestamp_us = trade.timestamp_us,
-               .price_e8 = trade.price_e8,
+               .price_e14 = trade.price_e14,
                .quantity_e8 = trade.quantity_e8,
                .currency = trade.currency,
                .side = trade.side,
@@ -83,6 +96,7 @@ TEST(Encode, ARowIsTheSameMessage) {
   for (const auto& entries : {std::span<const VendorEntry>{}, std::span<const VendorEntry>(vendor)}) {
     trade.vendor_data = entries;
     if (!entries.empty()) row.vendor_data = entries;
+    trade.source = row.source = entries.empty() ? std::nullopt : std::optional(TradeSource::kRest);
     std::string of_trade;
     std::string of_row;
     EncodeTrade(trade, 1, of_trade);
@@ -94,11 +108,12 @@ TEST(Encode, ARowIsTheSameMessage) {
   std::string none;
   std::string empty;
   row.vendor_data.reset();
+  row.source.reset();
   EncodeTrade(row, 1, none);
   row.vendor_data.emplace();
   EncodeTrade(row, 1, empty);
   EXPECT_EQ(Hex(none.substr(5, 4)), "06616e79");
-  EXPECT_EQ(Hex(empty), Hex(none.substr(0, none.size() - 1)) + "0200");
+  EXPECT_EQ(Hex(empty), Hex(none.substr(0, none.size() - 2)) + "020000");
 }
 
 TEST(Encode, RejectedFrameIsWhatFastavroWrites) {

@@ -56,11 +56,7 @@ class Exported {
     if (format == "l") return std::to_string(Get<int64_t>(values, 1, row));
     if (format == "tsu:UTC") return FormatTimestamp(Get<int64_t>(values, 1, row));
     if (format == "tdD") return FormatDate(Get<int32_t>(values, 1, row));
-    if (format == "d:18,8") {
-      const auto low = Get<int64_t>(values, 1, 2 * row);
-      EXPECT_EQ(Get<int64_t>(values, 1, 2 * row + 1), low < 0 ? -1 : 0);
-      return FormatDecimal(low);
-    }
+    if (format.starts_with("d:")) return FormatDecimal(Get<Int128>(values, 1, row), format.ends_with(",14") ? 14 : 8);
     std::string text = "[";
     const bool map = format == "+m";
     for (int32_t i = Get<int32_t>(values, 1, row); i < Get<int32_t>(values, 1, row + 1); ++i) {

@@ -1,8 +1,10 @@
 #include "trade/message_framing.h"
 
-#include <algorithm>
+#include <bit>
+#include <cstring>
 
 #include "base/result.h"
+#include "trade/schema_headers.h"
 
 namespace k2 {
 namespace {
@@ -12,32 +14,29 @@ constexpr char kIdMagic = '\0';
 constexpr char kGuidMagic = '\1';
 constexpr size_t kIdFrameSize = 5;
 constexpr size_t kGuidFrameSize = 17;
-constexpr std::string_view kConfluentHeader = "__value_schema_id";
-
-// io.apicurio.registry.serde.headers: a long, big-endian.
 constexpr size_t kApicurioIdSize = 8;
-constexpr std::string_view kContentIdHeader = "apicurio.value.contentId";
-constexpr std::string_view kGlobalIdHeader = "apicurio.value.globalId";
 
-uint64_t BigEndian(std::string_view bytes) {
+uint64_t BigEndian8(const char* bytes) {
   uint64_t value = 0;
-  for (const char c : bytes) value = value << 8 | static_cast<uint8_t>(c);
-  return value;
+  std::memcpy(&value, bytes, sizeof value);
+  return std::endian::native == std::endian::little ? std::byteswap(value) : value;
+}
+uint32_t BigEndian4(const char* bytes) {
+  uint32_t value = 0;
+  std::memcpy(&value, bytes, sizeof value);
+  return std::endian::native == std::endian::little ? std::byteswap(value) : value;
+}
+
+[[gnu::noinline]] std::optional<MessageFraming> GuidFrame(std::string_view bytes) {
+  if (bytes.size() < kGuidFrameSize || bytes[0] != kGuidMagic) return std::nullopt;
+  return MessageFraming{.schema = SchemaRef::OfGuid(bytes.substr(1)), .body = kGuidFrameSize};
 }
 
 // Confluent's frame at the beginning of the bytes.
 std::optional<MessageFraming> ConfluentFrame(std::string_view bytes) {
-  if (bytes.size() >= kIdFrameSize && bytes[0] == kIdMagic) {
-    const auto id = static_cast<int32_t>(static_cast<uint32_t>(BigEndian(bytes.substr(1, kIdFrameSize - 1))));
-    return MessageFraming{.schema = {.kind = SchemaRef::Kind::kId, .id = id}, .body = kIdFrameSize};
-  }
-  if (bytes.size() >= kGuidFrameSize && bytes[0] == kGuidMagic) {
-    MessageFraming framing{.schema = {.kind = SchemaRef::Kind::kGuid}, .body = kGuidFrameSize};
-    std::ranges::transform(bytes.substr(1, kGuidFrameSize - 1), framing.schema.guid.begin(),
-                           [](char c) { return static_cast<uint8_t>(c); });
-    return framing;
-  }
-  return std::nullopt;
+  if (bytes.size() < kIdFrameSize || bytes[0] != kIdMagic) [[unlikely]]
+    return GuidFrame(bytes);
+  return MessageFraming{.schema = static_cast<int32_t>(BigEndian4(bytes.data() + 1)), .body = kIdFrameSize};
 }
 
 std::optional<std::string_view> LastValue(std::span<const MessageHeader> headers, std::string_view key) {
@@ -49,6 +48,18 @@ std::optional<std::string_view> LastValue(std::span<const MessageHeader> headers
 
 }  // namespace
 
+SchemaRef SchemaRef::OfGuid(std::string_view bytes) {
+  SchemaRef schema(Kind::kGuid, 0);
+  schema.guid = {BigEndian8(bytes.data()), BigEndian8(bytes.data() + sizeof(uint64_t))};
+  return schema;
+}
+
+std::string GuidText(const SchemaRef& schema) {
+  std::string text = fmt::format("{:016x}{:016x}", schema.guid[0], schema.guid[1]);
+  for (const size_t hyphen : {20, 16, 12, 8}) text.insert(hyphen, 1, '-');
+  return text;
+}
+
 std::string ToString(const SchemaRef& schema) {
   switch (schema.kind) {
     case SchemaRef::Kind::kId: return fmt::format("id {}", schema.id);
@@ -56,15 +67,12 @@ std::string ToString(const SchemaRef& schema) {
     case SchemaRef::Kind::kContentId: return fmt::format("content id {}", schema.id);
     case SchemaRef::Kind::kGuid: break;
   }
-  std::string text = "GUID ";
-  for (size_t i = 0; i < schema.guid.size(); ++i) {
-    if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
-    text += fmt::format("{:02x}", schema.guid[i]);
-  }
-  return text;
+  return "GUID " + GuidText(schema);
 }
 
 std::optional<MessageFraming> FramingOf(std::span<const MessageHeader> headers, std::string_view value) {
+  if (headers.empty()) [[likely]]
+    return ConfluentFrame(value);
   if (const auto header = LastValue(headers, kConfluentHeader)) {
     if (auto framing = ConfluentFrame(*header); framing && framing->body == header->size()) {
       framing->body = 0;
@@ -75,7 +83,7 @@ std::optional<MessageFraming> FramingOf(std::span<const MessageHeader> headers, 
                                   std::pair(kGlobalIdHeader, SchemaRef::Kind::kGlobalId)}) {
     const auto header = LastValue(headers, key);
     if (!header || header->size() != kApicurioIdSize) continue;
-    return MessageFraming{.schema = {.kind = kind, .id = static_cast<int64_t>(BigEndian(*header))}, .body = 0};
+    return MessageFraming{.schema = {kind, static_cast<int64_t>(BigEndian8(header->data()))}, .body = 0};
   }
   return ConfluentFrame(value);
 }

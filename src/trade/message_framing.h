@@ -19,14 +19,23 @@ struct SchemaRef {
     kGlobalId,   // Apicurio's, of a version
     kContentId,  // Apicurio's, of a text
   };
+  SchemaRef() = default;
+  SchemaRef(int32_t confluent_id) : id(confluent_id) {}  // NOLINT(google-explicit-constructor): most are ids
+  SchemaRef(Kind of_kind, int64_t number) : kind(of_kind), id(number) {}
+  // The 16 bytes of a GUID.
+  static SchemaRef OfGuid(std::string_view bytes);
+
   Kind kind = Kind::kId;
   int64_t id = 0;                  // all but kGuid
-  std::array<uint8_t, 16> guid{};  // kGuid
+  std::array<uint64_t, 2> guid{};  // kGuid: its halves, in the order of its text
   auto operator<=>(const SchemaRef&) const = default;
 };
+inline constexpr size_t kSchemaRefKinds = 4;
 
 // For people: "id 7", "GUID 0123…", "global id 7", "content id 7".
 std::string ToString(const SchemaRef& schema);
+// A GUID's usual text: 89791e5c-4b6a-4d21-9f60-00abcdefff02.
+std::string GuidText(const SchemaRef& schema);
 
 struct MessageHeader {
   std::string_view key;
@@ -40,8 +49,10 @@ struct MessageFraming {
 };
 
 // Of several headers of a key the last one counts, and a header comes before the prefix: then the whole value is the
-// body. Confluent's header comes before Apicurio's, whose content id comes before its global id, as their own readers
-// have it. A header that is no schema id counts as none. Nothing: the message is not framed.
+// body. So Confluent's and Apicurio's own readers have it (DualSchemaIdDeserializer, AbstractKafkaDeserializer), and of
+// Apicurio's ids the content's comes before the global one (DefaultSchemaResolver). Confluent's header comes before
+// Apicurio's, which no reader of theirs knows both of. A header that is no schema id counts as none, where theirs stop.
+// Nothing: the message is not framed.
 std::optional<MessageFraming> FramingOf(std::span<const MessageHeader> headers, std::string_view value);
 
 }  // namespace k2

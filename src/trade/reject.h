@@ -14,9 +14,9 @@ enum class RejectReason : uint8_t {
 
   // The message as such.
   kNullValue,            // a tombstone
-  kNotFramed,            // no Confluent header: shorter than 5 bytes, or its first byte is not 0
+  kNotFramed,            // nothing before it and no header names its schema
   kUnknownSchemaId,      // no schema is known under this id
-  kSchemaNotResolvable,  // the writer's schema cannot be read as a V2 trade
+  kSchemaNotResolvable,  // the writer's schema cannot be read as a V3 trade
   kTruncated,            // the Avro body ends too early
   kTrailingBytes,        // the Avro body ends too late
   kMalformed,            // bytes that no writer of this schema makes
@@ -31,8 +31,8 @@ enum class RejectReason : uint8_t {
   kExchangeMismatch,  // not the exchange of this table
   kPriceNotPositive,
   kQuantityNotPositive,
-  kPriceOutOfRange,      // beyond decimal(18,8)
-  kQuantityOutOfRange,   // beyond decimal(18,8)
+  kPriceOutOfRange,      // beyond the column's type
+  kQuantityOutOfRange,   // beyond the column's type
   kInvalidSide,          // neither BUY nor SELL
   kInvalidAssetClass,    // not crypto
   kTimestampTooOld,      // more than a year before ingestion_timestamp: a rule of version 1 alone

@@ -6,19 +6,24 @@
 #include <span>
 #include <string_view>
 
+#include "base/int128.h"
 #include "base/uuid.h"
 
 namespace k2 {
 
 enum class AssetClass : uint8_t { kEquities, kCrypto, kFutures, kOptions };  // order of the Avro enum
 enum class TradeSide : uint8_t { kBuy, kSell, kSellShort, kUnknown };        // order of the Avro enum
+// How the exchange told of the trade: as it was made, at the beginning of a subscription, when it was asked for the
+// past, or in a file of a past day.
+enum class TradeSource : uint8_t { kStream, kSnapshot, kRest, kArchive };  // order of the Avro enum
 
 struct VendorEntry {
   std::string_view key;
   std::string_view value;
 };
 
-// The 15 fields of TradeV2 (docs/messages.md). Decimals are unscaled integers at scale 8, |value| < 10^18.
+// The 16 fields of TradeV3 (docs/messages.md). Decimals are unscaled: of kPriceType and kQuantityType
+// (trade/decimal.h).
 struct Trade {
   Uuid message_id;
   std::string_view trade_id;
@@ -26,8 +31,8 @@ struct Trade {
   std::string_view exchange;
   AssetClass asset_class = AssetClass::kCrypto;
   int64_t timestamp_us = 0;
-  int64_t price_e8 = 0;
-  int64_t quantity_e8 = 0;
+  Int128 price_e14 = 0;
+  Int128 quantity_e8 = 0;
   std::string_view currency;
   TradeSide side = TradeSide::kUnknown;
   std::span<const std::string_view> trade_conditions;
@@ -35,6 +40,7 @@ struct Trade {
   int64_t ingestion_timestamp_us = 0;
   std::optional<int64_t> platform_sequence;
   std::span<const VendorEntry> vendor_data;
+  std::optional<TradeSource> source;
   size_t place = 0;  // among the trades of its frame; no field of the message
 };
 

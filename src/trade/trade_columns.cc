@@ -3,16 +3,12 @@
 #include <unordered_map>
 
 #include "base/time.h"
+#include "trade/trade_table.h"
 
 namespace k2 {
 namespace {
 
 constexpr size_t kOffsetLimit = size_t{1} << 30;
-constexpr std::array<std::string_view, 4> kAssetClasses = {"equities", "crypto", "futures", "options"};
-constexpr std::array<std::string_view, 4> kSides = {"BUY", "SELL", "SELL_SHORT", "UNKNOWN"};
-
-std::array<int64_t, 2> Widen(int64_t value) { return {value, value >> 63}; }
-
 }  // namespace
 
 void TradeColumns::Bits::Set(size_t row, bool valid) {
@@ -28,7 +24,7 @@ int32_t TradeColumns::EnumColumn::Find(std::span<const std::string_view> symbols
 }
 
 size_t TradeColumns::bytes() const {
-  constexpr size_t kFixed = 5 * sizeof(int32_t) + 4 * sizeof(int64_t) + 2 * 16 + 5 * sizeof(int32_t);
+  constexpr size_t kFixed = 6 * sizeof(int32_t) + 4 * sizeof(int64_t) + 2 * 16 + 5 * sizeof(int32_t);
   const auto text = [](const TextColumn& column) { return column.size + column.count * sizeof(int32_t); };
   return rows_ * kFixed + text(message_id_) + text(trade_id_) + text(conditions_) + text(vendor_values_) +
          text(symbol_.dictionary.texts()) + text(vendor_keys_.dictionary.texts()) +
@@ -47,8 +43,9 @@ void TradeColumns::ReserveRow() {
   if (rows_ < capacity_) [[likely]]
     return;
   capacity_ = std::max({first_capacity_, capacity_ * 2, size_t{64}});
-  for (auto* indexes : {&symbol_.indexes, &exchange_.indexes, &asset_class_.column.indexes, &currency_.indexes,
-                        &side_.column.indexes, &exchange_date_, &condition_offsets_, &vendor_offsets_}) {
+  for (auto* indexes :
+       {&symbol_.indexes, &exchange_.indexes, &asset_class_.column.indexes, &currency_.indexes, &side_.column.indexes,
+        &source_.column.indexes, &exchange_date_, &condition_offsets_, &vendor_offsets_}) {
     indexes->Reserve(capacity_ + 1);
   }
   for (auto* numbers : {&timestamp_, &source_sequence_, &ingestion_timestamp_, &platform_sequence_}) {
@@ -56,7 +53,7 @@ void TradeColumns::ReserveRow() {
   }
   price_.Reserve(capacity_);
   quantity_.Reserve(capacity_);
-  for (auto* valid : {&source_sequence_valid_, &platform_sequence_valid_, &vendor_valid_}) {
+  for (auto* valid : {&source_sequence_valid_, &platform_sequence_valid_, &vendor_valid_, &source_.valid}) {
     valid->bits.Reserve((capacity_ + 7) / 8);
   }
   if (rows_ == 0) {
@@ -79,8 +76,8 @@ bool TradeColumns::Append(const TradeRow& row) {
   const size_t i = rows_;
   asset_class_.column.indexes[i] = asset_class_.Find(kAssetClasses, static_cast<size_t>(row.asset_class));
   timestamp_[i] = row.timestamp_us;
-  price_[i] = Widen(row.price_e8);
-  quantity_[i] = Widen(row.quantity_e8);
+  price_[i] = row.price_e14;
+  quantity_[i] = row.quantity_e8;
   side_.column.indexes[i] = side_.Find(kSides, static_cast<size_t>(row.side));
   condition_offsets_[i + 1] = static_cast<int32_t>(conditions_.count);
   source_sequence_[i] = row.source_sequence.value_or(0);
@@ -93,6 +90,11 @@ bool TradeColumns::Append(const TradeRow& row) {
   vendor_offsets_[i + 1] = static_cast<int32_t>(entries_);
   vendor_valid_.Set(i, row.vendor_data.has_value());
   vendor_valid_.nulls += row.vendor_data ? 0 : 1;
+  // Of a null an index of one of the dictionary's texts: some readers look all of them up.
+  source_.column.indexes[i] =
+      source_.Find(kTradeSources, static_cast<size_t>(row.source.value_or(TradeSource::kStream)));
+  source_.valid.Set(i, row.source.has_value());
+  source_.valid.nulls += row.source ? 0 : 1;
   exchange_date_[i] = DayOfMicros(row.timestamp_us);
   if (!options_.dictionaries) CountExpanded(row);
   ++rows_;

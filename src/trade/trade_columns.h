@@ -22,8 +22,8 @@ struct TradeRow {
   std::string_view exchange;
   AssetClass asset_class = AssetClass::kCrypto;
   int64_t timestamp_us = 0;
-  int64_t price_e8 = 0;
-  int64_t quantity_e8 = 0;
+  Int128 price_e14 = 0;
+  Int128 quantity_e8 = 0;
   std::string_view currency;
   TradeSide side = TradeSide::kUnknown;
   std::span<const std::string_view> trade_conditions;
@@ -31,6 +31,7 @@ struct TradeRow {
   int64_t ingestion_timestamp_us = 0;
   std::optional<int64_t> platform_sequence;
   std::optional<std::span<const VendorEntry>> vendor_data;
+  std::optional<TradeSource> source;
 };
 
 struct TradeColumnsOptions {
@@ -38,15 +39,16 @@ struct TradeColumnsOptions {
   bool dictionaries = true;
   // The values of vendor_data as dictionary too.
   bool dictionary_vendor_values = false;
+  // For a table of the older format, whose numbers are kNumberTypeOfV2: rows that it cannot hold are not to be added.
+  bool numbers_of_v2 = false;
 };
-
-inline constexpr int kTradeColumnCount = 16;
 
 class TradeColumns {
  public:
   explicit TradeColumns(TradeColumnsOptions options = {}) : options_(options) {}
 
   [[nodiscard]] size_t rows() const { return rows_; }
+  [[nodiscard]] const TradeColumnsOptions& options() const { return options_; }
   // Memory that the rows take, about.
   [[nodiscard]] size_t bytes() const;
   // Whether to export before the next row: a 32-bit offset is half used up.
@@ -56,8 +58,8 @@ class TradeColumns {
   // counts, as in the map types of every Avro reader: there are engines that refuse to read such a map.
   bool Append(const TradeRow& row);
 
-  // Hands the rows over as a struct array with the 15 columns of TradeV2 and exchange_date (UTC day of timestamp), in
-  // the order of Silver (docs/tables.md), and starts empty again. Both are released by the receiver.
+  // Hands the rows over as a struct array with the columns of Silver (trade/trade_table.h), in that order, and starts
+  // empty again. Both are released by the receiver.
   void Export(ArrowArray* array, ArrowSchema* schema);
 
  private:
@@ -73,6 +75,8 @@ class TradeColumns {
   struct EnumColumn {
     DictionaryColumn column;
     std::array<int32_t, 4> known{-1, -1, -1, -1};  // index of each symbol
+    // Where the column may be null; the index of a null is of no matter.
+    Bits valid = {};
     int32_t Find(std::span<const std::string_view> symbols, size_t symbol);
   };
   friend class TradeExporter;
@@ -97,8 +101,8 @@ class TradeColumns {
   DictionaryColumn exchange_;
   EnumColumn asset_class_;
   Buffer<int64_t> timestamp_;
-  Buffer<std::array<int64_t, 2>> price_;  // 128 bits, the low half first
-  Buffer<std::array<int64_t, 2>> quantity_;
+  Buffer<Int128> price_;
+  Buffer<Int128> quantity_;
   DictionaryColumn currency_;
   EnumColumn side_;
   Buffer<int32_t> condition_offsets_;
@@ -114,6 +118,7 @@ class TradeColumns {
   DictionaryColumn vendor_keys_;
   TextColumn vendor_values_;  // one of these two, by the options
   DictionaryColumn vendor_value_dictionary_;
+  EnumColumn source_;
   Buffer<int32_t> exchange_date_;
 
   // The entry at one place of vendor_data mostly has the same key in every row.

@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <random>
 
 #include "trade/exported_columns.h"
+#include "trade/trade_table.h"
 
 namespace k2 {
 namespace {
@@ -16,7 +18,7 @@ TradeRow Row(std::string_view id) {
   row.symbol = "BTCUSDT";
   row.exchange = "BINANCE";
   row.timestamp_us = 1'723'161'255'342'000;
-  row.price_e8 = 6'183'763'000'000;
+  row.price_e14 = 6'183'763 * PowerOfTen(12);
   row.quantity_e8 = 1;
   row.currency = "USDT";
   row.side = TradeSide::kSell;
@@ -32,10 +34,11 @@ TEST(TradeColumns, ExportsTheColumnsOfSilver) {
   row.trade_conditions = conditions;
   row.source_sequence = 7;
   row.vendor_data = vendor;
+  row.source = TradeSource::kSnapshot;
   ASSERT_TRUE(columns.Append(row));
   row = Row("second");
   row.timestamp_us = -1;
-  row.price_e8 = -5;
+  row.price_e14 = -5;
   row.platform_sequence = -8;
   row.vendor_data = std::span<const VendorEntry>();
   row.asset_class = AssetClass::kOptions;
@@ -47,37 +50,36 @@ TEST(TradeColumns, ExportsTheColumnsOfSilver) {
   const Exported out(columns);
   EXPECT_EQ(columns.rows(), 0U);
 
-  constexpr const char* kNames[] = {"message_id",
-                                    "trade_id",
-                                    "symbol",
-                                    "exchange",
-                                    "asset_class",
-                                    "timestamp",
-                                    "price",
-                                    "quantity",
-                                    "currency",
-                                    "side",
-                                    "trade_conditions",
-                                    "source_sequence",
-                                    "ingestion_timestamp",
-                                    "platform_sequence",
-                                    "vendor_data",
-                                    "exchange_date"};
-  ASSERT_EQ(out.array.n_children, kTradeColumnCount);
-  for (int i = 0; i < kTradeColumnCount; ++i) {
-    EXPECT_EQ(out.name(i), kNames[i]);
-    EXPECT_EQ(out.array.children[i]->length, 3);
+  // trade_table.h's, with the formats of their types (Arrow's C Data Interface, "Format strings").
+  const std::map<ColumnType, std::string> formats = {
+      {ColumnType::kString, "u"},          {ColumnType::kLong, "l"},        {ColumnType::kDate, "tdD"},
+      {ColumnType::kTimestamp, "tsu:UTC"}, {ColumnType::kPrice, "d:24,14"}, {ColumnType::kQuantity, "d:24,8"},
+      {ColumnType::kStringList, "+l"},     {ColumnType::kStringMap, "+m"},
+  };
+  int64_t at = 0;
+  for (const TradeColumn& expected : kTradeColumns) {
+    if (expected.gold_only) continue;
+    ASSERT_LT(at, out.array.n_children);
+    const ArrowSchema& schema = *out.schema.children[at];
+    EXPECT_EQ(out.name(at), expected.name);
+    EXPECT_EQ(std::string(schema.dictionary == nullptr ? schema.format : schema.dictionary->format),
+              formats.at(expected.type));
+    EXPECT_EQ((schema.flags & ARROW_FLAG_NULLABLE) == 0, expected.required) << expected.name;
+    EXPECT_EQ(out.array.children[at]->length, 3);
+    ++at;
   }
+  EXPECT_EQ(out.array.n_children, at);
   const auto column = [&](const char* name) { return out.At(name, 0) + "|" + out.At(name, 1) + "|" + out.At(name, 2); };
   EXPECT_EQ(column("message_id"), "first|second|third");
   EXPECT_EQ(column("symbol"), "BTCUSDT|BTCUSDT|BTCUSDT");
   EXPECT_EQ(column("asset_class"), "crypto|options|crypto");
   EXPECT_EQ(column("timestamp"), "2024-08-08T23:54:15.342000Z|1969-12-31T23:59:59.999999Z|2024-08-08T23:54:15.342000Z");
   EXPECT_EQ(column("exchange_date"), "2024-08-08|1969-12-31|2024-08-08");
-  EXPECT_EQ(column("price"), "61837.63000000|-0.00000005|61837.63000000");
+  EXPECT_EQ(column("price"), "61837.63000000000000|-0.00000000000005|61837.63000000000000");
   EXPECT_EQ(column("side"), "SELL|SELL_SHORT|SELL");
   EXPECT_EQ(column("trade_conditions"), "[a,bc]|[]|[]");
   EXPECT_EQ(column("source_sequence"), "7|null|null");
+  EXPECT_EQ(column("source"), "snapshot|null|null");
   EXPECT_EQ(column("platform_sequence"), "null|-8|null");
   EXPECT_EQ(column("vendor_data"), "[event_type=trade,base_asset=BTC]|[]|null");
   EXPECT_EQ(out.array.children[11]->null_count, 2);
@@ -90,7 +92,7 @@ TEST(TradeColumns, EmptyExportsAreWhole) {
     TradeColumns columns({.dictionaries = dictionaries});
     const Exported out(columns);
     EXPECT_EQ(out.rows(), 0);
-    EXPECT_EQ(out.array.n_children, kTradeColumnCount);
+    EXPECT_EQ(out.array.n_children, static_cast<int64_t>(kTradeColumns.size()) - 1) << "but exchange_hour";
   }
 }
 
@@ -110,13 +112,14 @@ TEST(TradeColumns, EveryLayoutHoldsTheSame) {
       row.symbol = symbol;
       if (random() % 4 != 0) row.source_sequence = static_cast<int64_t>(random());
       if (random() % 4 != 0) row.vendor_data = vendor;
+      if (random() % 2 != 0) row.source = static_cast<TradeSource>(random() % 4);
       for (auto& layout : layouts) ASSERT_TRUE(layout.Append(row));
     }
     const Exported a(layouts[0]);
     const Exported b(layouts[1]);
     const Exported c(layouts[2]);
     EXPECT_EQ(std::string(b.schema.children[2]->format), "u");
-    for (int column = 0; column < kTradeColumnCount; ++column) {
+    for (int64_t column = 0; column < a.array.n_children; ++column) {
       for (int64_t row = 0; row < a.rows(); ++row) {
         const std::string value = a.At(a.name(column), row);
         ASSERT_EQ(value, b.At(a.name(column), row));

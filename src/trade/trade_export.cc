@@ -3,6 +3,7 @@
 #include <string>
 
 #include "trade/trade_columns.h"
+#include "trade/trade_table.h"
 
 namespace k2 {
 namespace {
@@ -94,6 +95,10 @@ Column MakeText(const char* name, TextColumn& texts) {
   return Make(name, "u", texts.count, {nullptr, texts.offsets.Release(), texts.bytes.Release()});
 }
 
+std::string FormatOf(DecimalType type) {
+  return "d:" + std::to_string(type.precision) + "," + std::to_string(type.scale);
+}
+
 TextColumn Expand(const Dictionary& dictionary, const Buffer<int32_t>& indexes, size_t length) {
   TextColumn texts;
   texts.offsets.Reserve(length + 1);
@@ -124,8 +129,8 @@ class TradeExporter {
     fields.push_back(MakeDictionary("exchange", c.exchange_, rows_));
     fields.push_back(MakeDictionary("asset_class", c.asset_class_.column, rows_));
     fields.push_back(Plain("timestamp", "tsu:UTC", c.timestamp_));
-    fields.push_back(Plain("price", "d:18,8", c.price_));
-    fields.push_back(Plain("quantity", "d:18,8", c.quantity_));
+    fields.push_back(Plain("price", FormatOf(kPriceType).c_str(), c.price_));
+    fields.push_back(Plain("quantity", FormatOf(kQuantityType).c_str(), c.quantity_));
     fields.push_back(MakeDictionary("currency", c.currency_, rows_));
     fields.push_back(MakeDictionary("side", c.side_.column, rows_));
     fields.push_back(Conditions());
@@ -133,6 +138,7 @@ class TradeExporter {
     fields.push_back(Plain("ingestion_timestamp", "tsu:UTC", c.ingestion_timestamp_));
     fields.push_back(Nullable(Plain("platform_sequence", "l", c.platform_sequence_), c.platform_sequence_valid_));
     fields.push_back(Nullable(VendorData(), c.vendor_valid_));
+    fields.push_back(Nullable(MakeDictionary("source", c.source_.column, rows_), c.source_.valid));
     fields.push_back(Plain("exchange_date", "tdD", c.exchange_date_));
     Column root = Make("", "+s", rows_, {nullptr}, std::move(fields));
     *array = *root.array;  // moved: the struct's address is not part of it

@@ -1,4 +1,4 @@
-// Where a decode plan for V2 trades, or for rejected frames, puts its values.
+// Where a decode plan for V3 trades, or for rejected frames, puts its values.
 #pragma once
 
 #include <array>
@@ -11,30 +11,9 @@
 #include "trade/decoder.h"
 #include "trade/trade_columns.h"
 #include "trade/trade_schema.h"
+#include "trade/trade_table.h"
 
 namespace k2 {
-
-// Slots of kTradeV2SchemaJson: its fields in order, then what is inside the list and the map.
-enum TradeSlot : uint16_t {
-  kMessageIdSlot,
-  kTradeIdSlot,
-  kSymbolSlot,
-  kExchangeSlot,
-  kAssetClassSlot,
-  kTimestampSlot,
-  kPriceSlot,
-  kQuantitySlot,
-  kCurrencySlot,
-  kSideSlot,
-  kTradeConditionsSlot,
-  kSourceSequenceSlot,
-  kIngestionTimestampSlot,
-  kPlatformSequenceSlot,
-  kVendorDataSlot,
-  kConditionSlot,
-  kVendorValueSlot,
-  kTradeSlotCount,
-};
 
 // Views stay good as long as the message they came from, and until the next one.
 class TradeSink {
@@ -61,6 +40,8 @@ class TradeSink {
     row.platform_sequence = number(kPlatformSequenceSlot);
     row.vendor_data.reset();
     if (present_[kVendorDataSlot]) row.vendor_data.emplace(entries_.data(), entry_count_);
+    row.source.reset();
+    if (present_[kSourceSlot]) row.source = static_cast<TradeSource>(numbers_[kSourceSlot]);
   }
   // Big-endian two's complement.
   [[nodiscard]] std::string_view price() const { return texts_[kPriceSlot]; }
@@ -78,7 +59,10 @@ class TradeSink {
       Item(slot, value);
     }
   }
-  void Symbol(uint16_t slot, int32_t symbol) { numbers_[slot] = symbol; }
+  void Symbol(uint16_t slot, int32_t symbol) {
+    numbers_[slot] = symbol;
+    present_[slot] = true;
+  }
   void BeginItems(uint16_t slot) { present_[slot] = true; }
   void Entry(uint16_t /*slot*/, std::string_view key, std::string_view value) {
     if (entry_count_ == entries_.size()) [[unlikely]]
@@ -87,7 +71,7 @@ class TradeSink {
   }
   // For maps whose values are a union.
   void Key(uint16_t /*slot*/, std::string_view key) { texts_[kVendorDataSlot] = key; }
-  // V2 has none of these.
+  // V3 has none of these.
   void Boolean(uint16_t /*slot*/, bool /*value*/) {}
   void Double(uint16_t /*slot*/, double /*value*/) {}
 
@@ -133,25 +117,42 @@ enum class DecimalReading : uint8_t { kPositive, kZero, kNegative, kTooLarge, kT
 
 inline bool Representable(DecimalReading reading) { return reading <= DecimalReading::kNegative; }
 
+// What a schema's decimal is multiplied by to have the scale of a column.
+struct DecimalRescale {
+  Int128 factor = 1;
+  Int128 limit = 0;  // |unscaled value of the message| is less
+};
+
+// `scale`: of the message, 0 to the column's.
+inline DecimalRescale RescaleFrom(int scale, DecimalType to) {
+  const Int128 factor = PowerOfTen(to.scale - scale);
+  return {.factor = factor, .limit = LimitOf(to) / factor};
+}
+
 // The unscaled value of a decimal, of any length: leading sign bytes are legal (specification, "Decimal"). The value
-// is set when it is Representable, which is |value| < kTradeDecimalLimit.
-inline DecimalReading ReadDecimal(std::string_view bytes, int64_t& value) {
+// is set, with the column's scale, when it is Representable, which is within the column's limit.
+inline DecimalReading ReadDecimal(std::string_view bytes, const DecimalRescale& rescale, Int128& value) {
   if (bytes.empty()) return DecimalReading::kEmpty;
   const bool negative = static_cast<int8_t>(bytes[0]) < 0;
   const auto sign = static_cast<char>(negative ? -1 : 0);
-  while (bytes.size() > 8 && bytes[0] == sign) bytes.remove_prefix(1);
-  uint64_t bits = negative ? ~uint64_t{0} : 0;
+  Int128 number = 0;
   if (bytes.size() <= 8) [[likely]] {
+    uint64_t bits = negative ? ~uint64_t{0} : 0;
     for (const char c : bytes) bits = (bits << 8) | static_cast<uint8_t>(c);
+    number = static_cast<int64_t>(bits);
+  } else {
+    while (bytes.size() > 16 && bytes[0] == sign) bytes.remove_prefix(1);
+    // Sixteen bytes whose first bit is not the sign are a longer number cut.
+    if (bytes.size() > 16 || (bytes.size() == 16 && (static_cast<int8_t>(bytes[0]) < 0) != negative)) {
+      return negative ? DecimalReading::kTooSmall : DecimalReading::kTooLarge;
+    }
+    UInt128 bits = negative ? ~UInt128{0} : 0;
+    for (const char c : bytes) bits = (bits << 8) | static_cast<uint8_t>(c);
+    number = static_cast<Int128>(bits);
   }
-  const auto number = static_cast<int64_t>(bits);
-  // Eight bytes whose first bit is not the sign are a longer number cut.
-  if (bytes.size() > 8 || (number < 0) != negative) {
-    return negative ? DecimalReading::kTooSmall : DecimalReading::kTooLarge;
-  }
-  if (number >= kTradeDecimalLimit) return DecimalReading::kTooLarge;
-  if (number <= -kTradeDecimalLimit) return DecimalReading::kTooSmall;
-  value = number;
+  if (number >= rescale.limit) return DecimalReading::kTooLarge;
+  if (number <= -rescale.limit) return DecimalReading::kTooSmall;
+  value = number * rescale.factor;
   if (number > 0) [[likely]]
     return DecimalReading::kPositive;
   return number == 0 ? DecimalReading::kZero : DecimalReading::kNegative;

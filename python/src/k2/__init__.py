@@ -3,4 +3,4 @@
 Each is imported by itself: `k2.spark` needs pyspark, `k2.native` the compiled module, and neither the other.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

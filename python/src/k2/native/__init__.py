@@ -21,26 +21,35 @@ import importlib.util
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if importlib.util.find_spec("k2.native._k2_native") is None:  # no wheel: a clone, with what `make` has built beside it
+    built = Path(__file__).resolve().parents[4] / "build" / "release" / "python"
+    if built.is_dir():
+        sys.path.append(str(built))
     try:
         sys.modules["k2.native._k2_native"] = importlib.import_module("_k2_native")
     except ImportError as error:
         raise ImportError(
             "the compiled part of k2.native is not here for this Python: `pip install ./python` builds it; in a clone "
-            "that is built (`make`), add build/release/python to PYTHONPATH"
+            "`make` does"
         ) from error
 
 from k2.native import _k2_native
 from k2.native._k2_native import (
+    OWN_SCHEMAS,
     REJECTED_FRAME_SCHEMA_ID,
     REJECTED_FRAME_SCHEMA_JSON,
     RULES_VERSION,
+    SCHEMA_HEADERS,
     TRADE_SCHEMA_ID,
     TRADE_SCHEMA_JSON,
     Table,
+    Validator,
+    inline_references,
     message_id,
+    schema_name,
 )
 
 if TYPE_CHECKING:
@@ -58,23 +67,24 @@ __all__ = [
     "REJECTED_FRAME_SCHEMA_ID",
     "REJECTED_FRAME_SCHEMA_JSON",
     "RULES_VERSION",
+    "SCHEMA_HEADERS",
     "TRADE_SCHEMA_ID",
     "TRADE_SCHEMA_JSON",
     "Decoded",
     "Normalised",
     "Table",
+    "Validator",
     "decode",
     "encode",
+    "inline_references",
     "message_id",
     "normalise",
+    "schema_name",
     "validate",
 ]
 
 # What an id in a message's header means where there is no registry.
-LOCAL_SCHEMAS: dict[int, str] = {
-    TRADE_SCHEMA_ID: TRADE_SCHEMA_JSON,
-    REJECTED_FRAME_SCHEMA_ID: REJECTED_FRAME_SCHEMA_JSON,
-}
+LOCAL_SCHEMAS: dict[int, str] = dict(OWN_SCHEMAS)
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -111,9 +121,9 @@ def normalise(
 
 
 def encode(trades: ArrowData, *, schema_id: int = TRADE_SCHEMA_ID) -> Table:
-    """Messages in the Confluent wire format, in TradeV2's schema: columns message_key and avro_payload, as in Bronze.
+    """Messages in the Confluent wire format, in TradeV3's schema: columns message_key and avro_payload, as in Bronze.
 
-    `trades`: a table with V2's columns by name; others are passed over. Without message_id K2's own is derived.
+    `trades`: a table with V3's columns by name; others are passed over. Without message_id K2's own is derived.
     """
     return _k2_native.encode(trades, schema_id)
 
@@ -122,7 +132,7 @@ def decode(messages: Bytes, *, schemas: Mapping[int, str] | None = None, diction
     """The trades of messages, as they stand in them: nothing is judged but whether they can be read.
 
     `messages`: bytes; of a table the column avro_payload (or value, payload). `schemas`: writers' Avro schemas by the
-    id in the header; else 1 is TradeV2 and 2 RejectedFrame.
+    id in the header; else 1 is TradeV2, 2 RejectedFrame and 3 TradeV3.
     """
     return Decoded(*_k2_native.decode(messages, _schemas(schemas), None, dictionaries))
 

@@ -1,6 +1,6 @@
 """The compiled part of k2.native (python/native/module.cc). Use k2.native: this is not for programs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 TRADE_SCHEMA_JSON: str
@@ -8,6 +8,8 @@ REJECTED_FRAME_SCHEMA_JSON: str
 TRADE_SCHEMA_ID: int
 REJECTED_FRAME_SCHEMA_ID: int
 RULES_VERSION: int
+OWN_SCHEMAS: dict[int, str]
+SCHEMA_HEADERS: list[str]
 
 class Table:
     def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
@@ -17,6 +19,29 @@ class Table:
     @property
     def column_names(self) -> list[str]: ...
     def __len__(self) -> int: ...
+
+class Validator:
+    """Silver's rules for messages of several topics. `topics`: for each its exchange, and which of the sets of
+    `schemas` its messages' ids are of; the schemas of a set by their names in messages ("id 7"; see schema_name)."""
+
+    def __init__(
+        self,
+        topics: Mapping[str, tuple[str, str]],
+        schemas: Mapping[str, Mapping[str, str]],
+        *,
+        with_ids: bool = False,
+    ) -> None: ...
+    def validate(self, messages: Any) -> Table:
+        """Of a table with columns topic, avro_payload and headers, a row for each message: trade (the columns of
+        Silver; null where it is rejected), reason, detail, schema_id, and of rejected ones payload and, `with_ids`,
+        message_id, where it can be decoded."""
+
+def schema_name(value: bytes, headers: Sequence[tuple[str, bytes | None]]) -> str | None:
+    """How a message names its schema, in a header or in front of its value: "id 7", "GUID 0123…", "global id 7",
+    "content id 7". None: it does not."""
+
+def inline_references(schema: str, references: Sequence[str]) -> str:
+    """The schema with the types that its references define put in. ValueError: a text is no JSON, or nests too deep."""
 
 def normalise(exchange: str, frames: Any, received: Any, dictionaries: bool) -> tuple[Table, Table, int]: ...
 def encode(trades: Any, schema_id: int) -> Table: ...

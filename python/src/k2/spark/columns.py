@@ -61,6 +61,12 @@ def check(table: str, ids: Mapping[str, int], fields: Sequence[Field], writing: 
                 gone = f"the column {column.name} (field id {field_id}) was dropped"
                 problem = gone if field_id else f"there is no column {column.name}"
                 problem += "; `k2 tables migrate` takes up a column of that name, or adds one"
+        elif _is_of_older_format(column.name, found["type"], column.type):
+            # Spark would round what K2 writes.
+            problem = (
+                f"the column {column.name} is {found['type']}, of an older format: run `k2 tables migrate` "
+                "(--dry-run tells rows and time)"
+            )
         elif not _holds(found["type"], column.type):
             problem = f"the column {column.name} has the type {found['type']}, K2 needs {column.sql_type}"
         elif writing and found["required"] and not column.required:
@@ -73,6 +79,11 @@ def check(table: str, ids: Mapping[str, int], fields: Sequence[Field], writing: 
             problem = f"the column {field['name']} is required, and K2 has no value for it; make it optional"
     if problem:
         raise ConfigurationError(f"cannot {'write to' if writing else 'read'} {schemas.NAMESPACE}.{table}: {problem}")
+
+
+def _is_of_older_format(name: str, kind: Any, own: Any) -> bool:
+    """Whether this is the type of a price or quantity as it was until TradeV2, or one that it was widened to."""
+    return name in ("price", "quantity") and _holds(kind, "decimal(18, 8)") and not _holds(kind, own)
 
 
 def _holds(kind: Any, own: Any) -> bool:

@@ -31,9 +31,13 @@ GOLD = "gold_crypto_trades"
 FINISHED: str = DOCUMENT["finished-sources"]["name"]  # made by the k2 program when it is first needed; not in TABLES
 TABLES: tuple[str, ...] = tuple(DOCUMENT["tables"])
 
-TRADE_SCHEMA: dict[str, Any] = DOCUMENT["messages"]["TradeV2"]["schema"]
+# By the ids that they have where there is no registry.
+OWN_SCHEMAS: dict[int, str] = {
+    message["local-id"]: json.dumps(message["schema"]) for message in DOCUMENT["messages"].values()
+}
+TRADE_SCHEMA: dict[str, Any] = DOCUMENT["messages"]["TradeV3"]["schema"]
 TRADE_SCHEMA_JSON: str = json.dumps(TRADE_SCHEMA)
-TRADE_LOCAL_ID: int = DOCUMENT["messages"]["TradeV2"]["local-id"]  # where there is no registry
+TRADE_LOCAL_ID: int = DOCUMENT["messages"]["TradeV3"]["local-id"]  # where there is no registry
 REJECTED_FRAME_SCHEMA: dict[str, Any] = DOCUMENT["messages"]["RejectedFrame"]["schema"]
 REJECTED_FRAME_SCHEMA_JSON: str = json.dumps(REJECTED_FRAME_SCHEMA)
 REJECTED_FRAME_LOCAL_ID: int = DOCUMENT["messages"]["RejectedFrame"]["local-id"]
@@ -61,6 +65,8 @@ class Exchange:
 
 EXCHANGES: tuple[Exchange, ...] = tuple(Exchange(**exchange) for exchange in DOCUMENT["exchanges"])
 SILVER: tuple[str, ...] = tuple(exchange.silver for exchange in EXCHANGES)
+# What is read where no topics are named; a cluster need not have all of them.
+DEFAULT_TOPICS: tuple[str, ...] = tuple(f"market.crypto.trades.{exchange.topic}" for exchange in EXCHANGES)
 
 
 @dataclass(frozen=True)

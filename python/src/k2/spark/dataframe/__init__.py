@@ -1,4 +1,4 @@
-"""The plain DataFrame path: K2's layers in PySpark alone, without the C++ engine (`--engine spark`).
+"""The DataFrame path: K2's layers in PySpark, messages validated by k2.native on the workers (`--engine spark`).
 
 `bronze_step`, `silver_step` and `gold_step` each move a bounded number of rows and commit them with their source
 offsets as the `k2` process does (docs/source-offsets.md), so that both may take turns on the same tables.

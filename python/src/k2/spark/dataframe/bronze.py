@@ -25,17 +25,19 @@ from k2.spark.dataframe.progress import (
 from k2.spark.dataframe.publish import publish
 from k2.spark.dataframe.step import LakeOptions, StepResult, shares
 from k2.spark.dataframe.tables import JAVA_ERRORS, file_count, said, unavailable
-from k2.spark.schemas import BRONZE, RULES
+from k2.spark.schemas import BRONZE, DEFAULT_TOPICS, RULES
 from k2.spark.utils.errors import ConfigurationError, K2Error, one_line
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
-_HOW_TO_GO_ON = (
-    "Nothing was skipped, and nothing of the other one was read; `k2 offsets show` tells how far the table came. "
-    "Tables hold one topic of a name: send to a topic of another name (that ends in the exchange's) and name it, or "
-    "begin new tables in another warehouse"
-)
+
+def _how_to_go_on(topic: str) -> str:
+    return (
+        "Nothing was skipped, and nothing of the other one was read; `k2 offsets show` tells how far the table came. "
+        f"If it is meant, `k2 offsets accept --topic {topic} --dry-run` tells what follows, and without --dry-run it "
+        "is read into the same tables from its beginning"
+    )
 
 
 @dataclass
@@ -91,7 +93,8 @@ class _Step:
     def _sources(self) -> list[SourceKey]:
         self.cluster = self.admin.cluster_id()
         self.topics, missing = self.admin.topics(self.options.topics)
-        if missing:
+        default = tuple(self.options.topics) == DEFAULT_TOPICS
+        if missing and not (default and self.topics):
             raise ConfigurationError(
                 f"there is no Kafka topic {missing[0]} at {self.options.brokers}: name another, or make it (`k2 "
                 "produce --create-topics N`)"
@@ -116,12 +119,12 @@ class _Step:
             if other.cluster != self.cluster:
                 stopped[topic.name] = OffsetsError(
                     f"the table has read Kafka topic {topic.name} of the cluster {other.cluster}, and the brokers at "
-                    f"{self.options.brokers} are of the cluster {self.cluster}. {_HOW_TO_GO_ON}"
+                    f"{self.options.brokers} are of the cluster {self.cluster}. {_how_to_go_on(topic.name)}"
                 )
                 continue
             stopped[topic.name] = OffsetsError(
                 f"Kafka topic {topic.name} was recreated: the table has read the one with the id {other.topic_id}, and "
-                f"its id is {topic.id} now. {_HOW_TO_GO_ON}"
+                f"its id is {topic.id} now. {_how_to_go_on(topic.name)}"
             )
         return stopped
 
@@ -279,12 +282,15 @@ class _Step:
         """Between reading and committing: the topics still are those that were read."""
         now, missing = self.admin.topics([topic.name for topic in self.topics])
         if missing:
-            raise OffsetsError(f"Kafka topic {missing[0]} is gone from the cluster {self.cluster}. {_HOW_TO_GO_ON}")
+            raise OffsetsError(
+                f"Kafka topic {missing[0]} is gone from the cluster {self.cluster}. Leave it out; where one of its "
+                "name is created again, that is another topic"
+            )
         for before, after in zip(self.topics, now, strict=True):
             if before.id != after.id:
                 raise OffsetsError(
                     f"Kafka topic {before.name} was recreated while it was read: its id was {before.id} and is "
-                    f"{after.id} now. {_HOW_TO_GO_ON}"
+                    f"{after.id} now. {_how_to_go_on(before.name)}"
                 )
 
     def _show_group(self, positions: Positions) -> None:

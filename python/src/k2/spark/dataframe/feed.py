@@ -50,16 +50,16 @@ def owned_by(topics: Sequence[str], partitions: tuple[int, int]) -> Callable[[st
     return owns
 
 
-_ENTRY = re.compile(r',*([a-z0-9._-]+)=(?:"((?:[^"]|"")*)"|([^",][^,]*|))(?=,|\Z)')
+_ENTRY = re.compile(r'[,\r\n]*([a-z0-9._-]+)=(?:"((?:[^"]|"")*)"|([^",\r\n][^,\r\n]*|))(?=[,\r\n]|\Z)')
 
 
 def name_values(text: str) -> dict[str, str]:
-    """`name=value`, comma-separated; a value that begins with a double quote ends at the next one, and "" within it is
-    one. What is wrong may be a part of a password: the error shows none of it."""
+    """`name=value`, comma-separated or one a line; a value that begins with a double quote ends at the next one, and ""
+    within it is one. What is wrong may be a part of a password: the error shows none of it."""
     given: dict[str, str] = {}
     at = 0
     last = "the first entry"
-    while at < len(text.rstrip(",")):
+    while at < len(text.rstrip(",\r\n")):
         entry = _ENTRY.match(text, at)
         if entry is None:
             raise ConfigurationError(

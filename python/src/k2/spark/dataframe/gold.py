@@ -267,6 +267,7 @@ class GoldStep:
     def _files_gone(self, upstream: Upstream, gone: dict[str, Snapshot]) -> dict[str, File]:
         found: dict[str, File] = {}
         for snapshot in {one.snapshot_id: one for one in gone.values()}.values():
+            self._check_schema(upstream, snapshot)
             paths = {path for path, one in gone.items() if one.snapshot_id == snapshot.snapshot_id}
             scan = upstream.table.java.newScan().useSnapshot(snapshot.snapshot_id)
             found |= {file.path: file for file in self._files(upstream, scan, paths)}
@@ -274,6 +275,18 @@ class GoldStep:
         if missing:
             raise DataError(f"{upstream.table.key}: the file {min(missing)} is in no snapshot that added it")
         return found
+
+    def _check_schema(self, upstream: Upstream, snapshot: Snapshot) -> None:
+        """Spark reads a step's files by one schema: prices had another field id before the table was migrated."""
+        ids = upstream.table.column_ids(upstream.metadata)
+        of_snapshot = next((s for s in upstream.metadata.schemas if s.get("schema-id") == snapshot.schema_id), None)
+        known = {field["id"] for field in of_snapshot["fields"]} if of_snapshot else set(ids.values())
+        if {ids["price"], ids["quantity"]} <= known:
+            return
+        raise ConfigurationError(
+            f"{GOLD} has not read {snapshot} of {upstream.table.key}, which is older than `k2 tables migrate`: let the "
+            "k2 program read it once (`k2 run --layer gold`), then go on with Spark"
+        )
 
     def _files(self, upstream: Upstream, scan: Any, paths: set[str] | None = None) -> list[File]:
         return files_of(upstream.table.scan_tasks(scan), paths)

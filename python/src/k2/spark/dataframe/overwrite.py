@@ -69,6 +69,7 @@ class Replacement(Publisher):
 
     def draft(self, write: Write, rows: int) -> None:
         """Puts so many rows on a branch of their own. close() drops it; publish() does so too."""
+        self._begin()
         self.expected_rows = rows
         staged = self._stage(write, self.uuid)
         self._count(staged)
@@ -109,8 +110,12 @@ class Replacement(Publisher):
 
     def publish(self, write: Write | None = None) -> Published:
         """`write` is none: the rows are those of the draft."""
-        self.began, self.writing_s = time.monotonic(), 0.0  # patience is with the commit, not with the rows
+        self._begin()
         return super().publish(write)
+
+    def _begin(self) -> None:
+        """Patience is with the commit, and not with what comes before it: rows are read and validated for long."""
+        self.began, self.writing_s = time.monotonic(), 0.0
 
     def close(self) -> None:
         self._remove_branches()

@@ -49,6 +49,7 @@ OLDEST_KEY = "k2.message-time.min-us"
 NEWEST_KEY = "k2.message-time.max-us"
 DROPPED_UNREAD_KEY = "k2.dropped-unread"
 ACCEPTED_KEY = "k2.accepted"  # property: what was accepted of upstream tables that others changed
+RECREATED_KEY = "k2.recreated-topics"
 
 
 # A table's metadata.
@@ -62,6 +63,7 @@ class Snapshot:
     timestamp_ms: int
     operation: str
     summary: Mapping[str, str]
+    schema_id: int | None = None
 
     @property
     def may_add_rows(self) -> bool:
@@ -119,6 +121,7 @@ class Metadata:
                 timestamp_ms=one.get("timestamp-ms", 0),
                 operation=summary.pop("operation", ""),
                 summary=summary,
+                schema_id=one.get("schema-id"),
             )
         current = document.get("current-snapshot-id")
         self.head_id: int | None = None if current in (None, -1) else current
@@ -355,16 +358,26 @@ class AcceptedUpstream:
     sources: Mapping[SourceKey, AcceptedSource] = field(default_factory=dict)
 
 
+def _property_document(metadata: Metadata, key: str) -> tuple[dict[str, Any], str]:
+    """The JSON of a table's property of version 1, empty where it has none, and how errors name it."""
+    where = f'the property "{key}" of {metadata.location}'
+    text = metadata.properties.get(key)
+    if text is None:
+        return {}, where
+    try:
+        document: dict[str, Any] = json.loads(text)
+        version = document["version"]
+    except (ValueError, TypeError, KeyError):
+        raise DataError(f"{where} cannot be read") from None
+    if version != 1:
+        raise OffsetsError(f"{where} is of version {version}, and this K2 knows version 1 alone")
+    return document, where
+
+
 def accepted(metadata: Metadata, upstream: str, upstream_uuid: str) -> AcceptedUpstream:
     """What was accepted of an upstream table, by the table's property."""
-    text = metadata.properties.get(ACCEPTED_KEY)
-    if text is None:
-        return AcceptedUpstream()
-    where = f'the property "{ACCEPTED_KEY}" of {metadata.location}'
+    document, where = _property_document(metadata, ACCEPTED_KEY)
     try:
-        document = json.loads(text)
-        if document["version"] != 1:
-            raise OffsetsError(f"{where} is of version {document['version']}, and this K2 knows version 1 alone")
         for one in document.get("upstream", ()):
             if (one["table"], one["uuid"]) == (upstream, upstream_uuid):
                 sources = {SourceKey(*item[:4]): AcceptedSource(*item[4:6]) for item in one.get("sources", ())}
@@ -372,6 +385,16 @@ def accepted(metadata: Metadata, upstream: str, upstream_uuid: str) -> AcceptedU
     except (ValueError, TypeError, KeyError, IndexError):
         raise DataError(f"{where} cannot be read") from None
     return AcceptedUpstream()
+
+
+def recreated_topics(bronze: Metadata) -> set[str]:
+    """The ids of topics that were recreated and accepted, by Bronze's property: rows without a topic_id are of none of
+    them, but of the topic that was there first."""
+    document, where = _property_document(bronze, RECREATED_KEY)
+    try:
+        return {one["id"] for one in document.get("topics", ())}
+    except (TypeError, KeyError):
+        raise DataError(f"{where} cannot be read") from None
 
 
 def times_summary(times: tuple[int, int] | None) -> dict[str, str]:

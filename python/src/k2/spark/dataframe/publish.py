@@ -37,6 +37,7 @@ from k2.spark.dataframe.tables import JAVA_ERRORS, Table, java_causes, said
 from k2.spark.schemas import OFFSETS_KEY, OFFSETS_TAG
 from k2.spark.utils import age
 from k2.spark.utils.age import ATTEMPT_AGE_S_MAX, LOOK_AGAIN_AFTER_S, Moment
+from k2.spark.utils.committer import committer
 from k2.spark.utils.errors import DataError, K2Error, RaceError, UnavailableError, UnknownOutcomeError
 from k2.spark.utils.explain import explain
 
@@ -170,7 +171,7 @@ class Publisher:
         if self.check is not None:
             self.check(metadata)
         document = found.progress.merged(self.move.next, self.move.drop).to_json(metadata.uuid)
-        return {**self.summary, COMMIT_ID_KEY: self.commit_id, OFFSETS_KEY: document}
+        return {**self.summary, **committer(), COMMIT_ID_KEY: self.commit_id, OFFSETS_KEY: document}
 
     def _stage(self, write: Write | None, uuid_before: str, source: Staged | None = None) -> Staged:
         """A new branch at the head, with the rows that `write` writes or `source` holds."""

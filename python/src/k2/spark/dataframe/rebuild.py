@@ -17,7 +17,6 @@ from pyspark.sql import functions as f
 
 from k2.spark.dataframe.finished import find_finished
 from k2.spark.dataframe.gold import File, GoldOptions, GoldStep, Upstream, chain_since, check_iceberg, files_of
-from k2.spark.dataframe.judge import RULES_VERSION
 from k2.spark.dataframe.overwrite import Days, Replacement, check_nothing_vanishes, live_tasks
 from k2.spark.dataframe.progress import (
     RECORDING_CLUSTER,
@@ -28,11 +27,14 @@ from k2.spark.dataframe.progress import (
     Progress,
     SourceKey,
     offset_of,
+    recreated_topics,
 )
+from k2.spark.dataframe.ranges import Range, named_apart, of_ranges
+from k2.spark.dataframe.registry import Asking
 from k2.spark.dataframe.silver import SilverOptions, SilverStep
 from k2.spark.dataframe.step import StepResult
-from k2.spark.dataframe.tables import Table, TaskSets, any_of
-from k2.spark.dataframe.verdicts import SEEN_MAX, Range, Work, ids_in
+from k2.spark.dataframe.tables import Table, TaskSets
+from k2.spark.dataframe.validation import RULES_VERSION, Validation
 from k2.spark.schemas import EXCHANGES, GOLD, REJECTED, Exchange
 from k2.spark.utils.errors import ConfigurationError, DataError, RaceError
 
@@ -44,8 +46,8 @@ _HOUR_MAX = 1 << 32
 
 
 def silver_rebuild(spark: SparkSession, options: SilverOptions) -> StepResult:
-    """Judges all rows again that Silver was made of. Raises OffsetsError or DataError where it is refused; nothing was
-    changed then, but where another writer was faster in the middle of the tables: then rebuild once more."""
+    """Validates all rows again that Silver was made of. Raises OffsetsError or DataError where it is refused; nothing
+    was changed then, but where another writer was faster in the middle of the tables: then rebuild once more."""
     return _Silver(spark, options).rebuild()
 
 
@@ -79,7 +81,7 @@ class _Silver(SilverStep):
                 begin = Position(messages=0)
                 known = key in self.rejected_progress.positions
                 ranges.append(Range(key, exchange, begin, begin, end, False, True, known, True))
-        return ranges
+        return named_apart(ranges, recreated_topics(self.bronze_metadata))
 
     def _check_not_revalidating(self, exchange: Exchange) -> None:
         mark = self.metadata[exchange.silver].properties.get(REVALIDATED_KEY)
@@ -106,13 +108,16 @@ class _Silver(SilverStep):
         planned = {table.name: self._planned(table) for table in (self.rejected, *self.silver.values())}
         head = self.bronze_metadata.head_id
         assert head is not None
-        rows = self.bronze.rows(head).where(any_of(one.holds() for one in ranges))
-        self.options.schemas.seen |= ids_in(rows, SEEN_MAX)  # a sample of so many rows may miss one that many have
-        work = Work(self.spark, rows, ranges, self.options.schemas)
+        rows = of_ranges(self.bronze.rows(head), ranges)
+        work = Validation(self.spark, rows, ranges, with_ids=True)
         try:
-            counts = work.count()
+            asking = Asking(self.options.schemas, limited=False)
+            asking.learn(one.key for one in work.named())
+            for error in asking.waiting.values():
+                raise error
+            counts = work.count(asking.found)
             for one in ranges:
-                self._check_count(one, counts[one.key.topic, one.key.partition].rows)
+                self._check_count(one, counts[one.counted_as].rows)
             self.result.rows_in, self.result.rejected = work.rows_in, work.rejected
             self._draft(planned[REJECTED], work.rejected_rows, sum(work.rejected.values()))
             for exchange in EXCHANGES:

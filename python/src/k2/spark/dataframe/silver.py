@@ -1,18 +1,15 @@
-"""Bronze to Silver: each message decoded and judged; it goes to its exchange's table, or to rejected_trades.
-
-The JVM decides about messages that it can prove to be good trades (shape.py), the exact judge in Python (judge.py)
-about all others.
-"""
+"""Bronze to Silver: each message is decoded and validated by k2.native on the workers (validation.py); it goes to its
+exchange's table, or to rejected_trades."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from k2.spark.dataframe.finished import find_finished
-from k2.spark.dataframe.judge import RULES_VERSION
 from k2.spark.dataframe.progress import (
     RECORDING_CLUSTER,
     AcceptedSource,
@@ -31,15 +28,17 @@ from k2.spark.dataframe.progress import (
     dropped_unread,
     find_progress,
     offset_of,
+    recreated_topics,
     stands_at,
     stands_tag,
     times_summary,
 )
 from k2.spark.dataframe.publish import publish
-from k2.spark.dataframe.registry import Schemas
+from k2.spark.dataframe.ranges import PLACE, Range, named_apart, of_ranges
+from k2.spark.dataframe.registry import Asking, Held, Schemas, ref_text
 from k2.spark.dataframe.step import LakeOptions, StepResult, shares
-from k2.spark.dataframe.tables import Table, any_of, exchange_of_topic
-from k2.spark.dataframe.verdicts import Counts, Range, Work
+from k2.spark.dataframe.tables import Table, exchange_of_topic
+from k2.spark.dataframe.validation import RULES_VERSION, Counts, Validation
 from k2.spark.schemas import BRONZE, EXCHANGES, REJECTED, Exchange
 from k2.spark.utils.errors import ConfigurationError
 
@@ -56,7 +55,9 @@ class SilverOptions(LakeOptions):
 
 
 def silver_step(spark: SparkSession, options: SilverOptions) -> StepResult:
-    """Judges at most about `rows_per_step` rows of Bronze that were not yet, and commits rejected_trades first."""
+    """Validates at most about `rows_per_step` rows of Bronze that were not yet, and commits rejected_trades first. A
+    partition that has a message whose schema cannot be told at present waits there; the others go on. UnavailableError:
+    nothing else is left to do."""
     return SilverStep(spark, options).run()
 
 
@@ -69,10 +70,15 @@ class DoubledError(OffsetsError):
     """An offset of Bronze is there twice: the step is done again with each once."""
 
 
+class HeldError(Exception):
+    """Partitions wait for a schema: the step is planned again without what comes behind those messages."""
+
+
 class SilverStep:
     def __init__(self, spark: SparkSession, options: SilverOptions) -> None:
         self.spark = spark
         self.options = options
+        self.asking = Asking(options.schemas)
         self.result = StepResult("silver")
         self.bronze = options.table(spark, BRONZE)
         self.rejected = options.table(spark, REJECTED)
@@ -128,9 +134,32 @@ class SilverStep:
                 found = self._range(key, bronze_end, dropped)
                 if found.pending > 0:
                     ranges.append(found)
+        ranges = named_apart(ranges, recreated_topics(self.bronze_metadata))
         self.result.behind_by_source = {one.key: one.pending for one in ranges}
+        ranges = self._up_to_held(ranges)
         # Such ranges are caught up alone: only for them rejected_trades is read.
         return [one for one in ranges if one.leave_out_rejected] or ranges
+
+    def _up_to_held(self, ranges: Sequence[Range]) -> list[Range]:
+        """Up to the messages that wait for a schema, unless that can be had, or is known not to be, by now."""
+        held = self.options.schemas.held
+        self.asking.learn(held[one.key].key for one in ranges if one.key in held)
+        self.held: list[Held] = []
+        kept = []
+        for one in ranges:
+            at = held.get(one.key)
+            error = self.asking.waiting.get(at.key) if at is not None else None
+            if at is None or error is None or at.offset < one.begin.next_offset:
+                held.pop(one.key, None)
+                kept.append(one)
+                continue
+            at.error = error
+            self.held.append(at)
+            if at.offset < one.end.next_offset:
+                one = replace(one, end=Position(at.offset, one.end.leader_epoch), whole=False, gap=None)
+            if one.pending > 0:
+                kept.append(one)
+        return kept
 
     def _range(self, key: SourceKey, bronze_end: Position, dropped: DroppedUnread | None) -> Range:
         exchange = exchange_of_topic(key.topic)
@@ -195,18 +224,23 @@ class SilverStep:
         began = time.monotonic()
         self._load()
         ranges = self._ranges()
+        rows_max = self.options.rows_per_step
+        while ranges:
+            cut = self._cut(ranges, rows_max)
+            self.result.plan_s = time.monotonic() - began
+            try:
+                if self._moved(cut):
+                    break
+                rows_max *= 8  # nothing but gaps of offsets up to there
+            except HeldError:
+                ranges = self._ranges()
         if not ranges:
+            if self.held:
+                raise self.held[0].error
             for name in self.silver:
                 self.bronze.remove_stands_tags(stands_tag(name))
             self.result.plan_s = time.monotonic() - began
             return self.result
-        rows_max = self.options.rows_per_step
-        while True:
-            cut = self._cut(ranges, rows_max)
-            self.result.plan_s = time.monotonic() - began
-            if self._moved(cut):
-                break
-            rows_max *= 8  # nothing but gaps of offsets up to there
         for one in cut:
             if one.key in self.result.behind_by_source:
                 self.result.behind_by_source[one.key] -= one.pending
@@ -223,14 +257,15 @@ class SilverStep:
         """`once`: each offset, though others may have appended a row again."""
         since = time.monotonic()
         assert self.bronze_metadata.head_id is not None
-        rows = self.bronze.rows(self.bronze_metadata.head_id).where(any_of(one.holds() for one in ranges))
+        rows = of_ranges(self.bronze.rows(self.bronze_metadata.head_id), ranges)
         if once:
-            rows = rows.dropDuplicates(["topic", "partition", "offset"])
-        work = Work(self.spark, rows, ranges, self.options.schemas)
+            rows = rows.dropDuplicates(list(PLACE))
+        work = Validation(self.spark, rows, ranges)
         try:
             if any(one.leave_out_rejected for one in ranges):
                 work.leave_out(self._rejected_places(ranges))
-            counts = work.count()
+            self._learn(work)
+            counts = work.count(self.asking.found)
             ranges = with_rows(ranges, counts)
             if not ranges:
                 return False
@@ -246,19 +281,45 @@ class SilverStep:
             work.close()
         return True
 
+    def _learn(self, work: Validation) -> None:
+        """The schemas that the messages name."""
+        named = work.named()
+        self.asking.learn(one.key for one in named)
+        key_of = {one.counted_as: one.key for one in work.ranges}
+        found: set[SourceKey] = set()
+        for one in named:  # the lowest offsets first
+            error, key = self.asking.waiting.get(one.key), key_of[one.of]
+            if error is not None and key not in found:
+                found.add(key)
+                self._hold(key, Held(one.first_offset, one.key, error))
+        if found:
+            raise HeldError
+
+    def _hold(self, key: SourceKey, held: Held) -> None:
+        before = self.options.schemas.held.get(key)
+        if before is None or before.offset != held.offset:
+            print(
+                "silver: a partition waits for the schema of a message; other partitions go on: topic "
+                f"{key.topic}, partition {key.partition}, offset {held.offset}, schema {ref_text(held.key[1])}: "
+                f"{held.error}",
+                file=sys.stderr,
+            )
+        self.options.schemas.held[key] = held
+
     def _rejected_places(self, ranges: Sequence[Range]) -> DataFrame:
         """What rejected_trades holds of the ranges."""
         head = self.rejected.current().head_id
         assert head is not None
-        places = self.rejected.rows(head).where(any_of(one.holds() for one in ranges))
-        return places.select("topic", "partition", "offset")
+        return of_ranges(self.rejected.rows(head), ranges).select(*PLACE)
 
-    def _check_counts(self, ranges: list[Range], counts: Mapping[tuple[str, int], Counts], once: bool) -> list[Range]:
+    def _check_counts(
+        self, ranges: list[Range], counts: Mapping[tuple[str, str, int], Counts], once: bool
+    ) -> list[Range]:
         """Stops when some of Bronze's rows are missing: nothing is skipped in silence. A recording numbers its messages
         without gaps; Kafka's offsets have gaps, but Bronze has counted its rows up to where it stands."""
         checked = []
         for one in ranges:
-            rows, expected = counts[one.key.topic, one.key.partition].rows, -1
+            rows, expected = counts[one.counted_as].rows, -1
             if one.accepted:
                 if not one.whole:
                     one = replace(one, end=replace(one.end, messages=-1))
@@ -298,7 +359,7 @@ class SilverStep:
         metadata, head = self.bronze_metadata, self.bronze_metadata.head_id or 0
         return {self.bronze.key: UpstreamHint(metadata.uuid, head, metadata.sequence_of(head))}
 
-    def _commit(self, ranges: list[Range], work: Work) -> None:
+    def _commit(self, ranges: list[Range], work: Validation) -> None:
         # rejected_trades first: a crash after it leaves Silver behind, and Silver then leaves out what it has.
         rejected_rows = sum(work.rejected.values())
         if rejected_rows:
@@ -352,12 +413,12 @@ class SilverStep:
         return self.result
 
 
-def with_rows(ranges: Sequence[Range], counts: Mapping[tuple[str, int], Counts]) -> list[Range]:
+def with_rows(ranges: Sequence[Range], counts: Mapping[tuple[str, str, int], Counts]) -> list[Range]:
     """A range that was cut moves only over rows that are read: what lies before the cut may be a gap or a loss, which
     the count of a whole range tells apart. One without rows that ends where rows were dropped unread raises."""
     moving = []
     for one in ranges:
-        if one.whole or counts[one.key.topic, one.key.partition].rows > 0:
+        if one.whole or counts[one.counted_as].rows > 0:
             moving.append(one)
         elif one.gap is not None:
             raise gap_error(one.key, one.exchange, one.begin, one.gap)

@@ -88,6 +88,7 @@ class Table:
         jvm: Any = spark.sparkContext._jvm
         self.jvm = jvm
         self._loaded: Any = None
+        self._making = False
         self._catalog: Any = None
 
     @property
@@ -109,6 +110,8 @@ class Table:
                 loaded = spark3.loadIcebergTable(self.spark._jsparkSession, self.identifier)
             except JAVA_ERRORS as error:
                 causes = java_causes(error)
+                if "NoSuchTableException" in causes and self._made_silver():
+                    return self.java
                 if {"NoSuchTableException", "NoSuchNamespaceException", "ParseException"} & set(causes):
                     raise ConfigurationError(
                         f"there is no table {self.identifier}: make K2's tables first (`k2 tables create`, or the jobs "
@@ -118,6 +121,16 @@ class Table:
             check_table_place(loaded, self.catalog, self._conf)
             self._loaded = loaded
         return self._loaded
+
+    def _made_silver(self) -> bool:
+        """Makes a Silver table that is not there, as the program does: the warehouse is older than its exchange."""
+        if self.namespace != schemas.NAMESPACE or self.name not in schemas.SILVER or self._making:
+            return False
+        from k2.spark.jobs.tables import create_tables  # which imports this module
+
+        self._making = True
+        create_tables(self.spark, [self.name], catalog=self.catalog)
+        return True
 
     def _conf(self, key: str) -> str:
         return self.spark.conf.get(key, "") or ""

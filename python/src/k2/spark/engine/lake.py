@@ -17,6 +17,8 @@ _CATALOG = {
     "catalog-token": "token",
     "catalog-scope": "scope",
     "catalog-oauth2-uri": "oauth2-server-uri",
+    "catalog-signing-name": "rest.signing-name",
+    "catalog-signing-region": "rest.signing-region",
 }
 # Where the session says nothing of these, its S3 client looks at the catalog's answers and AWS's variables, as k2 does.
 _STORE = {"s3-endpoint": "s3.endpoint", "s3-region": "client.region", "s3-path-style": "s3.path-style-access"}
@@ -26,6 +28,7 @@ _KEYS = {
     "AWS_SESSION_TOKEN": "s3.session-token",
 }
 _SECRETS = ("catalog-credential", "catalog-token")
+_SIGNED = "rest.sigv4-enabled"
 _FOLDERS = ("warehouse", "schemas")
 
 
@@ -71,6 +74,12 @@ def lake_variables(
         if value or name in _CATALOG:
             _agree(name, settings, value, f"{prefix}.{key}", found)
             found[variable(name)] = value
+    signed = "sigv4" if conf(f"{prefix}.{_SIGNED}") == "true" else ""
+    _agree("catalog-auth", settings, signed, f"{prefix}.{_SIGNED}", found)
+    found[variable("catalog-auth")] = signed
+    for name in _SECRETS:  # the session has read the file, which executors need not have
+        if found[variable(name)]:
+            found.pop(f"{variable(name)}_FILE", None)
     if conf(f"{prefix}.s3.access-key-id"):
         found |= {name: conf(f"{prefix}.{key}") for name, key in _KEYS.items()}
     return found

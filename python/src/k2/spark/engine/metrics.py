@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
 
 from k2 import __version__
 from k2.spark import schemas
@@ -99,22 +101,36 @@ class _BoundedServer(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+def _is_loopback(host: str) -> bool:
+    """Of a Host header, whatever its port."""
+    try:
+        name = urlsplit("//" + host).hostname or ""
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:  # no address
+        return False
+
+
 class JobMetrics:
-    """Serves /metrics, to whom `host` lets in. `port` 0: a free one."""
+    """Serves /metrics, to whom `host` lets in. `port` 0: a free one. On loopback a request's Host must be of loopback,
+    too: a web page elsewhere could otherwise read it by a name of its own (docs/metrics.md, "Hosts")."""
 
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         self._lock = threading.Lock()
         self._values: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
         self._lags: dict[str, Lag] = {}
         metrics = self
+        loopback = _is_loopback(f"[{host}]" if ":" in host else host)
 
         class Handler(BaseHTTPRequestHandler):
             timeout = 3  # seconds without a byte
 
             def do_GET(self) -> None:
-                known = self.path.split("?", 1)[0] == "/metrics"
-                body = metrics.text().encode() if known else b"/metrics\n"
-                self.send_response(200 if known else 404)
+                status, body = 404, b"/metrics\n"
+                if loopback and not _is_loopback(self.headers.get("Host", "localhost")):
+                    status, body = 421, b"this server is not known by the request's Host\n"
+                elif self.path.split("?", 1)[0] == "/metrics":
+                    status, body = 200, metrics.text().encode()
+                self.send_response(status)
                 self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

@@ -32,7 +32,7 @@ def find_program() -> str:
     raise ConfigurationError(
         f"there is no k2 program here (looked at {', '.join(looked)}, and on PATH). Give the archive of `make dist`: "
         f"K2_ARCHIVE=k2-linux-x86_64.tar.gz, or spark-submit --archives k2-linux-x86_64.tar.gz#{ARCHIVE_NAME}; or set "
-        "K2_PROGRAM where it is installed; or use --engine spark, which needs no program"
+        "K2_PROGRAM where it is installed; or use --engine spark, which needs the Python module k2.native instead"
     )
 
 

@@ -27,7 +27,7 @@ def by_dataframe(spark: SparkSession, options: argparse.Namespace) -> layers.Ste
         topics=layers.topics_of(options),
         start=layers.setting(options, "start") or "earliest",
         group=layers.setting(options, "kafka-group") or "k2",
-        kafka_settings=java_settings(layers.setting(options, "kafka-set")),
+        kafka_settings=java_settings(layers.kafka_settings(options)),
         first_partition=first,
         last_partition=last,
     )

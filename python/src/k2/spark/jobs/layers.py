@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from k2.spark.engine.lake import variable
 from k2.spark.engine.metrics import JobMetrics
 from k2.spark.engine.step import StepReport
+from k2.spark.schemas import DEFAULT_TOPICS
 from k2.spark.utils import command_line
 from k2.spark.utils.command_line import duration_us, say
 from k2.spark.utils.errors import (
@@ -25,7 +26,7 @@ from k2.spark.utils.errors import (
     UnknownOutcomeError,
 )
 from k2.spark.utils.explain import explain
-from k2.spark.utils.settings import catalog_name
+from k2.spark.utils.settings import catalog_name, secret, secret_file
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -115,7 +116,7 @@ def engine_choice(made: argparse.ArgumentParser) -> None:
         "--engine",
         choices=("native", "spark"),
         default="native",
-        help="native: the C++ engine on the executors (see --archive); spark: DataFrames alone",
+        help="native: the C++ engine on the executors (see --archive); spark: DataFrames, and k2.native on the workers",
     )
 
 
@@ -288,6 +289,11 @@ def setting(options: argparse.Namespace, name: str) -> str:
     return engine_settings(options).get(name) or os.environ.get(variable(name)) or ""
 
 
+def kafka_settings(options: argparse.Namespace) -> str:
+    """Those of --kafka-set, and those of the file that K2_KAFKA_SET_FILE names."""
+    return "\n".join(filter(None, (setting(options, "kafka-set"), secret_file("K2_KAFKA_SET"))))
+
+
 def native_step(spark: SparkSession, layer: str, options: argparse.Namespace) -> Step:
     engine = native_engine(spark, options)
     return lambda: engine.step(layer)
@@ -319,8 +325,8 @@ def schemas_of(options: argparse.Namespace) -> Schemas:
 
     return Schemas(
         url=setting(options, "registry"),
-        credential=os.environ.get("K2_REGISTRY_CREDENTIAL") or "",
-        token=os.environ.get("K2_REGISTRY_TOKEN") or "",
+        credential=secret("K2_REGISTRY_CREDENTIAL") or "",
+        token=secret("K2_REGISTRY_TOKEN") or "",
         folder=setting(options, "schemas"),
     )
 
@@ -378,7 +384,7 @@ def brokers_of(options: argparse.Namespace) -> str:
 
 def topics_of(options: argparse.Namespace) -> list[str]:
     named = setting(options, "topics")
-    topics = (named or "market.crypto.trades.binance,market.crypto.trades.kraken").split(",")
+    topics = named.split(",") if named else list(DEFAULT_TOPICS)
     if not any(topics):
         raise ConfigurationError("--topics (K2_TOPICS) names no topic")
     return [topic for topic in topics if topic]

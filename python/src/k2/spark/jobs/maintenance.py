@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from k2.spark import schemas
 from k2.spark.jobs.layers import archive_option, engine_settings
-from k2.spark.maintenance import procedures, retention
+from k2.spark.maintenance import audit, procedures, retention
 from k2.spark.maintenance.offsets import Guard
 from k2.spark.utils import command_line
 from k2.spark.utils.command_line import byte_size, duration_us, say
@@ -173,6 +173,7 @@ class Maintenance:
         if self._options.dry_run:
             old = [snapshot for snapshot in table.snapshots() if int(snapshot.timestampMillis()) < cut_ms]
             return {"snapshots": len(old), "files": 0}
+        procedures.patiently(lambda: audit.record(table))
         return procedures.expire(self._spark, self._catalog, table, name, cut_ms, keep)
 
     def orphans(self, table: Any, name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Decodes and judges what is new in Bronze, into the Silver tables and rejected_trades, with either engine. Options:
+"""Decodes and validates what is new in Bronze, into the Silver tables and rejected_trades, with either engine. Options:
 --help."""
 
 from __future__ import annotations

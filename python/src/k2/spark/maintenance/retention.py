@@ -15,7 +15,9 @@ from k2.spark import schemas
 from k2.spark.dataframe.progress import Metadata, Positions, Progress, find_progress, offset_of
 from k2.spark.dataframe.tables import metadata_of
 from k2.spark.maintenance import procedures
+from k2.spark.maintenance.audit import RETENTION_KEY, record_within
 from k2.spark.maintenance.offsets import read_sequence
+from k2.spark.utils.committer import committer
 from k2.spark.utils.errors import DataError
 from k2.spark.utils.iceberg import IcebergCatalog
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 COMMIT_TIMES_KEY = "k2.commit-times"
+NAMED_MAX = 4  # partitions in a snapshot's summary
 DAY_US = 86_400_000_000
 HOUR_MS = 3_600_000
 DEFAULT_LIMITS_US: dict[str, int | None] = {
@@ -206,6 +209,8 @@ def _hold_unread(spark: SparkSession, iceberg: IcebergCatalog, table: Any, name:
         own = find_progress(metadata_of(table)).progress.positions
         silver: Positions = {}
         for exchange in schemas.EXCHANGES:
+            if not iceberg.exists(schemas.NAMESPACE, exchange.silver):
+                continue  # it has read nothing
             for source, at in _progress_of(iceberg, exchange.silver).positions.items():
                 if schemas.exchange_of_topic(source.topic) == exchange:
                     silver[source] = at
@@ -267,7 +272,8 @@ def drop(iceberg: IcebergCatalog, table: Any, name: str, partitions: Sequence[Pa
     wanted = {path for partition in due for path in partition.files}
     if not wanted:
         return 0
-    delete = table.newDelete().validateFilesExist()
+    transaction = table.newTransaction()
+    delete = transaction.newDelete().validateFilesExist()
     found = 0
     # By what the scan gives: a delete by paths alone passes over manifests that it does not know to hold them.
     day_column = iceberg.column_now(table, name, procedures.day_column(name))
@@ -278,8 +284,15 @@ def drop(iceberg: IcebergCatalog, table: Any, name: str, partitions: Sequence[Pa
     if found != len(wanted):
         raise FilesMovedError(f"{len(wanted) - found} files were removed by another writer meanwhile")
     now = datetime.fromtimestamp(time.time(), timezone.utc).isoformat()
-    delete.set("k2.retention", f"older than {limit_us // 3_600_000_000} hours at {now}")
+    named = [f"{partition.day} ({partition.rows} rows)" for partition in due[:NAMED_MAX]]
+    if len(due) > NAMED_MAX:
+        named.append(f"and {len(due) - NAMED_MAX} more days")
+    told = f"older than {limit_us // 3_600_000_000} hours at {now}: {', '.join(named)}"
+    for key, value in {RETENTION_KEY: told, **committer()}.items():
+        delete.set(key, value)
     delete.commit()
+    record_within(transaction)
+    transaction.commitTransaction()
     for partition in due:
         partition.fate = "dropped"
     return found

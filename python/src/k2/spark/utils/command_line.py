@@ -21,7 +21,8 @@ EPILOG = (
     "K2_CATALOG_WAREHOUSE, K2_S3_ENDPOINT and those below), then from spark-submit and spark-defaults, then defaults; "
     "but spark-submit's --master goes before K2_SPARK_MASTER. Both engines work on the catalog and the store that the "
     "session then has; no k2.toml is read. Secrets have variables only: K2_CATALOG_CREDENTIAL (ID:SECRET) or "
-    "K2_CATALOG_TOKEN, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN. Exit codes: 0 done, 1 data or a "
+    "K2_CATALOG_TOKEN, or these with _FILE behind them; AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN; "
+    "K2_CATALOG_AUTH=sigv4 for a catalog that wants AWS's signatures. Exit codes: 0 done, 1 data or a "
     "check failed, 2 usage or configuration, 3 a service does not answer, 4 the outcome of a commit is not known."
 )
 _UNITS_US = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}

@@ -33,6 +33,10 @@ class SessionOptions(TypedDict, total=False):
     catalog_token: str  # K2_CATALOG_TOKEN
     catalog_scope: str  # K2_CATALOG_SCOPE
     catalog_oauth2_uri: str  # K2_CATALOG_OAUTH2_URI
+    catalog_auth: str  # K2_CATALOG_AUTH: sigv4, for a catalog whose requests are signed with AWS keys
+    catalog_signing_name: str  # K2_CATALOG_SIGNING_NAME: glue, s3tables, …; by default what the address says
+    catalog_signing_region: str  # K2_CATALOG_SIGNING_REGION: likewise
+    catalog_header: str  # K2_CATALOG_HEADER: "Name: value" lines, sent with each request
     catalog_cache: bool  # K2_SPARK_CATALOG_CACHE: off, so that what other programs commit is seen at once
     io_impl: str  # K2_SPARK_IO_IMPL
     s3_endpoint: str  # K2_S3_ENDPOINT
@@ -69,6 +73,7 @@ class Setting:
     variables: tuple[str, ...]
     key: str
     default: str | None = None
+    secret: bool = False  # it may be the text of the file that the variable with _FILE behind it names
 
 
 SETTINGS = (
@@ -76,10 +81,12 @@ SETTINGS = (
     Setting("catalog_type", ("K2_SPARK_CATALOG_TYPE",), CATALOG + ".type", "rest"),
     Setting("catalog_uri", ("K2_CATALOG",), CATALOG + ".uri", "http://iceberg-rest:8181"),
     Setting("catalog_warehouse", ("K2_CATALOG_WAREHOUSE",), CATALOG + ".warehouse"),
-    Setting("catalog_credential", ("K2_CATALOG_CREDENTIAL",), CATALOG + ".credential"),
-    Setting("catalog_token", ("K2_CATALOG_TOKEN",), CATALOG + ".token"),
+    Setting("catalog_credential", ("K2_CATALOG_CREDENTIAL",), CATALOG + ".credential", secret=True),
+    Setting("catalog_token", ("K2_CATALOG_TOKEN",), CATALOG + ".token", secret=True),
     Setting("catalog_scope", ("K2_CATALOG_SCOPE",), CATALOG + ".scope"),
     Setting("catalog_oauth2_uri", ("K2_CATALOG_OAUTH2_URI",), CATALOG + ".oauth2-server-uri"),
+    Setting("catalog_signing_name", ("K2_CATALOG_SIGNING_NAME",), CATALOG + ".rest.signing-name"),
+    Setting("catalog_signing_region", ("K2_CATALOG_SIGNING_REGION",), CATALOG + ".rest.signing-region"),
     Setting("catalog_cache", ("K2_SPARK_CATALOG_CACHE",), CATALOG + ".cache-enabled", "false"),
     Setting("io_impl", ("K2_SPARK_IO_IMPL",), CATALOG + ".io-impl", "org.apache.iceberg.aws.s3.S3FileIO"),
     Setting("s3_endpoint", ("K2_S3_ENDPOINT",), CATALOG + ".s3.endpoint", "http://minio:9000"),
@@ -105,10 +112,18 @@ SETTINGS = (
     Setting("time_zone", ("K2_SPARK_TIME_ZONE",), "spark.sql.session.timeZone", "UTC"),
 )
 
+# Their values are not those that Spark's keys have.
+AUTH = Setting("catalog_auth", ("K2_CATALOG_AUTH",), CATALOG + ".rest.sigv4-enabled")
+HEADER = Setting("catalog_header", ("K2_CATALOG_HEADER",), CATALOG + ".header.", secret=True)
+
+# Those of the stack, of which nothing holds on AWS.
+_DEFAULTS_OF_THE_STACK = ("catalog_uri", "s3_endpoint", "s3_path_style", "s3_region")
+
 # Beside those of every session, not to be changed by a name of their own.
 FIXED = {
-    # Spark's default does not know Iceberg's `credential`; what matches is starred on Spark's pages and in its logs.
-    "spark.redaction.regex": "(?i)secret|password|token|credential|access[.-]?key",
+    # Spark's default does not know Iceberg's `credential` and what gateways are sent; what matches is starred on
+    # Spark's pages and in its logs.
+    "spark.redaction.regex": r"(?i)secret|password|token|credential|access[.-]?key|\.header\.",
     # A catalog that is down is to be told soon.
     CATALOG + ".rest.client.connection-timeout-ms": "10000",
     CATALOG + ".rest.client.socket-timeout-ms": "60000",
@@ -151,6 +166,30 @@ def given(name: str, variables: Iterable[str], options: Mapping[str, object]) ->
     return next((os.environ[variable] for variable in variables if os.environ.get(variable)), None)
 
 
+def _given(setting: Setting, options: Mapping[str, object]) -> str | None:
+    value = given(setting.name, setting.variables, options)
+    return value if value is not None or not setting.secret else secret_file(setting.variables[0])
+
+
+def secret(variable: str) -> str | None:
+    """The value of an environment variable, or the text of the file that the variable with _FILE behind it names."""
+    return os.environ.get(variable) or secret_file(variable)
+
+
+def secret_file(variable: str) -> str | None:
+    variable += "_FILE"
+    path = os.environ.get(variable)
+    if not path:
+        return None
+    try:
+        text = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{variable} is {path}, which cannot be read: {error}") from None
+    if not text:
+        raise ConfigurationError(f"{variable} is {path}, which is empty")
+    return text
+
+
 def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
@@ -162,13 +201,19 @@ def resolve(options: Mapping[str, object], submitted: Mapping[str, str], streami
         raise ConfigurationError(f"there is no option {', '.join(sorted(unknown))}; options: {', '.join(known)}")
     catalog = catalog_name(options)
     settings: dict[str, str] = {}
+    auth = _auth(_given(AUTH, options), catalog)
+    settings |= auth
+    signed = (dict(submitted) | auth).get(AUTH.key.replace("{catalog}", catalog)) == "true"
     for setting in SETTINGS + (STREAMING_SETTINGS if streaming else ()):
         key = setting.key.replace("{catalog}", catalog)
-        value = given(setting.name, setting.variables, options)
-        if value is None and key not in submitted:
+        value = _given(setting, options)
+        if value is None and key not in submitted and not (signed and setting.name in _DEFAULTS_OF_THE_STACK):
             value = setting.default
         if value:
             settings[key] = _checked(setting, value)
+    settings |= _headers(_given(HEADER, options), catalog)
+    if signed:
+        _sign(settings, submitted, f"spark.sql.catalog.{catalog}")
     for key, value in (FIXED | (STREAMING_FIXED if streaming else {})).items():
         key = key.replace("{catalog}", catalog)
         if key not in submitted:
@@ -176,6 +221,54 @@ def resolve(options: Mapping[str, object], submitted: Mapping[str, str], streami
     config = options.get("config") or {}
     assert isinstance(config, Mapping)
     return settings | {str(key): _text(value) for key, value in config.items()}
+
+
+def _auth(value: str | None, catalog: str) -> dict[str, str]:
+    if value not in (None, "sigv4"):
+        raise ConfigurationError(f"catalog_auth (K2_CATALOG_AUTH) is {value!r}: sigv4, or none for a token or nothing")
+    return {AUTH.key.replace("{catalog}", catalog): "true"} if value else {}
+
+
+def _headers(lines: str | None, catalog: str) -> dict[str, str]:
+    found = {}
+    for number, line in enumerate((lines or "").splitlines(), start=1):
+        name, colon, value = line.partition(":")
+        if not colon or not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
+            raise ConfigurationError(f"catalog_header (K2_CATALOG_HEADER): line {number} is not Name: value")
+        found[HEADER.key.replace("{catalog}", catalog) + name] = value.strip()
+    return found
+
+
+def _sign(settings: dict[str, str], submitted: Mapping[str, str], prefix: str) -> None:
+    """What a signature needs, and the address of the catalog tells: its service and region. Keys are found by AWS's own
+    library in the driver and the executors, for the catalog and for S3."""
+    if variable := next((name for name in ("K2_AWS_PROFILE", "K2_AWS_ROLE_ARN") if os.environ.get(name)), None):
+        raise ConfigurationError(
+            f"{variable} is the k2 program's: a session of Spark finds its keys as AWS's library does. Name a profile "
+            "with AWS_PROFILE, which may assume a role (role_arn), and leave the variable out"
+        )
+    both = dict(submitted) | settings
+    if not both.get(f"{prefix}.uri"):
+        raise ConfigurationError("catalog_auth (K2_CATALOG_AUTH) is sigv4, and no catalog is named: set K2_CATALOG")
+    for other in ("credential", "token"):
+        if both.get(f"{prefix}.{other}"):
+            raise ConfigurationError(
+                f"catalog_auth (K2_CATALOG_AUTH) is sigv4 and there is a catalog_{other}: a request has one "
+                "signature; leave one out"
+            )
+    # glue-fips is signed for as glue.
+    labels = (place_of(both[f"{prefix}.uri"]) or ("", 0))[0].split(".")
+    services = [label.removesuffix("-fips") for label in labels]
+    region = next((label for label in labels if re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d+", label)), "")
+    region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ""
+    told = {
+        "rest.signing-name": next((one for one in services if one in ("glue", "s3tables")), ""),
+        "rest.signing-region": region,
+        "client.region": both.get(f"{prefix}.rest.signing-region") or region,
+    }
+    for key, value in told.items():
+        if value and not both.get(f"{prefix}.{key}"):
+            settings[f"{prefix}.{key}"] = value
 
 
 def _checked(setting: Setting, value: str) -> str:

@@ -202,6 +202,8 @@ def _start(settings: Mapping[str, str], running: bool, packages: Sequence[str] |
     for key, value in settings.items():
         builder = builder.config(key, value)
     master = settings["spark.master"]
+    if master.startswith("local"):  # its workers run here: by this Python, unless another one is named
+        os.environ.setdefault("PYSPARK_PYTHON", settings.get("spark.pyspark.python") or sys.executable)
     try:
         if not master.startswith("spark://"):
             return builder.getOrCreate()
