@@ -414,7 +414,8 @@ def check_gold(lake: Lake, accepted: Iterable[Row]) -> None:
     )
     lost = wanted.keys() - gold.keys()
     assert not lost, f"Gold lacks {len(lost)} of {len(wanted)} trades, such as {list(lost)[:3]}"
-    for message_id, row in gold.items():
+    for message_id, held in gold.items():
+        row = {"source": None} | held  # tables of K2 0.1 have no such column, and its messages no such field
         assert row in wanted[message_id], f"Gold: {row}, sent: {wanted[message_id]}"
 
 

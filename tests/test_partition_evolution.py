@@ -228,7 +228,7 @@ def retention(warehouse: Warehouse, *args: str) -> dict[str, list[dict[str, Any]
 
 def test_retention_by_the_days_of_the_rows(warehouse: Warehouse, simulate: Simulate) -> None:
     """Tables whose partitions name no day any more: the bounds of the dates tell it."""
-    later = (datetime.now(timezone.utc) + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    later = (datetime.now(timezone.utc) + timedelta(days=1)).strftime("%Y-%m-%dT12:00:00Z")  # all of one day
     old = ("binance", simulate("binance", 400, 3, *MIDNIGHT))
     new = (
         "binance",
