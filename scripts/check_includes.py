@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def linked_modules() -> dict[str, list[str]]:
     """By module, in the order of CMakeLists.txt: the modules that it links directly."""
     text = (ROOT / "CMakeLists.txt").read_text()
-    found = re.findall(r"^k2_room\((\w+)([^)]*)\)", text, re.MULTILINE)
+    found = re.findall(r"^k2_module\((\w+)([^)]*)\)", text, re.MULTILINE)
     names = {name for name, _ in found}
     return {name: [one for one in re.findall(r"\bk2_(\w+)", rest) if one in names] for name, rest in found}
 

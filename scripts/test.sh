@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The test command behind `make test` and `make test-all`: scripts/test.sh [--all]
-# Style checks, C++ tests (release, address and undefined-behaviour sanitizers, thread sanitizer for the rooms that have
+# Style checks, C++ tests (release, address and undefined-behaviour sanitizers, thread sanitizer for the modules that have
 # threads), a short run of every fuzzer, then the Python tests against the built program. Ends with the runners' own
 # summary lines.
 set -euo pipefail
@@ -15,14 +15,14 @@ summaries=()
 failed=() # what has failed, for the last lines: the rest of a log may be cut where it is read
 
 # What a shell has set for K2 or its storage is not for tests; see also tests/skips.py.
-knobs='K2_(BIN|SHARED_DATA|SEED|TEST_SERVICES|IO_TEST|[A-Z]+_SCHEDULES)'
+knobs='K2_(BIN|SHARED_DATA|SEED|TEST_SERVICES|STORAGE_TEST|[A-Z]+_SCHEDULES)'
 for name in $(compgen -e | grep -E '^(K2|AWS)_' || true); do
   [[ $name =~ ^$knobs$ ]] || unset "$name"
 done
 
 # Where CI=true, a skipped test has failed, but for these: root may write anywhere, tests/test_s3.py runs the S3 tests on
 # a store, and the recordings are not part of the repository.
-skips='io/FileIoTest.ReadOnlyFolder|io/S3FileIoTest|source/All/RealRecording'
+skips='storage/FileIoTest.ReadOnlyFolder|storage/S3FileIoTest|recording/All/RealRecording'
 cxx_tests() { # PRESET [ctest's arguments]
   local preset=$1 file=$log/$1.log
   shift
@@ -50,10 +50,10 @@ scripts/build.sh asan
 cxx_tests asan
 
 say "C++ tests, thread sanitizer"
-scripts/build.sh tsan base_test net_test serve_test catalog_test table_test source_test task_test medallion_test maintain_test
+scripts/build.sh tsan base_test net_test server_test catalog_test table_test recording_test kafka_test registry_test task_test pipeline_test maintenance_test
 # Not Kafka's client: librdkafka was not built with the sanitizer, and dies in it.
 TSAN_OPTIONS="suppressions=$PWD/scripts/tsan.supp report_mutex_bugs=0" cxx_tests tsan \
-  -R '^(base|net|serve|catalog|table|source|task|medallion|maintain)/' -E '^(source/Kafka|medallion/KafkaSet)'
+  -R '^(base|net|server|catalog|table|recording|kafka|registry|task|pipeline|maintenance)/' -E '^(kafka/Kafka|pipeline/KafkaSet)'
 
 say "fuzzers"
 seconds=5

@@ -1,3 +1,3 @@
 #include "cli/commands.h"
 
-int main(int argc, char** argv) { return k2::Main(argc, argv); }
+int main(int argc, char** argv) { return k2::cli::Main(argc, argv); }

@@ -159,7 +159,7 @@ def test_documents_name_every_target_of_make() -> None:
 
 
 def test_modules_are_those_of_the_build() -> None:
-    modules = re.findall(r"^k2_room\((\w+)", (ROOT / "CMakeLists.txt").read_text(), re.M)
+    modules = re.findall(r"^k2_module\((\w+)", (ROOT / "CMakeLists.txt").read_text(), re.M)
     table = section((ROOT / "ARCHITECTURE.md").read_text(), "## The modules")
     assert re.findall(r"^\| `(\w+)/` \|", table, re.M) == modules
     walked = re.findall(r"^\| `(\w+)/` \|", (ROOT / "src" / "README.md").read_text(), re.M)
@@ -180,7 +180,7 @@ def test_links_between_documents_lead_somewhere() -> None:
 
 
 def test_files_that_documents_name_are_there() -> None:
-    """`src/room/file.h`, `scripts/x.sh`: paths from the root, in code type."""
+    """`src/module/file.h`, `scripts/x.sh`: paths from the root, in code type."""
     missing = []
     for path in documents():
         for name in re.findall(r"`((?:src|docs|tests|scripts|bench|stack|deploy|cmake)/[\w./-]*)`", path.read_text()):

@@ -48,16 +48,16 @@ def proxy_of(store: dict[str, str]) -> S3Proxy:
 
 
 @pytest.fixture(scope="session")
-def io_test() -> Path:
-    path = Path(os.environ.get("K2_IO_TEST", ROOT / "build" / "release" / "bin" / "io_test"))
+def storage_test() -> Path:
+    path = Path(os.environ.get("K2_STORAGE_TEST", ROOT / "build" / "release" / "bin" / "storage_test"))
     if not path.exists():
-        pytest.fail(f"there is no {path}: run `make` first, or set K2_IO_TEST")
+        pytest.fail(f"there is no {path}: run `make` first, or set K2_STORAGE_TEST")
     return path
 
 
-def run(io_test: Path, environment: dict[str, str], tests: str) -> str:
+def run(storage_test: Path, environment: dict[str, str], tests: str) -> str:
     done = subprocess.run(
-        [io_test, f"--gtest_filter={tests}"],
+        [storage_test, f"--gtest_filter={tests}"],
         env=os.environ | environment,
         capture_output=True,
         text=True,
@@ -80,14 +80,14 @@ def sizes(store: dict[str, str]) -> dict[str, int]:
     return {info.path: info.size for info in files.get_file_info(selector) if info.is_file}
 
 
-def test_on_a_store(io_test: Path, store: dict[str, str]) -> None:
-    printed = run(io_test, store, "S3*")
+def test_on_a_store(storage_test: Path, store: dict[str, str]) -> None:
+    printed = run(storage_test, store, "S3*")
     assert "SKIPPED" not in printed
     print(printed)
 
 
 @pytest.mark.parametrize("fault", [*FAULTS, "mixed"])
-def test_broken_requests_are_repaired(io_test: Path, store: dict[str, str], seed: int, fault: str) -> None:
+def test_broken_requests_are_repaired(storage_test: Path, store: dict[str, str], seed: int, fault: str) -> None:
     before = sizes(store)
     proxy = proxy_of(store)
     every = 30 if fault == "stall" else 8  # a stall takes as long as the time-out
@@ -96,7 +96,7 @@ def test_broken_requests_are_repaired(io_test: Path, store: dict[str, str], seed
     else:
         proxy.script = lambda number, _method, _path: fault if number % every == 3 else None
     try:
-        run(io_test, store | {"K2_TEST_S3_ENDPOINT": proxy.endpoint, "K2_TEST_S3_FAULTS": "1"}, "S3FileIoTest.*")
+        run(storage_test, store | {"K2_TEST_S3_ENDPOINT": proxy.endpoint, "K2_TEST_S3_FAULTS": "1"}, "S3FileIoTest.*")
     finally:
         proxy.close()
     print(f"{proxy.requests} requests, broken: {dict(proxy.hits)}")

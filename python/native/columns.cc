@@ -197,7 +197,7 @@ int64_t LongColumn::Required(int64_t row) const {
   return *value;
 }
 
-DecimalColumn::DecimalColumn(const Column& column, DecimalType type) : Column(column), type_(type), scale_(type.scale) {
+DecimalColumn::DecimalColumn(const Column& column, trade::DecimalType type) : Column(column), type_(type), scale_(type.scale) {
   // d:precision,scale or d:precision,scale,bits
   const std::string_view kind = format();
   const size_t comma = kind.find(',');
@@ -217,12 +217,12 @@ Int128 DecimalColumn::Required(int64_t row) const {
   if (IsNull(row)) FailAt(row, "is null");
   Int128 value = 0;
   std::memcpy(&value, static_cast<const char*>(buffers_[1]) + (offset_ + row) * 16, sizeof value);
-  if (!FitsExactly(value, scale_, type_)) {
-    const bool digits = scale_ > type_.scale && value % PowerOfTen(scale_ - type_.scale) != 0;
+  if (!trade::FitsExactly(value, scale_, type_)) {
+    const bool digits = scale_ > type_.scale && value % trade::PowerOfTen(scale_ - type_.scale) != 0;
     FailAt(row, digits ? fmt::format("has more than {} digits behind the point", type_.scale)
                        : fmt::format("does not fit decimal({}, {})", type_.precision, type_.scale));
   }
-  return scale_ > type_.scale ? value / PowerOfTen(scale_ - type_.scale) : value * PowerOfTen(type_.scale - scale_);
+  return scale_ > type_.scale ? value / trade::PowerOfTen(scale_ - type_.scale) : value * trade::PowerOfTen(type_.scale - scale_);
 }
 
 ListColumn::ListColumn(const Column& column) : Column(column) {

@@ -98,11 +98,11 @@ class LongColumn : public Column {
 // decimal128 of any precision, as unscaled numbers of one type.
 class DecimalColumn : public Column {
  public:
-  DecimalColumn(const Column& column, DecimalType type);
+  DecimalColumn(const Column& column, trade::DecimalType type);
   [[nodiscard]] Int128 Required(int64_t row) const;
 
  private:
-  DecimalType type_;
+  trade::DecimalType type_;
   int32_t scale_;  // of the column
 };
 

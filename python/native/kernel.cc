@@ -62,8 +62,8 @@ int64_t RowsOf(const Input& input) {
 
 class TradesOut {
  public:
-  explicit TradesOut(bool dictionaries) : columns_(TradeColumnsOptions{.dictionaries = dictionaries}) {}
-  TradeColumns& columns() {
+  explicit TradesOut(bool dictionaries) : columns_(trade::TradeColumnsOptions{.dictionaries = dictionaries}) {}
+  trade::TradeColumns& columns() {
     if (columns_.Full()) Flush();
     return columns_;
   }
@@ -78,14 +78,14 @@ class TradesOut {
     columns_.Export(&batch->array, &batch->schema);
     batches_.push_back(std::move(batch));
   }
-  TradeColumns columns_;
+  trade::TradeColumns columns_;
   std::vector<SharedBatch> batches_;
 };
 
 class RejectsOut {
  public:
   explicit RejectsOut(bool with_schema_id) : with_schema_id_(with_schema_id) {}
-  void Add(int64_t row, std::optional<int32_t> schema_id, RejectReason reason, std::string_view detail) {
+  void Add(int64_t row, std::optional<int32_t> schema_id, trade::RejectReason reason, std::string_view detail) {
     if (details_.data.size() + detail.size() >= kBatchBytesMax) Flush();
     rows_.push_back(row);
     ids_.push_back(schema_id);
@@ -117,14 +117,14 @@ class RejectsOut {
 };
 
 // Takes what the parser finds in one frame. Rows have the ids that K2 derives.
-class Sink final : public FrameSink {
+class Sink final : public exchange::FrameSink {
  public:
   Sink(TradesOut& trades, RejectsOut& rejects) : trades_(trades), rejects_(rejects) {}
   void Begin(int64_t row) { row_ = row; }
-  void OnTrade(const Trade& trade) override {
+  void OnTrade(const trade::Trade& trade) override {
     char id[Uuid::kTextSize];
     trade.message_id.Format(id);
-    const TradeRow row{.message_id = {id, sizeof id},
+    const trade::TradeRow row{.message_id = {id, sizeof id},
                        .trade_id = trade.trade_id,
                        .symbol = trade.symbol,
                        .exchange = trade.exchange,
@@ -140,9 +140,9 @@ class Sink final : public FrameSink {
                        .platform_sequence = trade.platform_sequence,
                        .vendor_data = trade.vendor_data,
                        .source = trade.source};
-    if (!trades_.columns().Append(row)) rejects_.Add(row_, std::nullopt, RejectReason::kFrameInvalidUtf8, "not UTF-8");
+    if (!trades_.columns().Append(row)) rejects_.Add(row_, std::nullopt, trade::RejectReason::kFrameInvalidUtf8, "not UTF-8");
   }
-  void OnReject(RejectReason reason, std::string_view detail) override {
+  void OnReject(trade::RejectReason reason, std::string_view detail) override {
     rejects_.Add(row_, std::nullopt, reason, detail);
   }
 
@@ -207,8 +207,8 @@ class ReceiveTimes {
 
 }  // namespace
 
-Normalised Normalise(const Exchange& exchange, const Input& frames, const Received& received, bool dictionaries) {
-  const auto parser = FrameParser::Create(exchange);
+Normalised Normalise(const exchange::Exchange& exchange, const Input& frames, const Received& received, bool dictionaries) {
+  const auto parser = exchange::FrameParser::Create(exchange);
   TradesOut trades(dictionaries);
   RejectsOut rejects(false);
   Sink sink(trades, rejects);
@@ -223,10 +223,10 @@ Normalised Normalise(const Exchange& exchange, const Input& frames, const Receiv
       sink.Begin(row);
       const std::optional<std::string_view> frame = OfRow(row, [&] { return column.At(i); });
       if (!frame) {
-        sink.OnReject(RejectReason::kFrameNotJson, "the frame is null");
+        sink.OnReject(trade::RejectReason::kFrameNotJson, "the frame is null");
         continue;
       }
-      if (parser->Parse(*frame, receive_us, sink) == FrameOutcome::kSkipped) ++skipped;
+      if (parser->Parse(*frame, receive_us, sink) == exchange::FrameOutcome::kSkipped) ++skipped;
     }
   }
   return {.trades = trades.Finish(), .rejects = rejects.Finish(), .skipped = skipped};
@@ -247,9 +247,9 @@ Table Encode(const Input& trades, int32_t schema_id) {
   for (const SharedBatch& batch : trades.batches) {
     TradesIn rows(*batch);
     for (int64_t i = 0; i < rows.length(); ++i, ++row_of_table) {
-      const TradeRow& row = OfRow(row_of_table, [&]() -> const TradeRow& { return rows.At(i); });
+      const trade::TradeRow& row = OfRow(row_of_table, [&]() -> const trade::TradeRow& { return rows.At(i); });
       if (payloads.data.size() >= kBatchBytesMax) flush();
-      EncodeTrade(row, schema_id, payloads.data);
+      trade::EncodeTrade(row, schema_id, payloads.data);
       if (payloads.data.size() > size_t{std::numeric_limits<int32_t>::max()}) {
         throw BadInput(fmt::format("trades, row {}: a message of more than 1 GiB", row_of_table));
       }
@@ -263,7 +263,7 @@ Table Encode(const Input& trades, int32_t schema_id) {
 
 Decoded Decode(const Input& messages, const std::map<int32_t, std::string>& schemas,
                const std::optional<std::string>& exchange, bool dictionaries) {
-  MessageDecoder decoder(exchange ? MessageDecoder::Mode::kValidate : MessageDecoder::Mode::kDecodeOnly);
+  trade::MessageDecoder decoder(exchange ? trade::MessageDecoder::Mode::kValidate : trade::MessageDecoder::Mode::kDecodeOnly);
   // A schema that cannot be read is known all the same, and its messages are rejected with the reason.
   for (const auto& [id, schema] : schemas) (void)decoder.AddSchema(id, schema);
   TradesOut trades(dictionaries);
@@ -273,7 +273,7 @@ Decoded Decode(const Input& messages, const std::map<int32_t, std::string>& sche
     const BytesColumn column = BytesOf(*batch, messages.name, {"avro_payload", "value", "payload"});
     for (int64_t i = 0; i < column.length(); ++i, ++row) {
       const auto message = OfRow(row, [&] { return column.At(i); });
-      const Verdict verdict = decoder.Decode(message, exchange.value_or(""), trades.columns());
+      const trade::Verdict verdict = decoder.Decode(message, exchange.value_or(""), trades.columns());
       if (!verdict.accepted()) rejects.Add(row, verdict.schema_id, verdict.reason, decoder.detail());
     }
   }

@@ -158,11 +158,11 @@ std::string Show(const Table& table) {
   return fmt::format("<k2.native.Table of {} rows: {}>", table.rows(), fmt::join(table.column_names(), ", "));
 }
 
-const Exchange& ExchangeOf(const std::string& name) {
-  for (const Exchange* exchange : Exchanges()) {
+const exchange::Exchange& ExchangeOf(const std::string& name) {
+  for (const exchange::Exchange* exchange : exchange::Exchanges()) {
     if (name == exchange->name || name == exchange->message_name) return *exchange;
   }
-  throw BadInput(fmt::format("exchange is '{}': {}", name, ExchangeNames()));
+  throw BadInput(fmt::format("exchange is '{}': {}", name, exchange::ExchangeNames()));
 }
 
 int64_t Microseconds(nb::handle number) {
@@ -175,7 +175,7 @@ int64_t Microseconds(nb::handle number) {
 }
 
 nb::tuple PyNormalise(const std::string& exchange, nb::object frames, nb::object received, bool dictionaries) {
-  const Exchange& known = ExchangeOf(exchange);
+  const exchange::Exchange& known = ExchangeOf(exchange);
   const Input input = Read(frames, "frames");
   Received times;
   if (nb::isinstance<nb::int_>(received)) {
@@ -217,12 +217,12 @@ Table PyValidate(Validator& validator, nb::object messages) {
 
 std::optional<std::string> PySchemaName(nb::bytes value,
                                         const std::vector<std::pair<std::string, std::optional<nb::bytes>>>& headers) {
-  std::vector<MessageHeader> given;
+  std::vector<trade::MessageHeader> given;
   for (const auto& [key, bytes] : headers) {
     given.push_back({.key = key, .value = std::nullopt});
     if (bytes) given.back().value = std::string_view(bytes->c_str(), bytes->size());
   }
-  const auto framing = FramingOf(given, std::string_view(value.c_str(), value.size()));
+  const auto framing = trade::FramingOf(given, std::string_view(value.c_str(), value.size()));
   if (!framing) return std::nullopt;
   return ToString(framing->schema);
 }
@@ -234,7 +234,7 @@ std::string PyInlineReferences(const std::string& schema, const std::vector<std:
 }
 
 std::string PyMessageId(const std::string& exchange, const std::string& symbol, const std::string& trade_id) {
-  return TradeMessageId(exchange, symbol, trade_id).ToString();
+  return trade::TradeMessageId(exchange, symbol, trade_id).ToString();
 }
 
 }  // namespace
@@ -260,13 +260,13 @@ NB_MODULE(_k2_native, module) {
       .def("validate", PyValidate, nb::arg("messages"));
   module.def("schema_name", PySchemaName, nb::arg("value"), nb::arg("headers"));
   module.def("inline_references", PyInlineReferences, nb::arg("schema"), nb::arg("references"));
-  module.attr("SCHEMA_HEADERS") = std::vector<std::string>(k2::kSchemaHeaders.begin(), k2::kSchemaHeaders.end());
-  module.attr("TRADE_SCHEMA_JSON") = std::string(k2::kTradeV3SchemaJson);
-  module.attr("REJECTED_FRAME_SCHEMA_JSON") = std::string(k2::kRejectedFrameSchemaJson);
-  module.attr("TRADE_SCHEMA_ID") = k2::kTradeV3SchemaId;
-  module.attr("REJECTED_FRAME_SCHEMA_ID") = k2::kRejectedFrameSchemaId;
+  module.attr("SCHEMA_HEADERS") = std::vector<std::string>(k2::trade::kSchemaHeaders.begin(), k2::trade::kSchemaHeaders.end());
+  module.attr("TRADE_SCHEMA_JSON") = std::string(k2::trade::kTradeV3SchemaJson);
+  module.attr("REJECTED_FRAME_SCHEMA_JSON") = std::string(k2::trade::kRejectedFrameSchemaJson);
+  module.attr("TRADE_SCHEMA_ID") = k2::trade::kTradeV3SchemaId;
+  module.attr("REJECTED_FRAME_SCHEMA_ID") = k2::trade::kRejectedFrameSchemaId;
   std::map<int32_t, std::string> own_schemas;
-  for (const int32_t id : k2::kOwnSchemaIds) own_schemas.emplace(id, *k2::OwnSchema(id));
+  for (const int32_t id : k2::trade::kOwnSchemaIds) own_schemas.emplace(id, *k2::trade::OwnSchema(id));
   module.attr("OWN_SCHEMAS") = own_schemas;
-  module.attr("RULES_VERSION") = k2::kRulesVersion;
+  module.attr("RULES_VERSION") = k2::trade::kRulesVersion;
 }

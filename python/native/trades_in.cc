@@ -11,7 +11,7 @@ namespace {
 
 std::string_view TextAt(const BytesColumn& column, int64_t row) {
   const std::string_view text = column.Required(row);
-  if (!IsUtf8(text)) column.FailAt(row, "is not UTF-8");
+  if (!trade::IsUtf8(text)) column.FailAt(row, "is not UTF-8");
   return text;
 }
 
@@ -52,8 +52,8 @@ TradesIn::TradesIn(const Batch& batch)
       exchange_(Texts("exchange")),
       asset_class_(Texts("asset_class")),
       timestamp_(Need("timestamp")),
-      price_(Need("price"), kPriceType),
-      quantity_(Need("quantity"), kQuantityType),
+      price_(Need("price"), trade::kPriceType),
+      quantity_(Need("quantity"), trade::kQuantityType),
       currency_(Texts("currency")),
       side_(Texts("side")),
       conditions_(Maybe<ListColumn>(root_, "trade_conditions")),
@@ -73,28 +73,28 @@ TradesIn::TradesIn(const Batch& batch)
   vendor_value_.emplace(pair[1].Named("vendor_data.value"));
 }
 
-const TradeRow& TradesIn::At(int64_t row) {
+const trade::TradeRow& TradesIn::At(int64_t row) {
   if (root_.IsNull(row)) root_.FailAt(row, "is null");
   row_.trade_id = TextAt(trade_id_, row);
   row_.symbol = TextAt(symbol_, row);
   row_.exchange = TextAt(exchange_, row);
-  row_.asset_class = static_cast<AssetClass>(SymbolAt(asset_class_, row, kAssetClasses));
+  row_.asset_class = static_cast<trade::AssetClass>(SymbolAt(asset_class_, row, trade::kAssetClasses));
   row_.timestamp_us = timestamp_.Required(row);
   row_.price_e14 = price_.Required(row);
   row_.quantity_e8 = quantity_.Required(row);
   row_.currency = TextAt(currency_, row);
-  row_.side = static_cast<TradeSide>(SymbolAt(side_, row, kSides));
+  row_.side = static_cast<trade::TradeSide>(SymbolAt(side_, row, trade::kSides));
   row_.source_sequence = source_sequence_ ? source_sequence_->At(row) : std::nullopt;
   row_.ingestion_timestamp_us = ingestion_timestamp_.Required(row);
   row_.platform_sequence = platform_sequence_ ? platform_sequence_->At(row) : std::nullopt;
   if (message_id_) {
     row_.message_id = TextAt(*message_id_, row);
   } else {
-    TradeMessageId(row_.exchange, row_.symbol, row_.trade_id).Format(id_.data());
+    trade::TradeMessageId(row_.exchange, row_.symbol, row_.trade_id).Format(id_.data());
     row_.message_id = {id_.data(), id_.size()};
   }
   row_.source.reset();
-  if (source_ && !source_->IsNull(row)) row_.source = static_cast<TradeSource>(SymbolAt(*source_, row, kTradeSources));
+  if (source_ && !source_->IsNull(row)) row_.source = static_cast<trade::TradeSource>(SymbolAt(*source_, row, trade::kTradeSources));
   ReadConditions(row);
   ReadVendorData(row);
   return row_;

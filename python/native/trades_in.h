@@ -21,7 +21,7 @@ class TradesIn {
   explicit TradesIn(const Batch& batch);
   [[nodiscard]] int64_t length() const { return root_.length(); }
   // Good until the next call.
-  const TradeRow& At(int64_t row);
+  const trade::TradeRow& At(int64_t row);
 
  private:
   [[nodiscard]] BytesColumn Texts(const char* name) const;
@@ -50,10 +50,10 @@ class TradesIn {
   std::optional<BytesColumn> vendor_value_;
   std::optional<BytesColumn> source_;
 
-  TradeRow row_;
+  trade::TradeRow row_;
   std::array<char, Uuid::kTextSize> id_{};
   std::vector<std::string_view> condition_texts_;
-  std::vector<VendorEntry> entries_;
+  std::vector<trade::VendorEntry> entries_;
 };
 
 }  // namespace k2::python

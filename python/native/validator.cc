@@ -34,11 +34,11 @@ struct NullableTexts {
 };
 
 // What ToString(SchemaRef) gives, back; nothing: it is none of its texts.
-std::optional<SchemaRef> SchemaNamed(std::string_view name) {
+std::optional<trade::SchemaRef> SchemaNamed(std::string_view name) {
   const size_t space = name.rfind(' ');
   if (space == std::string_view::npos) return std::nullopt;
   std::string digits(name.substr(space + 1));
-  SchemaRef schema;
+  trade::SchemaRef schema;
   if (name.starts_with("GUID ")) {
     std::erase(digits, '-');
     std::string bytes;
@@ -48,11 +48,11 @@ std::optional<SchemaRef> SchemaNamed(std::string_view name) {
       bytes += static_cast<char>(byte);
     }
     if (bytes.size() != sizeof schema.guid) return std::nullopt;
-    schema = SchemaRef::OfGuid(bytes);
+    schema = trade::SchemaRef::OfGuid(bytes);
   } else {
     const std::string_view kind = name.substr(0, space);
-    if (kind == "global id") schema.kind = SchemaRef::Kind::kGlobalId;
-    if (kind == "content id") schema.kind = SchemaRef::Kind::kContentId;
+    if (kind == "global id") schema.kind = trade::SchemaRef::Kind::kGlobalId;
+    if (kind == "content id") schema.kind = trade::SchemaRef::Kind::kContentId;
     std::from_chars(digits.data(), digits.data() + digits.size(), schema.id);
   }
   return ToString(schema) == name ? std::optional(schema) : std::nullopt;
@@ -75,7 +75,7 @@ class HeadersColumn {
     value_.emplace(NeedColumn(list_->items(), "value").Named("headers.value"));
   }
   // Valid until the next call.
-  std::span<const MessageHeader> At(int64_t row) {
+  std::span<const trade::MessageHeader> At(int64_t row) {
     headers_.clear();
     if (!list_) return {};
     const ListColumn::Range range = list_->At(row);
@@ -89,7 +89,7 @@ class HeadersColumn {
   std::optional<ListColumn> list_;
   std::optional<BytesColumn> key_;
   std::optional<BytesColumn> value_;
-  std::vector<MessageHeader> headers_;
+  std::vector<trade::MessageHeader> headers_;
 };
 
 }  // namespace
@@ -97,17 +97,17 @@ class HeadersColumn {
 // The columns of the answer. Each message has a row in every one of them: a rejected one a trade that is not looked at.
 class Validator::Results {
  public:
-  TradeColumns& trades() { return trades_; }
+  trade::TradeColumns& trades() { return trades_; }
   void MakeRoomFor(size_t payload) {
     if (trades_.Full() || ids_.Full() || payloads_.data.size() + payload > kResultBytesMax) Flush();
   }
   void Accept() { Add(std::nullopt, {}, std::nullopt, std::nullopt); }
-  void Reject(const Verdict& verdict, std::string_view detail, std::optional<std::string_view> payload) {
-    (void)trades_.Append(TradeRow{});
+  void Reject(const trade::Verdict& verdict, std::string_view detail, std::optional<std::string_view> payload) {
+    (void)trades_.Append(trade::TradeRow{});
     Add(ToString(verdict.reason), detail, verdict.schema_id, payload);
   }
   // Of the message that was added last, where it could be decoded into what this gives.
-  TradeColumns& ids() { return ids_; }
+  trade::TradeColumns& ids() { return ids_; }
   void MarkId() { id_rows_.back() = true; }
 
   Table Finish() {
@@ -151,8 +151,8 @@ class Validator::Results {
     batches_.push_back(builder.Finish(count));
   }
 
-  TradeColumns trades_{TradeColumnsOptions{.dictionaries = false}};
-  TradeColumns ids_{TradeColumnsOptions{.dictionaries = false}};
+  trade::TradeColumns trades_{trade::TradeColumnsOptions{.dictionaries = false}};
+  trade::TradeColumns ids_{trade::TradeColumnsOptions{.dictionaries = false}};
   std::vector<bool> rejected_;
   std::vector<bool> id_rows_;
   NullableTexts reasons_;
@@ -167,7 +167,7 @@ Validator::Validator(const std::map<std::string, Topic>& topics, const SchemaSet
   for (const auto& [set, texts] : schemas) {
     Decoders& decoders = decoders_[set];
     for (const auto& [name, json] : texts) {
-      const std::optional<SchemaRef> ref = SchemaNamed(name);
+      const std::optional<trade::SchemaRef> ref = SchemaNamed(name);
       if (!ref) throw BadInput(fmt::format("schemas: '{}' is no name of a schema: 'id 7', for example", name));
       (void)decoders.validating.AddSchema(*ref, json);
       if (with_ids) (void)decoders.reading.AddSchema(*ref, json);
@@ -199,8 +199,8 @@ Table Validator::Validate(const Input& messages) {
       const auto& [exchange, decoders] = source->second;
       const std::optional<std::string_view> payload = payloads.At(i);
       results.MakeRoomFor(payload ? payload->size() : 0);
-      const auto framing = payload ? FramingOf(headers.At(i), *payload) : std::nullopt;
-      const Verdict verdict = decoders->validating.Decode(payload, framing, exchange, results.trades());
+      const auto framing = payload ? trade::FramingOf(headers.At(i), *payload) : std::nullopt;
+      const trade::Verdict verdict = decoders->validating.Decode(payload, framing, exchange, results.trades());
       if (verdict.accepted()) {
         results.Accept();
         continue;

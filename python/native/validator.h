@@ -33,8 +33,8 @@ class Validator {
 
  private:
   struct Decoders {
-    MessageDecoder validating{MessageDecoder::Mode::kValidate};
-    MessageDecoder reading{MessageDecoder::Mode::kDecodeOnly};
+    trade::MessageDecoder validating{trade::MessageDecoder::Mode::kValidate};
+    trade::MessageDecoder reading{trade::MessageDecoder::Mode::kDecodeOnly};
   };
   struct Source {
     std::string exchange;

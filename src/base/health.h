@@ -1,4 +1,4 @@
-// Whether this process does its work: the layers' beats, and the answers of what it depends on. serve/ shows it at
+// Whether this process does its work: the layers' beats, and the answers of what it depends on. server/ shows it at
 // /livez and /readyz. Thread-safe.
 #pragma once
 

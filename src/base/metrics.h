@@ -1,4 +1,4 @@
-// Counts and measures of this process, for Prometheus. Any room may count; serve/ shows them at /metrics.
+// Counts and measures of this process, for Prometheus. Any module may count; server/ shows them at /metrics.
 // docs/metrics.md lists every name. Names: base units, `_total` for counters, `_seconds`, `_bytes`.
 #pragma once
 

@@ -13,7 +13,7 @@
 #include "iceberg/table_metadata.h"
 #include "iceberg/table_update.h"
 
-namespace k2 {
+namespace k2::catalog {
 
 struct TableName {
   std::string name_space;  // levels joined by '.'
@@ -116,4 +116,4 @@ class Catalog {
   [[nodiscard]] virtual std::string Describe() const = 0;  // for messages: kind and address
 };
 
-}  // namespace k2
+}  // namespace k2::catalog

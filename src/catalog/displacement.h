@@ -3,15 +3,15 @@
 
 #include <string>
 
-#include "io/location_map.h"
+#include "storage/location_map.h"
 
-namespace k2 {
+namespace k2::catalog {
 
 struct Displacement {
-  LocationMap map;      // from the place that the catalog remembers to where it lies
+  storage::LocationMap map;      // from the place that the catalog remembers to where it lies
   bool copied = false;  // the original is still there; else it was moved
   // What happened and what to do, for messages.
   [[nodiscard]] std::string Describe() const;
 };
 
-}  // namespace k2
+}  // namespace k2::catalog

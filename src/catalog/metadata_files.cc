@@ -6,7 +6,7 @@
 #include "base/uuid.h"
 #include "iceberg/metadata_folder.h"
 
-namespace k2 {
+namespace k2::catalog {
 namespace {
 
 constexpr int64_t kMetadataBytesMax = int64_t{256} << 20;
@@ -55,4 +55,4 @@ void MetadataCache::Put(const std::string& location, std::shared_ptr<const icebe
   if (entries_.size() > kEntriesMax) entries_.pop_back();
 }
 
-}  // namespace k2
+}  // namespace k2::catalog

@@ -9,9 +9,9 @@
 #include <utility>
 
 #include "iceberg/table_metadata.h"
-#include "io/file_io.h"
+#include "storage/file_io.h"
 
-namespace k2 {
+namespace k2::catalog {
 
 // The number that a metadata file's name begins with ("00012-….metadata.json", Hadoop's "v12.metadata.json"), or -1.
 int64_t MetadataVersionOf(std::string_view location);
@@ -26,14 +26,14 @@ std::string NewMetadataLocation(const iceberg::TableMetadata& metadata, const st
 // Not safe for several threads at once.
 class MetadataCache {
  public:
-  explicit MetadataCache(std::shared_ptr<FileIo> io) : io_(std::move(io)) {}
+  explicit MetadataCache(std::shared_ptr<storage::FileIo> io) : io_(std::move(io)) {}
   Result<std::shared_ptr<const iceberg::TableMetadata>> Get(const std::string& location);
   void Put(const std::string& location, std::shared_ptr<const iceberg::TableMetadata> metadata);
 
  private:
   static constexpr size_t kEntriesMax = 16;
-  std::shared_ptr<FileIo> io_;
+  std::shared_ptr<storage::FileIo> io_;
   std::deque<std::pair<std::string, std::shared_ptr<const iceberg::TableMetadata>>> entries_;  // newest first
 };
 
-}  // namespace k2
+}  // namespace k2::catalog

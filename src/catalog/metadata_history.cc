@@ -5,14 +5,14 @@
 #include "base/time.h"
 #include "catalog/metadata_files.h"
 
-namespace k2 {
+namespace k2::catalog {
 namespace {
 
 // Names of the metadata files of a folder, the highest version first.
-Result<std::vector<std::string>> MetadataFilesIn(FileIo& io, const std::string& folder) {
-  K2_ASSIGN(const std::vector<FileInfo> files, io.List(folder));
+Result<std::vector<std::string>> MetadataFilesIn(storage::FileIo& io, const std::string& folder) {
+  K2_ASSIGN(const std::vector<storage::FileInfo> files, io.List(folder));
   std::vector<std::string> names;
-  for (const FileInfo& file : files) {
+  for (const storage::FileInfo& file : files) {
     if (IsMetadataFileName(file.location)) names.push_back(file.location);
   }
   std::ranges::sort(names, std::ranges::greater{},
@@ -23,7 +23,7 @@ Result<std::vector<std::string>> MetadataFilesIn(FileIo& io, const std::string& 
 std::string TimeOf(int64_t time_ms) { return FormatTimestamp(time_ms * 1000); }
 
 // "…, which is 21 commits behind the newest one there, of <time>; it is older than <time>".
-std::string HowFarBehind(FileIo& io, const std::string& location) {
+std::string HowFarBehind(storage::FileIo& io, const std::string& location) {
   const std::string folder = location.substr(0, location.rfind('/'));
   const auto names = MetadataFilesIn(io, folder);
   if (!names) return fmt::format("{} cannot be listed: {}", folder, names.error().message);
@@ -90,8 +90,8 @@ bool MetadataHistory::Descends(std::string_view location, std::string_view ances
   return false;
 }
 
-Result<MetadataFile> ReadMetadataFile(FileIo& io, const std::string& location) {
-  MetadataCache cache(std::shared_ptr<FileIo>(std::shared_ptr<FileIo>(), &io));  // not owned
+Result<MetadataFile> ReadMetadataFile(storage::FileIo& io, const std::string& location) {
+  MetadataCache cache(std::shared_ptr<storage::FileIo>(std::shared_ptr<storage::FileIo>(), &io));  // not owned
   K2_ASSIGN(auto metadata, cache.Get(location));
   return MetadataFile{location, std::move(metadata)};
 }
@@ -103,7 +103,7 @@ bool HoldsDataFiles(const iceberg::TableMetadata& metadata) {
   });
 }
 
-Status CheckNoTableAt(FileIo& io, const TableName& table, const std::string& metadata_folder,
+Status CheckNoTableAt(storage::FileIo& io, const TableName& table, const std::string& metadata_folder,
                       std::string_view own_uuid) {
   K2_ASSIGN(const std::vector<std::string> names, MetadataFilesIn(io, metadata_folder));
   for (const std::string& name : names) {
@@ -125,11 +125,11 @@ Status CheckNoTableAt(FileIo& io, const TableName& table, const std::string& met
   return {};
 }
 
-Error MissingMetadata(FileIo& io, const TableName& table, const std::string& location, const std::string& catalog) {
+Error MissingMetadata(storage::FileIo& io, const TableName& table, const std::string& location, const std::string& catalog) {
   return {ErrorKind::kInvalidData,
           fmt::format("table {}: the metadata file that the {} names is gone: {}. {}. `k2 tables recover` finds the "
                       "newest state of the table in its files and registers it (docs/recovery.md)",
                       table.ToString(), catalog, location, HowFarBehind(io, location))};
 }
 
-}  // namespace k2
+}  // namespace k2::catalog

@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "catalog/catalog.h"
-#include "io/file_io.h"
+#include "storage/file_io.h"
 
-namespace k2 {
+namespace k2::catalog {
 
 struct MetadataFile {
   std::string location;
@@ -46,14 +46,14 @@ bool HoldsDataFiles(const iceberg::TableMetadata& metadata);
 // Fails where the folder holds metadata of a table with data files, other than the one of `own_uuid`: one that the
 // catalog does not know, and whose files a new table beside it would make orphans. kInvalidArgument names `k2 tables
 // recover`.
-Status CheckNoTableAt(FileIo& io, const TableName& table, const std::string& metadata_folder,
+Status CheckNoTableAt(storage::FileIo& io, const TableName& table, const std::string& metadata_folder,
                       std::string_view own_uuid = {});
 
 // What to say where the catalog names a metadata file that is gone: how far it is behind the files that are there.
 // kInvalidData.
-Error MissingMetadata(FileIo& io, const TableName& table, const std::string& location, const std::string& catalog);
+Error MissingMetadata(storage::FileIo& io, const TableName& table, const std::string& location, const std::string& catalog);
 
 // Reads one; kUnsupported where it is compressed, kInvalidData where it is none.
-Result<MetadataFile> ReadMetadataFile(FileIo& io, const std::string& location);
+Result<MetadataFile> ReadMetadataFile(storage::FileIo& io, const std::string& location);
 
-}  // namespace k2
+}  // namespace k2::catalog

@@ -7,9 +7,9 @@
 #include "base/metrics.h"
 #include "base/time.h"
 #include "catalog/rest_errors.h"
-#include "iceberg/json_text.h"
+#include "base/json_text.h"
 
-namespace k2 {
+namespace k2::catalog {
 namespace {
 
 constexpr int64_t kRenewBeforeUs = 60 * kMicrosPerSecond;
@@ -20,9 +20,9 @@ constexpr int64_t kLifeSecondsMax = int64_t{10} * 365 * 24 * 3600;
 std::string TokenForm(const std::string& credential, const std::string& scope) {
   std::string form = "grant_type=client_credentials";
   const size_t colon = credential.find(':');
-  if (colon != std::string::npos) form += "&client_id=" + UrlEncode(credential.substr(0, colon));
-  form += "&client_secret=" + UrlEncode(credential.substr(colon == std::string::npos ? 0 : colon + 1));
-  if (!scope.empty()) form += "&scope=" + UrlEncode(scope);
+  if (colon != std::string::npos) form += "&client_id=" + net::UrlEncode(credential.substr(0, colon));
+  form += "&client_secret=" + net::UrlEncode(credential.substr(colon == std::string::npos ? 0 : colon + 1));
+  if (!scope.empty()) form += "&scope=" + net::UrlEncode(scope);
   return form;
 }
 
@@ -32,8 +32,8 @@ struct Token {
 };
 
 Result<Token> ReadToken(const std::string& body) {
-  K2_ASSIGN(auto json, iceberg::ParseJson(body, "the token service's reply"));
-  iceberg::JsonFields fields(json, "the token service's reply");
+  K2_ASSIGN(auto json, ParseJson(body, "the token service's reply"));
+  JsonFields fields(json, "the token service's reply");
   Token token;
   token.text = fields.String("access_token");
   if (const auto* life = fields.OptionalValue("expires_in"); life != nullptr && life->is_number()) {
@@ -93,7 +93,7 @@ bool RestAuth::Reject(const std::string& header) {
 
 Status RestAuth::Fetch() {
   K2_ASSIGN(const std::string credential, options_.credential.Read());
-  const std::string what = "token for the catalog from " + WithoutSecrets(options_.token_uri);
+  const std::string what = "token for the catalog from " + net::WithoutSecrets(options_.token_uri);
   const auto reply = options_.http->Send(
       {.method = "POST",
        .url = options_.token_uri,
@@ -125,4 +125,4 @@ Status RestAuth::Fetch() {
   return {};
 }
 
-}  // namespace k2
+}  // namespace k2::catalog

@@ -8,17 +8,17 @@
 #include <string>
 
 #include "base/result.h"
-#include "io/http.h"
-#include "io/secret.h"
+#include "net/http.h"
+#include "base/secret.h"
 
-namespace k2 {
+namespace k2::catalog {
 
 struct RestAuthOptions {
   Secret token;       // used first, where it is set
   Secret credential;  // "ID:SECRET", or a secret alone
   std::string scope = "catalog";
   std::string token_uri;
-  std::shared_ptr<HttpClient> http;
+  std::shared_ptr<net::HttpClient> http;
   int64_t timeout_ms = 30'000;
   std::function<int64_t()> now_us;  // empty: the machine's monotonic clock
 };
@@ -51,4 +51,4 @@ class RestAuth {
   int64_t ends_at_us_ = INT64_MAX;
 };
 
-}  // namespace k2
+}  // namespace k2::catalog

@@ -10,9 +10,9 @@
 #include "catalog/rest_errors.h"
 #include "catalog/rest_session.h"
 #include "catalog/vended_keys.h"
-#include "io/confined_file_io.h"
+#include "storage/confined_file_io.h"
 
-namespace k2 {
+namespace k2::catalog {
 namespace {
 
 constexpr size_t kCachedTablesMax = 64;
@@ -27,7 +27,7 @@ std::string WithoutSlash(std::string text) {
 // The prefix is part of a path and may hold slashes and what is encoded already; a bare '|' of Nessie's is neither.
 std::string EncodePrefix(const std::string& prefix) {
   std::string encoded;
-  for (const char c : prefix) encoded += c == '/' || c == '%' ? std::string(1, c) : UrlEncode(std::string_view(&c, 1));
+  for (const char c : prefix) encoded += c == '/' || c == '%' ? std::string(1, c) : net::UrlEncode(std::string_view(&c, 1));
   return encoded;
 }
 
@@ -61,7 +61,7 @@ class RestCatalog : public Catalog {
                   const std::optional<std::string>& instead_of) override;
   [[nodiscard]] std::string Describe() const override {
     const std::string warehouse = options_.warehouse.empty() ? "" : ", warehouse " + options_.warehouse;
-    return "REST catalog " + WithoutSecrets(options_.uri) + warehouse;
+    return "REST catalog " + net::WithoutSecrets(options_.uri) + warehouse;
   }
 
  private:
@@ -74,7 +74,7 @@ class RestCatalog : public Catalog {
   [[nodiscard]] std::string TablePath(const TableName& table) const;
   [[nodiscard]] RestCall Call(std::string method, std::string path, std::string body = {}) const;
   Result<TableState> LoadFrom(const TableName& table, bool cache);
-  Result<TableState> Accept(const TableName& table, const HttpResponse& reply);
+  Result<TableState> Accept(const TableName& table, const net::HttpResponse& reply);
   Result<std::vector<std::string>> ListAll(const std::string& path, Result<NamePage> (*read)(std::string_view));
   Status ListBelow(const std::string& parent, int depth, std::vector<std::string>& names);
   void Forget(const TableName& table);
@@ -98,8 +98,8 @@ class RestCatalog : public Catalog {
 
 Status RestCatalog::Open() {
   std::string path = "/v1/config";
-  if (!options_.warehouse.empty()) path += "?warehouse=" + UrlEncode(options_.warehouse);
-  K2_ASSIGN(const HttpResponse reply, session_.Repeating(Call("GET", path)));
+  if (!options_.warehouse.empty()) path += "?warehouse=" + net::UrlEncode(options_.warehouse);
+  K2_ASSIGN(const net::HttpResponse reply, session_.Repeating(Call("GET", path)));
   if (reply.status != 200) {
     Error error = ErrorOf(ReadFailure(reply), Describe());
     if (error.kind == ErrorKind::kNotFound) {
@@ -138,13 +138,13 @@ std::string RestCatalog::NamespacePath(std::string_view name_space) const {
   std::string path;
   for (const std::string& level : NamespaceLevels(name_space)) {
     path += path.empty() ? root_ + "/namespaces/" : separator_;
-    path += UrlEncode(level);
+    path += net::UrlEncode(level);
   }
   return path;
 }
 
 std::string RestCatalog::TablePath(const TableName& table) const {
-  return NamespacePath(table.name_space) + "/tables/" + UrlEncode(table.name);
+  return NamespacePath(table.name_space) + "/tables/" + net::UrlEncode(table.name);
 }
 
 RestCall RestCatalog::Call(std::string method, std::string path, std::string body) const {
@@ -164,9 +164,9 @@ Status RestCatalog::CreateNamespaceIfMissing(const std::string& name_space) {
   for (const std::string& level : NamespaceLevels(name_space)) {
     if (level.empty()) return Fail(ErrorKind::kInvalidArgument, "'{}' cannot be the name of a namespace", name_space);
     name += name.empty() ? level : "." + level;
-    K2_ASSIGN(const HttpResponse found, session_.Repeating(Call("GET", NamespacePath(name))));
+    K2_ASSIGN(const net::HttpResponse found, session_.Repeating(Call("GET", NamespacePath(name))));
     if (found.status == 200) continue;
-    K2_ASSIGN(const HttpResponse made,
+    K2_ASSIGN(const net::HttpResponse made,
               session_.Repeating(Call("POST", root_ + "/namespaces", CreateNamespaceBody(name))));
     // 409: it is there by now, made by another process or by a try whose reply was lost.
     if (made.status >= 300 && made.status != 409) {
@@ -184,9 +184,9 @@ Result<std::vector<std::string>> RestCatalog::ListAll(const std::string& path,
     std::string page_path = path;
     if (!token.empty()) {
       page_path += path.find('?') == std::string::npos ? "?" : "&";
-      page_path += "pageToken=" + UrlEncode(token);
+      page_path += "pageToken=" + net::UrlEncode(token);
     }
-    K2_ASSIGN(const HttpResponse reply, session_.Repeating(Call("GET", page_path)));
+    K2_ASSIGN(const net::HttpResponse reply, session_.Repeating(Call("GET", page_path)));
     if (reply.status != 200) return std::unexpected(ErrorOf(ReadFailure(reply), "list " + path));
     K2_ASSIGN(NamePage page, read(reply.body));
     for (std::string& name : page.names) names.push_back(std::move(name));
@@ -204,7 +204,7 @@ Status RestCatalog::ListBelow(const std::string& parent, int depth, std::vector<
     path += "?parent=";
     bool first = true;
     for (const std::string& level : NamespaceLevels(parent)) {
-      path += (first ? "" : separator_) + UrlEncode(level);
+      path += (first ? "" : separator_) + net::UrlEncode(level);
       first = false;
     }
   }
@@ -236,7 +236,7 @@ Result<std::vector<TableName>> RestCatalog::ListTables(const std::string& name_s
 }
 
 Result<bool> RestCatalog::TableExists(const TableName& table) {
-  K2_ASSIGN(const HttpResponse reply, session_.Repeating(Call("HEAD", TablePath(table))));
+  K2_ASSIGN(const net::HttpResponse reply, session_.Repeating(Call("HEAD", TablePath(table))));
   if (reply.status == 200 || reply.status == 204) return true;
   if (reply.status == 404) return false;
   if (reply.status == 405 || reply.status == 501) return Catalog::TableExists(table);
@@ -252,7 +252,7 @@ Result<TableState> RestCatalog::LoadFrom(const TableName& table, bool cache) {
     if (const auto found = cache_.find(table); cache && found != cache_.end()) known = found->second;
   }
   if (!known.etag.empty()) call.headers.emplace_back("If-None-Match", known.etag);
-  K2_ASSIGN(const HttpResponse reply, session_.Repeating(call));
+  K2_ASSIGN(const net::HttpResponse reply, session_.Repeating(call));
   if (reply.status == 304 && known.state.metadata != nullptr) return known.state;
   if (reply.status == 200) return Accept(table, reply);
   Forget(table);
@@ -271,7 +271,7 @@ Result<TableState> RestCatalog::LoadFrom(const TableName& table, bool cache) {
 }
 
 // A reply that carries a table's metadata. That of a known location is not parsed again: metadata files never change.
-Result<TableState> RestCatalog::Accept(const TableName& table, const HttpResponse& reply) {
+Result<TableState> RestCatalog::Accept(const TableName& table, const net::HttpResponse& reply) {
   const auto refused = [&](const Error& error) { return std::unexpected(error.With("table " + table.ToString())); };
   const auto read = ReadTableReply(reply.body);
   if (!read) return refused(read.error());
@@ -289,8 +289,8 @@ Result<TableState> RestCatalog::Accept(const TableName& table, const HttpRespons
     if (!parsed) return refused(parsed.error());
     state.metadata = std::make_shared<const iceberg::TableMetadata>(*std::move(parsed));
   }
-  if (!options_.table_root.empty() && !IsLocalLocation(options_.table_root) &&
-      IsLocalLocation(state.metadata->location)) {
+  if (!options_.table_root.empty() && !storage::IsLocalLocation(options_.table_root) &&
+      storage::IsLocalLocation(state.metadata->location)) {
     return refused({ErrorKind::kPermission,
                     fmt::format("the catalog says that it lies at {}, on this machine's disks, while the warehouse is "
                                 "{}: refused",
@@ -307,7 +307,7 @@ Result<TableState> RestCatalog::Accept(const TableName& table, const HttpRespons
 Status RestCatalog::RenewCredentials(const std::string& prefix) {
   K2_ASSIGN(const TableName table, keys_.TableOf(prefix));
   if (has_credentials_endpoint_) {
-    K2_ASSIGN(const HttpResponse reply, session_.Repeating(Call("GET", TablePath(table) + "/credentials")));
+    K2_ASSIGN(const net::HttpResponse reply, session_.Repeating(Call("GET", TablePath(table) + "/credentials")));
     if (reply.status == 200) {
       K2_ASSIGN(const TableReply read, ReadTableReply(reply.body));
       if (!read.storage_credentials.empty()) {
@@ -329,7 +329,7 @@ Result<TableState> RestCatalog::Create(const TableName& table, const CreateTable
   RestCall call = Call("POST", NamespacePath(table.name_space) + "/tables", CreateTableBody(table, full));
   call.headers = {{"X-Iceberg-Access-Delegation", "vended-credentials"}};
   // Twice is safe: of two tries only one can make the table, the other is told that it is there.
-  K2_ASSIGN(const HttpResponse reply, session_.Repeating(call));
+  K2_ASSIGN(const net::HttpResponse reply, session_.Repeating(call));
   if (reply.status == 200 || reply.status == 201) return Accept(table, reply);
   const RestFailure failure = ReadFailure(reply);
   if (reply.status == 409) return Fail(ErrorKind::kAlreadyExists, "table {} exists already", table.ToString());
@@ -348,7 +348,7 @@ Status RestCatalog::Register(const TableName& table, const std::string& metadata
                              const std::optional<std::string>& instead_of) {
   Forget(table);
   const std::string what = fmt::format("register table {} as {}", table.ToString(), metadata_location);
-  K2_ASSIGN(const HttpResponse reply,
+  K2_ASSIGN(const net::HttpResponse reply,
             session_.Once(Call("POST", NamespacePath(table.name_space) + "/register",
                                RegisterBody(table, metadata_location, instead_of.has_value()))));
   if (reply.status == 200 || reply.status == 201) return {};
@@ -380,7 +380,7 @@ CommitOutcome RestCatalog::Commit(const TableName& table, const TableState& /*ba
   Step("before-swap");
   // What takes its time goes before the connection is made.
   if (call.before_send && !call.before_send()) return Rejected{*std::move(stopped)};
-  const Result<HttpResponse> reply = session_.Once(call);
+  const Result<net::HttpResponse> reply = session_.Once(call);
   Step("after-swap");
   if (stopped) return Rejected{*std::move(stopped)};
   if (!reply) {
@@ -408,7 +408,7 @@ CommitOutcome RestCatalog::Commit(const TableName& table, const TableState& /*ba
 
 Status RestCatalog::Drop(const TableName& table) {
   Forget(table);
-  K2_ASSIGN(const HttpResponse reply, session_.Repeating(Call("DELETE", TablePath(table) + "?purgeRequested=false")));
+  K2_ASSIGN(const net::HttpResponse reply, session_.Repeating(Call("DELETE", TablePath(table) + "?purgeRequested=false")));
   if (reply.status == 200 || reply.status == 204) return {};
   if (reply.status == 404) return Fail(ErrorKind::kNotFound, "table {} does not exist", table.ToString());
   return std::unexpected(ErrorOf(ReadFailure(reply), "drop table " + table.ToString()));
@@ -417,7 +417,7 @@ Status RestCatalog::Drop(const TableName& table) {
 Status RestCatalog::Rename(const TableName& from, const TableName& to) {
   Forget(from);
   Forget(to);
-  K2_ASSIGN(const HttpResponse reply, session_.Once(Call("POST", root_ + "/tables/rename", RenameBody(from, to))));
+  K2_ASSIGN(const net::HttpResponse reply, session_.Once(Call("POST", root_ + "/tables/rename", RenameBody(from, to))));
   if (reply.status == 200 || reply.status == 204) return {};
   const RestFailure failure = ReadFailure(reply);
   if (reply.status == 409) return Fail(ErrorKind::kAlreadyExists, "table {} exists already", to.ToString());
@@ -430,9 +430,9 @@ Result<std::shared_ptr<Catalog>> OpenRestCatalog(RestCatalogOptions options) {
   options.uri = WithoutSlash(options.uri);
   if (!options.uri.starts_with("http://") && !options.uri.starts_with("https://")) {
     return Fail(ErrorKind::kInvalidArgument, "'{}' is no address of a REST catalog: expected http:// or https://",
-                WithoutSecrets(options.uri));
+                net::WithoutSecrets(options.uri));
   }
-  if (options.http == nullptr) options.http = MakeHttpClient();
+  if (options.http == nullptr) options.http = net::MakeHttpClient();
   auto auth = std::make_shared<RestAuth>(RestAuthOptions{
       .token = options.token,
       .credential = options.credential,
@@ -440,7 +440,7 @@ Result<std::shared_ptr<Catalog>> OpenRestCatalog(RestCatalogOptions options) {
       .token_uri = options.oauth2_server_uri.empty() ? options.uri + "/v1/oauth/tokens" : options.oauth2_server_uri,
       .http = options.http,
       .timeout_ms = options.request_timeout_ms});
-  const std::shared_ptr<StorageCredentials> credentials = options.credentials;
+  const std::shared_ptr<storage::StorageCredentials> credentials = options.credentials;
   auto catalog = std::make_shared<RestCatalog>(std::move(options), std::move(auth));
   K2_TRY(catalog->Open());
   if (credentials != nullptr) {
@@ -453,4 +453,4 @@ Result<std::shared_ptr<Catalog>> OpenRestCatalog(RestCatalogOptions options) {
   return catalog;
 }
 
-}  // namespace k2
+}  // namespace k2::catalog

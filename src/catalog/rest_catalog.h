@@ -12,11 +12,11 @@
 
 #include "catalog/catalog.h"
 #include "catalog/rest_signer.h"
-#include "io/http.h"
-#include "io/secret.h"
-#include "io/storage_credentials.h"
+#include "net/http.h"
+#include "base/secret.h"
+#include "storage/storage_credentials.h"
 
-namespace k2 {
+namespace k2::catalog {
 
 struct RestCatalogOptions {
   std::string uri;        // of the API's root: "/v1/config" lies below it
@@ -31,8 +31,8 @@ struct RestCatalogOptions {
   // Where tables lie that are created without a location: <table_root>/<namespace>/<table>. Empty: the catalog's
   // choice.
   std::string table_root;
-  std::shared_ptr<HttpClient> http;                 // empty: a client of its own
-  std::shared_ptr<StorageCredentials> credentials;  // gets the keys that come with tables; may be empty
+  std::shared_ptr<net::HttpClient> http;                 // empty: a client of its own
+  std::shared_ptr<storage::StorageCredentials> credentials;  // gets the keys that come with tables; may be empty
   int64_t request_timeout_ms = 30'000;
   int64_t commit_timeout_ms = 30'000;
   int64_t retry_budget_ms = 30'000;  // for requests that can be sent twice, all tries together
@@ -47,4 +47,4 @@ struct RestCatalogOptions {
 // kUnavailable. The catalog is safe to share between threads.
 Result<std::shared_ptr<Catalog>> OpenRestCatalog(RestCatalogOptions options);
 
-}  // namespace k2
+}  // namespace k2::catalog

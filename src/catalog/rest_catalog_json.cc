@@ -2,15 +2,12 @@
 
 #include <nlohmann/json.hpp>
 
-#include "iceberg/json_text.h"
+#include "base/json_text.h"
 #include "iceberg/schema_json.h"
 
-namespace k2 {
+namespace k2::catalog {
 namespace {
 
-using iceberg::JsonFields;
-using iceberg::JsonWriter;
-using iceberg::ParseJson;
 using Json = nlohmann::json;
 
 // The texts of the values of an object's own keys, unparsed: most of a reply is metadata that is known already. What is
@@ -94,7 +91,7 @@ StringMap Texts(const Json* object) {
   if (object == nullptr || !object->is_object()) return texts;
   for (const auto& [key, value] : object->items()) {
     if (value.is_null()) continue;
-    texts[key] = value.is_string() ? value.get<std::string>() : iceberg::JsonDump(value);
+    texts[key] = value.is_string() ? value.get<std::string>() : JsonDump(value);
   }
   return texts;
 }
@@ -261,4 +258,4 @@ std::string RenameBody(const TableName& from, const TableName& to) {
   return writer.EndObject().Take();
 }
 
-}  // namespace k2
+}  // namespace k2::catalog

@@ -10,7 +10,7 @@
 
 #include "catalog/catalog.h"
 
-namespace k2 {
+namespace k2::catalog {
 
 using StringMap = std::map<std::string, std::string>;
 
@@ -51,4 +51,4 @@ std::string CommitBody(const TableName& table, const std::vector<iceberg::TableR
 std::string RegisterBody(const TableName& table, const std::string& metadata_location, bool overwrite);
 std::string RenameBody(const TableName& from, const TableName& to);
 
-}  // namespace k2
+}  // namespace k2::catalog

@@ -9,7 +9,7 @@
 #include "catalog/rest_errors.h"
 #include "catalog/rest_server_for_tests.h"
 
-namespace k2 {
+namespace k2::catalog {
 namespace {
 
 using Spoil = RestServerForTests::Spoil;
@@ -19,7 +19,7 @@ TEST_F(RestCatalogTest, TakesPrefixAndSeparatorFromTheConfiguration) {
   const auto catalog = Open({.warehouse = "my lake", .headers = {{"X-Team", "k2"}}});
   EXPECT_EQ(server_.Seen()[0].target, "/v1/config?warehouse=my%20lake");
   EXPECT_EQ(catalog->Load({"a.b c", "t"}).error().kind, ErrorKind::kNotFound);
-  const SeenRequest load = server_.Seen().back();
+  const net::SeenRequest load = server_.Seen().back();
   EXPECT_EQ(load.target, "/v1/main%7Clake/x/namespaces/a%2Eb%20c/tables/t");
   EXPECT_EQ(load.headers.at("x-team"), "k2");
   EXPECT_EQ(load.headers.at("x-iceberg-access-delegation"), "vended-credentials");
@@ -29,9 +29,9 @@ TEST_F(RestCatalogTest, TakesPrefixAndSeparatorFromTheConfiguration) {
 TEST_F(RestCatalogTest, SaysWhatIsWrongWithTheAddress) {
   EXPECT_EQ(OpenRestCatalog({.uri = "lake"}).error().kind, ErrorKind::kInvalidArgument);
   const auto closed =
-      OpenRestCatalog({.uri = "http://127.0.0.1:" + std::to_string(FreePortForTests()), .retry_budget_ms = 200});
+      OpenRestCatalog({.uri = "http://127.0.0.1:" + std::to_string(net::FreePortForTests()), .retry_budget_ms = 200});
   EXPECT_EQ(closed.error().kind, ErrorKind::kUnavailable);
-  server_.spoil = [](const SeenRequest&) { return Spoil{.instead = ScriptedReply{.status = 404, .body = "<html>"}}; };
+  server_.spoil = [](const net::SeenRequest&) { return Spoil{.instead = net::ScriptedReply{.status = 404, .body = "<html>"}}; };
   const auto other = OpenRestCatalog({.uri = server_.url()});
   EXPECT_EQ(other.error().kind, ErrorKind::kInvalidArgument);
   EXPECT_NE(other.error().message.find("not the root of an Iceberg REST catalog"), std::string::npos);
@@ -43,12 +43,12 @@ TEST_F(RestCatalogTest, KeepsSecretsOutOfMessages) {
   const auto catalog = OpenRestCatalog({.uri = uri, .retry_budget_ms = 200});
   ASSERT_TRUE(catalog) << catalog.error().message;
   EXPECT_EQ((*catalog)->Describe(), "REST catalog http://127.0.0.1" + port);
-  server_.spoil = [](const SeenRequest&) { return Spoil{.instead = ScriptedReply{.status = 200, .body = "<html>"}}; };
+  server_.spoil = [](const net::SeenRequest&) { return Spoil{.instead = net::ScriptedReply{.status = 200, .body = "<html>"}}; };
   const auto garbled = (*catalog)->Load({"a", "t"});
   ASSERT_FALSE(garbled);
   EXPECT_EQ(garbled.error().message.find("secret"), std::string::npos) << garbled.error().message;
   EXPECT_EQ(OpenRestCatalog({.uri = "ftp://user:secret@host"}).error().message.find("secret"), std::string::npos);
-  HttpResponse moved{.status = 302, .headers = {{"location", "https://login/?code=secret"}}, .body = {}};
+  net::HttpResponse moved{.status = 302, .headers = {{"location", "https://login/?code=secret"}}, .body = {}};
   EXPECT_TRUE(ReadFailure(moved).message.starts_with("it points to https://login/: redirects are not followed. Give "));
 }
 
@@ -75,8 +75,8 @@ TEST_F(RestCatalogTest, TableExists) {
 }
 
 TEST_F(RestCatalogTest, ListsPageByPageAndLevelByLevel) {
-  server_.spoil = [](const SeenRequest& request) -> Spoil {
-    const auto reply = [](std::string body) { return Spoil{.instead = ScriptedReply{.body = std::move(body)}}; };
+  server_.spoil = [](const net::SeenRequest& request) -> Spoil {
+    const auto reply = [](std::string body) { return Spoil{.instead = net::ScriptedReply{.body = std::move(body)}}; };
     if (request.target == "/v1/namespaces") return reply(R"({"namespaces":[["a"]],"next-page-token":"p 2"})");
     if (request.target == "/v1/namespaces?pageToken=p%202") return reply(R"({"namespaces":[["b"]]})");
     if (request.target == "/v1/namespaces?parent=a") return reply(R"({"namespaces":[["a","x"]]})");
@@ -90,15 +90,15 @@ TEST_F(RestCatalogTest, ListsPageByPageAndLevelByLevel) {
   EXPECT_EQ(catalog->ListNamespaces().value(), (std::vector<std::string>{"a", "a.x", "b"}));
   EXPECT_EQ(catalog->ListTables("a.x").value(), (std::vector<TableName>{{"a.x", "t1"}, {"a.x", "t2"}}));
   EXPECT_TRUE(catalog->ListTables("none")->empty());
-  server_.spoil = [](const SeenRequest&) {
-    return Spoil{.instead = ScriptedReply{.body = R"({"namespaces":[["a"]],"next-page-token":"same"})"}};
+  server_.spoil = [](const net::SeenRequest&) {
+    return Spoil{.instead = net::ScriptedReply{.body = R"({"namespaces":[["a"]],"next-page-token":"same"})"}};
   };
   EXPECT_EQ(catalog->ListNamespaces().error().kind, ErrorKind::kInvalidData);
 }
 
 TEST_F(RestCatalogTest, MakesNamespacesThatAreMissing) {
-  server_.spoil = [](const SeenRequest& request) -> Spoil {
-    if (request.target == "/v1/namespaces/a") return {.instead = ScriptedReply{.body = "{}"}};
+  server_.spoil = [](const net::SeenRequest& request) -> Spoil {
+    if (request.target == "/v1/namespaces/a") return {.instead = net::ScriptedReply{.body = "{}"}};
     if (request.method == "POST") return {.instead = RestServerForTests::Error(409, "AlreadyExistsException", "raced")};
     return {};
   };
@@ -109,10 +109,10 @@ TEST_F(RestCatalogTest, MakesNamespacesThatAreMissing) {
 
 TEST_F(RestCatalogTest, CreatesWhereItIsTold) {
   std::string body;
-  server_.spoil = [&](const SeenRequest& request) -> Spoil {
+  server_.spoil = [&](const net::SeenRequest& request) -> Spoil {
     if (request.method != "POST") return {};
     body = request.body;
-    return {.instead = ScriptedReply{.body = server_.TableBody()}};
+    return {.instead = net::ScriptedReply{.body = server_.TableBody()}};
   };
   const auto catalog = Open({.table_root = "file:///lake/tables/"});
   CreateTableRequest request;
@@ -125,7 +125,7 @@ TEST_F(RestCatalogTest, CreatesWhereItIsTold) {
   EXPECT_NE(body.find(R"("write-order":{"order-id":1)"), std::string::npos) << body;
   ASSERT_TRUE(Open()->Create(kTrades, request).has_value());
   EXPECT_EQ(body.find(R"("location")"), std::string::npos) << "the catalog's choice";
-  server_.spoil = [](const SeenRequest& seen) -> Spoil {
+  server_.spoil = [](const net::SeenRequest& seen) -> Spoil {
     if (seen.method != "POST") return {};
     return {.instead = RestServerForTests::Error(409, "AlreadyExistsException", "there")};
   };
@@ -134,9 +134,9 @@ TEST_F(RestCatalogTest, CreatesWhereItIsTold) {
 
 TEST_F(RestCatalogTest, DropsAndRenames) {
   int status = 204;
-  server_.spoil = [&](const SeenRequest& request) -> Spoil {
+  server_.spoil = [&](const net::SeenRequest& request) -> Spoil {
     if (request.method == "GET") return {};
-    return {.instead = ScriptedReply{.status = status}};
+    return {.instead = net::ScriptedReply{.status = status}};
   };
   const auto catalog = Open();
   EXPECT_TRUE(catalog->Drop(kTrades).has_value());
@@ -153,19 +153,19 @@ TEST_F(RestCatalogTest, DropsAndRenames) {
 
 TEST_F(RestCatalogTest, ReadsAreTriedAgain) {
   const std::vector<Spoil> troubles = {
-      {.instead = ScriptedReply{.status = 503, .headers = {{"Retry-After", "0"}}}},
-      {.instead = ScriptedReply{.status = 500}},
-      {.instead = ScriptedReply{.status = 429}},
-      {.instead = ScriptedReply{.body = "<html>down for a moment</html>"}},
-      {.fault = ReplyFault::kResetBeforeReply},
-      {.fault = ReplyFault::kResetMidBody},
-      {.fault = ReplyFault::kBlackHole},
-      {.fault = ReplyFault::kSlowBody},
+      {.instead = net::ScriptedReply{.status = 503, .headers = {{"Retry-After", "0"}}}},
+      {.instead = net::ScriptedReply{.status = 500}},
+      {.instead = net::ScriptedReply{.status = 429}},
+      {.instead = net::ScriptedReply{.body = "<html>down for a moment</html>"}},
+      {.fault = net::ReplyFault::kResetBeforeReply},
+      {.fault = net::ReplyFault::kResetMidBody},
+      {.fault = net::ReplyFault::kBlackHole},
+      {.fault = net::ReplyFault::kSlowBody},
   };
   const auto catalog = Open({.retry_budget_ms = 10'000});
   for (size_t i = 0; i < troubles.size(); ++i) {
     int loads = 0;
-    server_.spoil = [&](const SeenRequest& request) { return IsLoad(request) && ++loads == 1 ? troubles[i] : Spoil{}; };
+    server_.spoil = [&](const net::SeenRequest& request) { return IsLoad(request) && ++loads == 1 ? troubles[i] : Spoil{}; };
     EXPECT_TRUE(catalog->Load(kTrades).has_value()) << i;
     EXPECT_EQ(loads, 2) << i;
   }
@@ -173,11 +173,11 @@ TEST_F(RestCatalogTest, ReadsAreTriedAgain) {
 
 TEST_F(RestCatalogTest, ReadsEndWithTheirBudget) {
   const auto catalog = Open({.retry_budget_ms = 400});
-  server_.spoil = [](const SeenRequest&) { return Spoil{.instead = ScriptedReply{.status = 503}}; };
+  server_.spoil = [](const net::SeenRequest&) { return Spoil{.instead = net::ScriptedReply{.status = 503}}; };
   const int64_t started_us = MonotonicMicros();
   EXPECT_EQ(catalog->Load(kTrades).error().kind, ErrorKind::kUnavailable);
   EXPECT_LT(MonotonicMicros() - started_us, 2'000'000);
-  server_.spoil = [](const SeenRequest&) { return Spoil{.fault = ReplyFault::kResetBeforeReply}; };
+  server_.spoil = [](const net::SeenRequest&) { return Spoil{.fault = net::ReplyFault::kResetBeforeReply}; };
   EXPECT_EQ(catalog->Load(kTrades).error().kind, ErrorKind::kUnavailable);
   EXPECT_GT(server_.Count("GET", "/tables/trades"), 3);
 }
@@ -186,17 +186,17 @@ TEST_F(RestCatalogTest, NothingIsTriedAgainWhileStopping) {
   std::atomic<bool> stopping{false};
   const auto catalog = Open({.retry_budget_ms = 60'000, .stopping = [&] { return stopping.load(); }});
   std::atomic<int> loads{0};
-  server_.spoil = [&](const SeenRequest& request) {
+  server_.spoil = [&](const net::SeenRequest& request) {
     if (IsLoad(request) && ++loads == 3) stopping = true;
-    return Spoil{.instead = ScriptedReply{.status = 503, .headers = {{"Retry-After", "1"}}}};
+    return Spoil{.instead = net::ScriptedReply{.status = 503, .headers = {{"Retry-After", "1"}}}};
   };
   EXPECT_FALSE(catalog->Load(kTrades));
   EXPECT_EQ(loads, 3);
   // One that waits for its next try does not wait on.
   stopping = false;
   const int64_t started_us = MonotonicMicros();
-  server_.spoil = [](const SeenRequest&) {
-    return Spoil{.instead = ScriptedReply{.status = 503, .headers = {{"Retry-After", "40"}}}};
+  server_.spoil = [](const net::SeenRequest&) {
+    return Spoil{.instead = net::ScriptedReply{.status = 503, .headers = {{"Retry-After", "40"}}}};
   };
   const std::jthread stopper([&] {
     std::this_thread::sleep_for(std::chrono::milliseconds(300));
@@ -210,18 +210,18 @@ TEST_F(RestCatalogTest, GarbageInALoad) {
   const auto catalog = Open();
   for (const char* body : {"{", "{}", R"({"metadata":{}})", R"({"metadata-location":7,"metadata":{}})",
                            R"({"metadata-location":"l","metadata":"x"})", R"({"a":[[[}}})"}) {
-    server_.spoil = [&](const SeenRequest&) { return Spoil{.instead = ScriptedReply{.body = body}}; };
+    server_.spoil = [&](const net::SeenRequest&) { return Spoil{.instead = net::ScriptedReply{.body = body}}; };
     EXPECT_EQ(catalog->Load(kTrades).error().kind, ErrorKind::kInvalidData) << body;
   }
 }
 
 TEST_F(RestCatalogTest, HandsKeysOn) {
-  const auto keys = std::make_shared<StorageCredentials>();
+  const auto keys = std::make_shared<storage::StorageCredentials>();
   server_.config = R"({"defaults":{"s3.endpoint":"http://s3","client.region":"r"},"overrides":{}})";
   const auto catalog = Open({.credentials = keys});
   const std::string at = "file:///tmp/k2/trades/data/f";
   Load(*catalog);
-  EXPECT_EQ(**keys->Find(at), (StorageProperties{{"client.region", "r"}, {"s3.endpoint", "http://s3"}}));
+  EXPECT_EQ(**keys->Find(at), (storage::StorageProperties{{"client.region", "r"}, {"s3.endpoint", "http://s3"}}));
 
   server_.extra = R"("config":{"s3.access-key-id":"a","s3.endpoint":"http://own","other":1},)";
   Load(*catalog);
@@ -235,9 +235,9 @@ TEST_F(RestCatalogTest, HandsKeysOn) {
                   soon + R"("}}],)";
   Load(*catalog);
   // They end within the minute: the catalog is asked, by its own endpoint.
-  server_.spoil = [](const SeenRequest& request) -> Spoil {
+  server_.spoil = [](const net::SeenRequest& request) -> Spoil {
     if (!request.target.ends_with("/tables/trades/credentials")) return {};
-    return {.instead = ScriptedReply{.body = R"({"storage-credentials":[{"prefix":"file:///tmp/k2/trades/data",)"
+    return {.instead = net::ScriptedReply{.body = R"({"storage-credentials":[{"prefix":"file:///tmp/k2/trades/data",)"
                                              R"("config":{"s3.access-key-id":"c"}}]})"}};
   };
   EXPECT_EQ((*keys->Find(at))->at("s3.access-key-id"), "c");
@@ -255,4 +255,4 @@ TEST_F(RestCatalogTest, HandsKeysOn) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::catalog

@@ -7,7 +7,7 @@
 #include "base/uuid.h"
 #include "catalog/rest_server_for_tests.h"
 
-namespace k2 {
+namespace k2::catalog {
 namespace {
 
 using Spoil = RestServerForTests::Spoil;
@@ -21,8 +21,8 @@ TEST_F(RestCatalogTest, CommitsAndKeepsTheReply) {
   EXPECT_EQ(state.metadata->snapshots.size(), 2U);
   EXPECT_EQ(state.metadata_location, server_.Location());
   EXPECT_EQ(Load(*catalog).metadata, state.metadata) << "a 304 to the reply's ETag";
-  const SeenRequest load = server_.Seen()[1];
-  const SeenRequest commit = server_.Seen()[2];
+  const net::SeenRequest load = server_.Seen()[1];
+  const net::SeenRequest commit = server_.Seen()[2];
   EXPECT_NE(commit.connection, load.connection) << "a connection of its own: libcurl must not send it twice";
   EXPECT_TRUE(
       commit.body.starts_with(R"({"identifier":{"namespace":["market_data"],"name":"trades"},"requirements":[{)"))
@@ -72,7 +72,7 @@ TEST_F(RestCatalogTest, ConflictsThatAreAnsweredWith400) {
        }) {
     const TableState base = Load(*catalog);
     for (const int status : {400, 409}) {
-      server_.spoil = [&](const SeenRequest& request) {
+      server_.spoil = [&](const net::SeenRequest& request) {
         return IsCommit(request) ? Spoil{.instead = RestServerForTests::Error(status, "ValidationException", message)}
                                  : Spoil{};
       };
@@ -100,7 +100,7 @@ struct Case {
   int commits;  // that the server has applied
 };
 
-ScriptedReply Failure(int status, const std::string& type = "", const std::string& message = "") {
+net::ScriptedReply Failure(int status, const std::string& type = "", const std::string& message = "") {
   return RestServerForTests::Error(status, type, message);
 }
 
@@ -127,7 +127,7 @@ TEST_F(RestCatalogTest, EveryFaultOfACommit) {
       {"406", {.instead = Failure(406)}, "rejected unsupported", 0},
       {"422", {.instead = Failure(422)}, "rejected invalid_argument", 0},
       {"302",
-       {.instead = ScriptedReply{.status = 302, .headers = {{"Location", "/x"}}}},
+       {.instead = net::ScriptedReply{.status = 302, .headers = {{"Location", "/x"}}}},
        "rejected invalid_argument",
        0},
       {"429", {.instead = Failure(429)}, "not sent", 0},
@@ -135,24 +135,24 @@ TEST_F(RestCatalogTest, EveryFaultOfACommit) {
       {"500 before", {.instead = Failure(500)}, "unknown", 0},
       {"500 after", {.instead = Failure(500, "CommitStateUnknownException"), .applied = true}, "unknown", 1},
       {"501", {.instead = Failure(501)}, "unknown", 0},
-      {"502 after", {.instead = ScriptedReply{.status = 502, .body = "<html>"}, .applied = true}, "unknown", 1},
+      {"502 after", {.instead = net::ScriptedReply{.status = 502, .body = "<html>"}, .applied = true}, "unknown", 1},
       {"503 after", {.instead = Failure(503), .applied = true}, "unknown", 1},
       {"504 after", {.instead = Failure(504), .applied = true}, "unknown", 1},
-      {"204", {.instead = ScriptedReply{.status = 204}, .applied = true}, "unknown", 1},
-      {"garbage", {.instead = ScriptedReply{.body = "\x01\x02{"}, .applied = true}, "unknown", 1},
-      {"no metadata", {.instead = ScriptedReply{.body = "{}"}, .applied = true}, "unknown", 1},
-      {"reply lost", {.fault = ReplyFault::kResetBeforeReply}, "unknown", 1},
-      {"closed", {.fault = ReplyFault::kCloseBeforeReply}, "unknown", 1},
-      {"reset mid-body", {.fault = ReplyFault::kResetMidBody}, "unknown", 1},
-      {"black hole", {.fault = ReplyFault::kBlackHole}, "unknown", 1},
-      {"slow body", {.fault = ReplyFault::kSlowBody}, "unknown", 1},
+      {"204", {.instead = net::ScriptedReply{.status = 204}, .applied = true}, "unknown", 1},
+      {"garbage", {.instead = net::ScriptedReply{.body = "\x01\x02{"}, .applied = true}, "unknown", 1},
+      {"no metadata", {.instead = net::ScriptedReply{.body = "{}"}, .applied = true}, "unknown", 1},
+      {"reply lost", {.fault = net::ReplyFault::kResetBeforeReply}, "unknown", 1},
+      {"closed", {.fault = net::ReplyFault::kCloseBeforeReply}, "unknown", 1},
+      {"reset mid-body", {.fault = net::ReplyFault::kResetMidBody}, "unknown", 1},
+      {"black hole", {.fault = net::ReplyFault::kBlackHole}, "unknown", 1},
+      {"slow body", {.fault = net::ReplyFault::kSlowBody}, "unknown", 1},
   };
   const auto catalog = Open();
   for (const Case& one : cases) {
     const TableState base = Load(*catalog);
     server_.commits = 0;
     std::atomic<int> sent = 0;
-    server_.spoil = [&](const SeenRequest& request) {
+    server_.spoil = [&](const net::SeenRequest& request) {
       if (!IsCommit(request)) return Spoil{};
       ++sent;
       return one.spoil;
@@ -166,7 +166,7 @@ TEST_F(RestCatalogTest, EveryFaultOfACommit) {
 }
 
 TEST_F(RestCatalogTest, AHugeReplyIsUnknown) {
-  const auto catalog = Open({.http = MakeHttpClient({.max_response_bytes = 20'000})});
+  const auto catalog = Open({.http = net::MakeHttpClient({.max_response_bytes = 20'000})});
   const TableState base = Load(*catalog);
   server_.extra = R"("padding":")" + std::string(20'000, 'x') + R"(",)";
   EXPECT_EQ(NameOf(Append(*catalog, base)), "unknown");
@@ -178,8 +178,8 @@ TEST_F(RestCatalogTest, AReplyWithoutTheSnapshotIsUnknown) {
   const auto catalog = Open();
   const TableState base = Load(*catalog);
   const std::string old = server_.TableBody();
-  server_.spoil = [&](const SeenRequest& request) {
-    return IsCommit(request) ? Spoil{.instead = ScriptedReply{.body = old}, .applied = true} : Spoil{};
+  server_.spoil = [&](const net::SeenRequest& request) {
+    return IsCommit(request) ? Spoil{.instead = net::ScriptedReply{.body = old}, .applied = true} : Spoil{};
   };
   EXPECT_EQ(NameOf(Append(*catalog, base)), "unknown");
   EXPECT_EQ(Load(*catalog).metadata->snapshots.size(), 2U);
@@ -196,16 +196,16 @@ TEST_F(RestCatalogTest, ACatalogThatIsDownWasNotSentTo) {
 class RestAuthTest : public RestCatalogTest {
  protected:
   void SetUp() override {
-    server_.spoil = [this](const SeenRequest& request) -> Spoil {
+    server_.spoil = [this](const net::SeenRequest& request) -> Spoil {
       if (request.target != "/v1/oauth/tokens") return {};
       forms_.push_back(request.body);
-      if (down_) return {.instead = ScriptedReply{.status = 503}};
+      if (down_) return {.instead = net::ScriptedReply{.status = 503}};
       if (refused_) {
         return {.instead =
-                    ScriptedReply{.status = 401, .body = R"({"error":"invalid_client","error_description":"who?"})"}};
+                    net::ScriptedReply{.status = 401, .body = R"({"error":"invalid_client","error_description":"who?"})"}};
       }
       server_.token = "t" + std::to_string(forms_.size());
-      return {.instead = ScriptedReply{.body = R"({"access_token":")" + server_.token +
+      return {.instead = net::ScriptedReply{.body = R"({"access_token":")" + server_.token +
                                                R"(","token_type":"bearer","expires_in":)" + life_ + "}"}};
     };
   }
@@ -250,7 +250,7 @@ TEST_F(RestAuthTest, A401ThatStaysIsRejected) {
   const auto catalog = Open({.credential = "a:b"});
   const TableState base = Load(*catalog);
   const auto tokens = server_.spoil;
-  server_.spoil = [&](const SeenRequest& request) {
+  server_.spoil = [&](const net::SeenRequest& request) {
     return IsCommit(request) ? Spoil{.instead = Failure(419)} : tokens(request);
   };
   EXPECT_EQ(NameOf(Append(*catalog, base)), "rejected permission");
@@ -302,18 +302,18 @@ TEST_F(RestAuthTest, SecretsInFilesAreReadAgain) {
 }
 
 TEST(HeaderLines, AreNamesAndValues) {
-  EXPECT_TRUE(ParseHeaderLines("")->empty());
-  EXPECT_EQ(ParseHeaderLines("\r\nA: b\r\n").value().front().second, "b");
+  EXPECT_TRUE(net::ParseHeaderLines("")->empty());
+  EXPECT_EQ(net::ParseHeaderLines("\r\nA: b\r\n").value().front().second, "b");
   for (const char* wrong : {"secret", ": secret", "a secret: b", "Host: secret", "content-length: secret"}) {
-    const auto parsed = ParseHeaderLines(wrong);
+    const auto parsed = net::ParseHeaderLines(wrong);
     ASSERT_FALSE(parsed) << wrong;
     EXPECT_EQ(parsed.error().message.find("secret"), std::string::npos) << parsed.error().message;
   }
 }
 
 TEST_F(RestAuthTest, ARedirectIsToldWithWhatToDo) {
-  server_.spoil = [](const SeenRequest&) -> Spoil {
-    return {.instead = ScriptedReply{.status = 303, .headers = {{"Location", "https://login.example/x?next=secret"}}}};
+  server_.spoil = [](const net::SeenRequest&) -> Spoil {
+    return {.instead = net::ScriptedReply{.status = 303, .headers = {{"Location", "https://login.example/x?next=secret"}}}};
   };
   const auto refused = OpenRestCatalog({.uri = server_.url()});
   ASSERT_FALSE(refused);
@@ -325,7 +325,7 @@ TEST_F(RestAuthTest, ARedirectIsToldWithWhatToDo) {
 
 TEST(AwsScope, IsInTheNamesOfItsHosts) {
   const auto scope = [](const char* url) {
-    const AwsScope found = AwsScopeOfHost(url);
+    const storage::AwsScope found = AwsScopeOfHost(url);
     return found.region + "/" + found.service;
   };
   EXPECT_EQ(scope("https://glue.eu-west-1.amazonaws.com/iceberg"), "eu-west-1/glue");
@@ -338,7 +338,7 @@ TEST(AwsScope, IsInTheNamesOfItsHosts) {
 }
 
 TEST_F(RestAuthTest, TheTokenServiceThatTheCatalogNames) {
-  HttpServerForTests service([](const SeenRequest&) { return ScriptedReply{.body = R"({"access_token":"x"})"}; });
+  net::HttpServerForTests service([](const net::SeenRequest&) { return net::ScriptedReply{.body = R"({"access_token":"x"})"}; });
   server_.config = R"({"overrides":{"oauth2-server-uri":")" + service.url() + R"(/token"}})";
   const auto catalog = Open({.credential = "a:b"});
   server_.token = "x";
@@ -348,4 +348,4 @@ TEST_F(RestAuthTest, TheTokenServiceThatTheCatalogNames) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::catalog

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "iceberg/json_text.h"
+#include "base/json_text.h"
 
-namespace k2 {
+namespace k2::catalog {
 namespace {
 
 constexpr size_t kMessageMax = 500;
@@ -68,9 +68,9 @@ bool SpeaksOfAClockBehind(const RestFailure& failure) {
 
 }  // namespace
 
-RestFailure ReadFailure(const HttpResponse& reply) {
+RestFailure ReadFailure(const net::HttpResponse& reply) {
   RestFailure failure{.status = reply.status};
-  if (const auto body = iceberg::ParseJson(reply.body, "error")) {
+  if (const auto body = ParseJson(reply.body, "error")) {
     if (body->is_object() && body->contains("error") && (*body)["error"].is_object()) {
       failure.type = TextOf((*body)["error"], "type");
       failure.message = OneLine(TextOf((*body)["error"], "message"));
@@ -84,7 +84,7 @@ RestFailure ReadFailure(const HttpResponse& reply) {
   const auto location = reply.headers.find("location");
   if (reply.status >= 300 && reply.status < 400 && location != reply.headers.end()) {
     failure.message =
-        "it points to " + OneLine(WithoutSecrets(location->second)) +
+        "it points to " + OneLine(net::WithoutSecrets(location->second)) +
         ": redirects are not followed. Give the address that answers itself as --catalog, with its scheme; where it is "
         "a "
         "page to log in at, the host is not the one of your workspace (Databricks: https://<workspace>/api/2.1/"
@@ -133,4 +133,4 @@ CommitOutcome OutcomeOf(const RestFailure& failure, std::string_view what) {
 
 bool IsPassing(int status) { return status == 408 || status == 429 || (status >= 500 && status != 501); }
 
-}  // namespace k2
+}  // namespace k2::catalog

@@ -5,9 +5,9 @@
 #include <string_view>
 
 #include "catalog/catalog.h"
-#include "io/http.h"
+#include "net/http.h"
 
-namespace k2 {
+namespace k2::catalog {
 
 // A reply that is no success.
 struct RestFailure {
@@ -15,7 +15,7 @@ struct RestFailure {
   std::string type;     // "NoSuchTableException", …; empty where the body is not in the API's form
   std::string message;  // the server's words, cut to a line's length
 };
-RestFailure ReadFailure(const HttpResponse& reply);
+RestFailure ReadFailure(const net::HttpResponse& reply);
 
 // "`what`: 404 NoSuchTableException: …". Kinds: kNotFound 404, kAlreadyExists 409, kPermission 401 403 419,
 // kUnsupported 405 406 501, kUnavailable 408 429 and the other 5xx, else kInvalidArgument.
@@ -28,4 +28,4 @@ CommitOutcome OutcomeOf(const RestFailure& failure, std::string_view what);
 // Whether a request that changes nothing may go through when it is sent again.
 bool IsPassing(int status);
 
-}  // namespace k2
+}  // namespace k2::catalog

@@ -11,9 +11,9 @@
 #include "base/time.h"
 #include "catalog/rest_catalog.h"
 #include "iceberg/metadata_samples.h"
-#include "io/http_server_for_tests.h"
+#include "net/http_server_for_tests.h"
 
-namespace k2 {
+namespace k2::catalog {
 
 const inline TableName kTrades{"market_data", "trades"};
 
@@ -21,11 +21,11 @@ class RestServerForTests {
  public:
   // What befalls a request: a reply instead of the right one. `applied`: after the right one was carried out.
   struct Spoil {
-    std::optional<ScriptedReply> instead;
-    ReplyFault fault = ReplyFault::kNone;  // of the right reply
+    std::optional<net::ScriptedReply> instead;
+    net::ReplyFault fault = net::ReplyFault::kNone;  // of the right reply
     bool applied = false;
   };
-  std::function<Spoil(const SeenRequest&)> spoil;
+  std::function<Spoil(const net::SeenRequest&)> spoil;
   std::string config = R"({"defaults":{},"overrides":{}})";
   std::string extra;  // into the object of a load's reply: `"config":{…},`
   std::string token;  // where set: what requests must carry
@@ -34,10 +34,10 @@ class RestServerForTests {
   std::atomic<int> commits = 0;        // that were applied
 
   [[nodiscard]] std::string url() const { return server_.url(); }
-  [[nodiscard]] std::vector<SeenRequest> Seen() { return server_.Seen(); }
+  [[nodiscard]] std::vector<net::SeenRequest> Seen() { return server_.Seen(); }
   [[nodiscard]] int Count(std::string_view method, std::string_view part) {
     int count = 0;
-    for (const SeenRequest& request : Seen()) {
+    for (const net::SeenRequest& request : Seen()) {
       count += request.method == method && request.target.find(part) != std::string::npos ? 1 : 0;
     }
     return count;
@@ -51,15 +51,15 @@ class RestServerForTests {
   }
 
  private:
-  ScriptedReply Answer(const SeenRequest& request) {
+  net::ScriptedReply Answer(const net::SeenRequest& request) {
     Spoil spoiled = spoil ? spoil(request) : Spoil{};
     if (spoiled.instead && !spoiled.applied) return *spoiled.instead;
-    ScriptedReply right = Right(request);
+    net::ScriptedReply right = Right(request);
     if (spoiled.instead) return *spoiled.instead;
     right.fault = spoiled.fault;
     return right;
   }
-  ScriptedReply Right(const SeenRequest& request) {
+  net::ScriptedReply Right(const net::SeenRequest& request) {
     const auto sent = request.headers.find("authorization");
     if (!token.empty() && (sent == request.headers.end() || sent->second != "Bearer " + token)) {
       return Error(401, "NotAuthorizedException", "no");
@@ -81,21 +81,21 @@ class RestServerForTests {
     ++commits;
     return Table("\"" + std::to_string(snapshots) + "\"");
   }
-  [[nodiscard]] ScriptedReply Table(const std::string& etag) const {
-    ScriptedReply reply{.body = TableBody()};
+  [[nodiscard]] net::ScriptedReply Table(const std::string& etag) const {
+    net::ScriptedReply reply{.body = TableBody()};
     if (etags) reply.headers = {{"ETag", etag}};
     return reply;
   }
 
  public:
-  static ScriptedReply Error(int status, const std::string& type, const std::string& message) {
+  static net::ScriptedReply Error(int status, const std::string& type, const std::string& message) {
     return {.status = status,
             .body = R"({"error":{"message":")" + message + R"(","type":")" + type + R"(","code":)" +
                     std::to_string(status) + "}}"};
   }
 
  private:
-  HttpServerForTests server_{[this](const SeenRequest& request) { return Answer(request); }};
+  net::HttpServerForTests server_{[this](const net::SeenRequest& request) { return Answer(request); }};
 };
 
 class RestCatalogTest : public testing::Test {
@@ -134,14 +134,14 @@ class RestCatalogTest : public testing::Test {
     };
     return std::visit(Namer{}, outcome);
   }
-  static bool IsCommit(const SeenRequest& request) {
+  static bool IsCommit(const net::SeenRequest& request) {
     return request.method == "POST" && request.target.ends_with("/tables/trades");
   }
-  static bool IsLoad(const SeenRequest& request) {
+  static bool IsLoad(const net::SeenRequest& request) {
     return request.method == "GET" && request.target.ends_with("/tables/trades");
   }
 
   RestServerForTests server_;
 };
 
-}  // namespace k2
+}  // namespace k2::catalog

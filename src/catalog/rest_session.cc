@@ -9,9 +9,9 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "catalog/rest_errors.h"
-#include "io/request_counts.h"
+#include "storage/request_counts.h"
 
-namespace k2 {
+namespace k2::catalog {
 namespace {
 
 constexpr int64_t kPauseMsMin = 50;
@@ -25,7 +25,7 @@ int64_t RandomPauseMs(int attempt) {
 }
 
 // RFC 9110 10.2.3, in seconds; its form with a date is not looked at.
-int64_t RetryAfterMs(const HttpResponse& reply) {
+int64_t RetryAfterMs(const net::HttpResponse& reply) {
   const auto found = reply.headers.find("retry-after");
   if (found == reply.headers.end()) return 0;
   int64_t seconds = 0;
@@ -42,7 +42,7 @@ bool IsJsonObject(std::string_view body) {
 }  // namespace
 
 RestSession::RestSession(std::string base_uri, std::vector<std::pair<std::string, std::string>> headers,
-                         std::shared_ptr<HttpClient> http, std::shared_ptr<RestAuth> auth, int64_t retry_budget_ms,
+                         std::shared_ptr<net::HttpClient> http, std::shared_ptr<RestAuth> auth, int64_t retry_budget_ms,
                          std::function<bool()> stopping, std::shared_ptr<RestSigner> signer, Secret header_lines)
     : base_uri_(std::move(base_uri)),
       headers_(std::move(headers)),
@@ -53,8 +53,8 @@ RestSession::RestSession(std::string base_uri, std::vector<std::pair<std::string
       header_lines_(std::move(header_lines)),
       signer_(std::move(signer)) {}
 
-Result<HttpResponse> RestSession::Once(const RestCall& call) {
-  HttpRequest request{.method = call.method,
+Result<net::HttpResponse> RestSession::Once(const RestCall& call) {
+  net::HttpRequest request{.method = call.method,
                       .url = base_uri_ + call.path,
                       .body = call.body,
                       .timeout_ms = call.timeout_ms,
@@ -62,19 +62,19 @@ Result<HttpResponse> RestSession::Once(const RestCall& call) {
                       .fresh_connection = call.fresh_connection,
                       .before_send = call.before_send};
   bool may_do_better = true;
-  K2_ASSIGN(HttpResponse reply, Send(call, request, may_do_better));
+  K2_ASSIGN(net::HttpResponse reply, Send(call, request, may_do_better));
   if (!may_do_better) return reply;
   return Send(call, request, may_do_better);
 }
 
 // `may_do_better`: the reply refuses what we say we are, and there is something else to say now.
-Result<HttpResponse> RestSession::Send(const RestCall& call, HttpRequest& request, bool& may_do_better) {
+Result<net::HttpResponse> RestSession::Send(const RestCall& call, net::HttpRequest& request, bool& may_do_better) {
   request.headers.clear();
   K2_ASSIGN(const std::string lines, header_lines_.Read());
-  K2_ASSIGN(const auto more_headers, ParseHeaderLines(lines));
+  K2_ASSIGN(const auto more_headers, net::ParseHeaderLines(lines));
   if (!call.body.empty()) request.headers.emplace_back("Content-Type", "application/json");
   std::string token;
-  AwsKeys signed_with;
+  storage::AwsKeys signed_with;
   if (signer_ != nullptr) {
     K2_ASSIGN(signed_with, signer_->Sign(request));
   } else {
@@ -86,20 +86,20 @@ Result<HttpResponse> RestSession::Send(const RestCall& call, HttpRequest& reques
   request.headers.insert(request.headers.end(), more_headers.begin(), more_headers.end());
   request.headers.emplace_back("Accept", "application/json");
   request.headers.insert(request.headers.end(), call.headers.begin(), call.headers.end());
-  Result<HttpResponse> sent = http_->Send(request);
-  CountRequest(Service::kCatalog, sent);
+  Result<net::HttpResponse> sent = http_->Send(request);
+  storage::CountRequest(storage::Service::kCatalog, sent);
   may_do_better = sent && (signer_ != nullptr ? RestSigner::IsRefusal(*sent) && signer_->Reject(signed_with, *sent)
                                               : (sent->status == 401 || sent->status == 419) && auth_->Reject(token));
   return sent;
 }
 
-Result<HttpResponse> RestSession::Repeating(const RestCall& call) {
+Result<net::HttpResponse> RestSession::Repeating(const RestCall& call) {
   const int64_t deadline_us = MonotonicMicros() + retry_budget_ms_ * 1000;
   RestCall bounded = call;
   for (int attempt = 1;; ++attempt) {
     const int64_t left_ms = std::min((deadline_us - MonotonicMicros()) / 1000, stopping() ? kStoppingMsMax : INT64_MAX);
     bounded.timeout_ms = std::clamp<int64_t>(left_ms, 1'000, std::max<int64_t>(1'000, call.timeout_ms));
-    Result<HttpResponse> reply = Once(bounded);
+    Result<net::HttpResponse> reply = Once(bounded);
     int64_t pause_ms = RandomPauseMs(attempt);
     std::string trouble;
     if (reply) {
@@ -108,7 +108,7 @@ Result<HttpResponse> RestSession::Repeating(const RestCall& call) {
       trouble = fmt::format("answer {}{}", reply->status, garbled ? " without a JSON object" : "");
       pause_ms = std::max(pause_ms, RetryAfterMs(*reply));
       if (garbled) {
-        reply = Fail(ErrorKind::kIo, "{} {}{}: {}", call.method, WithoutSecrets(base_uri_), call.path, trouble);
+        reply = Fail(ErrorKind::kIo, "{} {}{}: {}", call.method, net::WithoutSecrets(base_uri_), call.path, trouble);
       }
     } else {
       if (reply.error().kind != ErrorKind::kUnavailable && reply.error().kind != ErrorKind::kIo) return reply;
@@ -130,4 +130,4 @@ void RestSession::Pause(int64_t pause_ms) const {
   }
 }
 
-}  // namespace k2
+}  // namespace k2::catalog

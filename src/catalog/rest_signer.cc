@@ -4,7 +4,7 @@
 #include <string_view>
 #include <vector>
 
-namespace k2 {
+namespace k2::catalog {
 namespace {
 
 // "eu-west-1", "us-gov-east-1", "ap-southeast-3"
@@ -15,8 +15,8 @@ bool IsRegion(std::string_view label) {
 
 }  // namespace
 
-AwsScope AwsScopeOfHost(const std::string& url) {
-  AwsScope scope;
+storage::AwsScope AwsScopeOfHost(const std::string& url) {
+  storage::AwsScope scope;
   const size_t begin = url.find("://");
   if (begin == std::string::npos) return scope;
   const std::string host = url.substr(begin + 3, url.find_first_of("/:?", begin + 3) - begin - 3);
@@ -38,7 +38,7 @@ AwsScope AwsScopeOfHost(const std::string& url) {
   return scope;
 }
 
-Result<AwsKeys> RestSigner::Sign(HttpRequest& request) {
+Result<storage::AwsKeys> RestSigner::Sign(net::HttpRequest& request) {
   auto keys = signing_.credentials->Keys();
   if (!keys) {
     Error error = keys.error().With("sign the request to the catalog");
@@ -53,17 +53,17 @@ Result<AwsKeys> RestSigner::Sign(HttpRequest& request) {
                 "there are no AWS keys to sign requests to the catalog with: looked for AWS_ACCESS_KEY_ID, web "
                 "identity, the profile, the container's agent and the instance's metadata (docs/storage.md)");
   }
-  SignAwsRequest(*keys, signing_.scope, clock_.NowUs(), request);
+  storage::SignAwsRequest(*keys, signing_.scope, clock_.NowUs(), request);
   return keys;
 }
 
-bool RestSigner::IsRefusal(const HttpResponse& reply) {
+bool RestSigner::IsRefusal(const net::HttpResponse& reply) {
   return reply.status == 401 || reply.status == 403 ||
          (reply.status == 400 && reply.body.find("ExpiredToken") != std::string::npos);
 }
 
-bool RestSigner::Reject(const AwsKeys& signed_with, const HttpResponse& reply) {
+bool RestSigner::Reject(const storage::AwsKeys& signed_with, const net::HttpResponse& reply) {
   return clock_.Learn(reply) || signing_.credentials->Reject(signed_with);
 }
 
-}  // namespace k2
+}  // namespace k2::catalog

@@ -5,20 +5,20 @@
 #include <string>
 
 #include "base/result.h"
-#include "io/aws_credentials.h"
-#include "io/aws_signature.h"
-#include "io/http.h"
+#include "storage/aws_credentials.h"
+#include "storage/aws_signature.h"
+#include "net/http.h"
 
-namespace k2 {
+namespace k2::catalog {
 
 struct RestSigning {
-  std::shared_ptr<AwsCredentials> credentials;  // empty: requests are not signed
-  AwsScope scope;
+  std::shared_ptr<storage::AwsCredentials> credentials;  // empty: requests are not signed
+  storage::AwsScope scope;
 };
 
 // The region and the signing name that the host of an AWS service has in its name (glue.eu-west-1.amazonaws.com); empty
 // where they are not in it.
-AwsScope AwsScopeOfHost(const std::string& url);
+storage::AwsScope AwsScopeOfHost(const std::string& url);
 
 // Safe to share between threads.
 class RestSigner {
@@ -27,16 +27,16 @@ class RestSigner {
 
   // Adds the signature, and returns what was signed with. Errors: kPermission (there are no keys, or their service
   // refuses), kUnavailable (it does not answer), kInvalidArgument (a profile that cannot be used).
-  Result<AwsKeys> Sign(HttpRequest& request);
+  Result<storage::AwsKeys> Sign(net::HttpRequest& request);
 
   // Whether a reply to a signed request says that the signature is not taken; nothing was done then.
-  static bool IsRefusal(const HttpResponse& reply);
+  static bool IsRefusal(const net::HttpResponse& reply);
   // True: another signature would be another one. The keys are renewed, or the catalog's clock is known now.
-  bool Reject(const AwsKeys& signed_with, const HttpResponse& reply);
+  bool Reject(const storage::AwsKeys& signed_with, const net::HttpResponse& reply);
 
  private:
   const RestSigning signing_;
-  ServiceClock clock_{"the catalog"};
+  storage::ServiceClock clock_{"the catalog"};
 };
 
-}  // namespace k2
+}  // namespace k2::catalog

@@ -19,11 +19,11 @@
 #include "catalog/warehouse_place.h"
 #include "iceberg/metadata_folder.h"
 #include "iceberg/own_files.h"
-#include "io/disk.h"
-#include "io/location.h"
-#include "io/moved_file_io.h"
+#include "storage/disk.h"
+#include "storage/location.h"
+#include "storage/moved_file_io.h"
 
-namespace k2 {
+namespace k2::catalog {
 namespace {
 
 constexpr std::string_view kDeleteAfterCommit = "write.metadata.delete-after-commit.enabled";
@@ -44,7 +44,7 @@ bool IsTrue(const iceberg::TableMetadata& metadata, std::string_view property) {
 
 class SqliteCatalog : public Catalog {
  public:
-  SqliteCatalog(std::string folder, std::shared_ptr<FileIo> io, SqliteCatalogOptions options)
+  SqliteCatalog(std::string folder, std::shared_ptr<storage::FileIo> io, SqliteCatalogOptions options)
       : folder_(std::move(folder)), path_(folder_ + "/catalog.db"), io_(std::move(io)), options_(std::move(options)) {}
 
   Status Open();
@@ -105,7 +105,7 @@ class SqliteCatalog : public Catalog {
   std::optional<Displacement> displacement_;
   dev_t device_ = 0;  // of the folder
   ino_t inode_ = 0;
-  std::shared_ptr<FileIo> io_;
+  std::shared_ptr<storage::FileIo> io_;
   const SqliteCatalogOptions options_;
   std::mutex mutex_;  // guards what follows; not held while metadata is written
   std::unique_ptr<SqliteDb> db_;
@@ -138,10 +138,10 @@ Status SqliteCatalog::OpenPlace() {
   K2_ASSIGN(WarehousePlace place, FindPlace(*db_, options_.catalog_name, folder_));
   warehouse_ = place.location;
   displacement_ = std::move(place.displacement);
-  if (displacement_) io_ = MakeMovedFileIo(io_, displacement_->map, displacement_->Describe());
+  if (displacement_) io_ = storage::MakeMovedFileIo(io_, displacement_->map, displacement_->Describe());
   cache_.emplace(io_);
   struct stat info{};
-  if (::stat(folder_.c_str(), &info) != 0) return std::unexpected(ErrnoError(errno, "stat", folder_));
+  if (::stat(folder_.c_str(), &info) != 0) return std::unexpected(storage::ErrnoError(errno, "stat", folder_));
   device_ = info.st_dev;
   inode_ = info.st_ino;
   return {};
@@ -285,12 +285,12 @@ Status SqliteCatalog::Register(const TableName& table, const std::string& metada
 
 Status SqliteCatalog::SettlePlace() {
   const std::lock_guard lock(mutex_);
-  return k2::SettlePlace(*db_, folder_);
+  return k2::catalog::SettlePlace(*db_, folder_);
 }
 
 Status SqliteCatalog::RememberPlace(const std::string& location) {
   const std::lock_guard lock(mutex_);
-  return k2::RememberPlace(*db_, location);
+  return k2::catalog::RememberPlace(*db_, location);
 }
 
 Status SqliteCatalog::Insert(const TableName& table, const WrittenMetadata& written) {
@@ -478,12 +478,12 @@ Status SqliteCatalog::Rename(const TableName& from, const TableName& to) {
 
 }  // namespace
 
-Result<std::shared_ptr<Catalog>> OpenSqliteCatalog(const std::string& warehouse, std::shared_ptr<FileIo> io,
+Result<std::shared_ptr<Catalog>> OpenSqliteCatalog(const std::string& warehouse, std::shared_ptr<storage::FileIo> io,
                                                    SqliteCatalogOptions options) {
-  K2_ASSIGN(const std::string folder, LocalPath(warehouse));
+  K2_ASSIGN(const std::string folder, storage::LocalPath(warehouse));
   auto catalog = std::make_shared<SqliteCatalog>(folder, std::move(io), std::move(options));
   K2_TRY(catalog->Open());
   return catalog;
 }
 
-}  // namespace k2
+}  // namespace k2::catalog

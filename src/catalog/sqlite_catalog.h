@@ -9,9 +9,9 @@
 #include <string_view>
 
 #include "catalog/catalog.h"
-#include "io/file_io.h"
+#include "storage/file_io.h"
 
-namespace k2 {
+namespace k2::catalog {
 
 // What befalls the reply of a swap, in tests.
 enum class SwapFault {
@@ -31,7 +31,7 @@ struct SqliteCatalogOptions {
 
 // `warehouse`: folder of catalog.db and, unless a table says otherwise, of the tables; a path or file URI; it is made
 // when it is missing. Safe to share between threads; several processes may have the same catalog open.
-Result<std::shared_ptr<Catalog>> OpenSqliteCatalog(const std::string& warehouse, std::shared_ptr<FileIo> io,
+Result<std::shared_ptr<Catalog>> OpenSqliteCatalog(const std::string& warehouse, std::shared_ptr<storage::FileIo> io,
                                                    SqliteCatalogOptions options = {});
 
-}  // namespace k2
+}  // namespace k2::catalog

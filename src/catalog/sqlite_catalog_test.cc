@@ -13,9 +13,9 @@
 
 #include "base/uuid.h"
 #include "catalog/sqlite_db.h"
-#include "io/faulty_file_io.h"
+#include "storage/testing/faulty_file_io.h"
 
-namespace k2 {
+namespace k2::catalog {
 namespace {
 
 namespace fs = std::filesystem;
@@ -68,7 +68,7 @@ class SqliteCatalogTest : public ::testing::Test {
   }
 
   std::string root_ = (fs::temp_directory_path() / ("k2-catalog-" + RandomHex64())).string();
-  std::shared_ptr<FileIo> io_ = MakeFileIo();
+  std::shared_ptr<storage::FileIo> io_ = storage::MakeFileIo();
 };
 
 TEST_F(SqliteCatalogTest, CreatesLoadsListsRenamesDrops) {
@@ -163,7 +163,7 @@ TEST_F(SqliteCatalogTest, OldMetadataGoesAfterTheWin) {
 }
 
 TEST_F(SqliteCatalogTest, AFullDiskOrALockedCatalogRejectsOrConflicts) {
-  const auto faulty = FaultyFileIo::OverLocalDisk();
+  const auto faulty = storage::FaultyFileIo::OverLocalDisk();
   io_ = faulty;
   const auto catalog = Open({.busy_timeout_ms = 50});
   const TableState base = MakeTable(*catalog);
@@ -188,7 +188,7 @@ TEST_F(SqliteCatalogTest, PowerLossAtEachStep) {
   for (int64_t step = 1; step <= 8; ++step) {
     for (const uint64_t seed : {0U, 1U, 2U}) {
       root_ = fmt::format("{}/{}-{}", root, step, seed);
-      const auto faulty = FaultyFileIo::OverLocalDisk();
+      const auto faulty = storage::FaultyFileIo::OverLocalDisk();
       io_ = faulty;
       auto catalog = Open();
       const TableState base = MakeTable(*catalog);
@@ -196,7 +196,7 @@ TEST_F(SqliteCatalogTest, PowerLossAtEachStep) {
       const auto outcome = catalog->Commit(kTrades, base, {}, Set("a", "1"));
       ASSERT_TRUE(faulty->PowerLoss(seed));
       catalog.reset();
-      io_ = MakeFileIo();
+      io_ = storage::MakeFileIo();
       const auto state = Open()->Load(kTrades);
       ASSERT_TRUE(state) << state.error().message << " step " << step << " seed " << seed;
       EXPECT_EQ(state->metadata->properties.contains("a"), std::holds_alternative<Committed>(outcome)) << step;
@@ -325,4 +325,4 @@ catalog.drop_namespace("empty")
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::catalog

@@ -5,7 +5,7 @@
 #include <cerrno>
 #include <cstring>
 
-namespace k2 {
+namespace k2::catalog {
 
 void SqliteStatement::Finalize::operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
 void SqliteDb::Close::operator()(sqlite3* db) const { sqlite3_close_v2(db); }
@@ -107,4 +107,4 @@ Error SqliteDb::LastError(std::string_view action) const {
   }
 }
 
-}  // namespace k2
+}  // namespace k2::catalog

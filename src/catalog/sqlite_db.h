@@ -12,7 +12,7 @@
 struct sqlite3;
 struct sqlite3_stmt;
 
-namespace k2 {
+namespace k2::catalog {
 
 class SqliteDb;
 
@@ -60,4 +60,4 @@ class SqliteDb {
   std::string path_;
 };
 
-}  // namespace k2
+}  // namespace k2::catalog

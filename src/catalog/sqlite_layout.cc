@@ -1,6 +1,6 @@
 #include "catalog/sqlite_layout.h"
 
-namespace k2 {
+namespace k2::catalog {
 namespace {
 
 // Iceberg's JdbcUtil, version 1 of the layout.
@@ -43,4 +43,4 @@ Result<bool> HasTypeColumn(SqliteDb& db) {
   return row && columns.Text(0) == "1";
 }
 
-}  // namespace k2
+}  // namespace k2::catalog

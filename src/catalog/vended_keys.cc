@@ -1,9 +1,9 @@
 #include "catalog/vended_keys.h"
 
-namespace k2 {
+namespace k2::catalog {
 namespace {
 
-void AddStorageProperties(const StringMap& config, StorageProperties& properties) {
+void AddStorageProperties(const StringMap& config, storage::StorageProperties& properties) {
   for (const auto& [key, value] : config) {
     if (key.starts_with("s3.") || key.starts_with("client.")) properties[key] = value;
   }
@@ -14,10 +14,10 @@ void AddStorageProperties(const StringMap& config, StorageProperties& properties
 void VendedKeys::Keep(const TableName& table, const std::string& location, const StringMap& catalog_properties,
                       const TableReply& reply) {
   if (credentials_ == nullptr) return;
-  StorageProperties common;
+  storage::StorageProperties common;
   AddStorageProperties(catalog_properties, common);
   AddStorageProperties(reply.config, common);
-  const auto put = [&](const std::string& prefix, StorageProperties properties) {
+  const auto put = [&](const std::string& prefix, storage::StorageProperties properties) {
     {
       const std::lock_guard lock(mutex_);
       table_of_prefix_[prefix] = table;
@@ -25,7 +25,7 @@ void VendedKeys::Keep(const TableName& table, const std::string& location, const
     credentials_->Put(prefix, std::move(properties));
   };
   for (const StorageCredential& credential : reply.storage_credentials) {
-    StorageProperties properties = common;
+    storage::StorageProperties properties = common;
     AddStorageProperties(credential.config, properties);
     put(credential.prefix, std::move(properties));
   }
@@ -41,4 +41,4 @@ Result<TableName> VendedKeys::TableOf(const std::string& prefix) {
   return Fail(ErrorKind::kNotFound, "no table has brought keys for {}", prefix);
 }
 
-}  // namespace k2
+}  // namespace k2::catalog

@@ -7,14 +7,14 @@
 #include <string>
 
 #include "catalog/rest_catalog_json.h"
-#include "io/storage_credentials.h"
+#include "storage/storage_credentials.h"
 
-namespace k2 {
+namespace k2::catalog {
 
 // Safe to share between threads.
 class VendedKeys {
  public:
-  explicit VendedKeys(std::shared_ptr<StorageCredentials> credentials) : credentials_(std::move(credentials)) {}
+  explicit VendedKeys(std::shared_ptr<storage::StorageCredentials> credentials) : credentials_(std::move(credentials)) {}
 
   // Hands on what the reply says about the table's storage: its storage-credentials, else (where `location` is not
   // empty) what its config and the catalog's own properties hold.
@@ -25,9 +25,9 @@ class VendedKeys {
   Result<TableName> TableOf(const std::string& prefix);
 
  private:
-  const std::shared_ptr<StorageCredentials> credentials_;  // may be empty
+  const std::shared_ptr<storage::StorageCredentials> credentials_;  // may be empty
   std::mutex mutex_;
   std::map<std::string, TableName> table_of_prefix_;
 };
 
-}  // namespace k2
+}  // namespace k2::catalog

@@ -7,9 +7,9 @@
 
 #include "base/log.h"
 #include "base/uuid.h"
-#include "io/location.h"
+#include "storage/location.h"
 
-namespace k2 {
+namespace k2::catalog {
 namespace {
 
 namespace fs = std::filesystem;
@@ -78,7 +78,7 @@ Result<Evidence> LookAtTables(SqliteDb& db, const std::string& catalog_name, con
     K2_ASSIGN(const bool row, rows.Step());
     if (!row) return found;
     ++found.tables;
-    const auto path = LocalPath(rows.Text(0).value_or(""));
+    const auto path = storage::LocalPath(rows.Text(0).value_or(""));
     if (!path) continue;  // a table on a store
     if (!found.here) found.here = SpellingOf(folder, *path);
     if (!found.former) found.former = FormerPlaceOf(folder, *path);
@@ -98,9 +98,9 @@ bool IsCopyOf(const std::string& original, const std::string& id, const std::str
 }
 
 Result<Displacement> Displaced(const std::string& from, const std::string& id, const std::string& folder) {
-  K2_ASSIGN(const std::string to, LocationOfPath(folder));
-  K2_ASSIGN(LocationMap map, LocationMap::Create(from, to));
-  K2_ASSIGN(const std::string path, LocalPath(from));
+  K2_ASSIGN(const std::string to, storage::LocationOfPath(folder));
+  K2_ASSIGN(storage::LocationMap map, storage::LocationMap::Create(from, to));
+  K2_ASSIGN(const std::string path, storage::LocalPath(from));
   return Displacement{.map = std::move(map), .copied = IsCopyOf(path, id, folder)};
 }
 
@@ -114,8 +114,8 @@ bool IsSameFile(const std::string& path, const std::string& other) {
 }
 
 std::string Displacement::Describe() const {
-  const std::string_view to = BareLocation(map.to());
-  const std::string_view from = BareLocation(map.from());
+  const std::string_view to = storage::BareLocation(map.to());
+  const std::string_view from = storage::BareLocation(map.from());
   return copied ? fmt::format(
                       "{} is a copy of the warehouse {}: its tables name the files of the original, which writing here "
                       "would change. `k2 tables relocate --warehouse {}` makes it a warehouse of its own; until then "
@@ -129,10 +129,10 @@ std::string Displacement::Describe() const {
 
 Result<WarehousePlace> FindPlace(SqliteDb& db, const std::string& catalog_name, const std::string& folder) {
   WarehousePlace place;
-  K2_ASSIGN(place.location, LocationOfPath(folder));
+  K2_ASSIGN(place.location, storage::LocationOfPath(folder));
   K2_ASSIGN(const auto remembered, ReadPlace(db));
   if (remembered) {
-    const auto path = LocalPath(remembered->location);
+    const auto path = storage::LocalPath(remembered->location);
     if (path && IsSameFile(*path, folder)) {
       place.location = remembered->location;
     } else {
@@ -146,7 +146,7 @@ Result<WarehousePlace> FindPlace(SqliteDb& db, const std::string& catalog_name, 
     return place;
   }
   if (found.here) {
-    K2_ASSIGN(place.location, LocationOfPath(*found.here));
+    K2_ASSIGN(place.location, storage::LocationOfPath(*found.here));
   } else if (found.tables > 0) {
     return place;  // its tables lie elsewhere altogether: nothing is known of the folder
   }
@@ -157,7 +157,7 @@ Result<WarehousePlace> FindPlace(SqliteDb& db, const std::string& catalog_name, 
 }
 
 Status SettlePlace(SqliteDb& db, const std::string& folder) {
-  K2_ASSIGN(const std::string location, LocationOfPath(folder));
+  K2_ASSIGN(const std::string location, storage::LocationOfPath(folder));
   return WritePlace(db, {location, RandomUuid().ToString()}, /*only_if_none=*/false);
 }
 
@@ -165,4 +165,4 @@ Status RememberPlace(SqliteDb& db, const std::string& location) {
   return WritePlace(db, {location, RandomUuid().ToString()}, /*only_if_none=*/false);
 }
 
-}  // namespace k2
+}  // namespace k2::catalog

@@ -9,7 +9,7 @@
 #include "catalog/displacement.h"
 #include "catalog/sqlite_db.h"
 
-namespace k2 {
+namespace k2::catalog {
 
 struct WarehousePlace {
   // The warehouse as its tables' locations name it: another spelling of the folder where a link leads to it.
@@ -32,4 +32,4 @@ Status RememberPlace(SqliteDb& db, const std::string& location);
 // Whether both paths are one and the same folder or file.
 bool IsSameFile(const std::string& path, const std::string& other);
 
-}  // namespace k2
+}  // namespace k2::catalog

@@ -8,7 +8,7 @@
 #include "base/uuid.h"
 #include "catalog/sqlite_catalog.h"
 
-namespace k2 {
+namespace k2::catalog {
 namespace {
 
 namespace fs = std::filesystem;
@@ -29,7 +29,7 @@ class WarehousePlaceTest : public ::testing::Test {
   void TearDown() override { fs::remove_all(root_); }
 
   std::shared_ptr<Catalog> Open(const std::string& folder) {
-    auto catalog = OpenSqliteCatalog(root_ + "/" + folder, MakeFileIo());
+    auto catalog = OpenSqliteCatalog(root_ + "/" + folder, storage::MakeFileIo());
     EXPECT_TRUE(catalog) << catalog.error().message;
     return *catalog;
   }
@@ -137,4 +137,4 @@ TEST_F(WarehousePlaceTest, ALinkedCatalogIsTheOriginals) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::catalog

@@ -6,7 +6,7 @@
 #include "cli/rows_output.h"
 #include "table/audit.h"
 
-namespace k2 {
+namespace k2::cli {
 namespace {
 
 struct AuditFlags {
@@ -29,11 +29,11 @@ Result<int64_t> SinceOf(const std::string& text) {
 
 struct TableEvent {
   std::string table;
-  AuditEvent event;
+  table::AuditEvent event;
 };
 
-ResultRow RowOf(const TableEvent& one) {
-  const AuditEvent& event = one.event;
+query::ResultRow RowOf(const TableEvent& one) {
+  const table::AuditEvent& event = one.event;
   return {FormatTimestamp(event.at_us),
           one.table,
           event.event,
@@ -46,9 +46,9 @@ ResultRow RowOf(const TableEvent& one) {
           std::to_string(event.snapshot_id)};
 }
 
-Result<std::vector<AuditEvent>> EventsOf(const Lakehouse& lakehouse, const std::string& name) {
-  K2_ASSIGN(const Table table, lakehouse.Open(name));
-  return ReadAudit(table.metadata());
+Result<std::vector<table::AuditEvent>> EventsOf(const pipeline::Lakehouse& lakehouse, const std::string& name) {
+  K2_ASSIGN(const table::Table table, lakehouse.Open(name));
+  return table::ReadAudit(table.metadata());
 }
 
 Result<int> Audit(const Settings& settings, const AuditFlags& flags) {
@@ -61,22 +61,22 @@ Result<int> Audit(const Settings& settings, const AuditFlags& flags) {
   std::vector<TableEvent> events;
   std::optional<Error> failure;  // one table that cannot be read hides none of the others
   for (const std::string& name : names) {
-    const Result<std::vector<AuditEvent>> of_table = EventsOf(*lakehouse, name);
+    const Result<std::vector<table::AuditEvent>> of_table = EventsOf(*lakehouse, name);
     if (!of_table) {
       if (!failure) failure = of_table.error();
       continue;
     }
-    for (const AuditEvent& event : *of_table) {
+    for (const table::AuditEvent& event : *of_table) {
       if (event.at_us >= since_us) events.push_back({name, event});
     }
   }
   std::ranges::stable_sort(events, {}, [](const TableEvent& one) { return one.event.at_us; });
-  QueryResult rows;
-  rows.columns = {{"time", "VARCHAR", CellKind::kText},    {"table", "VARCHAR", CellKind::kText},
-                  {"event", "VARCHAR", CellKind::kText},   {"rows", "BIGINT", CellKind::kNumber},
-                  {"detail", "VARCHAR", CellKind::kText},  {"engine", "VARCHAR", CellKind::kText},
-                  {"version", "VARCHAR", CellKind::kText}, {"host", "VARCHAR", CellKind::kText},
-                  {"process", "VARCHAR", CellKind::kText}, {"snapshot_id", "BIGINT", CellKind::kNumber}};
+  query::QueryResult rows;
+  rows.columns = {{"time", "VARCHAR", query::CellKind::kText},    {"table", "VARCHAR", query::CellKind::kText},
+                  {"event", "VARCHAR", query::CellKind::kText},   {"rows", "BIGINT", query::CellKind::kNumber},
+                  {"detail", "VARCHAR", query::CellKind::kText},  {"engine", "VARCHAR", query::CellKind::kText},
+                  {"version", "VARCHAR", query::CellKind::kText}, {"host", "VARCHAR", query::CellKind::kText},
+                  {"process", "VARCHAR", query::CellKind::kText}, {"snapshot_id", "BIGINT", query::CellKind::kNumber}};
   for (const TableEvent& one : events) rows.rows.push_back(RowOf(one));
   rows.row_count = static_cast<int64_t>(rows.rows.size());
   K2_TRY(PrintRows(rows, settings.Text("output")));
@@ -101,4 +101,4 @@ void AddAudit(Program& program) {
       [&program, flags] { program.action = [&program, flags] { return Audit(program.settings, *flags); }; });
 }
 
-}  // namespace k2
+}  // namespace k2::cli

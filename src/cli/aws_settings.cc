@@ -2,7 +2,7 @@
 
 #include <mutex>
 
-namespace k2 {
+namespace k2::cli {
 
 void AddAwsSettings(Program& program) {
   program.settings.BeginGroup("storage");
@@ -16,12 +16,12 @@ void AddAwsSettings(Program& program) {
   for (const SettingText& text : texts) program.settings.Add(program.app, text);
 }
 
-std::shared_ptr<AwsCredentials> AwsCredentialsOf(const Settings& settings) {
+std::shared_ptr<storage::AwsCredentials> AwsCredentialsOf(const Settings& settings) {
   static std::mutex mutex;
-  static std::shared_ptr<AwsCredentials> one;  // a process has one set of settings
+  static std::shared_ptr<storage::AwsCredentials> one;  // a process has one set of settings
   const std::lock_guard lock(mutex);
   if (one == nullptr) {
-    one = MakeAwsCredentials({.profile = settings.Text("aws-profile"),
+    one = storage::MakeAwsCredentials({.profile = settings.Text("aws-profile"),
                               .role = {.arn = settings.Text("aws-role-arn"),
                                        .session_name = settings.Text("aws-role-session-name"),
                                        .external_id = settings.Text("aws-external-id")}});
@@ -29,4 +29,4 @@ std::shared_ptr<AwsCredentials> AwsCredentialsOf(const Settings& settings) {
   return one;
 }
 
-}  // namespace k2
+}  // namespace k2::cli

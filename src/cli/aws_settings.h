@@ -4,13 +4,13 @@
 #include <memory>
 
 #include "cli/commands.h"
-#include "io/aws_credentials.h"
+#include "storage/aws_credentials.h"
 
-namespace k2 {
+namespace k2::cli {
 
 void AddAwsSettings(Program& program);
 
 // The one chain of keys of this process, for storage, catalog and Kafka.
-std::shared_ptr<AwsCredentials> AwsCredentialsOf(const Settings& settings);
+std::shared_ptr<storage::AwsCredentials> AwsCredentialsOf(const Settings& settings);
 
-}  // namespace k2
+}  // namespace k2::cli

@@ -10,11 +10,11 @@
 
 #include "base/result.h"
 #include "cli/settings.h"
-#include "maintain/compaction.h"
-#include "maintain/retention.h"
-#include "medallion/lakehouse.h"
+#include "maintenance/compaction.h"
+#include "maintenance/retention.h"
+#include "pipeline/lakehouse.h"
 
-namespace k2 {
+namespace k2::cli {
 
 // What all commands share: settings, and the one action that the command line has chosen.
 struct Program {
@@ -68,20 +68,20 @@ bool HasRestCatalog(const Settings& settings);
 // this machine that is missing is made; else it is kNotFound, with a hint. A REST catalog that does not answer is asked
 // again for `patience_ms`, here and later, and not while `stopping` is true; then it is kUnavailable.
 constexpr int64_t kCatalogPatienceMs = 30'000;
-Result<std::shared_ptr<Lakehouse>> OpenLakehouse(const Settings& settings, bool create,
+Result<std::shared_ptr<pipeline::Lakehouse>> OpenLakehouse(const Settings& settings, bool create,
                                                  int64_t patience_ms = kCatalogPatienceMs,
                                                  std::function<bool()> stopping = nullptr);
 
 // The same for commands that write nothing: of a warehouse that was copied or moved they read what lies there, and say
 // so; it is not asked whether its catalog is older than its files.
-Result<std::shared_ptr<Lakehouse>> OpenLakehouseToRead(const Settings& settings,
+Result<std::shared_ptr<pipeline::Lakehouse>> OpenLakehouseToRead(const Settings& settings,
                                                        int64_t patience_ms = kCatalogPatienceMs);
 
 // For `k2 tables relocate` and `recover`: the catalog of a warehouse wherever it lies, made where it is missing; the
 // files as they are.
-Result<std::shared_ptr<Lakehouse>> OpenLakehouseToRecover(const Settings& settings);
-// For `k2 run`, of all tables (maintain/recover.h). OpenLakehouse has asked it of an embedded catalog.
-Status CheckCatalogIsNewest(const Lakehouse& lakehouse);
+Result<std::shared_ptr<pipeline::Lakehouse>> OpenLakehouseToRecover(const Settings& settings);
+// For `k2 run`, of all tables (maintenance/recover.h). OpenLakehouse has asked it of an embedded catalog.
+Status CheckCatalogIsNewest(const pipeline::Lakehouse& lakehouse);
 
 // `k2 tables relocate` and `k2 tables recover` (docs/recovery.md).
 void AddPlaces(Program& program, CLI::App& tables);
@@ -97,10 +97,10 @@ struct CompactFlags {
   std::string settled = "15m";
 };
 void AddCompactFlags(CLI::App& command, CompactFlags& flags);
-Result<CompactionPolicy> CompactionPolicyOf(const CompactFlags& flags);
+Result<maintenance::CompactionPolicy> CompactionPolicyOf(const CompactFlags& flags);
 
 // Settings --retain-… and --retention-hold.
-Result<RetentionPolicy> RetentionOf(const Settings& settings);
+Result<maintenance::RetentionPolicy> RetentionOf(const Settings& settings);
 
 // Whether text to this stream (1 or 2) is for a person: a terminal; colours need NO_COLOR unset too.
 bool IsTerminal(int descriptor);
@@ -110,4 +110,4 @@ int TerminalWidth(int descriptor);  // columns; 0 where it is no terminal
 // Reads the command line, runs the command, prints its error. The exit code.
 int Main(int argc, char** argv);
 
-}  // namespace k2
+}  // namespace k2::cli

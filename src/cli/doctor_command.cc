@@ -13,19 +13,19 @@
 #include "cli/kafka_settings.h"
 #include "cli/rows_output.h"
 #include "cli/secrets.h"
-#include "io/http.h"
-#include "io/local_file_io.h"
-#include "io/location.h"
+#include "net/http.h"
+#include "storage/local_file_io.h"
+#include "storage/location.h"
 #include "query/engine.h"
-#include "source/kafka_client.h"
-#include "source/registry_client.h"
-#include "source/schema_source.h"
+#include "kafka/kafka_client.h"
+#include "registry/registry_client.h"
+#include "registry/schema_source.h"
 #include "table/progress_json.h"
 #include "task/market_tables.h"
 #include "task/table_shape.h"
 #include "trade/trade_schema.h"
 
-namespace k2 {
+namespace k2::cli {
 namespace {
 
 struct Check {
@@ -34,7 +34,7 @@ struct Check {
   std::string found;
 };
 
-using OpenedLakehouse = Result<std::shared_ptr<Lakehouse>>;
+using OpenedLakehouse = Result<std::shared_ptr<pipeline::Lakehouse>>;
 
 // The nearest folder at or above this one that is there.
 std::filesystem::path Existing(std::filesystem::path folder) {
@@ -44,7 +44,7 @@ std::filesystem::path Existing(std::filesystem::path folder) {
   return folder;
 }
 
-Check CheckWritable(FileIo& io, const std::string& location) {
+Check CheckWritable(storage::FileIo& io, const std::string& location) {
   Check check{.what = "warehouse is writable", .ok = true, .found = location};
   // Ends as data files do: SeaweedFS refuses other hidden names in the folders of tables.
   const std::string probe = location + "/.k2-doctor-" + RandomHex64() + ".parquet";
@@ -70,9 +70,9 @@ Check CheckSpace(const std::filesystem::path& folder) {
 Result<std::string> PlaceOfData(const Settings& settings, const OpenedLakehouse& lakehouse) {
   if (!HasRestCatalog(settings)) return WarehouseUri(settings);
   if (!lakehouse) return std::unexpected(lakehouse.error());
-  K2_ASSIGN(const auto tables, (*lakehouse)->catalog()->ListTables(std::string(kNamespace)));
+  K2_ASSIGN(const auto tables, (*lakehouse)->catalog()->ListTables(std::string(task::kNamespace)));
   if (tables.empty()) return Fail(ErrorKind::kNotFound, "not tried: there is no table yet");
-  K2_ASSIGN(const Table table, (*lakehouse)->Open(tables.front().name));
+  K2_ASSIGN(const table::Table table, (*lakehouse)->Open(tables.front().name));
   return table.metadata().location + "/data";
 }
 
@@ -82,8 +82,8 @@ std::vector<Check> CheckStorage(const Settings& settings, const OpenedLakehouse&
     const bool none_yet = place.error().kind == ErrorKind::kNotFound;
     return {{.what = "warehouse is writable", .ok = none_yet, .found = place.error().message}};
   }
-  if (const auto folder = LocalPath(*place)) {
-    return {CheckWritable(*MakeLocalFileIo(), Existing(*folder).string()), CheckSpace(*folder)};
+  if (const auto folder = storage::LocalPath(*place)) {
+    return {CheckWritable(*storage::MakeLocalFileIo(), Existing(*folder).string()), CheckSpace(*folder)};
   }
   if (lakehouse) return {CheckWritable(*(*lakehouse)->io(), *place)};
   return {{.what = "warehouse is writable", .ok = false, .found = lakehouse.error().message}};
@@ -96,18 +96,18 @@ Check CheckCatalog(const Settings& settings, const OpenedLakehouse& lakehouse) {
     return {.what = "catalog", .ok = none_yet, .found = lakehouse.error().message};
   }
   const int64_t started_us = MonotonicMicros();
-  const auto tables = (*lakehouse)->catalog()->ListTables(std::string(kNamespace));
+  const auto tables = (*lakehouse)->catalog()->ListTables(std::string(task::kNamespace));
   if (!tables) return {.what = "catalog", .ok = false, .found = tables.error().message};
   const int64_t answer_us = MonotonicMicros() - started_us;
   std::string lacking;
   std::vector<std::string> older;
-  for (const TableName& name : *tables) {
+  for (const catalog::TableName& name : *tables) {
     const auto table = (*lakehouse)->Open(name.name);
     if (!table) return {.what = "catalog", .ok = false, .found = table.error().message};
-    if (const auto absent = AbsentColumns(name.name, table->metadata()); !absent.empty()) {
+    if (const auto absent = task::AbsentColumns(name.name, table->metadata()); !absent.empty()) {
       lacking += fmt::format("; {} lacks {}", name.name, fmt::join(absent, ", "));
     }
-    if (FormatOf(name.name, table->metadata()) == TableFormat::kOlder) older.push_back(name.name);
+    if (task::FormatOf(name.name, table->metadata()) == task::TableFormat::kOlder) older.push_back(name.name);
   }
   if (!lacking.empty()) lacking += ", whose values are not kept: `k2 tables migrate` adds the columns";
   if (!older.empty()) {
@@ -125,18 +125,18 @@ Check CheckCatalog(const Settings& settings, const OpenedLakehouse& lakehouse) {
 Check CheckOffsetsTag(const OpenedLakehouse& lakehouse) {
   Check check{.what = "offsets are kept", .ok = true, .found = "no table lets its tag k2-offsets expire"};
   if (!lakehouse) return check;
-  const auto tables = (*lakehouse)->catalog()->ListTables(std::string(kNamespace));
+  const auto tables = (*lakehouse)->catalog()->ListTables(std::string(task::kNamespace));
   std::vector<std::string> mortal;
   std::vector<std::string> untagged;
-  for (const TableName& name : tables.value_or(std::vector<TableName>{})) {
+  for (const catalog::TableName& name : tables.value_or(std::vector<catalog::TableName>{})) {
     const auto table = (*lakehouse)->Open(name.name);
     if (!table) continue;  // the check of the catalog says so
-    const iceberg::SnapshotRef* tag = table->metadata().FindRef(std::string(kOffsetsTag));
+    const iceberg::SnapshotRef* tag = table->metadata().FindRef(std::string(table::kOffsetsTag));
     const auto& properties = table->metadata().properties;
     const auto age = properties.find("history.expire.max-ref-age-ms");
     const bool forever = age == properties.end() || age->second == std::to_string(INT64_MAX);
     const iceberg::Snapshot* head = table->metadata().CurrentSnapshot();
-    if (tag == nullptr && head != nullptr && head->summary.contains(std::string(kOffsetsKey))) {
+    if (tag == nullptr && head != nullptr && head->summary.contains(std::string(table::kOffsetsKey))) {
       untagged.push_back(name.name);
     }
     if (tag == nullptr || (!tag->max_ref_age_ms && forever)) continue;
@@ -181,7 +181,7 @@ Check CheckSchemas(const Settings& settings) {
   if (folder.empty()) return {.what = "schemas", .ok = true, .found = "built-in ones only"};
   const bool there = std::filesystem::is_directory(folder);
   if (!there) return {.what = "schemas", .ok = false, .found = "there is no folder " + folder};
-  const Status own = FileSchemaSource(folder).CheckFolder();
+  const Status own = registry::FileSchemaSource(folder).CheckFolder();
   return {.what = "schemas", .ok = own.has_value(), .found = own ? folder : own.error().message};
 }
 
@@ -193,10 +193,10 @@ Check CheckKafka(const Settings& settings) {
     check.found = error.message;
     return check;
   };
-  Result<KafkaOptions> options = KafkaOptionsOf(settings);
+  Result<kafka::KafkaOptions> options = KafkaOptionsOf(settings);
   if (!options) return failed(options.error());
   options->request_timeout_us = kPatienceUs;
-  const auto admin = KafkaAdmin::Create(*options);
+  const auto admin = kafka::KafkaAdmin::Create(*options);
   if (!admin) return failed(admin.error());
   const int64_t started_us = MonotonicMicros();
   const Result<std::string> cluster = (*admin)->ClusterId();
@@ -218,17 +218,17 @@ Check CheckRegistry(const Settings& settings) {
   const auto registry = RegistryOf(settings, kPatienceMs);
   if (!registry) return {.what = "schema registry", .ok = false, .found = registry.error().message};
   const int64_t started_us = MonotonicMicros();
-  const auto compatible = (*registry)->Compatible(std::string(kTradeV3Name), kTradeV3SchemaJson);
+  const auto compatible = (*registry)->Compatible(std::string(trade::kTradeV3Name), trade::kTradeV3SchemaJson);
   if (!compatible) return {.what = "schema registry", .ok = false, .found = compatible.error().message};
   return {.what = "schema registry",
           .ok = true,
-          .found = fmt::format("{}, answers in {} ms{}", WithoutSecrets(settings.Text("registry")),
+          .found = fmt::format("{}, answers in {} ms{}", net::WithoutSecrets(settings.Text("registry")),
                                (MonotonicMicros() - started_us + 999) / 1000,
                                *compatible ? "" : "; it does not take the schema of `k2 produce`")};
 }
 
 Check CheckEngine() {
-  const auto engine = QueryEngine::Open({});
+  const auto engine = query::QueryEngine::Open({});
   if (!engine) return {.what = "query engine", .ok = false, .found = engine.error().message};
   const auto version = (*engine)->Run("SELECT version()");
   if (!version) return {.what = "query engine", .ok = false, .found = version.error().message};
@@ -242,16 +242,16 @@ Check CheckOpenFiles() {
 }
 
 Result<int> RunDoctor(const Settings& settings) {
-  QueryResult rows;
-  rows.columns = {{"setting", "VARCHAR", CellKind::kText},
-                  {"value", "VARCHAR", CellKind::kText},
-                  {"from", "VARCHAR", CellKind::kText}};
+  query::QueryResult rows;
+  rows.columns = {{"setting", "VARCHAR", query::CellKind::kText},
+                  {"value", "VARCHAR", query::CellKind::kText},
+                  {"from", "VARCHAR", query::CellKind::kText}};
   for (const Setting& setting : settings.all())
     rows.rows.push_back({setting.name, Shown(setting.name, setting.value), setting.origin});
   rows.row_count = static_cast<int64_t>(rows.rows.size());
-  QueryResult checks;
+  query::QueryResult checks;
   checks.columns = {
-      {"check", "VARCHAR", CellKind::kText}, {"ok", "BOOLEAN", CellKind::kBool}, {"found", "VARCHAR", CellKind::kText}};
+      {"check", "VARCHAR", query::CellKind::kText}, {"ok", "BOOLEAN", query::CellKind::kBool}, {"found", "VARCHAR", query::CellKind::kText}};
   bool well = true;
   constexpr int64_t kPatienceMs = 3'000;
   const OpenedLakehouse lakehouse = OpenLakehouseToRead(settings, kPatienceMs);
@@ -276,7 +276,7 @@ Result<int> RunDoctor(const Settings& settings) {
     K2_TRY(PrintRows(checks, output));
   } else {
     // One document for programs: settings are checks that always hold.
-    for (const ResultRow& row : rows.rows) {
+    for (const query::ResultRow& row : rows.rows) {
       checks.rows.push_back(
           {"setting " + row[0].value_or(""), "true", fmt::format("{} ({})", row[1].value_or(""), row[2].value_or(""))});
     }
@@ -293,4 +293,4 @@ void AddDoctor(Program& program) {
   command->callback([&program] { program.action = [&program] { return RunDoctor(program.settings); }; });
 }
 
-}  // namespace k2
+}  // namespace k2::cli

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-namespace k2 {
+namespace k2::cli {
 namespace {
 
 constexpr size_t kHelpColumns = 80;
@@ -176,4 +176,4 @@ void AddHelp(Program& program) {
   command->callback([&program, words] { program.action = [&program, words] { return RunHelp(program, *words); }; });
 }
 
-}  // namespace k2
+}  // namespace k2::cli

@@ -6,9 +6,9 @@
 
 #include "cli/commands.h"
 
-namespace k2 {
+namespace k2::cli {
 
 // Help of at most 80 columns: options with the word for their value, sentences that say the default.
 std::shared_ptr<CLI::Formatter> MakeHelpFormatter();
 
-}  // namespace k2
+}  // namespace k2::cli

@@ -6,9 +6,9 @@
 #include "catalog/rest_signer.h"
 #include "cli/aws_settings.h"
 #include "cli/secrets.h"
-#include "io/msk_token.h"
+#include "storage/msk_token.h"
 
-namespace k2 {
+namespace k2::cli {
 namespace {
 
 // As the XDG Base Directory Specification says; none where there is no home.
@@ -59,7 +59,7 @@ Result<std::map<std::string, std::string>> LibrdkafkaSettings(const std::string&
   std::string_view before;
   for (const auto& [name, value] : entries) {
     // What stands behind a secret and is no setting may be the rest of it, and is not shown.
-    if (IsSecretKafkaName(before) && !IsKafkaSetting(name)) {
+    if (IsSecretKafkaName(before) && !kafka::IsKafkaSetting(name)) {
       return Fail(ErrorKind::kInvalidArgument,
                   "kafka-set: what follows '{}' is no setting of librdkafka. A value with a comma goes into double "
                   "quotes: {}=\"a,b\"",
@@ -72,7 +72,7 @@ Result<std::map<std::string, std::string>> LibrdkafkaSettings(const std::string&
 }
 
 // Amazon MSK with IAM: tokens that are signed with AWS keys, over TLS.
-Status SetMskIam(const Settings& settings, KafkaOptions& options) {
+Status SetMskIam(const Settings& settings, kafka::KafkaOptions& options) {
   for (const char* name : {"sasl.mechanism", "sasl.mechanisms"}) {
     const auto given = options.settings.find(name);
     if (given == options.settings.end() || given->second == "OAUTHBEARER") continue;
@@ -83,28 +83,28 @@ Status SetMskIam(const Settings& settings, KafkaOptions& options) {
   options.settings.erase("sasl.mechanisms");
   options.settings["sasl.mechanism"] = "OAUTHBEARER";
   const auto chain = AwsCredentialsOf(settings);
-  std::string region = AwsScopeOfHost("https://" + options.brokers.substr(0, options.brokers.find(','))).region;
+  std::string region = catalog::AwsScopeOfHost("https://" + options.brokers.substr(0, options.brokers.find(','))).region;
   if (region.empty()) region = chain->Region();
   if (region.empty()) {
     return Fail(
         ErrorKind::kInvalidArgument,
         "kafka-auth = 'aws-msk-iam' needs the cluster's region: it is not in the brokers' names; set AWS_REGION");
   }
-  options.token = [chain, region]() -> Result<KafkaToken> {
-    K2_ASSIGN(const AwsKeys keys, chain->Keys());
+  options.token = [chain, region]() -> Result<kafka::KafkaToken> {
+    K2_ASSIGN(const storage::AwsKeys keys, chain->Keys());
     if (keys.access_key.empty()) {
       return Fail(ErrorKind::kPermission, "there are no AWS keys to sign Kafka's token with (docs/storage.md)");
     }
-    MskToken token = MakeMskToken(keys, region, NowMicros());
-    return KafkaToken{.text = std::move(token.text), .ends_at_us = token.ends_at_us};
+    storage::MskToken token = storage::MakeMskToken(keys, region, NowMicros());
+    return kafka::KafkaToken{.text = std::move(token.text), .ends_at_us = token.ends_at_us};
   };
   return {};
 }
 
 }  // namespace
 
-Result<KafkaOptions> KafkaOptionsOf(const Settings& settings) {
-  KafkaOptions options;
+Result<kafka::KafkaOptions> KafkaOptionsOf(const Settings& settings) {
+  kafka::KafkaOptions options;
   options.brokers = settings.Text("kafka");
   options.group = settings.Text("kafka-group");
   K2_ASSIGN(options.queued_bytes, settings.Bytes("kafka-buffer"));
@@ -118,12 +118,12 @@ Result<KafkaOptions> KafkaOptionsOf(const Settings& settings) {
   } else if (!way.empty()) {
     return Fail(ErrorKind::kInvalidArgument, "kafka-auth = '{}': aws-msk-iam, or empty for what kafka-set says", way);
   }
-  K2_TRY(CheckKafkaOptions(options));
+  K2_TRY(kafka::CheckKafkaOptions(options));
   return options;
 }
 
-Result<std::shared_ptr<RegistryClient>> RegistryOf(const Settings& settings, int64_t timeout_ms) {
-  RegistryOptions options;
+Result<std::shared_ptr<registry::RegistryClient>> RegistryOf(const Settings& settings, int64_t timeout_ms) {
+  registry::RegistryOptions options;
   options.timeout_ms = timeout_ms;
   options.url = settings.Text("registry");
   if (options.url.empty()) return nullptr;
@@ -131,15 +131,15 @@ Result<std::shared_ptr<RegistryClient>> RegistryOf(const Settings& settings, int
   K2_ASSIGN(options.token, settings.SecretOf("registry-token"));
   options.cache_folder = settings.Text("schema-cache");
   if (options.cache_folder.empty()) options.cache_folder = DefaultCacheFolder();
-  return RegistryClient::Create(options, MakeHttpClient());
+  return registry::RegistryClient::Create(options, net::MakeHttpClient());
 }
 
-Result<std::shared_ptr<SchemaSource>> SchemasOf(const Settings& settings) {
-  auto folder = std::make_shared<FileSchemaSource>(settings.Text("schemas"));
+Result<std::shared_ptr<registry::SchemaSource>> SchemasOf(const Settings& settings) {
+  auto folder = std::make_shared<registry::FileSchemaSource>(settings.Text("schemas"));
   K2_TRY(folder->CheckFolder());  // recordings read it, where there is a registry, too
-  K2_ASSIGN(std::shared_ptr<RegistryClient> registry, RegistryOf(settings));
+  K2_ASSIGN(std::shared_ptr<registry::RegistryClient> registry, RegistryOf(settings));
   if (registry) return registry;
   return folder;
 }
 
-}  // namespace k2
+}  // namespace k2::cli

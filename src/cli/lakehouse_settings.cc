@@ -11,12 +11,12 @@
 #include "cli/commands.h"
 #include "cli/secrets.h"
 #include "cli/storage_settings.h"
-#include "io/location.h"
-#include "io/moved_file_io.h"
-#include "maintain/recover.h"
+#include "storage/location.h"
+#include "storage/moved_file_io.h"
+#include "maintenance/recover.h"
 #include "task/market_tables.h"
 
-namespace k2 {
+namespace k2::cli {
 namespace {
 
 std::filesystem::path WarehouseFolder(const Settings& settings) {
@@ -28,11 +28,11 @@ void PassFailpoint(std::string_view step) { Failpoint(fmt::format("catalog.{}", 
 // Whether files of K2's tables lie in a folder that has no catalog.
 bool HoldsTables(const std::filesystem::path& folder) {
   std::error_code error;
-  return std::ranges::any_of(AllTables(), [&](const std::string& table) {
-    const std::filesystem::path metadata = folder / std::string(kNamespace) / table / "metadata";
+  return std::ranges::any_of(task::AllTables(), [&](const std::string& table) {
+    const std::filesystem::path metadata = folder / std::string(task::kNamespace) / table / "metadata";
     std::filesystem::directory_iterator file(metadata, error);
     for (; !error && file != std::filesystem::directory_iterator(); file.increment(error)) {
-      if (IsMetadataFileName(file->path().string())) return true;
+      if (catalog::IsMetadataFileName(file->path().string())) return true;
     }
     return false;
   });
@@ -41,9 +41,9 @@ bool HoldsTables(const std::filesystem::path& folder) {
 // What a command does with the warehouse.
 enum class WarehouseUse { kRead, kWrite, kCreate, kRecover };
 
-Result<std::shared_ptr<Catalog>> OpenEmbedded(const Settings& settings, std::shared_ptr<FileIo> io, WarehouseUse use) {
+Result<std::shared_ptr<catalog::Catalog>> OpenEmbedded(const Settings& settings, std::shared_ptr<storage::FileIo> io, WarehouseUse use) {
   const std::string& warehouse = settings.Text("warehouse");
-  K2_ASSIGN(const std::string scheme, LocationScheme(WarehouseUri(settings)));
+  K2_ASSIGN(const std::string scheme, storage::LocationScheme(WarehouseUri(settings)));
   if (scheme != "file") {
     return Fail(
         ErrorKind::kInvalidArgument,
@@ -68,15 +68,15 @@ Result<std::shared_ptr<Catalog>> OpenEmbedded(const Settings& settings, std::sha
                   folder.string());
     }
   }
-  SqliteCatalogOptions options;
+  catalog::SqliteCatalogOptions options;
   options.on_step = PassFailpoint;
-  return OpenSqliteCatalog(folder.string(), std::move(io), options);
+  return catalog::OpenSqliteCatalog(folder.string(), std::move(io), options);
 }
 
 // What requests to the catalog are signed with; no credentials where they are not.
-Result<RestSigning> SigningOf(const Settings& settings) {
+Result<catalog::RestSigning> SigningOf(const Settings& settings) {
   const std::string& way = settings.Text("catalog-auth");
-  if (way.empty()) return RestSigning{};
+  if (way.empty()) return catalog::RestSigning{};
   if (way != "sigv4") {
     return Fail(ErrorKind::kInvalidArgument, "catalog-auth = '{}': sigv4, or empty for a token or none", way);
   }
@@ -85,8 +85,8 @@ Result<RestSigning> SigningOf(const Settings& settings) {
     return Fail(ErrorKind::kInvalidArgument,
                 "catalog-auth = 'sigv4' and {}: a request has one signature; leave one out", other);
   }
-  const AwsScope of_host = AwsScopeOfHost(settings.Text("catalog"));
-  RestSigning signing{.credentials = AwsCredentialsOf(settings),
+  const storage::AwsScope of_host = catalog::AwsScopeOfHost(settings.Text("catalog"));
+  catalog::RestSigning signing{.credentials = AwsCredentialsOf(settings),
                       .scope = {settings.Text("catalog-signing-region"), settings.Text("catalog-signing-name")}};
   if (signing.scope.region.empty()) signing.scope.region = of_host.region;
   if (signing.scope.region.empty()) signing.scope.region = signing.credentials->Region();
@@ -98,13 +98,13 @@ Result<RestSigning> SigningOf(const Settings& settings) {
   return signing;
 }
 
-Result<std::shared_ptr<Catalog>> OpenRest(const Settings& settings, std::shared_ptr<StorageCredentials> credentials,
+Result<std::shared_ptr<catalog::Catalog>> OpenRest(const Settings& settings, std::shared_ptr<storage::StorageCredentials> credentials,
                                           int64_t patience_ms, std::function<bool()> stopping) {
   K2_ASSIGN(Secret credential, settings.SecretOf("catalog-credential"));
   K2_ASSIGN(Secret token, settings.SecretOf("catalog-token"));
   K2_ASSIGN(Secret headers, settings.SecretOf("catalog-header"));
-  K2_ASSIGN(RestSigning signing, SigningOf(settings));
-  RestCatalogOptions options{.uri = settings.Text("catalog"),
+  K2_ASSIGN(catalog::RestSigning signing, SigningOf(settings));
+  catalog::RestCatalogOptions options{.uri = settings.Text("catalog"),
                              .warehouse = settings.Text("catalog-warehouse"),
                              .credential = std::move(credential),
                              .token = std::move(token),
@@ -118,7 +118,7 @@ Result<std::shared_ptr<Catalog>> OpenRest(const Settings& settings, std::shared_
                              .on_step = PassFailpoint};
   // Only a warehouse that was named says where tables go; else it is the catalog's choice.
   if (settings.Get("warehouse").origin != "default") options.table_root = WarehouseUri(settings);
-  return OpenRestCatalog(std::move(options));
+  return catalog::OpenRestCatalog(std::move(options));
 }
 
 // As some tools have them, s3://KEY:SECRET@bucket: every error and file list would show them.
@@ -134,13 +134,13 @@ Status CheckWarehouse(const Settings& settings) {
               Shown("warehouse", warehouse));
 }
 
-Result<std::shared_ptr<Lakehouse>> OpenFor(const Settings& settings, WarehouseUse use, int64_t patience_ms,
+Result<std::shared_ptr<pipeline::Lakehouse>> OpenFor(const Settings& settings, WarehouseUse use, int64_t patience_ms,
                                            std::function<bool()> stopping) {
   K2_TRY(CheckWarehouse(settings));
-  K2_ASSIGN(const StorageOptions storage, StorageOptionsOf(settings));
-  const auto credentials = std::make_shared<StorageCredentials>();
-  std::shared_ptr<FileIo> io = MakeFileIo(storage, credentials);
-  std::shared_ptr<Catalog> catalog;
+  K2_ASSIGN(const storage::StorageOptions storage, StorageOptionsOf(settings));
+  const auto credentials = std::make_shared<storage::StorageCredentials>();
+  std::shared_ptr<storage::FileIo> io = storage::MakeFileIo(storage, credentials);
+  std::shared_ptr<catalog::Catalog> catalog;
   if (HasRestCatalog(settings)) {
     K2_ASSIGN(catalog, OpenRest(settings, credentials, patience_ms, std::move(stopping)));
   } else {
@@ -149,10 +149,10 @@ Result<std::shared_ptr<Lakehouse>> OpenFor(const Settings& settings, WarehouseUs
   if (const auto displacement = catalog->displacement(); displacement && use != WarehouseUse::kRecover) {
     if (use != WarehouseUse::kRead) return Fail(ErrorKind::kInvalidArgument, "{}", displacement->Describe());
     log::Warn(displacement->Describe());
-    io = MakeMovedFileIo(std::move(io), displacement->map, displacement->Describe());
+    io = storage::MakeMovedFileIo(std::move(io), displacement->map, displacement->Describe());
   }
   K2_ASSIGN(const bool keeps_history, MaintainedByCatalog(settings));
-  return std::make_shared<Lakehouse>(std::move(catalog), std::move(io), keeps_history);
+  return std::make_shared<pipeline::Lakehouse>(std::move(catalog), std::move(io), keeps_history);
 }
 
 }  // namespace
@@ -212,17 +212,17 @@ void AddLakehouseSettings(Program& program) {
   for (const SettingText& text : texts) settings.Add(app, text);
 }
 
-Status CheckCatalogIsNewest(const Lakehouse& lakehouse) {
-  for (const std::string& name : AllTables()) {
-    const TableName table{std::string(kNamespace), name};
-    const Status newest = CheckCatalogIsNewest(*lakehouse.catalog(), lakehouse.io(), table);
+Status CheckCatalogIsNewest(const pipeline::Lakehouse& lakehouse) {
+  for (const std::string& name : task::AllTables()) {
+    const catalog::TableName table{std::string(task::kNamespace), name};
+    const Status newest = maintenance::CheckCatalogIsNewest(*lakehouse.catalog(), lakehouse.io(), table);
     // A table that cannot be looked at says so when it is opened.
     if (!newest && newest.error().kind == ErrorKind::kInvalidData) return newest;
   }
   return {};
 }
 
-Result<std::shared_ptr<Lakehouse>> OpenLakehouse(const Settings& settings, bool create, int64_t patience_ms,
+Result<std::shared_ptr<pipeline::Lakehouse>> OpenLakehouse(const Settings& settings, bool create, int64_t patience_ms,
                                                  std::function<bool()> stopping) {
   K2_ASSIGN(auto lakehouse,
             OpenFor(settings, create ? WarehouseUse::kCreate : WarehouseUse::kWrite, patience_ms, std::move(stopping)));
@@ -231,12 +231,12 @@ Result<std::shared_ptr<Lakehouse>> OpenLakehouse(const Settings& settings, bool 
   return lakehouse;
 }
 
-Result<std::shared_ptr<Lakehouse>> OpenLakehouseToRead(const Settings& settings, int64_t patience_ms) {
+Result<std::shared_ptr<pipeline::Lakehouse>> OpenLakehouseToRead(const Settings& settings, int64_t patience_ms) {
   return OpenFor(settings, WarehouseUse::kRead, patience_ms, nullptr);
 }
 
-Result<std::shared_ptr<Lakehouse>> OpenLakehouseToRecover(const Settings& settings) {
+Result<std::shared_ptr<pipeline::Lakehouse>> OpenLakehouseToRecover(const Settings& settings) {
   return OpenFor(settings, WarehouseUse::kRecover, kCatalogPatienceMs, nullptr);
 }
 
-}  // namespace k2
+}  // namespace k2::cli

@@ -11,11 +11,11 @@
 #include "cli/kafka_settings.h"
 #include "exchange/registry.h"
 
-namespace k2 {
+namespace k2::cli {
 namespace {
 
 // "3", "0-5": the partitions of each topic that are this process's work.
-Status ParsePartitions(const std::string& text, KafkaFeed& feed) {
+Status ParsePartitions(const std::string& text, pipeline::KafkaFeed& feed) {
   if (text.empty()) return {};
   int32_t first = 0;
   const char* const end = text.data() + text.size();
@@ -45,7 +45,7 @@ bool Matches(const std::vector<std::string>& topics, std::string_view topic) {
 void AddLayerSettings(Program& program) {
   program.settings.BeginGroup("kafka");
   const SettingText texts[] = {
-      {"topics", "TOPICS", DefaultTopics(),
+      {"topics", "TOPICS", exchange::DefaultTopics(),
        "Topics to read: comma-separated names, or patterns that begin with ^; a topic's name ends in .EXCHANGE"},
       {"partitions", "RANGE", "",
        "Read only these partitions of each topic: 3 or 0-5; other processes read the others"},
@@ -58,12 +58,12 @@ void AddLayerSettings(Program& program) {
                        {"dedup-memory", "SIZE", "128MB", "Limit on the trade ids that Gold holds in memory"});
 }
 
-Result<KafkaFeed> KafkaFeedOf(const Settings& settings) {
-  KafkaFeed feed;
+Result<pipeline::KafkaFeed> KafkaFeedOf(const Settings& settings) {
+  pipeline::KafkaFeed feed;
   K2_ASSIGN(feed.options, KafkaOptionsOf(settings));
   feed.topics = settings.List("topics");
   // The default names a topic for each exchange; a cluster need not have all of them.
-  feed.options.topics_may_be_missing = settings.Text("topics") == DefaultTopics();
+  feed.options.topics_may_be_missing = settings.Text("topics") == exchange::DefaultTopics();
   if (feed.topics.empty()) return Fail(ErrorKind::kInvalidArgument, "--topics names no topic");
   for (const std::string& topic : feed.topics) {
     try {
@@ -73,19 +73,19 @@ Result<KafkaFeed> KafkaFeedOf(const Settings& settings) {
     }
   }
   K2_TRY(ParsePartitions(settings.Text("partitions"), feed));
-  K2_ASSIGN(feed.start, ParseKafkaStart(settings.Text("start")));
+  K2_ASSIGN(feed.start, kafka::ParseKafkaStart(settings.Text("start")));
   return feed;
 }
 
-std::function<bool(std::string_view topic, int32_t partition)> OwnedBy(const KafkaFeed& feed) {
+std::function<bool(std::string_view topic, int32_t partition)> OwnedBy(const pipeline::KafkaFeed& feed) {
   return [topics = feed.topics, first = feed.first_partition, last = feed.last_partition](std::string_view topic,
                                                                                           int32_t partition) {
     return partition >= first && partition <= last && Matches(topics, topic);
   };
 }
 
-Result<DayRange> DaysOf(const std::string& from, const std::string& to) {
-  DayRange days;
+Result<pipeline::DayRange> DaysOf(const std::string& from, const std::string& to) {
+  pipeline::DayRange days;
   for (const auto& [name, text, day] :
        {std::tuple{"--from", &from, &days.first}, std::tuple{"--to", &to, &days.last}}) {
     if (text->empty()) continue;
@@ -97,4 +97,4 @@ Result<DayRange> DaysOf(const std::string& from, const std::string& to) {
   return Fail(ErrorKind::kInvalidArgument, "--from {} is after --to {}", from, to);
 }
 
-}  // namespace k2
+}  // namespace k2::cli

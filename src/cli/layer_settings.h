@@ -5,20 +5,20 @@
 #include <string_view>
 
 #include "cli/commands.h"
-#include "medallion/gold_layer.h"
-#include "medallion/layer.h"
-#include "medallion/source_set.h"
+#include "pipeline/gold/gold_layer.h"
+#include "pipeline/layer.h"
+#include "pipeline/bronze/source_set.h"
 
-namespace k2 {
+namespace k2::cli {
 
 void AddLayerSettings(Program& program);
 
 // The partitions of Kafka that --kafka, --topics and --partitions name, and where to begin in them.
-Result<KafkaFeed> KafkaFeedOf(const Settings& settings);
+Result<pipeline::KafkaFeed> KafkaFeedOf(const Settings& settings);
 // Whether a partition is among those of a feed.
-std::function<bool(std::string_view topic, int32_t partition)> OwnedBy(const KafkaFeed& feed);
+std::function<bool(std::string_view topic, int32_t partition)> OwnedBy(const pipeline::KafkaFeed& feed);
 
 // exchange_date from and to, YYYY-MM-DD, both included; empty: without end.
-Result<DayRange> DaysOf(const std::string& from, const std::string& to);
+Result<pipeline::DayRange> DaysOf(const std::string& from, const std::string& to);
 
-}  // namespace k2
+}  // namespace k2::cli

@@ -20,7 +20,7 @@
 #include "cli/secrets.h"
 #include "cli/storage_settings.h"
 
-namespace k2 {
+namespace k2::cli {
 namespace {
 
 Status ConfigureLog(const Settings& settings) {
@@ -208,4 +208,4 @@ int Main(int argc, char** argv) {
   return code ? *code : PrintError(code.error());
 }
 
-}  // namespace k2
+}  // namespace k2::cli

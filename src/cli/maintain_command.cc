@@ -5,13 +5,13 @@
 #include "base/time.h"
 #include "cli/commands.h"
 #include "cli/rows_output.h"
-#include "maintain/compaction.h"
-#include "maintain/expiry.h"
-#include "maintain/orphans.h"
-#include "maintain/retention.h"
+#include "maintenance/compaction.h"
+#include "maintenance/expiry.h"
+#include "maintenance/orphans.h"
+#include "maintenance/retention.h"
 #include "task/market_tables.h"
 
-namespace k2 {
+namespace k2::cli {
 namespace {
 
 // A span, or "forever": 0. Nothing at all is no retention.
@@ -26,8 +26,8 @@ Result<int64_t> Limit(const Settings& settings, std::string_view name) {
 
 // Asked before anything is dropped.
 Status CheckOutput(const Settings& settings) {
-  K2_ASSIGN(const OutputFormat format, ParseOutputFormat(settings.Text("output")));
-  if (format != OutputFormat::kParquet) return {};
+  K2_ASSIGN(const query::OutputFormat format, ParseOutputFormat(settings.Text("output")));
+  if (format != query::OutputFormat::kParquet) return {};
   return Fail(ErrorKind::kInvalidArgument, "--output parquet: maintenance reports as table, json or csv");
 }
 
@@ -35,32 +35,32 @@ std::string TimeOrNone(int64_t us) { return us == 0 || us == INT64_MAX ? "" : Fo
 
 Result<int> RunRetention(const Settings& settings, bool dry_run) {
   K2_TRY(CheckOutput(settings));
-  K2_ASSIGN(const RetentionPolicy policy, RetentionOf(settings));
+  K2_ASSIGN(const maintenance::RetentionPolicy policy, RetentionOf(settings));
   K2_ASSIGN(const auto lakehouse, dry_run ? OpenLakehouseToRead(settings) : OpenLakehouse(settings, false));
   const int64_t now_us = NowMicros();
-  const RetentionScope scope{.with_young = true};
-  QueryResult rows;
-  rows.columns = {{"table", "VARCHAR", CellKind::kText},         {"partition", "VARCHAR", CellKind::kText},
-                  {"fate", "VARCHAR", CellKind::kText},          {"rows", "BIGINT", CellKind::kNumber},
-                  {"files", "BIGINT", CellKind::kNumber},        {"bytes", "BIGINT", CellKind::kNumber},
-                  {"unread_rows", "BIGINT", CellKind::kNumber},  {"oldest_commit", "VARCHAR", CellKind::kText},
-                  {"newest_commit", "VARCHAR", CellKind::kText}, {"why", "VARCHAR", CellKind::kText}};
+  const maintenance::RetentionScope scope{.with_young = true};
+  query::QueryResult rows;
+  rows.columns = {{"table", "VARCHAR", query::CellKind::kText},         {"partition", "VARCHAR", query::CellKind::kText},
+                  {"fate", "VARCHAR", query::CellKind::kText},          {"rows", "BIGINT", query::CellKind::kNumber},
+                  {"files", "BIGINT", query::CellKind::kNumber},        {"bytes", "BIGINT", query::CellKind::kNumber},
+                  {"unread_rows", "BIGINT", query::CellKind::kNumber},  {"oldest_commit", "VARCHAR", query::CellKind::kText},
+                  {"newest_commit", "VARCHAR", query::CellKind::kText}, {"why", "VARCHAR", query::CellKind::kText}};
   Status failed;  // the first error; the other tables are looked after all the same
   K2_ASSIGN(const std::vector<std::string> names, lakehouse->Tables());
   for (const std::string& name : names) {
-    if (name == kFinishedTable) continue;  // it has no dates
-    const Result<TableRetention> done = [&]() -> Result<TableRetention> {
-      if (!dry_run) return ApplyRetention(*lakehouse, name, policy, now_us, {}, scope);
-      K2_ASSIGN(const Table table, lakehouse->Open(name));
-      return PlanRetention(table, *lakehouse, policy, now_us, scope);
+    if (name == task::kFinishedTable) continue;  // it has no dates
+    const Result<maintenance::TableRetention> done = [&]() -> Result<maintenance::TableRetention> {
+      if (!dry_run) return maintenance::ApplyRetention(*lakehouse, name, policy, now_us, {}, scope);
+      K2_ASSIGN(const table::Table table, lakehouse->Open(name));
+      return maintenance::PlanRetention(table, *lakehouse, policy, now_us, scope);
     }();
     if (!done) {
       if (failed) failed = std::unexpected(done.error());
       continue;
     }
-    for (const PartitionRetention& partition : done->partitions) {
+    for (const maintenance::PartitionRetention& partition : done->partitions) {
       std::string fate(ToString(partition.fate));
-      if (dry_run && partition.fate == PartitionFate::kDropped) fate = "to drop";
+      if (dry_run && partition.fate == maintenance::PartitionFate::kDropped) fate = "to drop";
       rows.rows.push_back({name, partition.partition, fate, std::to_string(partition.rows),
                            std::to_string(partition.files.size()), std::to_string(partition.bytes),
                            std::to_string(partition.unread.rows), TimeOrNone(partition.oldest_commit_us),
@@ -81,23 +81,23 @@ struct ExpireFlags {
 Result<int> RunExpire(const Settings& settings, const ExpireFlags& flags) {
   K2_TRY(CheckOutput(settings));
   if (!flags.dry_run) K2_TRY(CheckOwnMaintenance(settings, "maintain expire"));
-  ExpiryOptions options{.dry_run = flags.dry_run};
+  maintenance::ExpiryOptions options{.dry_run = flags.dry_run};
   if (!flags.older_than.empty()) {
     K2_ASSIGN(options.older_than_us, ParseSpan("--older-than", flags.older_than));
   }
   K2_ASSIGN(const auto lakehouse, flags.dry_run ? OpenLakehouseToRead(settings) : OpenLakehouse(settings, false));
-  QueryResult rows;
-  rows.columns = {{"table", "VARCHAR", CellKind::kText},
-                  {"snapshots", "BIGINT", CellKind::kNumber},
-                  {"data_files", "BIGINT", CellKind::kNumber},
-                  {"metadata_files", "BIGINT", CellKind::kNumber},
-                  {"not_deleted", "BIGINT", CellKind::kNumber}};
+  query::QueryResult rows;
+  rows.columns = {{"table", "VARCHAR", query::CellKind::kText},
+                  {"snapshots", "BIGINT", query::CellKind::kNumber},
+                  {"data_files", "BIGINT", query::CellKind::kNumber},
+                  {"metadata_files", "BIGINT", query::CellKind::kNumber},
+                  {"not_deleted", "BIGINT", query::CellKind::kNumber}};
   Status failed;
   K2_ASSIGN(const std::vector<std::string> names, lakehouse->Tables());
   for (const std::string& name : names) {
-    const Result<ExpiryReport> done = [&]() -> Result<ExpiryReport> {
-      K2_ASSIGN(Table table, lakehouse->Open(name));
-      return ExpireSnapshots(table, NowMicros(), options);
+    const Result<maintenance::ExpiryReport> done = [&]() -> Result<maintenance::ExpiryReport> {
+      K2_ASSIGN(table::Table table, lakehouse->Open(name));
+      return maintenance::ExpireSnapshots(table, NowMicros(), options);
     }();
     if (!done) {
       if (failed) failed = std::unexpected(done.error());
@@ -115,21 +115,21 @@ Result<int> RunExpire(const Settings& settings, const ExpireFlags& flags) {
 Result<int> RunCompact(const Settings& settings, const CompactFlags& flags) {
   K2_TRY(CheckOutput(settings));
   K2_TRY(CheckOwnMaintenance(settings, "maintain compact"));
-  K2_ASSIGN(const CompactionPolicy policy, CompactionPolicyOf(flags));
+  K2_ASSIGN(const maintenance::CompactionPolicy policy, CompactionPolicyOf(flags));
   K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, false));
   std::vector<std::string> names = flags.tables;
   if (names.empty()) {
     K2_ASSIGN(names, lakehouse->Tables());
-    std::erase(names, kFinishedTable);  // which joins its files by itself
+    std::erase(names, task::kFinishedTable);  // which joins its files by itself
   }
-  QueryResult rows;
-  rows.columns = {{"table", "VARCHAR", CellKind::kText},         {"files_before", "BIGINT", CellKind::kNumber},
-                  {"files_after", "BIGINT", CellKind::kNumber},  {"rows", "BIGINT", CellKind::kNumber},
-                  {"bytes_before", "BIGINT", CellKind::kNumber}, {"bytes_after", "BIGINT", CellKind::kNumber}};
+  query::QueryResult rows;
+  rows.columns = {{"table", "VARCHAR", query::CellKind::kText},         {"files_before", "BIGINT", query::CellKind::kNumber},
+                  {"files_after", "BIGINT", query::CellKind::kNumber},  {"rows", "BIGINT", query::CellKind::kNumber},
+                  {"bytes_before", "BIGINT", query::CellKind::kNumber}, {"bytes_after", "BIGINT", query::CellKind::kNumber}};
   Status failed;
   for (const std::string& name : names) {
     const auto threads = static_cast<int32_t>(std::max(1U, std::thread::hardware_concurrency()));
-    const Result<CompactionReport> done = Compact(*lakehouse, name, policy, NowMicros(), {.threads = threads});
+    const Result<maintenance::CompactionReport> done = maintenance::Compact(*lakehouse, name, policy, NowMicros(), {.threads = threads});
     if (!done) {
       if (failed) failed = std::unexpected(done.error());
       continue;
@@ -153,27 +153,27 @@ struct OrphanFlags {
 Result<int> RunOrphans(const Settings& settings, const OrphanFlags& flags) {
   K2_TRY(CheckOutput(settings));
   if (!flags.dry_run) K2_TRY(CheckOwnMaintenance(settings, "maintain orphans"));
-  OrphanOptions options{.dry_run = flags.dry_run};
+  maintenance::OrphanOptions options{.dry_run = flags.dry_run};
   K2_ASSIGN(options.older_than_us, ParseSpan("--older-than", flags.older_than));
   K2_ASSIGN(const auto lakehouse, flags.dry_run ? OpenLakehouseToRead(settings) : OpenLakehouse(settings, false));
-  QueryResult rows;
+  query::QueryResult rows;
   if (flags.files) {
-    rows.columns = {{"table", "VARCHAR", CellKind::kText},
-                    {"file", "VARCHAR", CellKind::kText},
-                    {"bytes", "BIGINT", CellKind::kNumber},
-                    {"modified", "VARCHAR", CellKind::kText}};
+    rows.columns = {{"table", "VARCHAR", query::CellKind::kText},
+                    {"file", "VARCHAR", query::CellKind::kText},
+                    {"bytes", "BIGINT", query::CellKind::kNumber},
+                    {"modified", "VARCHAR", query::CellKind::kText}};
   } else {
-    rows.columns = {{"table", "VARCHAR", CellKind::kText},
-                    {"files", "BIGINT", CellKind::kNumber},
-                    {"bytes", "BIGINT", CellKind::kNumber},
-                    {"not_deleted", "BIGINT", CellKind::kNumber}};
+    rows.columns = {{"table", "VARCHAR", query::CellKind::kText},
+                    {"files", "BIGINT", query::CellKind::kNumber},
+                    {"bytes", "BIGINT", query::CellKind::kNumber},
+                    {"not_deleted", "BIGINT", query::CellKind::kNumber}};
   }
   Status failed;
   K2_ASSIGN(const std::vector<std::string> all, lakehouse->Tables());
   for (const std::string& name : flags.tables.empty() ? all : flags.tables) {
-    const Result<OrphanReport> done = [&]() -> Result<OrphanReport> {
-      K2_ASSIGN(Table table, lakehouse->Open(name));
-      return RemoveOrphans(table, NowMicros(), options);
+    const Result<maintenance::OrphanReport> done = [&]() -> Result<maintenance::OrphanReport> {
+      K2_ASSIGN(table::Table table, lakehouse->Open(name));
+      return maintenance::RemoveOrphans(table, NowMicros(), options);
     }();
     if (!done) {
       if (failed) failed = std::unexpected(done.error());
@@ -184,7 +184,7 @@ Result<int> RunOrphans(const Settings& settings, const OrphanFlags& flags) {
           {name, std::to_string(done->files.size()), std::to_string(done->bytes), std::to_string(done->not_deleted)});
       continue;
     }
-    for (const FileInfo& file : done->files) {
+    for (const storage::FileInfo& file : done->files) {
       rows.rows.push_back({name, file.location, std::to_string(file.size_bytes), FormatTimestamp(file.modified_us)});
     }
   }
@@ -211,8 +211,8 @@ void AddOrphans(Program& program, CLI::App& command) {
 
 }  // namespace
 
-Result<CompactionPolicy> CompactionPolicyOf(const CompactFlags& flags) {
-  CompactionPolicy policy;
+Result<maintenance::CompactionPolicy> CompactionPolicyOf(const CompactFlags& flags) {
+  maintenance::CompactionPolicy policy;
   K2_ASSIGN(policy.target_bytes, ParseBytes("--target-file-size", flags.target_file_size));
   K2_ASSIGN(policy.settled_us, ParseSpan("--settled", flags.settled));
   if (policy.target_bytes < 1 || flags.min_files < 2) {
@@ -234,8 +234,8 @@ void AddCompactFlags(CLI::App& command, CompactFlags& flags) {
       ->capture_default_str();
 }
 
-Result<RetentionPolicy> RetentionOf(const Settings& settings) {
-  RetentionPolicy policy;
+Result<maintenance::RetentionPolicy> RetentionOf(const Settings& settings) {
+  maintenance::RetentionPolicy policy;
   K2_ASSIGN(policy.bronze_us, Limit(settings, "retain-bronze"));
   K2_ASSIGN(policy.silver_us, Limit(settings, "retain-silver"));
   K2_ASSIGN(policy.rejected_us, Limit(settings, "retain-rejected"));
@@ -291,4 +291,4 @@ void AddMaintain(Program& program) {
       "  k2 maintain expire --older-than 1h\n  k2 maintain orphans --dry-run --files");
 }
 
-}  // namespace k2
+}  // namespace k2::cli

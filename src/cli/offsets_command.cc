@@ -3,13 +3,13 @@
 #include "base/time.h"
 #include "cli/commands.h"
 #include "cli/rows_output.h"
-#include "medallion/finished_sources.h"
+#include "pipeline/bronze/finished_sources.h"
 #include "table/audit.h"
 #include "table/dropped_unread.h"
 #include "table/progress_json.h"
 #include "task/market_tables.h"
 
-namespace k2 {
+namespace k2::cli {
 namespace {
 
 struct SetFlags {
@@ -18,7 +18,7 @@ struct SetFlags {
   std::string topic_id;  // where several topics had the name
   int32_t partition = 0;
 
-  [[nodiscard]] bool Means(const SourceKey& key) const {
+  [[nodiscard]] bool Means(const table::SourceKey& key) const {
     return key.topic == topic && key.partition == partition && (topic_id.empty() || key.topic_id == topic_id);
   }
   int64_t next = -1;
@@ -26,17 +26,17 @@ struct SetFlags {
 };
 
 // Of a recording it is the end of its name.
-std::optional<std::string> TopicIdShown(const SourceKey& key) {
-  if (key.cluster == kRecordingCluster) return std::nullopt;
+std::optional<std::string> TopicIdShown(const table::SourceKey& key) {
+  if (key.cluster == table::kRecordingCluster) return std::nullopt;
   return key.topic_id;
 }
 
 // What has left the table's document: one row with their number, or one row each.
-Status ShowFinished(const Lakehouse& lakehouse, const std::string& name, bool each, QueryResult& rows) {
-  K2_ASSIGN(const Table table, lakehouse.Open(name));
-  const Result<LayerProgress> progress = ReadProgress(table.metadata());
-  if (!progress || progress->finished.generation == 0 || name == kRejectedTable) return {};
-  const Result<SourcePositions> ended = FinishedSources(lakehouse).All(table, *progress);
+Status ShowFinished(const pipeline::Lakehouse& lakehouse, const std::string& name, bool each, query::QueryResult& rows) {
+  K2_ASSIGN(const table::Table table, lakehouse.Open(name));
+  const Result<table::LayerProgress> progress = table::ReadProgress(table.metadata());
+  if (!progress || progress->finished.generation == 0 || name == task::kRejectedTable) return {};
+  const Result<table::SourcePositions> ended = pipeline::FinishedSources(lakehouse).All(table, *progress);
   if (!ended) {
     rows.rows.push_back(
         {name, std::nullopt, std::nullopt, std::nullopt, std::nullopt, ended.error().message, std::nullopt});
@@ -57,23 +57,23 @@ Status ShowFinished(const Lakehouse& lakehouse, const std::string& name, bool ea
 
 Result<int> ShowOffsets(const Settings& settings, bool finished) {
   K2_ASSIGN(const auto lakehouse, OpenLakehouseToRead(settings));
-  QueryResult rows;
-  rows.columns = {{"table", "VARCHAR", CellKind::kText},          {"topic", "VARCHAR", CellKind::kText},
-                  {"partition", "INTEGER", CellKind::kNumber},    {"next_offset", "BIGINT", CellKind::kNumber},
-                  {"behind_bronze", "BIGINT", CellKind::kNumber}, {"state", "VARCHAR", CellKind::kText},
-                  {"topic_id", "VARCHAR", CellKind::kText}};
-  LayerProgress bronze;
+  query::QueryResult rows;
+  rows.columns = {{"table", "VARCHAR", query::CellKind::kText},          {"topic", "VARCHAR", query::CellKind::kText},
+                  {"partition", "INTEGER", query::CellKind::kNumber},    {"next_offset", "BIGINT", query::CellKind::kNumber},
+                  {"behind_bronze", "BIGINT", query::CellKind::kNumber}, {"state", "VARCHAR", query::CellKind::kText},
+                  {"topic_id", "VARCHAR", query::CellKind::kText}};
+  table::LayerProgress bronze;
   K2_ASSIGN(const std::vector<std::string> names, lakehouse->Tables());
   for (const std::string& name : names) {
-    if (name == kFinishedTable) continue;
-    K2_ASSIGN(const Table table, lakehouse->Open(name));
-    const Result<LayerProgress> progress = ReadProgress(table.metadata());
+    if (name == task::kFinishedTable) continue;
+    K2_ASSIGN(const table::Table table, lakehouse->Open(name));
+    const Result<table::LayerProgress> progress = table::ReadProgress(table.metadata());
     if (!progress) {
       rows.rows.push_back(
           {name, std::nullopt, std::nullopt, std::nullopt, std::nullopt, progress.error().message, std::nullopt});
       continue;
     }
-    if (name == kBronzeTable) bronze = *progress;
+    if (name == task::kBronzeTable) bronze = *progress;
     for (const auto& [key, position] : progress->positions) {
       const auto upstream = bronze.positions.find(key);
       std::optional<std::string> behind;
@@ -90,17 +90,17 @@ Result<int> ShowOffsets(const Settings& settings, bool finished) {
 }
 
 // The Silver tables whose retention has dropped rows before Gold had read them; says so in Gold's commit.
-Result<std::vector<Table>> TablesWithLoss(const Lakehouse& lakehouse, std::string_view table, LayerCommit& commit) {
-  std::vector<Table> found;
-  if (table != kGoldTable) return found;
-  K2_ASSIGN(const Table bronze, lakehouse.Open(kBronzeTable));
-  K2_ASSIGN(const LayerProgress read, ReadProgress(bronze.metadata()));
-  for (const Exchange* exchange : Exchanges()) {
-    K2_ASSIGN(std::optional<Table> silver, lakehouse.OpenSilver(*exchange, read));
+Result<std::vector<table::Table>> TablesWithLoss(const pipeline::Lakehouse& lakehouse, std::string_view table, table::LayerCommit& commit) {
+  std::vector<table::Table> found;
+  if (table != task::kGoldTable) return found;
+  K2_ASSIGN(const table::Table bronze, lakehouse.Open(task::kBronzeTable));
+  K2_ASSIGN(const table::LayerProgress read, table::ReadProgress(bronze.metadata()));
+  for (const exchange::Exchange* exchange : exchange::Exchanges()) {
+    K2_ASSIGN(std::optional<table::Table> silver, lakehouse.OpenSilver(*exchange, read));
     if (!silver) continue;
-    K2_ASSIGN(const std::optional<DroppedUnread> dropped, ReadDroppedUnread(silver->metadata()));
+    K2_ASSIGN(const std::optional<table::DroppedUnread> dropped, table::ReadDroppedUnread(silver->metadata()));
     if (!dropped) continue;
-    commit.summary[kOffsetsSetKey] +=
+    commit.summary[table::kOffsetsSetKey] +=
         fmt::format("; without {} rows that {} dropped on {}", dropped->rows, exchange->silver_table, dropped->at);
     found.push_back(std::move(*silver));
   }
@@ -108,22 +108,22 @@ Result<std::vector<Table>> TablesWithLoss(const Lakehouse& lakehouse, std::strin
 }
 
 // Where the table stands in a recording that its document no longer names.
-Result<SourcePositions> FinishedOfTopic(const Lakehouse& lakehouse, const Table& table, const LayerProgress& progress,
+Result<table::SourcePositions> FinishedOfTopic(const pipeline::Lakehouse& lakehouse, const table::Table& table, const table::LayerProgress& progress,
                                         const SetFlags& flags) {
-  const SourceKey key{.cluster = kRecordingCluster,
+  const table::SourceKey key{.cluster = table::kRecordingCluster,
                       .topic = flags.topic,
                       .topic_id = flags.topic.substr(flags.topic.rfind('/') + 1),
                       .partition = flags.partition};
-  return FinishedSources(lakehouse).Find(table, progress, {key});
+  return pipeline::FinishedSources(lakehouse).Find(table, progress, {key});
 }
 
 // An offset of rejected_trades follows Silver's: ahead of it, it would speak of rows that nobody has validated.
-Status CheckRejected(const Lakehouse& lakehouse, const SetFlags& flags) {
-  const Exchange* exchange = ExchangeOfTopic(flags.topic);
+Status CheckRejected(const pipeline::Lakehouse& lakehouse, const SetFlags& flags) {
+  const exchange::Exchange* exchange = exchange::ExchangeOfTopic(flags.topic);
   if (exchange == nullptr) return {};
-  K2_ASSIGN(const Table silver, lakehouse.Open(exchange->silver_table));
-  K2_ASSIGN(const LayerProgress progress, ReadProgress(silver.metadata()));
-  K2_ASSIGN(SourcePositions stands, FinishedOfTopic(lakehouse, silver, progress, flags));
+  K2_ASSIGN(const table::Table silver, lakehouse.Open(exchange->silver_table));
+  K2_ASSIGN(const table::LayerProgress progress, table::ReadProgress(silver.metadata()));
+  K2_ASSIGN(table::SourcePositions stands, FinishedOfTopic(lakehouse, silver, progress, flags));
   stands.insert(progress.positions.begin(), progress.positions.end());
   for (const auto& [key, position] : stands) {
     if (flags.Means(key) && position.next_offset >= flags.next) return {};
@@ -132,54 +132,54 @@ Status CheckRejected(const Lakehouse& lakehouse, const SetFlags& flags) {
       ErrorKind::kInvalidArgument,
       "{} cannot be set ahead of {}: Silver commits both, and has validated nothing there. Set Silver's offset, "
       "which {} follows: `k2 offsets set --table {} --topic {} --partition {} --next {} --accept-loss`",
-      kRejectedTable, exchange->silver_table, kRejectedTable, exchange->silver_table, flags.topic, flags.partition,
+      task::kRejectedTable, exchange->silver_table, task::kRejectedTable, exchange->silver_table, flags.topic, flags.partition,
       flags.next);
 }
 
 // Where a table stands in a source; 0: it has not begun.
-Result<int64_t> NextOffsetOf(FinishedSources& finished, const Table& table, const LayerProgress& progress,
-                             const SourceKey& key) {
+Result<int64_t> NextOffsetOf(pipeline::FinishedSources& finished, const table::Table& table, const table::LayerProgress& progress,
+                             const table::SourceKey& key) {
   if (const auto named = progress.positions.find(key); named != progress.positions.end()) {
     return named->second.next_offset;
   }
-  K2_ASSIGN(const SourcePositions ended, finished.Find(table, progress, {key}));
+  K2_ASSIGN(const table::SourcePositions ended, finished.Find(table, progress, {key}));
   return ended.empty() ? 0 : ended.begin()->second.next_offset;
 }
 
 // Rows that were rejected after the snapshot at which main is would be in no table: Silver has passed them. What is
 // more, a Silver table that is rolled back later would take them for accepted.
-Status CheckNoRejectsLost(const Lakehouse& lakehouse, const Table& rejected) {
-  K2_ASSIGN(const LayerProgress main, ReadProgressOfMain(rejected.metadata()));
-  K2_ASSIGN(const LayerProgress newest, ReadProgressOfTag(rejected.metadata()));
-  FinishedSources finished(lakehouse);
-  SourcePositions known = newest.positions;
+Status CheckNoRejectsLost(const pipeline::Lakehouse& lakehouse, const table::Table& rejected) {
+  K2_ASSIGN(const table::LayerProgress main, table::ReadProgressOfMain(rejected.metadata()));
+  K2_ASSIGN(const table::LayerProgress newest, table::ReadProgressOfTag(rejected.metadata()));
+  pipeline::FinishedSources finished(lakehouse);
+  table::SourcePositions known = newest.positions;
   if (newest.finished != main.finished) {  // some have left the newest document, or both were named in neither
-    K2_ASSIGN(const SourcePositions ended, finished.All(rejected, newest));
+    K2_ASSIGN(const table::SourcePositions ended, finished.All(rejected, newest));
     known.insert(ended.begin(), ended.end());
   }
   for (const auto& [key, position] : known) {
-    const Exchange* exchange = ExchangeOfTopic(key.topic);
+    const exchange::Exchange* exchange = exchange::ExchangeOfTopic(key.topic);
     if (exchange == nullptr) continue;
     K2_ASSIGN(const int64_t stands, NextOffsetOf(finished, rejected, main, key));
     if (position.next_offset <= stands) continue;
-    K2_ASSIGN(const Table silver, lakehouse.Open(exchange->silver_table));
-    K2_ASSIGN(const LayerProgress progress, ReadProgress(silver.metadata()));
+    K2_ASSIGN(const table::Table silver, lakehouse.Open(exchange->silver_table));
+    K2_ASSIGN(const table::LayerProgress progress, table::ReadProgress(silver.metadata()));
     K2_ASSIGN(const int64_t passed, NextOffsetOf(finished, silver, progress, key));
     if (passed <= stands) continue;
     return Fail(ErrorKind::kOffsetMismatch,
                 "{} cannot go on from offset {} of {}: {} is at {}, and what was rejected in between would be in no "
                 "table. Roll {} forward to the snapshot that the tag \"{}\" names; or roll {} back too, and accept "
                 "that first",
-                kRejectedTable, stands, key.ToString(), exchange->silver_table, passed, kRejectedTable, kOffsetsTag,
+                task::kRejectedTable, stands, key.ToString(), exchange->silver_table, passed, task::kRejectedTable, table::kOffsetsTag,
                 exchange->silver_table);
   }
   return {};
 }
 
-Status CommitOffsets(Table& table, LayerCommit commit) {
-  const LayerCommitOutcome outcome = table.Commit(std::move(commit));
-  if (const auto* failed = std::get_if<NotCommitted>(&outcome)) return std::unexpected(failed->error());
-  if (const auto* unknown = std::get_if<OutcomeUnknown>(&outcome)) return std::unexpected(unknown->error);
+Status CommitOffsets(table::Table& table, table::LayerCommit commit) {
+  const table::LayerCommitOutcome outcome = table.Commit(std::move(commit));
+  if (const auto* failed = std::get_if<table::NotCommitted>(&outcome)) return std::unexpected(failed->error());
+  if (const auto* unknown = std::get_if<table::OutcomeUnknown>(&outcome)) return std::unexpected(unknown->error);
   return {};
 }
 
@@ -187,24 +187,24 @@ Status CommitOffsets(Table& table, LayerCommit commit) {
 // Where finished_sources cannot tell any more, finished recordings are forgotten.
 Result<int> AdoptMain(const Settings& settings, const std::string& name) {
   K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, false));
-  K2_ASSIGN(Table table, lakehouse->Open(name));
+  K2_ASSIGN(table::Table table, lakehouse->Open(name));
   // Gold drops what it has when it reads all of Silver again.
-  if (name != kGoldTable) K2_TRY(CheckMainHasProgress(table.metadata()));
-  if (name == kRejectedTable) K2_TRY(CheckNoRejectsLost(*lakehouse, table));
-  LayerCommit commit;
+  if (name != task::kGoldTable) K2_TRY(table::CheckMainHasProgress(table.metadata()));
+  if (name == task::kRejectedTable) K2_TRY(CheckNoRejectsLost(*lakehouse, table));
+  table::LayerCommit commit;
   commit.accept_loss = true;
-  K2_ASSIGN(const LayerProgress progress, ReadProgressOfMain(table.metadata()));
+  K2_ASSIGN(const table::LayerProgress progress, table::ReadProgressOfMain(table.metadata()));
   commit.base.finished = progress.finished;
-  const Status known = FinishedSources(*lakehouse).Check(table, progress);
+  const Status known = pipeline::FinishedSources(*lakehouse).Check(table, progress);
   if (!known && known.error().kind != ErrorKind::kOffsetMismatch) return std::unexpected(known.error());
   commit.forget_finished = !known;
-  commit.summary[kOffsetsSetKey] = "main's own, after a rollback, at " + FormatTimestamp(NowMicros());
-  if (commit.forget_finished) commit.summary[kOffsetsSetKey] += "; finished recordings are forgotten";
-  K2_ASSIGN(std::vector<Table> lossy, TablesWithLoss(*lakehouse, name, commit));
+  commit.summary[table::kOffsetsSetKey] = "main's own, after a rollback, at " + FormatTimestamp(NowMicros());
+  if (commit.forget_finished) commit.summary[table::kOffsetsSetKey] += "; finished recordings are forgotten";
+  K2_ASSIGN(std::vector<table::Table> lossy, TablesWithLoss(*lakehouse, name, commit));
   K2_TRY(CommitOffsets(table, std::move(commit)));
-  for (Table& upstream : lossy) {
+  for (table::Table& upstream : lossy) {
     K2_TRY(upstream.Update([](const auto&) -> Result<std::vector<iceberg::TableUpdate>> {
-      return std::vector<iceberg::TableUpdate>{iceberg::RemoveProperties{{kDroppedUnreadKey}}};
+      return std::vector<iceberg::TableUpdate>{iceberg::RemoveProperties{{table::kDroppedUnreadKey}}};
     }));
   }
   std::fprintf(stderr, "%s now goes on from what main holds\n", name.c_str());
@@ -212,7 +212,7 @@ Result<int> AdoptMain(const Settings& settings, const std::string& name) {
 }
 
 // A name may stand for several topics, one of which was recreated as the other.
-Status CheckOneId(const SourceKey& key, const SetFlags& flags, const LayerCommit& commit) {
+Status CheckOneId(const table::SourceKey& key, const SetFlags& flags, const table::LayerCommit& commit) {
   for (const auto& [other, position] : commit.next.positions) {
     if (other == key) continue;
     return Fail(ErrorKind::kInvalidArgument,
@@ -226,11 +226,11 @@ Status CheckFlags(const SetFlags& flags) {
   if (flags.topic.empty() || flags.next < 0) {
     return Fail(ErrorKind::kInvalidArgument, "--topic and --next go together, and --next is at least 0");
   }
-  if (flags.table == kGoldTable) {
+  if (flags.table == task::kGoldTable) {
     return Fail(ErrorKind::kInvalidArgument,
                 "{} goes on by Silver's snapshots, not by offsets: there is nothing to set", flags.table);
   }
-  if (flags.table == kBronzeTable && flags.topic.starts_with("recording/")) {
+  if (flags.table == task::kBronzeTable && flags.topic.starts_with("recording/")) {
     return Fail(ErrorKind::kInvalidArgument,
                 "a recording is read from where Bronze stands, line by line; it cannot be entered elsewhere. Cut the "
                 "file instead: "
@@ -249,18 +249,18 @@ Result<int> SetOffset(const Settings& settings, const SetFlags& flags) {
   }
   K2_TRY(CheckFlags(flags));
   K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, false));
-  K2_ASSIGN(Table table, lakehouse->Open(flags.table));
-  if (flags.table == kRejectedTable) K2_TRY(CheckRejected(*lakehouse, flags));
-  K2_ASSIGN(const LayerProgress bronze, [&]() -> Result<LayerProgress> {
-    K2_ASSIGN(const Table upstream, lakehouse->Open(kBronzeTable));
-    return ReadProgress(upstream.metadata());
+  K2_ASSIGN(table::Table table, lakehouse->Open(flags.table));
+  if (flags.table == task::kRejectedTable) K2_TRY(CheckRejected(*lakehouse, flags));
+  K2_ASSIGN(const table::LayerProgress bronze, [&]() -> Result<table::LayerProgress> {
+    K2_ASSIGN(const table::Table upstream, lakehouse->Open(task::kBronzeTable));
+    return table::ReadProgress(upstream.metadata());
   }());
-  LayerCommit commit;
+  table::LayerCommit commit;
   commit.accept_loss = flags.accept_loss;
-  K2_ASSIGN(const LayerProgress progress,
-            flags.accept_loss ? ReadProgressOfMain(table.metadata()) : ReadProgress(table.metadata()));
+  K2_ASSIGN(const table::LayerProgress progress,
+            flags.accept_loss ? table::ReadProgressOfMain(table.metadata()) : table::ReadProgress(table.metadata()));
   commit.base.finished = progress.finished;
-  K2_ASSIGN(const SourcePositions ended, FinishedOfTopic(*lakehouse, table, progress, flags));
+  K2_ASSIGN(const table::SourcePositions ended, FinishedOfTopic(*lakehouse, table, progress, flags));
   for (const auto* positions : {&progress.positions, &ended, &bronze.positions}) {
     for (const auto& [key, position] : *positions) {
       if (!flags.Means(key)) continue;
@@ -283,8 +283,8 @@ Result<int> SetOffset(const Settings& settings, const SetFlags& flags) {
       commit.next.positions[key] = {.next_offset = flags.next, .leader_epoch = position.leader_epoch};
       // Bronze's count is of the rows it holds, and goes on; another table takes Bronze's over when it is level with
       // it.
-      if (flags.table == kBronzeTable) commit.next.positions[key].messages = position.messages;
-      commit.summary[kOffsetsSetKey] = fmt::format("{}/{} from {} to {} at {}", flags.topic, flags.partition, before,
+      if (flags.table == task::kBronzeTable) commit.next.positions[key].messages = position.messages;
+      commit.summary[table::kOffsetsSetKey] = fmt::format("{}/{} from {} to {} at {}", flags.topic, flags.partition, before,
                                                    flags.next, FormatTimestamp(NowMicros()));
     }
   }
@@ -326,4 +326,4 @@ void AddOffsets(Program& program) {
       "500 --accept-loss");
 }
 
-}  // namespace k2
+}  // namespace k2::cli

@@ -5,30 +5,30 @@
 #include <string>
 #include <string_view>
 
-#include "medallion/lakehouse.h"
-#include "medallion/step_plan.h"
+#include "pipeline/lakehouse.h"
+#include "pipeline/step_plan.h"
 
-namespace k2 {
+namespace k2::cli {
 
 class OpenedTables {
  public:
-  explicit OpenedTables(const Lakehouse& lakehouse) : lakehouse_(lakehouse) {}
+  explicit OpenedTables(const pipeline::Lakehouse& lakehouse) : lakehouse_(lakehouse) {}
 
-  Result<Table*> Find(std::string_view name) {
+  Result<table::Table*> Find(std::string_view name) {
     auto found = tables_.find(std::string(name));
     if (found == tables_.end()) {
-      K2_ASSIGN(Table table, lakehouse_.Open(name));
+      K2_ASSIGN(table::Table table, lakehouse_.Open(name));
       found = tables_.emplace(name, std::move(table)).first;
     }
     return &found->second;
   }
-  TableByName by_name() {
+  pipeline::TableByName by_name() {
     return [this](std::string_view name) { return Find(name); };
   }
 
  private:
-  const Lakehouse& lakehouse_;
-  std::map<std::string, Table> tables_;
+  const pipeline::Lakehouse& lakehouse_;
+  std::map<std::string, table::Table> tables_;
 };
 
-}  // namespace k2
+}  // namespace k2::cli

@@ -7,12 +7,12 @@
 #include "cli/commands.h"
 #include "cli/rows_output.h"
 #include "cli/storage_settings.h"
-#include "io/location.h"
-#include "maintain/recover.h"
-#include "maintain/relocate.h"
+#include "storage/location.h"
+#include "maintenance/recover.h"
+#include "maintenance/relocate.h"
 #include "task/market_tables.h"
 
-namespace k2 {
+namespace k2::cli {
 namespace {
 
 struct RelocateFlags {
@@ -33,13 +33,13 @@ std::string PlaceOf(const std::string& text) {
   return "file://" + std::filesystem::absolute(text).lexically_normal().string();
 }
 
-Status PrintRelocated(const std::vector<RelocatedTable>& tables, const std::string& output) {
-  QueryResult rows;
-  rows.columns = {{"table", "VARCHAR", CellKind::kText},         {"outcome", "VARCHAR", CellKind::kText},
-                  {"snapshots", "BIGINT", CellKind::kNumber},    {"manifests", "BIGINT", CellKind::kNumber},
-                  {"delete_files", "BIGINT", CellKind::kNumber}, {"metadata", "VARCHAR", CellKind::kText},
-                  {"note", "VARCHAR", CellKind::kText}};
-  for (const RelocatedTable& table : tables) {
+Status PrintRelocated(const std::vector<maintenance::RelocatedTable>& tables, const std::string& output) {
+  query::QueryResult rows;
+  rows.columns = {{"table", "VARCHAR", query::CellKind::kText},         {"outcome", "VARCHAR", query::CellKind::kText},
+                  {"snapshots", "BIGINT", query::CellKind::kNumber},    {"manifests", "BIGINT", query::CellKind::kNumber},
+                  {"delete_files", "BIGINT", query::CellKind::kNumber}, {"metadata", "VARCHAR", query::CellKind::kText},
+                  {"note", "VARCHAR", query::CellKind::kText}};
+  for (const maintenance::RelocatedTable& table : tables) {
     rows.rows.push_back({table.table, table.outcome, std::to_string(table.snapshots), std::to_string(table.manifests),
                          std::to_string(table.delete_files), table.metadata_location, table.note});
   }
@@ -48,13 +48,13 @@ Status PrintRelocated(const std::vector<RelocatedTable>& tables, const std::stri
 }
 
 // What is left to do where K2 does not know which catalog shall have the tables.
-void PrintSteps(const std::vector<RelocatedTable>& tables, const LocationMap& map, const Settings& settings) {
+void PrintSteps(const std::vector<maintenance::RelocatedTable>& tables, const storage::LocationMap& map, const Settings& settings) {
   std::string text = fmt::format(
       "\nNothing was registered. In a catalog that has no such tables yet:\n  k2 tables recover --catalog {} "
       "--warehouse "
       "{}\nor for each table, as the catalog's API has it:\n",
       settings.Text("catalog").empty() ? "URL" : settings.Text("catalog"), map.to());
-  for (const RelocatedTable& table : tables) {
+  for (const maintenance::RelocatedTable& table : tables) {
     if (table.outcome == "failed") continue;
     const size_t dot = table.table.rfind('.');
     text += fmt::format(
@@ -67,8 +67,8 @@ void PrintSteps(const std::vector<RelocatedTable>& tables, const LocationMap& ma
   std::fputs(text.c_str(), stderr);
 }
 
-bool AnyFailed(const std::vector<RelocatedTable>& tables) {
-  return std::ranges::any_of(tables, [](const RelocatedTable& table) { return table.outcome == "failed"; });
+bool AnyFailed(const std::vector<maintenance::RelocatedTable>& tables) {
+  return std::ranges::any_of(tables, [](const maintenance::RelocatedTable& table) { return table.outcome == "failed"; });
 }
 
 Result<int> RelocateByFiles(const Settings& settings, const RelocateFlags& flags) {
@@ -78,10 +78,10 @@ Result<int> RelocateByFiles(const Settings& settings, const RelocateFlags& flags
         "a REST catalog does not know that its files were moved: name the old place and the new one with --from "
         "and --to");
   }
-  K2_ASSIGN(const StorageOptions storage, StorageOptionsOf(settings));
-  K2_ASSIGN(const LocationMap map, LocationMap::Create(PlaceOf(flags.from), PlaceOf(flags.to)));
-  const std::shared_ptr<FileIo> io = MakeFileIo(storage);
-  K2_ASSIGN(const auto tables, RelocateFiles(io, map, {.dry_run = flags.dry_run, .copied = true}));
+  K2_ASSIGN(const storage::StorageOptions storage, StorageOptionsOf(settings));
+  K2_ASSIGN(const storage::LocationMap map, storage::LocationMap::Create(PlaceOf(flags.from), PlaceOf(flags.to)));
+  const std::shared_ptr<storage::FileIo> io = storage::MakeFileIo(storage);
+  K2_ASSIGN(const auto tables, maintenance::RelocateFiles(io, map, {.dry_run = flags.dry_run, .copied = true}));
   if (tables.empty()) return Fail(ErrorKind::kNotFound, "there is no table under {}", map.to());
   K2_TRY(PrintRelocated(tables, settings.Text("output")));
   if (!flags.dry_run) PrintSteps(tables, map, settings);
@@ -92,7 +92,7 @@ Result<int> RunRelocate(const Settings& settings, const RelocateFlags& flags) {
   if (HasRestCatalog(settings) || !flags.to.empty()) return RelocateByFiles(settings, flags);
   // An empty catalog would be no help.
   std::error_code error;
-  K2_ASSIGN(const std::string folder, LocalPath(WarehouseUri(settings)));
+  K2_ASSIGN(const std::string folder, storage::LocalPath(WarehouseUri(settings)));
   if (!std::filesystem::exists(folder + "/catalog.db", error)) {
     return Fail(ErrorKind::kNotFound, "{} has no catalog.db: `k2 tables recover` makes one of the tables' files first",
                 folder);
@@ -103,20 +103,20 @@ Result<int> RunRelocate(const Settings& settings, const RelocateFlags& flags) {
     std::fprintf(stderr, "%s lies where its catalog says: there is nothing to relocate\n", folder.c_str());
     return 0;
   }
-  std::optional<LocationMap> map;
+  std::optional<storage::LocationMap> map;
   if (displacement) map = displacement->map;
   if (!flags.from.empty()) {
-    K2_ASSIGN(map, LocationMap::Create(PlaceOf(flags.from), "file://" + folder));
+    K2_ASSIGN(map, storage::LocationMap::Create(PlaceOf(flags.from), "file://" + folder));
   }
   const bool copied = displacement && displacement->copied;
   K2_ASSIGN(const auto tables,
-            RelocateTables(*lakehouse->catalog(), lakehouse->io(), *map, {.dry_run = flags.dry_run, .copied = copied}));
+            maintenance::RelocateTables(*lakehouse->catalog(), lakehouse->io(), *map, {.dry_run = flags.dry_run, .copied = copied}));
   K2_TRY(PrintRelocated(tables, settings.Text("output")));
   return AnyFailed(tables) ? 1 : 0;
 }
 
-Result<RecoverOptions> RecoverOptionsOf(const RecoverFlags& flags) {
-  RecoverOptions options{.dry_run = flags.dry_run};
+Result<maintenance::RecoverOptions> RecoverOptionsOf(const RecoverFlags& flags) {
+  maintenance::RecoverOptions options{.dry_run = flags.dry_run};
   for (const std::string& folder : flags.folders) options.metadata_folders.push_back(PlaceOf(folder));
   for (const std::string& text : flags.use) {
     const size_t equals = text.find('=');
@@ -124,22 +124,22 @@ Result<RecoverOptions> RecoverOptionsOf(const RecoverFlags& flags) {
       return Fail(ErrorKind::kInvalidArgument, "--use {}: expected TABLE=METADATA_FILE", text);
     }
     std::string name = text.substr(0, equals);
-    if (name.find('.') == std::string::npos) name = fmt::format("{}.{}", kNamespace, name);
+    if (name.find('.') == std::string::npos) name = fmt::format("{}.{}", task::kNamespace, name);
     options.use[name] = PlaceOf(text.substr(equals + 1));
   }
   return options;
 }
 
-Status PrintRecovered(const std::vector<RecoveredTable>& tables, const RecoverFlags& flags, const std::string& output) {
-  QueryResult rows;
-  rows.columns = {{"table", "VARCHAR", CellKind::kText},     {"outcome", "VARCHAR", CellKind::kText},
-                  {"committed", "VARCHAR", CellKind::kText}, {"snapshots", "BIGINT", CellKind::kNumber},
-                  {"rows", "BIGINT", CellKind::kNumber},     {"metadata", "VARCHAR", CellKind::kText},
-                  {"before", "VARCHAR", CellKind::kText},    {"note", "VARCHAR", CellKind::kText}};
-  for (const RecoveredTable& table : tables) {
+Status PrintRecovered(const std::vector<maintenance::RecoveredTable>& tables, const RecoverFlags& flags, const std::string& output) {
+  query::QueryResult rows;
+  rows.columns = {{"table", "VARCHAR", query::CellKind::kText},     {"outcome", "VARCHAR", query::CellKind::kText},
+                  {"committed", "VARCHAR", query::CellKind::kText}, {"snapshots", "BIGINT", query::CellKind::kNumber},
+                  {"rows", "BIGINT", query::CellKind::kNumber},     {"metadata", "VARCHAR", query::CellKind::kText},
+                  {"before", "VARCHAR", query::CellKind::kText},    {"note", "VARCHAR", query::CellKind::kText}};
+  for (const maintenance::RecoveredTable& table : tables) {
     std::string outcome(ToString(table.outcome));
-    if (flags.dry_run && table.outcome == RecoveryOutcome::kRegistered) outcome = "to register";
-    if (flags.dry_run && table.outcome == RecoveryOutcome::kMovedOn) outcome = "to move on";
+    if (flags.dry_run && table.outcome == maintenance::RecoveryOutcome::kRegistered) outcome = "to register";
+    if (flags.dry_run && table.outcome == maintenance::RecoveryOutcome::kMovedOn) outcome = "to move on";
     const bool known = table.updated_ms != 0;
     rows.rows.push_back({table.table, outcome, known ? FormatTimestamp(table.updated_ms * 1000) : "",
                          std::to_string(table.snapshots), std::to_string(table.rows), table.metadata_location,
@@ -154,28 +154,28 @@ Result<int> RunRecover(const Settings& settings, const RecoverFlags& flags) {
   if (HasRestCatalog(settings) && !named) {
     return Fail(ErrorKind::kInvalidArgument, "name the place where the tables' files lie with --warehouse");
   }
-  K2_ASSIGN(const RecoverOptions options, RecoverOptionsOf(flags));
+  K2_ASSIGN(const maintenance::RecoverOptions options, RecoverOptionsOf(flags));
   const std::string warehouse = WarehouseUri(settings);
-  std::vector<RecoveredTable> tables;
+  std::vector<maintenance::RecoveredTable> tables;
   std::error_code error;
   const bool has_catalog =
       HasRestCatalog(settings) ||
-      std::filesystem::exists(std::filesystem::path(BareLocation(warehouse)) / "catalog.db", error);
+      std::filesystem::exists(std::filesystem::path(storage::BareLocation(warehouse)) / "catalog.db", error);
   if (!has_catalog) {  // made when there is something to put into it
-    K2_ASSIGN(const StorageOptions storage, StorageOptionsOf(settings));
-    RecoverOptions look = options;
+    K2_ASSIGN(const storage::StorageOptions storage, StorageOptionsOf(settings));
+    maintenance::RecoverOptions look = options;
     look.dry_run = true;
-    K2_ASSIGN(tables, Recover(nullptr, MakeFileIo(storage), warehouse, look));
+    K2_ASSIGN(tables, maintenance::Recover(nullptr, storage::MakeFileIo(storage), warehouse, look));
     if (tables.empty()) return Fail(ErrorKind::kNotFound, "there is no metadata file of a table in {}", warehouse);
   }
   if (has_catalog || !flags.dry_run) {
     K2_ASSIGN(const auto lakehouse, OpenLakehouseToRecover(settings));
-    K2_ASSIGN(tables, Recover(lakehouse->catalog().get(), lakehouse->io(), warehouse, options));
+    K2_ASSIGN(tables, maintenance::Recover(lakehouse->catalog().get(), lakehouse->io(), warehouse, options));
     if (tables.empty()) return Fail(ErrorKind::kNotFound, "there is no metadata file of a table in {}", warehouse);
   }
   K2_TRY(PrintRecovered(tables, flags, settings.Text("output")));
   const bool failed = std::ranges::any_of(
-      tables, [](const RecoveredTable& table) { return table.outcome == RecoveryOutcome::kFailed; });
+      tables, [](const maintenance::RecoveredTable& table) { return table.outcome == maintenance::RecoveryOutcome::kFailed; });
   if (!has_catalog && !flags.dry_run && !HasRestCatalog(settings)) {
     K2_ASSIGN(const auto made, OpenLakehouseToRecover(settings));
     if (const auto displacement = made->catalog()->displacement()) {
@@ -216,4 +216,4 @@ void AddPlaces(Program& program, CLI::App& tables) {
       "  k2 tables recover --catalog http://catalog:8181 --warehouse s3://lake/warehouse");
 }
 
-}  // namespace k2
+}  // namespace k2::cli

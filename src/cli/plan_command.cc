@@ -15,12 +15,12 @@
 #include "cli/layer_settings.h"
 #include "cli/opened_tables.h"
 #include "cli/stop_on_signal.h"
-#include "medallion/bronze_plan.h"
-#include "medallion/gold_layer.h"
-#include "medallion/rebuild.h"
-#include "medallion/silver_layer.h"
+#include "pipeline/bronze/bronze_plan.h"
+#include "pipeline/gold/gold_layer.h"
+#include "pipeline/rebuild.h"
+#include "pipeline/silver/silver_layer.h"
 
-namespace k2 {
+namespace k2::cli {
 namespace {
 
 struct PlanFlags {
@@ -34,34 +34,34 @@ struct PlanFlags {
   CompactFlags compact;
 };
 
-Result<StepPlan> MakePlan(const Settings& settings, const PlanFlags& flags, const Lakehouse& lakehouse,
-                          const LayerOptions& options) {
+Result<pipeline::StepPlan> MakePlan(const Settings& settings, const PlanFlags& flags, const pipeline::Lakehouse& lakehouse,
+                          const pipeline::LayerOptions& options) {
   const auto tasks = static_cast<int32_t>(flags.tasks > 0 ? std::min<int64_t>(flags.tasks, 1 << 20)
                                                           : std::max(1U, std::thread::hardware_concurrency()));
   const auto cores = static_cast<int32_t>(flags.cores > 0 ? std::min<int64_t>(flags.cores, tasks) : tasks);
   if (flags.layer.empty()) {
-    K2_ASSIGN(const CompactionPolicy policy, CompactionPolicyOf(flags.compact));
-    K2_ASSIGN(const Table table, lakehouse.Open(flags.compact.tables.front()));
-    return PlanCompaction(table, policy, NowMicros());
+    K2_ASSIGN(const maintenance::CompactionPolicy policy, CompactionPolicyOf(flags.compact));
+    K2_ASSIGN(const table::Table table, lakehouse.Open(flags.compact.tables.front()));
+    return maintenance::PlanCompaction(table, policy, NowMicros());
   }
   if (flags.rebuild) {
-    K2_ASSIGN(const DayRange days, DaysOf(flags.from, flags.to));
-    return PlanRebuild(lakehouse, options, flags.layer, days, tasks);
+    K2_ASSIGN(const pipeline::DayRange days, DaysOf(flags.from, flags.to));
+    return pipeline::PlanRebuild(lakehouse, options, flags.layer, days, tasks);
   }
   if (flags.layer == "bronze") {
-    K2_ASSIGN(const KafkaFeed feed, KafkaFeedOf(settings));
+    K2_ASSIGN(const pipeline::KafkaFeed feed, KafkaFeedOf(settings));
     if (feed.options.brokers.empty()) {
       return Fail(ErrorKind::kInvalidArgument, "bronze is planned over Kafka: give --kafka BROKERS");
     }
-    return PlanBronze(lakehouse, options, feed, flags.rows, tasks);
+    return pipeline::PlanBronze(lakehouse, options, feed, flags.rows, tasks);
   }
   if (flags.layer == "silver") {
-    K2_ASSIGN(const auto silver, SilverLayer::Open(lakehouse, options, nullptr, nullptr));
-    K2_ASSIGN(StepPlan plan, silver->Plan(tasks));
+    K2_ASSIGN(const auto silver, pipeline::SilverLayer::Open(lakehouse, options, nullptr, nullptr));
+    K2_ASSIGN(pipeline::StepPlan plan, silver->Plan(tasks));
     return plan.empty() ? silver->PlanSettling() : std::move(plan);
   }
-  K2_ASSIGN(const auto gold, GoldLayer::Open(lakehouse, options, nullptr));
-  K2_ASSIGN(StepPlan plan, gold->Plan({.tasks = tasks, .cores = cores}));
+  K2_ASSIGN(const auto gold, pipeline::GoldLayer::Open(lakehouse, options, nullptr));
+  K2_ASSIGN(pipeline::StepPlan plan, gold->Plan({.tasks = tasks, .cores = cores}));
   return plan.empty() ? gold->PlanSettling() : std::move(plan);
 }
 
@@ -77,18 +77,18 @@ Result<int> RunPlan(const Settings& settings, const PlanFlags& flags) {
     return Fail(ErrorKind::kInvalidArgument, "--from, --to: they are of a --rebuild");
   }
   if (flags.rows < 1) return Fail(ErrorKind::kInvalidArgument, "--rows {}: at least 1", flags.rows);
-  LayerOptions options;
+  pipeline::LayerOptions options;
   options.rows_per_step = flags.rows;
   options.schema_folder = settings.Text("schemas");
   K2_ASSIGN(options.gold_index_bytes, settings.Bytes("dedup-memory"));
   if (!settings.Text("kafka").empty()) {
-    K2_ASSIGN(const KafkaFeed feed, KafkaFeedOf(settings));
+    K2_ASSIGN(const pipeline::KafkaFeed feed, KafkaFeedOf(settings));
     options.owns = OwnedBy(feed);
   }
-  K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouse(settings, false));
-  K2_ASSIGN(const StepPlan plan, MakePlan(settings, flags, *lakehouse, options));
+  K2_ASSIGN(const std::shared_ptr<pipeline::Lakehouse> lakehouse, OpenLakehouse(settings, false));
+  K2_ASSIGN(const pipeline::StepPlan plan, MakePlan(settings, flags, *lakehouse, options));
   OpenedTables tables(*lakehouse);
-  K2_ASSIGN(const std::string text, StepPlanToJson(plan, tables.by_name()));
+  K2_ASSIGN(const std::string text, pipeline::StepPlanToJson(plan, tables.by_name()));
   std::printf("%s\n", text.c_str());
   return 0;
 }
@@ -104,11 +104,11 @@ Result<std::string> ReadAll(const std::string& path) {
   return text;
 }
 
-Result<std::vector<TaskResult>> ReadResults() {
-  std::vector<TaskResult> results;
+Result<std::vector<task::TaskResult>> ReadResults() {
+  std::vector<task::TaskResult> results;
   for (std::string line; std::getline(std::cin, line);) {
     if (line.empty()) continue;
-    Result<TaskResult> result = TaskResultFromJson(line);
+    Result<task::TaskResult> result = task::TaskResultFromJson(line);
     if (!result) return std::unexpected(result.error().With(fmt::format("line {}", results.size() + 1)));
     results.push_back(*std::move(result));
   }
@@ -116,43 +116,43 @@ Result<std::vector<TaskResult>> ReadResults() {
 }
 
 // A courtesy to tools that show lag: a failure is only logged.
-void ShowGroupOffsets(const SourcePositions& positions, const KafkaOptions& options) {
+void ShowGroupOffsets(const table::SourcePositions& positions, const kafka::KafkaOptions& options) {
   if (options.group.empty() || positions.empty()) return;
-  const auto admin = KafkaAdmin::Create(options);
+  const auto admin = kafka::KafkaAdmin::Create(options);
   const Status shown = admin ? (*admin)->CommitGroup(options.group, positions) : std::unexpected(admin.error());
   if (!shown) log::Warn("offsets are not shown to lag tools", {{"error", shown.error().message}});
 }
 
 Result<int> RunCommit(const Settings& settings, const std::string& path) {
   K2_ASSIGN(const std::string text, ReadAll(path));
-  K2_ASSIGN(const std::vector<TaskResult> results, ReadResults());
+  K2_ASSIGN(const std::vector<task::TaskResult> results, ReadResults());
   const StopOnSignal signals;  // a commit is not cut off
-  K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouse(settings, false));
+  K2_ASSIGN(const std::shared_ptr<pipeline::Lakehouse> lakehouse, OpenLakehouse(settings, false));
   OpenedTables tables(*lakehouse);
-  K2_ASSIGN(StepPlan plan, StepPlanFromJson(text, tables.by_name()));
-  if (const Status complete = Complete(results, plan); !complete) {
+  K2_ASSIGN(pipeline::StepPlan plan, pipeline::StepPlanFromJson(text, tables.by_name()));
+  if (const Status complete = pipeline::Complete(results, plan); !complete) {
     if (complete.error().kind != ErrorKind::kUpstreamChanged) return std::unexpected(complete.error());
-    return std::unexpected(StandAtMiscount(*lakehouse, results, plan, complete.error()));
+    return std::unexpected(pipeline::StandAtMiscount(*lakehouse, results, plan, complete.error()));
   }
   if (plan.rebuild) {
-    K2_ASSIGN(const std::shared_ptr<SchemaSource> schemas, SchemasOf(settings));
+    K2_ASSIGN(const std::shared_ptr<registry::SchemaSource> schemas, SchemasOf(settings));
     K2_ASSIGN(const int64_t memory_bytes, settings.Bytes("dedup-memory"));
-    K2_TRY(CheckNothingVanishes(plan, tables.by_name(), schemas, memory_bytes));
+    K2_TRY(pipeline::CheckNothingVanishes(plan, tables.by_name(), schemas, memory_bytes));
   }
-  KafkaOptions kafka;
-  SourcePositions read;
+  kafka::KafkaOptions kafka;
+  table::SourcePositions read;
   if (plan.layer == "bronze" && !plan.commits.empty()) {
     K2_ASSIGN(kafka, KafkaOptionsOf(settings));
-    K2_TRY(ConfirmSources(plan, kafka));
+    K2_TRY(pipeline::ConfirmSources(plan, kafka));
     read = plan.commits.front().commit.next.positions;
   }
-  CommitPolicy policy;
+  table::CommitPolicy policy;
   policy.keep_files = true;
-  LayerStats stats;
+  pipeline::LayerStats stats;
   const std::string layer = plan.layer;
-  K2_TRY(CommitCompleted(std::move(plan), tables.by_name(), policy, stats));
+  K2_TRY(pipeline::CommitCompleted(std::move(plan), tables.by_name(), policy, stats));
   ShowGroupOffsets(read, kafka);
-  for (const TaskResult& result : results) AddResult(result, stats);
+  for (const task::TaskResult& result : results) pipeline::AddResult(result, stats);
   const nlohmann::ordered_json report = {{"layer", layer},
                                          {"tasks", results.size()},
                                          {"rows_in", stats.rows_in},
@@ -226,4 +226,4 @@ void AddCommit(Program& program) {
       [&program, path] { program.action = [&program, path] { return RunCommit(program.settings, *path); }; });
 }
 
-}  // namespace k2
+}  // namespace k2::cli

@@ -14,40 +14,40 @@
 #include "cli/rows_output.h"
 #include "cli/stop_on_signal.h"
 #include "exchange/registry.h"
-#include "source/produce.h"
+#include "kafka/produce.h"
 
-namespace k2 {
+namespace k2::cli {
 namespace {
 
 struct ProduceFlags {
   std::vector<std::string> recordings;
   std::vector<std::string> simulate;
-  SimulatorOptions simulator;
+  recording::SimulatorOptions simulator;
   std::string start = "2024-01-02";
   std::string compression = "lz4";
-  ProduceOptions options;
+  kafka::ProduceOptions options;
 };
 
-Result<const Exchange*> ExchangeOf(const std::string& flag, const std::string& name) {
-  Result<const Exchange*> exchange = KnownExchange(name);
+Result<const exchange::Exchange*> ExchangeOf(const std::string& flag, const std::string& name) {
+  Result<const exchange::Exchange*> exchange = exchange::KnownExchange(name);
   return exchange ? exchange : std::unexpected(exchange.error().With("--" + flag));
 }
 
-Status AddInputs(const ProduceFlags& flags, ProduceOptions& options) {
+Status AddInputs(const ProduceFlags& flags, kafka::ProduceOptions& options) {
   for (const std::string& text : flags.recordings) {
     const size_t equals = text.find('=');
     if (equals == std::string::npos || equals + 1 == text.size()) {
       return Fail(ErrorKind::kInvalidArgument, "--recording {}: expected EXCHANGE=FILE, such as binance=btc.gz", text);
     }
-    K2_ASSIGN(const Exchange* const exchange, ExchangeOf("recording", text.substr(0, equals)));
+    K2_ASSIGN(const exchange::Exchange* const exchange, ExchangeOf("recording", text.substr(0, equals)));
     options.inputs.push_back({.exchange = exchange, .recording = text.substr(equals + 1)});
   }
-  SimulatorOptions session = flags.simulator;
+  recording::SimulatorOptions session = flags.simulator;
   const Result<int64_t> start = ParseTimestamp(flags.start);
   if (!start) return Fail(ErrorKind::kInvalidArgument, "--start: {}", start.error().message);
   session.start_us = *start;
   for (const std::string& name : flags.simulate) {
-    K2_ASSIGN(const Exchange* const exchange, ExchangeOf("simulate", name));
+    K2_ASSIGN(const exchange::Exchange* const exchange, ExchangeOf("simulate", name));
     options.inputs.push_back({.exchange = exchange, .simulator = session});
   }
   if (options.inputs.empty()) {
@@ -74,7 +74,7 @@ auto AskTwice(const std::atomic<bool>& stop, const Ask& ask) {
 }
 
 // The id of a schema under the name of its record, which is the same for all topics (RecordNameStrategy).
-Result<int32_t> Register(RegistryClient& registry, std::string_view name, std::string_view schema,
+Result<int32_t> Register(registry::RegistryClient& registry, std::string_view name, std::string_view schema,
                          const std::atomic<bool>& stop) {
   const std::string subject(name);
   K2_ASSIGN(const bool compatible, AskTwice(stop, [&] { return registry.Compatible(subject, schema); }));
@@ -88,7 +88,7 @@ Result<int32_t> Register(RegistryClient& registry, std::string_view name, std::s
 
 class ProduceProgressBar {
  public:
-  explicit ProduceProgressBar(const ProduceProgress& progress) : progress_(progress) {
+  explicit ProduceProgressBar(const kafka::ProduceProgress& progress) : progress_(progress) {
     if (!IsTerminal(STDERR_FILENO)) return;
     thread_ = std::jthread([this](const std::stop_token& ended) {
       GuardedOrLogged("the progress bar", [&] {
@@ -111,11 +111,11 @@ class ProduceProgressBar {
                  WithCommas(progress_.sent).c_str());
     std::fflush(stderr);
   }
-  const ProduceProgress& progress_;
+  const kafka::ProduceProgress& progress_;
   std::jthread thread_;
 };
 
-void PrintReport(const ProduceReport& report, bool json) {
+void PrintReport(const kafka::ProduceReport& report, bool json) {
   const double seconds = static_cast<double>(std::max<int64_t>(report.elapsed_us, 1)) / 1e6;
   const auto rate = static_cast<int64_t>(static_cast<double>(report.delivered) / seconds);
   if (json) {
@@ -130,7 +130,7 @@ void PrintReport(const ProduceReport& report, bool json) {
 }
 
 Result<int> RunProduce(const Settings& settings, const ProduceFlags& flags) {
-  ProduceOptions options = flags.options;
+  kafka::ProduceOptions options = flags.options;
   K2_TRY(AddInputs(flags, options));
   const std::string& output = settings.Text("output");
   if (output != "table" && output != "json") {
@@ -139,17 +139,17 @@ Result<int> RunProduce(const Settings& settings, const ProduceFlags& flags) {
   K2_ASSIGN(options.kafka, KafkaOptionsOf(settings));
   options.kafka.compression = flags.compression;
   StopOnSignal signals;
-  K2_ASSIGN(const std::shared_ptr<RegistryClient> registry, RegistryOf(settings));
+  K2_ASSIGN(const std::shared_ptr<registry::RegistryClient> registry, RegistryOf(settings));
   if (registry) {
-    K2_ASSIGN(options.trade_schema_id, Register(*registry, kTradeV3Name, kTradeV3SchemaJson, signals.stop()));
+    K2_ASSIGN(options.trade_schema_id, Register(*registry, trade::kTradeV3Name, trade::kTradeV3SchemaJson, signals.stop()));
     K2_ASSIGN(options.rejected_schema_id,
-              Register(*registry, kRejectedFrameName, kRejectedFrameSchemaJson, signals.stop()));
+              Register(*registry, trade::kRejectedFrameName, trade::kRejectedFrameSchemaJson, signals.stop()));
   }
-  ProduceProgress progress;
-  Result<ProduceReport> report = std::unexpected(Error{});
+  kafka::ProduceProgress progress;
+  Result<kafka::ProduceReport> report = std::unexpected(Error{});
   {
     const ProduceProgressBar bar(progress);
-    report = Produce(options, signals.stop(), progress);
+    report = kafka::Produce(options, signals.stop(), progress);
   }
   if (!report) return std::unexpected(report.error());
   PrintReport(*report, output == "json");
@@ -165,11 +165,11 @@ void AddProduce(Program& program) {
   CLI::App* command =
       AddCommand(program, kCollectCommands, "produce", "Send recordings or a simulated session to Kafka");
   auto flags = std::make_shared<ProduceFlags>();
-  ProduceOptions& options = flags->options;
-  SimulatorOptions& simulator = flags->simulator;
+  kafka::ProduceOptions& options = flags->options;
+  recording::SimulatorOptions& simulator = flags->simulator;
   command->add_option("--recording", flags->recordings, "Send a recorded feed (plain, .gz, .zst); repeatable")
       ->type_name("EXCHANGE=FILE");
-  command->add_option("--simulate", flags->simulate, ExchangeNames() + ": a seeded session; repeatable");
+  command->add_option("--simulate", flags->simulate, exchange::ExchangeNames() + ": a seeded session; repeatable");
   command->add_option("--trades", simulator.trades, "Distinct valid trades of each session")->capture_default_str();
   command->add_option("--seed", simulator.seed, "The same seed gives the same messages")->capture_default_str();
   command->add_option("--start", flags->start, "Start of the session, UTC")->type_name("TIME")->capture_default_str();
@@ -195,4 +195,4 @@ void AddProduce(Program& program) {
       [&program, flags] { program.action = [&program, flags] { return RunProduce(program.settings, *flags); }; });
 }
 
-}  // namespace k2
+}  // namespace k2::cli

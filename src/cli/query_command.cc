@@ -17,7 +17,7 @@
 #include "task/market_tables.h"
 #include "task/table_shape.h"
 
-namespace k2 {
+namespace k2::cli {
 namespace {
 
 struct QueryFlags {
@@ -28,7 +28,7 @@ struct QueryFlags {
 };
 
 struct OhlcvFlags {
-  OhlcvOptions options;
+  query::OhlcvOptions options;
   std::string exchange;
   std::string interval = "1m";
   std::string from;
@@ -40,19 +40,19 @@ struct OhlcvFlags {
 
 // An engine, and the folder that it spills to.
 struct Queries {
-  std::unique_ptr<SpillFolder> spill;  // goes last
-  std::unique_ptr<QueryEngine> engine;
+  std::unique_ptr<query::SpillFolder> spill;  // goes last
+  std::unique_ptr<query::QueryEngine> engine;
 };
 
 // Without a place to spill a query fails that needs more memory than it may have; all others go on.
-Status SetSpill(const Settings& settings, QueryOptions& options, Queries& queries) {
+Status SetSpill(const Settings& settings, query::QueryOptions& options, Queries& queries) {
   const std::string& folder = settings.Text("query-spill");
   if (folder == "off") return {};
   K2_ASSIGN(options.temp_bytes_max, settings.Bytes("query-spill-max"));
   std::error_code ignored;
   const bool chosen = !folder.empty();
   const std::string parent = chosen ? folder : std::filesystem::temp_directory_path(ignored).string();
-  auto opened = SpillFolder::Open(parent);
+  auto opened = query::SpillFolder::Open(parent);
   if (!opened) {
     if (chosen) return std::unexpected(opened.error().With("--query-spill"));
     log::Info("queries cannot spill", {{"error", opened.error().message}});
@@ -64,56 +64,56 @@ Status SetSpill(const Settings& settings, QueryOptions& options, Queries& querie
 }
 
 // One that knows every table of the namespace, ours and others'.
-Result<Queries> OpenEngine(const Settings& settings, const std::shared_ptr<Lakehouse>& lakehouse, const AsOf& as_of) {
-  K2_ASSIGN(const std::vector<TableName> tables, lakehouse->catalog()->ListTables(std::string(kNamespace)));
-  QueryOptions options;
+Result<Queries> OpenEngine(const Settings& settings, const std::shared_ptr<pipeline::Lakehouse>& lakehouse, const query::AsOf& as_of) {
+  K2_ASSIGN(const std::vector<catalog::TableName> tables, lakehouse->catalog()->ListTables(std::string(task::kNamespace)));
+  query::QueryOptions options;
   Queries queries;
   K2_ASSIGN(options.memory_limit_bytes, settings.Bytes("query-memory"));
   K2_TRY(SetSpill(settings, options, queries));
-  options.open_file = QueryFilesOf(lakehouse->io());
+  options.open_file = query::QueryFilesOf(lakehouse->io());
   if (const auto displacement =
           lakehouse->catalog()->displacement()) {  // files of this machine are opened by their names
     options.open_file = [map = displacement->map, open = options.open_file](const std::string& path) {
       return open(map.ApplyOrKeep(path));
     };
   }
-  K2_ASSIGN(queries.engine, QueryEngine::Open(options));
-  for (const TableName& table : tables) {
+  K2_ASSIGN(queries.engine, query::QueryEngine::Open(options));
+  for (const catalog::TableName& table : tables) {
     K2_TRY(queries.engine->AddTable(
-        MakeQueryTable(table.name, [lakehouse, name = table.name] { return lakehouse->Open(name); }, as_of)));
+        query::MakeQueryTable(table.name, [lakehouse, name = table.name] { return lakehouse->Open(name); }, as_of)));
   }
   return queries;
 }
 
 // What Gold's columns are called at that time, by K2's names.
-Result<std::map<std::string, std::string>> GoldColumns(const Lakehouse& lakehouse, const AsOf& as_of) {
-  K2_ASSIGN(const Table gold, lakehouse.Open(kGoldTable));
-  K2_ASSIGN(ColumnIds ids, ColumnsOf(kGoldTable, gold.metadata()));
-  const auto table = MakeQueryTable(std::string(kGoldTable), [&]() -> Result<Table> { return gold; }, as_of);
-  K2_ASSIGN(const std::vector<ColumnInfo> columns, table->Columns());
+Result<std::map<std::string, std::string>> GoldColumns(const pipeline::Lakehouse& lakehouse, const query::AsOf& as_of) {
+  K2_ASSIGN(const table::Table gold, lakehouse.Open(task::kGoldTable));
+  K2_ASSIGN(task::ColumnIds ids, task::ColumnsOf(task::kGoldTable, gold.metadata()));
+  const auto table = query::MakeQueryTable(std::string(task::kGoldTable), [&]() -> Result<table::Table> { return gold; }, as_of);
+  K2_ASSIGN(const std::vector<query::ColumnInfo> columns, table->Columns());
   const bool past = as_of.snapshot_id || as_of.timestamp_ms;
   std::map<std::string, std::string> names;
   for (const std::string name :
        {"symbol", "exchange", "timestamp", "exchange_date", "price", "quantity", "source_sequence"}) {
     const int32_t id = ids.find(name)->second;
-    auto found = std::ranges::find(columns, id, &ColumnInfo::field_id);
+    auto found = std::ranges::find(columns, id, &query::ColumnInfo::field_id);
     // Before the table was migrated it had another id, and its first name.
-    if (found == columns.end() && past) found = std::ranges::find(columns, name, &ColumnInfo::name);
+    if (found == columns.end() && past) found = std::ranges::find(columns, name, &query::ColumnInfo::name);
     names[name] = found == columns.end() ? "" : found->name;
     if (found != columns.end() || name == "source_sequence") continue;
     return Fail(ErrorKind::kUnsupported,
-                "{}.{} has no column {} (field id {}) any more: there are no candles without it", kNamespace,
-                kGoldTable, name, id);
+                "{}.{} has no column {} (field id {}) any more: there are no candles without it", task::kNamespace,
+                task::kGoldTable, name, id);
   }
   return names;
 }
 
-Result<AsOf> AsOfFlag(const std::string& text) { return text.empty() ? AsOf{} : ParseAsOf(text); }
+Result<query::AsOf> AsOfFlag(const std::string& text) { return text.empty() ? query::AsOf{} : query::ParseAsOf(text); }
 
-Result<int> PrintQuery(QueryEngine& engine, const std::string& sql, const Settings& settings, const std::string& out,
+Result<int> PrintQuery(query::QueryEngine& engine, const std::string& sql, const Settings& settings, const std::string& out,
                        int64_t rows_max) {
-  K2_ASSIGN(const OutputFormat format, ParseOutputFormat(settings.Text("output")));
-  if (format == OutputFormat::kParquet && out.empty() && IsTerminal(STDOUT_FILENO)) {
+  K2_ASSIGN(const query::OutputFormat format, ParseOutputFormat(settings.Text("output")));
+  if (format == query::OutputFormat::kParquet && out.empty() && IsTerminal(STDOUT_FILENO)) {
     return Fail(ErrorKind::kInvalidArgument, "Parquet is no text for a terminal: give --out FILE, or redirect");
   }
   const Result<int64_t> rows = engine.WriteTo(
@@ -125,15 +125,15 @@ Result<int> PrintQuery(QueryEngine& engine, const std::string& sql, const Settin
 }
 
 Result<int> RunQuery(const Settings& settings, const QueryFlags& flags) {
-  K2_ASSIGN(const AsOf as_of, AsOfFlag(flags.as_of));
-  K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouseToRead(settings));
+  K2_ASSIGN(const query::AsOf as_of, AsOfFlag(flags.as_of));
+  K2_ASSIGN(const std::shared_ptr<pipeline::Lakehouse> lakehouse, OpenLakehouseToRead(settings));
   K2_ASSIGN(const Queries queries, OpenEngine(settings, lakehouse, as_of));
   return PrintQuery(*queries.engine, flags.sql, settings, flags.out, flags.rows_max);
 }
 
 Result<int> RunOhlcv(const Settings& settings, OhlcvFlags flags) {
   if (!flags.exchange.empty()) flags.options.exchange = flags.exchange;
-  K2_ASSIGN(flags.options.interval_micros, ParseInterval(flags.interval));
+  K2_ASSIGN(flags.options.interval_micros, query::ParseInterval(flags.interval));
   const auto time = [](const std::string& text, const char* flag, std::optional<int64_t>& into) -> Status {
     if (text.empty()) return {};
     const auto micros = ParseTimestamp(text);
@@ -143,20 +143,20 @@ Result<int> RunOhlcv(const Settings& settings, OhlcvFlags flags) {
   };
   K2_TRY(time(flags.from, "--from", flags.options.from_micros));
   K2_TRY(time(flags.to, "--to", flags.options.to_micros));
-  K2_TRY(OhlcvSql(flags.options));  // what is wrong with the flags is told before any table is opened
-  K2_ASSIGN(const AsOf as_of, AsOfFlag(flags.as_of));
-  K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouseToRead(settings));
+  K2_TRY(query::OhlcvSql(flags.options));  // what is wrong with the flags is told before any table is opened
+  K2_ASSIGN(const query::AsOf as_of, AsOfFlag(flags.as_of));
+  K2_ASSIGN(const std::shared_ptr<pipeline::Lakehouse> lakehouse, OpenLakehouseToRead(settings));
   K2_ASSIGN(flags.options.columns, GoldColumns(*lakehouse, as_of));
   K2_ASSIGN(const Queries queries, OpenEngine(settings, lakehouse, as_of));
-  K2_ASSIGN(const std::string empty, FindSymbol(*queries.engine, flags.options));
+  K2_ASSIGN(const std::string empty, query::FindSymbol(*queries.engine, flags.options));
   if (!empty.empty()) std::fprintf(stderr, "k2: %s\n", empty.c_str());
-  K2_ASSIGN(const std::string sql, OhlcvSql(flags.options));
+  K2_ASSIGN(const std::string sql, query::OhlcvSql(flags.options));
   if (!flags.draw) return PrintQuery(*queries.engine, sql, settings, flags.out, INT64_MAX);
-  K2_ASSIGN(const QueryResult result, queries.engine->Run(sql));
-  K2_ASSIGN(const std::vector<Candle> candles, CandlesOf(result));
+  K2_ASSIGN(const query::QueryResult result, queries.engine->Run(sql));
+  K2_ASSIGN(const std::vector<query::Candle> candles, query::CandlesOf(result));
   const int width = TerminalWidth(STDOUT_FILENO);
   const std::string picture =
-      DrawCandles(candles, {.width = width > 0 ? width : 100,
+      query::DrawCandles(candles, {.width = width > 0 ? width : 100,
                             .height = 18,
                             .colour = WantsColour(STDOUT_FILENO),
                             .title = fmt::format("{} {}", flags.options.symbol, flags.interval)});
@@ -204,7 +204,7 @@ void AddOhlcv(Program& program) {
   auto flags = std::make_shared<OhlcvFlags>();
   command->add_option("symbol", flags->options.symbol, "Symbol, such as BTCUSDT, btcusdt or BTC/USDT")->required();
   command->add_option("--exchange", flags->exchange,
-                      ExchangeNames(&Exchange::message_name) + "; without it all together");
+                      exchange::ExchangeNames(&exchange::Exchange::message_name) + "; without it all together");
   command->add_option("--interval", flags->interval, "30s, 1m, 15m, 4h, 1d, 1w")
       ->type_name("INTERVAL")
       ->capture_default_str();
@@ -219,4 +219,4 @@ void AddOhlcv(Program& program) {
       [&program, flags] { program.action = [&program, flags] { return RunOhlcv(program.settings, *flags); }; });
 }
 
-}  // namespace k2
+}  // namespace k2::cli

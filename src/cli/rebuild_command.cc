@@ -9,11 +9,11 @@
 #include "cli/opened_tables.h"
 #include "cli/rows_output.h"
 #include "cli/stop_on_signal.h"
-#include "medallion/rebuild.h"
-#include "medallion/revalidate.h"
+#include "pipeline/rebuild.h"
+#include "pipeline/silver/revalidate.h"
 #include "task/market_tables.h"
 
-namespace k2 {
+namespace k2::cli {
 namespace {
 
 struct RebuildFlags {
@@ -23,20 +23,20 @@ struct RebuildFlags {
   bool dry_run = false;
 };
 
-Result<int> RebuildRejected(const Settings& settings, const RebuildFlags& flags, const LayerOptions& options) {
+Result<int> RebuildRejected(const Settings& settings, const RebuildFlags& flags, const pipeline::LayerOptions& options) {
   if (!flags.from.empty() || !flags.to.empty()) {
     return Fail(ErrorKind::kInvalidArgument, "--from, --to: they are of Gold");
   }
   const StopOnSignal signals;  // commits are not cut off
-  K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouse(settings, false));
-  K2_ASSIGN(const std::shared_ptr<SchemaSource> schemas, SchemasOf(settings));
-  LayerStats stats;
-  K2_ASSIGN(const auto by_reason, RevalidateRejected(*lakehouse, options, schemas, flags.dry_run, stats));
-  QueryResult rows;
-  rows.columns = {{"reason", "VARCHAR", CellKind::kText},
-                  {"accepted", "BIGINT", CellKind::kNumber},
-                  {"trades", "BIGINT", CellKind::kNumber},
-                  {"left", "BIGINT", CellKind::kNumber}};
+  K2_ASSIGN(const std::shared_ptr<pipeline::Lakehouse> lakehouse, OpenLakehouse(settings, false));
+  K2_ASSIGN(const std::shared_ptr<registry::SchemaSource> schemas, SchemasOf(settings));
+  pipeline::LayerStats stats;
+  K2_ASSIGN(const auto by_reason, pipeline::RevalidateRejected(*lakehouse, options, schemas, flags.dry_run, stats));
+  query::QueryResult rows;
+  rows.columns = {{"reason", "VARCHAR", query::CellKind::kText},
+                  {"accepted", "BIGINT", query::CellKind::kNumber},
+                  {"trades", "BIGINT", query::CellKind::kNumber},
+                  {"left", "BIGINT", query::CellKind::kNumber}};
   for (const auto& [reason, of_reason] : by_reason) {
     rows.rows.push_back(
         {reason, std::to_string(of_reason.accepted), std::to_string(of_reason.trades), std::to_string(of_reason.left)});
@@ -47,8 +47,8 @@ Result<int> RebuildRejected(const Settings& settings, const RebuildFlags& flags,
 }
 
 Result<int> Rebuild(const Settings& settings, const RebuildFlags& flags) {
-  K2_ASSIGN(const DayRange days, DaysOf(flags.from, flags.to));
-  LayerOptions options;
+  K2_ASSIGN(const pipeline::DayRange days, DaysOf(flags.from, flags.to));
+  pipeline::LayerOptions options;
   options.rows_per_step = 1 << 20;
   options.threads = static_cast<int32_t>(std::max(1U, std::thread::hardware_concurrency()));
   options.schema_folder = settings.Text("schemas");
@@ -56,17 +56,17 @@ Result<int> Rebuild(const Settings& settings, const RebuildFlags& flags) {
   if (flags.layer == "rejected") return RebuildRejected(settings, flags, options);
   if (flags.dry_run) return Fail(ErrorKind::kInvalidArgument, "--dry-run: it is of --layer rejected");
   const StopOnSignal signals;  // commits are not cut off
-  K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse, OpenLakehouse(settings, false));
-  K2_ASSIGN(StepPlan plan, PlanRebuild(*lakehouse, options, flags.layer, days, options.threads));
+  K2_ASSIGN(const std::shared_ptr<pipeline::Lakehouse> lakehouse, OpenLakehouse(settings, false));
+  K2_ASSIGN(pipeline::StepPlan plan, pipeline::PlanRebuild(*lakehouse, options, flags.layer, days, options.threads));
   OpenedTables tables(*lakehouse);
-  TaskContext context;
-  K2_ASSIGN(const Table* const any, tables.Find(flags.layer == "gold" ? kGoldTable : kRejectedTable));
+  task::TaskContext context;
+  K2_ASSIGN(const table::Table* const any, tables.Find(flags.layer == "gold" ? task::kGoldTable : task::kRejectedTable));
   context.io = any->io_ptr();
   K2_ASSIGN(context.schemas, SchemasOf(settings));
-  LayerStats stats;
-  K2_TRY(RunRebuild(std::move(plan), tables.by_name(), context, options, stats));
-  QueryResult rows;
-  rows.columns = {{"table", "VARCHAR", CellKind::kText}, {"rows", "BIGINT", CellKind::kNumber}};
+  pipeline::LayerStats stats;
+  K2_TRY(pipeline::RunRebuild(std::move(plan), tables.by_name(), context, options, stats));
+  query::QueryResult rows;
+  rows.columns = {{"table", "VARCHAR", query::CellKind::kText}, {"rows", "BIGINT", query::CellKind::kNumber}};
   for (const auto& [table, count] : stats.rows_by_table) rows.rows.push_back({table, std::to_string(count)});
   rows.row_count = static_cast<int64_t>(rows.rows.size());
   K2_TRY(PrintRows(rows, settings.Text("output")));
@@ -99,4 +99,4 @@ void AddRebuild(Program& program) {
       [&program, flags] { program.action = [&program, flags] { return Rebuild(program.settings, *flags); }; });
 }
 
-}  // namespace k2
+}  // namespace k2::cli

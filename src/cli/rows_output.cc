@@ -6,25 +6,25 @@
 
 #include "cli/commands.h"
 
-namespace k2 {
+namespace k2::cli {
 
-Result<OutputFormat> ParseOutputFormat(const std::string& text) {
-  if (text == "table") return OutputFormat::kTable;
-  if (text == "json") return OutputFormat::kJson;
-  if (text == "csv") return OutputFormat::kCsv;
-  if (text == "parquet") return OutputFormat::kParquet;
+Result<query::OutputFormat> ParseOutputFormat(const std::string& text) {
+  if (text == "table") return query::OutputFormat::kTable;
+  if (text == "json") return query::OutputFormat::kJson;
+  if (text == "csv") return query::OutputFormat::kCsv;
+  if (text == "parquet") return query::OutputFormat::kParquet;
   return Fail(ErrorKind::kInvalidArgument, "--output {}: table, json, csv or parquet", text);
 }
 
-Status PrintRows(const QueryResult& result, const std::string& output) {
-  K2_ASSIGN(const OutputFormat format, ParseOutputFormat(output));
+Status PrintRows(const query::QueryResult& result, const std::string& output) {
+  K2_ASSIGN(const query::OutputFormat format, ParseOutputFormat(output));
   std::string text;
   switch (format) {
-    case OutputFormat::kTable:
-      text = FormatTable(result, {.width = TerminalWidth(STDOUT_FILENO), .footer = false});
+    case query::OutputFormat::kTable:
+      text = query::FormatTable(result, {.width = TerminalWidth(STDOUT_FILENO), .footer = false});
       break;
-    case OutputFormat::kJson: {
-      const JsonRows rows(result.columns);
+    case query::OutputFormat::kJson: {
+      const query::JsonRows rows(result.columns);
       text = "[";
       for (size_t i = 0; i < result.rows.size(); ++i) {
         text += i == 0 ? "\n" : ",\n";
@@ -33,11 +33,11 @@ Status PrintRows(const QueryResult& result, const std::string& output) {
       text += "\n]\n";
       break;
     }
-    case OutputFormat::kCsv:
-      AppendCsvHeader(result.columns, text);
-      for (const ResultRow& row : result.rows) AppendCsvRow(row, text);
+    case query::OutputFormat::kCsv:
+      query::AppendCsvHeader(result.columns, text);
+      for (const query::ResultRow& row : result.rows) query::AppendCsvRow(row, text);
       break;
-    case OutputFormat::kParquet:
+    case query::OutputFormat::kParquet:
       return Fail(ErrorKind::kInvalidArgument, "--output parquet is for `k2 query` and `k2 ohlcv`");
   }
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
@@ -63,4 +63,4 @@ std::string HumanBytes(int64_t bytes) {
   return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.1f} {}", value, kUnits[unit]);
 }
 
-}  // namespace k2
+}  // namespace k2::cli

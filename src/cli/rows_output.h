@@ -7,15 +7,15 @@
 #include "query/engine.h"
 #include "query/result.h"
 
-namespace k2 {
+namespace k2::cli {
 
-Result<OutputFormat> ParseOutputFormat(const std::string& text);
+Result<query::OutputFormat> ParseOutputFormat(const std::string& text);
 
 // Rows a command has made itself. Parquet is refused: it is for `k2 query` and `k2 ohlcv`.
-Status PrintRows(const QueryResult& result, const std::string& output);
+Status PrintRows(const query::QueryResult& result, const std::string& output);
 
 // 1234567 -> 1,234,567
 std::string WithCommas(int64_t number);
 std::string HumanBytes(int64_t bytes);
 
-}  // namespace k2
+}  // namespace k2::cli

@@ -17,12 +17,12 @@
 #include "cli/serve_settings.h"
 #include "cli/stop_on_signal.h"
 #include "exchange/registry.h"
-#include "maintain/schedule.h"
-#include "medallion/nothing_taken.h"
-#include "medallion/runner.h"
+#include "maintenance/schedule.h"
+#include "pipeline/nothing_taken.h"
+#include "pipeline/runner.h"
 #include "task/market_tables.h"
 
-namespace k2 {
+namespace k2::cli {
 namespace {
 
 constexpr int64_t kTriesAfterStopUs = 10'000'000;  // then nothing is tried again
@@ -35,30 +35,30 @@ struct RunFlags {
   bool standby = false;
 };
 
-Result<RecordingSpec> ParseRecording(const std::string& text) {
+Result<pipeline::RecordingSpec> ParseRecording(const std::string& text) {
   const size_t equals = text.find('=');
   if (equals == std::string::npos || equals == 0 || equals + 1 == text.size()) {
     return Fail(ErrorKind::kInvalidArgument, "--recording {}: expected EXCHANGE=FILE, such as binance=btc.gz", text);
   }
-  RecordingSpec spec{.exchange = text.substr(0, equals), .path = text.substr(equals + 1)};
-  if (const auto known = KnownExchange(spec.exchange); !known) {
+  pipeline::RecordingSpec spec{.exchange = text.substr(0, equals), .path = text.substr(equals + 1)};
+  if (const auto known = exchange::KnownExchange(spec.exchange); !known) {
     return std::unexpected(known.error().With("--recording " + text));
   }
   return spec;
 }
 
-Status SetKafka(const Settings& settings, const RunFlags& flags, RunOptions& options) {
-  K2_ASSIGN(const KafkaFeed feed, KafkaFeedOf(settings));
+Status SetKafka(const Settings& settings, const RunFlags& flags, pipeline::RunOptions& options) {
+  K2_ASSIGN(const pipeline::KafkaFeed feed, KafkaFeedOf(settings));
   options.endless = !flags.until_caught_up;
   options.standby = flags.standby;
   options.layer.owns = OwnedBy(feed);
-  options.sources = [feed] { return OpenKafka(feed); };
+  options.sources = [feed] { return pipeline::OpenKafka(feed); };
   return {};
 }
 
-Status SetRecordings(const RunFlags& flags, RunOptions& options, std::vector<RecordingSpec>& recordings) {
+Status SetRecordings(const RunFlags& flags, pipeline::RunOptions& options, std::vector<pipeline::RecordingSpec>& recordings) {
   for (const std::string& text : flags.recordings) {
-    K2_ASSIGN(RecordingSpec spec, ParseRecording(text));
+    K2_ASSIGN(pipeline::RecordingSpec spec, ParseRecording(text));
     // Asked before anything is made: a mistyped path must not leave an empty warehouse behind.
     if (!std::filesystem::exists(spec.path)) {
       return Fail(ErrorKind::kNotFound, "there is no recording {}", spec.path);
@@ -66,12 +66,12 @@ Status SetRecordings(const RunFlags& flags, RunOptions& options, std::vector<Rec
     recordings.push_back(std::move(spec));
   }
   options.endless = flags.follow;
-  options.sources = [recordings, follow = flags.follow] { return OpenRecordings(recordings, follow); };
+  options.sources = [recordings, follow = flags.follow] { return pipeline::OpenRecordings(recordings, follow); };
   return {};
 }
 
-Result<RunOptions> MakeOptions(const Settings& settings, const RunFlags& flags) {
-  RunOptions options;
+Result<pipeline::RunOptions> MakeOptions(const Settings& settings, const RunFlags& flags) {
+  pipeline::RunOptions options;
   if (!flags.layer.empty()) {
     options.bronze = flags.layer == "bronze";
     options.silver = flags.layer == "silver";
@@ -91,7 +91,7 @@ Result<RunOptions> MakeOptions(const Settings& settings, const RunFlags& flags) 
   if (flags.follow && flags.until_caught_up) {
     return Fail(ErrorKind::kInvalidArgument, "--follow waits for more, --until-caught-up does not: give one of them");
   }
-  std::vector<RecordingSpec> recordings;
+  std::vector<pipeline::RecordingSpec> recordings;
   if (kafka) {
     K2_TRY(SetKafka(settings, flags, options));
   } else {
@@ -113,10 +113,10 @@ Result<RunOptions> MakeOptions(const Settings& settings, const RunFlags& flags) 
   return options;
 }
 
-Status SetCompaction(const Settings& settings, MaintenanceOptions& upkeep) {
+Status SetCompaction(const Settings& settings, maintenance::MaintenanceOptions& upkeep) {
   K2_ASSIGN(upkeep.compaction.settled_us, settings.Span("compact-settled"));
   if (settings.Text("compact") == "none") return {};
-  const std::vector<std::string> tables = AllTables();
+  const std::vector<std::string> tables = task::AllTables();
   for (const std::string& name : settings.List("compact")) {
     if (std::ranges::find(tables, name) == tables.end()) {
       return Fail(ErrorKind::kInvalidArgument, "--compact {}: there is no such table: {}, or none", name,
@@ -130,7 +130,7 @@ Status SetCompaction(const Settings& settings, MaintenanceOptions& upkeep) {
 // A line on standard error that is drawn again and again, where that is a terminal.
 class ProgressBar {
  public:
-  explicit ProgressBar(const RunProgress& progress) : progress_(progress) {
+  explicit ProgressBar(const pipeline::RunProgress& progress) : progress_(progress) {
     if (!IsTerminal(STDERR_FILENO)) return;
     thread_ = std::jthread([this](const std::stop_token& ended) {
       GuardedOrLogged("the progress bar", [&] {
@@ -155,7 +155,7 @@ class ProgressBar {
                  WithCommas(progress_.gold_rows).c_str());
     std::fflush(stderr);
   }
-  const RunProgress& progress_;
+  const pipeline::RunProgress& progress_;
   std::jthread thread_;
 };
 
@@ -165,7 +165,7 @@ int64_t Quantile(std::vector<int64_t> values, double share) {
   return values[static_cast<size_t>(share * static_cast<double>(values.size() - 1))];
 }
 
-nlohmann::ordered_json LayerJson(const LayerStats& stats, int64_t elapsed_us) {
+nlohmann::ordered_json LayerJson(const pipeline::LayerStats& stats, int64_t elapsed_us) {
   const auto rate = [](int64_t rows, int64_t micros) {
     return micros > 0 ? static_cast<int64_t>(static_cast<double>(rows) * 1e6 / static_cast<double>(micros)) : 0;
   };
@@ -190,9 +190,9 @@ nlohmann::ordered_json LayerJson(const LayerStats& stats, int64_t elapsed_us) {
           {"step_ms_p99", static_cast<double>(Quantile(stats.step_us, 0.99)) / 1e3}};
 }
 
-void PrintText(const RunReport& report, const RunOptions& options) {
+void PrintText(const pipeline::RunReport& report, const pipeline::RunOptions& options) {
   std::string text;
-  const auto line = [&](const char* name, const LayerStats& stats) {
+  const auto line = [&](const char* name, const pipeline::LayerStats& stats) {
     text += fmt::format(
         "{:<7} {:>13} rows in {:>13} out  {:>5} commits  {:>10}  {:>10} rows/s  step p50 {:.0f} ms p99 {:.0f} ms\n",
         name, WithCommas(stats.rows_in), WithCommas(stats.rows_out), stats.commits, HumanBytes(stats.file_bytes),
@@ -221,12 +221,12 @@ void PrintText(const RunReport& report, const RunOptions& options) {
 }
 
 Result<int> RunPipeline(const Settings& settings, const RunFlags& flags) {
-  K2_ASSIGN(RunOptions options, MakeOptions(settings, flags));
+  K2_ASSIGN(pipeline::RunOptions options, MakeOptions(settings, flags));
   const std::string& output = settings.Text("output");
   if (output != "table" && output != "json") {
     return Fail(ErrorKind::kInvalidArgument, "--output {}: a run reports as table or json", output);
   }
-  MaintenanceOptions upkeep;
+  maintenance::MaintenanceOptions upkeep;
   K2_ASSIGN(upkeep.retention, RetentionOf(settings));
   K2_ASSIGN(upkeep.interval_us, settings.Span("retention-interval"));
   K2_TRY(SetCompaction(settings, upkeep));
@@ -239,18 +239,18 @@ Result<int> RunPipeline(const Settings& settings, const RunFlags& flags) {
   const auto stopping = [&signals] { return signals.StoppedFor(kTriesAfterStopUs); };
   options.layer.commit.stopping = stopping;
   upkeep.commit.stopping = stopping;
-  K2_ASSIGN(const std::shared_ptr<Lakehouse> lakehouse,
+  K2_ASSIGN(const std::shared_ptr<pipeline::Lakehouse> lakehouse,
             OpenLakehouse(settings, options.bronze || options.endless, kCatalogPatienceMs, stopping));
   if (HasRestCatalog(settings)) K2_TRY(CheckCatalogIsNewest(*lakehouse));
   K2_TRY(lakehouse->CreateTables());
   K2_ASSIGN(const auto status_page, StartStatusServer(settings));
-  std::optional<Maintenance> maintenance;
+  std::optional<maintenance::Maintenance> maintenance;
   if (options.endless && upkeep.interval_us > 0) maintenance.emplace(*lakehouse, upkeep).Start();
-  RunProgress progress;
-  Result<RunReport> report = std::unexpected(Error{});
+  pipeline::RunProgress progress;
+  Result<pipeline::RunReport> report = std::unexpected(Error{});
   {
     const ProgressBar bar(progress);
-    report = Run(*lakehouse, options, signals.stop(), progress);
+    report = pipeline::Run(*lakehouse, options, signals.stop(), progress);
   }
   if (!report) return std::unexpected(report.error());
   if (output == "json") {
@@ -269,7 +269,7 @@ Result<int> RunPipeline(const Settings& settings, const RunFlags& flags) {
   // A service was told in its log, and is asked to stop by somebody who knows.
   if (options.endless) return 0;
   const auto nothing =
-      NothingTaken(options.bronze ? &report->bronze : nullptr, options.silver ? &report->silver : nullptr);
+      pipeline::NothingTaken(options.bronze ? &report->bronze : nullptr, options.silver ? &report->silver : nullptr);
   if (!nothing) return 0;
   std::fprintf(stderr, "k2: %s\n", nothing->c_str());
   return 1;
@@ -311,7 +311,7 @@ void AddRun(Program& program) {
   const SettingText upkeep[] = {
       {"retention-interval", "DURATION", "1h",
        "Drop old partitions, compact and expire snapshots this often, as a service; 0s: never"},
-      {"compact", "TABLES", std::string(kGoldTable),
+      {"compact", "TABLES", std::string(task::kGoldTable),
        "Comma-separated tables whose small files a service compacts; or none"},
       {"compact-settled", "DURATION", "15m", "Do not compact partitions that were modified more recently than this"},
   };
@@ -330,4 +330,4 @@ void AddRun(Program& program) {
       [&program, flags] { program.action = [&program, flags] { return RunPipeline(program.settings, *flags); }; });
 }
 
-}  // namespace k2
+}  // namespace k2::cli

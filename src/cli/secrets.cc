@@ -6,10 +6,10 @@
 #include <filesystem>
 #include <initializer_list>
 
-#include "io/http.h"
-#include "source/kafka_client.h"
+#include "net/http.h"
+#include "kafka/kafka_client.h"
 
-namespace k2 {
+namespace k2::cli {
 namespace {
 
 bool ContainsAny(std::string_view text, std::initializer_list<std::string_view> words) {
@@ -39,7 +39,7 @@ std::string ShownNameValues(std::string_view text) {
   for (const auto& [name, value] : *entries) {
     if (!shown.empty()) shown += ",";
     // The rest of a password with a comma.
-    if (behind_secret && !IsKafkaSetting(name)) return shown + "***";
+    if (behind_secret && !kafka::IsKafkaSetting(name)) return shown + "***";
     behind_secret = IsSecretKafkaName(name);
     shown += name + "=" + (behind_secret ? "***" : ShownAddresses(value));
   }
@@ -48,7 +48,7 @@ std::string ShownNameValues(std::string_view text) {
 
 // Of each line the name; what is no header is not shown.
 std::string ShownHeaders(std::string_view lines) {
-  const auto headers = ParseHeaderLines(lines);
+  const auto headers = net::ParseHeaderLines(lines);
   if (!headers) return "***";
   std::string shown;
   for (const auto& [name, value] : *headers) shown += fmt::format("{}{}: ***", shown.empty() ? "" : ", ", name);
@@ -232,4 +232,4 @@ void HideArguments(std::span<char*> arguments, const std::vector<std::string>& s
   }
 }
 
-}  // namespace k2
+}  // namespace k2::cli

@@ -12,7 +12,7 @@
 #include "base/result.h"
 #include "cli/settings.h"
 
-namespace k2 {
+namespace k2::cli {
 
 // Whether all of a setting's value is secret: passwords, tokens, credentials. Of others a part may be.
 bool IsSecretName(std::string_view name);
@@ -49,4 +49,4 @@ class NoCoreDumps {
 // already taken. `settings`: the names of all.
 void HideArguments(std::span<char*> arguments, const std::vector<std::string>& settings);
 
-}  // namespace k2
+}  // namespace k2::cli

@@ -4,7 +4,7 @@
 
 #include <array>
 
-namespace k2 {
+namespace k2::cli {
 namespace {
 
 using NameValues = std::vector<std::pair<std::string, std::string>>;
@@ -62,4 +62,4 @@ TEST(Secrets, StarsOverArguments) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::cli

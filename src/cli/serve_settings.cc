@@ -4,7 +4,7 @@
 #include "base/metrics.h"
 #include "base/version.h"
 
-namespace k2 {
+namespace k2::cli {
 
 void AddServeSettings(CLI::App& command, Settings& settings) {
   const SettingText texts[] = {
@@ -16,18 +16,18 @@ void AddServeSettings(CLI::App& command, Settings& settings) {
   for (const SettingText& text : texts) settings.Add(command, text);
 }
 
-Result<std::unique_ptr<HttpStatusServer>> StartStatusServer(const Settings& settings) {
+Result<std::unique_ptr<server::HttpStatusServer>> StartStatusServer(const Settings& settings) {
   const std::string& text = settings.Text("http");
   if (text.empty()) return nullptr;
-  K2_ASSIGN(const HttpAddress address, ParseHttpAddress(text));
+  K2_ASSIGN(const net::HttpAddress address, net::ParseHttpAddress(text));
   K2_ASSIGN(const int64_t beat_age_max_us, settings.Span("liveness-timeout"));
   ProcessHealth().SetBeatAgeMax(beat_age_max_us);
   GaugeOf("k2_build_info", "1, with the version of this k2.", {{"version", kVersion}}).Set(1);
-  auto server = HttpStatusServer::Start(address, ProcessHealth(), settings.List("http-host"));
+  auto server = server::HttpStatusServer::Start(address, ProcessHealth(), settings.List("http-host"));
   if (!server) {
     return Fail(server.error().kind, "{}; see --http and --http-host", server.error().message);
   }
   return server;
 }
 
-}  // namespace k2
+}  // namespace k2::cli

@@ -10,7 +10,7 @@
 
 #include "cli/secrets.h"
 
-namespace k2 {
+namespace k2::cli {
 
 std::string EnvironmentName(const std::string& name) {
   std::string variable = "K2_";
@@ -242,4 +242,4 @@ const Setting& Settings::Get(std::string_view name) const {
   throw std::logic_error("no setting " + std::string(name));
 }
 
-}  // namespace k2
+}  // namespace k2::cli

@@ -8,9 +8,9 @@
 #include <string_view>
 
 #include "base/result.h"
-#include "io/secret.h"
+#include "base/secret.h"
 
-namespace k2 {
+namespace k2::cli {
 
 struct Setting {
   std::string name;  // commit-interval; K2_COMMIT_INTERVAL in the environment; commit-interval = … in k2.toml
@@ -81,4 +81,4 @@ class Settings {
   std::string group_;
 };
 
-}  // namespace k2
+}  // namespace k2::cli

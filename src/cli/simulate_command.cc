@@ -4,31 +4,31 @@
 #include "cli/commands.h"
 #include "cli/rows_output.h"
 #include "exchange/registry.h"
-#include "source/simulator.h"
+#include "recording/simulator.h"
 
-namespace k2 {
+namespace k2::cli {
 namespace {
 
 struct SimulateFlags {
   std::string exchange;
   std::string out;
   std::string start = "2024-01-02";
-  SimulatorOptions options;
+  recording::SimulatorOptions options;
   int64_t rate = 0;
   bool append = false;
 };
 
 Result<int> RunSimulate(const SimulateFlags& flags) {
-  SimulatorOptions options = flags.options;
-  const Result<const Exchange*> exchange = KnownExchange(flags.exchange);
+  recording::SimulatorOptions options = flags.options;
+  const Result<const exchange::Exchange*> exchange = exchange::KnownExchange(flags.exchange);
   if (!exchange) return std::unexpected(exchange.error().With("--exchange"));
   options.exchange = *exchange;
   const auto start = ParseTimestamp(flags.start);
   if (!start) return Fail(ErrorKind::kInvalidArgument, "--start: {}", start.error().message);
   options.start_us = *start;
   K2_ASSIGN(
-      const SimulatorCounts counts,
-      SimulateToFile(options,
+      const recording::SimulatorCounts counts,
+      recording::SimulateToFile(options,
                      {.path = flags.out, .append = flags.append, .live_per_second = flags.rate, .on_progress = {}}));
   std::fprintf(stderr, "%s: %s trades, %s sent again, %s malformed, %s other frames, %s lines, %s\n", flags.out.c_str(),
                WithCommas(counts.trades).c_str(), WithCommas(counts.duplicate_trades).c_str(),
@@ -43,8 +43,8 @@ void AddSimulate(Program& program) {
   CLI::App* command =
       AddCommand(program, kCollectCommands, "simulate", "Write a made-up market session, for trying things out");
   auto flags = std::make_shared<SimulateFlags>();
-  SimulatorOptions& options = flags->options;
-  command->add_option("--exchange", flags->exchange, ExchangeNames())->required();
+  recording::SimulatorOptions& options = flags->options;
+  command->add_option("--exchange", flags->exchange, exchange::ExchangeNames())->required();
   command->add_option("--out", flags->out, "Write to FILE; .gz and .zst are compressed")->type_name("FILE")->required();
   command->add_option("--trades", options.trades, "Distinct valid trades")->capture_default_str();
   command->add_option("--seed", options.seed, "The same seed gives the same bytes")->capture_default_str();
@@ -65,4 +65,4 @@ void AddSimulate(Program& program) {
   command->callback([&program, flags] { program.action = [flags] { return RunSimulate(*flags); }; });
 }
 
-}  // namespace k2
+}  // namespace k2::cli

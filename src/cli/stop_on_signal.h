@@ -10,7 +10,7 @@
 
 #include "base/time.h"
 
-namespace k2 {
+namespace k2::cli {
 
 // To be made before any other thread, which then inherits that these signals are not for it.
 class StopOnSignal {
@@ -40,4 +40,4 @@ class StopOnSignal {
   std::jthread thread_;
 };
 
-}  // namespace k2
+}  // namespace k2::cli

@@ -2,7 +2,7 @@
 
 #include "cli/aws_settings.h"
 
-namespace k2 {
+namespace k2::cli {
 
 void AddStorageSettings(Program& program) {
   program.settings.BeginGroup("storage");
@@ -14,8 +14,8 @@ void AddStorageSettings(Program& program) {
   for (const SettingText& text : texts) program.settings.Add(program.app, text);
 }
 
-Result<StorageOptions> StorageOptionsOf(const Settings& settings) {
-  StorageOptions options;
+Result<storage::StorageOptions> StorageOptionsOf(const Settings& settings) {
+  storage::StorageOptions options;
   options.s3.endpoint = settings.Text("s3-endpoint");
   options.s3.chain = AwsCredentialsOf(settings);
   options.s3.region = settings.Text("s3-region");
@@ -28,4 +28,4 @@ Result<StorageOptions> StorageOptionsOf(const Settings& settings) {
   return options;
 }
 
-}  // namespace k2
+}  // namespace k2::cli

@@ -3,11 +3,11 @@
 #pragma once
 
 #include "cli/commands.h"
-#include "io/file_io.h"
+#include "storage/file_io.h"
 
-namespace k2 {
+namespace k2::cli {
 
 void AddStorageSettings(Program& program);
-Result<StorageOptions> StorageOptionsOf(const Settings& settings);
+Result<storage::StorageOptions> StorageOptionsOf(const Settings& settings);
 
-}  // namespace k2
+}  // namespace k2::cli

@@ -7,12 +7,12 @@
 #include "cli/commands.h"
 #include "cli/rows_output.h"
 #include "iceberg/transform.h"
-#include "maintain/migrate.h"
+#include "maintenance/migrate.h"
 #include "table/progress_json.h"
 #include "table/scan.h"
 #include "task/market_tables.h"
 
-namespace k2 {
+namespace k2::cli {
 namespace {
 
 using nlohmann::ordered_json;
@@ -25,20 +25,20 @@ std::string SummaryOr(const iceberg::Snapshot* snapshot, const std::string& key,
 
 Result<int> ListTables(const Settings& settings) {
   K2_ASSIGN(const auto lakehouse, OpenLakehouseToRead(settings));
-  K2_ASSIGN(std::vector<TableName> names, lakehouse->catalog()->ListTables(std::string(kNamespace)));
+  K2_ASSIGN(std::vector<catalog::TableName> names, lakehouse->catalog()->ListTables(std::string(task::kNamespace)));
   std::ranges::sort(names);
-  QueryResult rows;
-  rows.columns = {{"table", "VARCHAR", CellKind::kText},
-                  {"rows", "BIGINT", CellKind::kNumber},
-                  {"files", "BIGINT", CellKind::kNumber},
-                  {"bytes", "BIGINT", CellKind::kNumber},
-                  {"snapshots", "BIGINT", CellKind::kNumber},
-                  {"last_commit", "VARCHAR", CellKind::kText},
-                  {"current_snapshot", "BIGINT", CellKind::kNumber},
-                  {"delete_files", "BIGINT", CellKind::kNumber}};
+  query::QueryResult rows;
+  rows.columns = {{"table", "VARCHAR", query::CellKind::kText},
+                  {"rows", "BIGINT", query::CellKind::kNumber},
+                  {"files", "BIGINT", query::CellKind::kNumber},
+                  {"bytes", "BIGINT", query::CellKind::kNumber},
+                  {"snapshots", "BIGINT", query::CellKind::kNumber},
+                  {"last_commit", "VARCHAR", query::CellKind::kText},
+                  {"current_snapshot", "BIGINT", query::CellKind::kNumber},
+                  {"delete_files", "BIGINT", query::CellKind::kNumber}};
   bool unreadable = false;
-  for (const TableName& name : names) {
-    const Result<Table> table = lakehouse->Open(name.name);
+  for (const catalog::TableName& name : names) {
+    const Result<table::Table> table = lakehouse->Open(name.name);
     if (!table) {  // one table that this k2 does not read hides none of the others
       unreadable = true;
       rows.rows.emplace_back(rows.columns.size()).front() = name.name;
@@ -53,8 +53,8 @@ Result<int> ListTables(const Settings& settings) {
                          SummaryOr(head, "total-delete-files", "0")});
   }
   if (unreadable) {
-    rows.columns.push_back({"error", "VARCHAR", CellKind::kText});
-    for (ResultRow& row : rows.rows) row.resize(rows.columns.size());
+    rows.columns.push_back({"error", "VARCHAR", query::CellKind::kText});
+    for (query::ResultRow& row : rows.rows) row.resize(rows.columns.size());
   }
   rows.row_count = static_cast<int64_t>(rows.rows.size());
   K2_TRY(PrintRows(rows, settings.Text("output")));
@@ -64,14 +64,14 @@ Result<int> ListTables(const Settings& settings) {
 Result<int> CreateTables(const Settings& settings) {
   K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, true));
   K2_ASSIGN(const int made, lakehouse->CreateTables());
-  std::fprintf(stderr, "%d tables made, %zu in all\n", made, AllTables().size());
+  std::fprintf(stderr, "%d tables made, %zu in all\n", made, task::AllTables().size());
   return 0;
 }
 
 // What one core has been measured to write again in a second (bench/RESULTS.md), for a first idea of the time.
 constexpr int64_t kRowsPerSecond = 700'000;
 
-void TellMigration(const std::string& table, const Migration& migration, bool planned) {
+void TellMigration(const std::string& table, const maintenance::Migration& migration, bool planned) {
   for (const std::string& change : migration.changes) std::printf("%s: %s\n", table.c_str(), change.c_str());
   if (!migration.rewrites) return;
   std::printf("%s: %s rows in %s files, %s, %s again", table.c_str(), WithCommas(migration.rows).c_str(),
@@ -87,22 +87,22 @@ Result<int> MigrateTables(const Settings& settings, bool dry_run) {
   if (!dry_run) {
     K2_ASSIGN(made, lakehouse->CreateTables());
   }
-  const CompactionRun run{.threads = static_cast<int32_t>(std::max(1U, std::thread::hardware_concurrency()))};
+  const maintenance::CompactionRun run{.threads = static_cast<int32_t>(std::max(1U, std::thread::hardware_concurrency()))};
   int changed = 0;
-  for (const std::string& name : MigrationOrder()) {
+  for (const std::string& name : maintenance::MigrationOrder()) {
     if (dry_run) {
-      const Result<Table> table = lakehouse->Open(name);
+      const Result<table::Table> table = lakehouse->Open(name);
       if (!table && table.error().kind == ErrorKind::kNotFound) {
         std::printf("%s: would be made\n", name.c_str());
         continue;
       }
       K2_TRY(table);
-      K2_ASSIGN(const Migration planned, PlanMigration(*table));
+      K2_ASSIGN(const maintenance::Migration planned, maintenance::PlanMigration(*table));
       TellMigration(name, planned, true);
       changed += planned.changes.empty() ? 0 : 1;
       continue;
     }
-    K2_ASSIGN(const Migration done, Migrate(*lakehouse, name, {}, run));
+    K2_ASSIGN(const maintenance::Migration done, maintenance::Migrate(*lakehouse, name, {}, run));
     TellMigration(name, done, false);
     changed += done.changes.empty() ? 0 : 1;
   }
@@ -129,7 +129,7 @@ std::string PartitionOf(const iceberg::TableMetadata& metadata, const iceberg::D
   return iceberg::PartitionPath(*spec, metadata.CurrentSchema(), file.partition).value_or("");
 }
 
-Result<ordered_json> Describe(const Table& table, bool files) {
+Result<ordered_json> Describe(const table::Table& table, bool files) {
   const iceberg::TableMetadata& metadata = table.metadata();
   ordered_json schema = ordered_json::array();
   for (const auto& field : metadata.CurrentSchema().fields) schema.push_back(DescribeField(field));
@@ -146,7 +146,7 @@ Result<ordered_json> Describe(const Table& table, bool files) {
                         {"operation", snapshot.operation},
                         {"added_records", SummaryOr(&snapshot, "added-records", "0")},
                         {"total_records", SummaryOr(&snapshot, "total-records", "0")}};
-    const auto offsets = snapshot.summary.find(std::string(kOffsetsKey));
+    const auto offsets = snapshot.summary.find(std::string(table::kOffsetsKey));
     if (offsets != snapshot.summary.end()) one["offsets"] = ordered_json::parse(offsets->second, nullptr, false);
     snapshots.push_back(std::move(one));
   }
@@ -161,10 +161,10 @@ Result<ordered_json> Describe(const Table& table, bool files) {
                          {"current_snapshot", metadata.current_snapshot_id.value_or(0)},
                          {"snapshots", snapshots}};
   if (files && metadata.current_snapshot_id) {
-    K2_ASSIGN(const auto scan, PlanScan(table.io(), metadata, *metadata.current_snapshot_id, {}));
+    K2_ASSIGN(const auto scan, table::PlanScan(table.io(), metadata, *metadata.current_snapshot_id, {}));
     ordered_json list = ordered_json::array();
     std::map<std::string, const iceberg::DeleteFile*> deletes;
-    for (const ScanFile& file : scan) {
+    for (const table::ScanFile& file : scan) {
       list.push_back({{"path", file.file.file_path},
                       {"rows", file.file.record_count},
                       {"bytes", file.file.file_size_in_bytes},
@@ -230,7 +230,7 @@ void PrintDescription(const ordered_json& object) {
 
 Result<int> DescribeTable(const Settings& settings, const std::string& name, bool files) {
   K2_ASSIGN(const auto lakehouse, OpenLakehouseToRead(settings));
-  K2_ASSIGN(const Table table, lakehouse->Open(name));
+  K2_ASSIGN(const table::Table table, lakehouse->Open(name));
   K2_ASSIGN(const ordered_json object, Describe(table, files));
   if (settings.Text("output") == "json") {
     std::printf("%s\n", object.dump(2).c_str());
@@ -272,4 +272,4 @@ void AddTables(Program& program) {
       "Examples:\n  k2 tables\n  k2 tables create --warehouse lake\n  k2 tables describe gold_crypto_trades --files");
 }
 
-}  // namespace k2
+}  // namespace k2::cli

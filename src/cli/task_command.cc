@@ -13,10 +13,10 @@
 #include "cli/commands.h"
 #include "cli/kafka_settings.h"
 #include "cli/storage_settings.h"
-#include "source/kafka_ranges.h"
+#include "kafka/kafka_ranges.h"
 #include "task/task.h"
 
-namespace k2 {
+namespace k2::cli {
 namespace {
 
 // What tasks use, made once for all of a process.
@@ -24,26 +24,26 @@ class TaskTools {
  public:
   static Result<std::unique_ptr<TaskTools>> Create(const Settings& settings) {
     auto tools = std::make_unique<TaskTools>();
-    K2_ASSIGN(const StorageOptions storage, StorageOptionsOf(settings));
-    tools->context_.io = MakeFileIo(storage);
+    K2_ASSIGN(const storage::StorageOptions storage, StorageOptionsOf(settings));
+    tools->context_.io = storage::MakeFileIo(storage);
     K2_ASSIGN(tools->context_.schemas, SchemasOf(settings));
     if (settings.Text("kafka").empty()) return tools;
-    K2_ASSIGN(KafkaOptions kafka, KafkaOptionsOf(settings));
-    tools->kafka_ = std::make_unique<KafkaRanges>(std::move(kafka));
+    K2_ASSIGN(kafka::KafkaOptions kafka, KafkaOptionsOf(settings));
+    tools->kafka_ = std::make_unique<kafka::KafkaRanges>(std::move(kafka));
     tools->context_.kafka = tools->kafka_.get();
     return tools;
   }
 
-  Result<TaskResult> Run(const std::string& text) {
-    return Guarded("k2 task", [&]() -> Result<TaskResult> {
-      K2_ASSIGN(const Task task, TaskFromJson(text));
-      return RunTask(task, context_);
+  Result<task::TaskResult> Run(const std::string& text) {
+    return Guarded("k2 task", [&]() -> Result<task::TaskResult> {
+      K2_ASSIGN(const task::Task task, task::TaskFromJson(text));
+      return task::RunTask(task, context_);
     });
   }
 
  private:
-  TaskContext context_;
-  std::unique_ptr<KafkaRanges> kafka_;
+  task::TaskContext context_;
+  std::unique_ptr<kafka::KafkaRanges> kafka_;
 };
 
 // Lines of standard input, read ahead by a thread that ends the process when there will be no more: who gave the tasks
@@ -85,10 +85,10 @@ Result<int> Work(TaskTools& tools) {
   while (true) {
     const std::string line = lines->Next();
     if (line.empty()) continue;
-    const Result<TaskResult> result = tools.Run(line);
+    const Result<task::TaskResult> result = tools.Run(line);
     std::string answer;
     if (result) {
-      answer = TaskResultToJson(*result);
+      answer = task::TaskResultToJson(*result);
     } else {
       answer = FailureToJson(result.error());
     }
@@ -100,8 +100,8 @@ Result<int> RunTaskCommand(const Settings& settings, bool worker) {
   K2_ASSIGN(const auto tools, TaskTools::Create(settings));
   if (worker) return Work(*tools);
   const std::string text{std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
-  K2_ASSIGN(const TaskResult result, tools->Run(text));
-  std::printf("%s\n", TaskResultToJson(result).c_str());
+  K2_ASSIGN(const task::TaskResult result, tools->Run(text));
+  std::printf("%s\n", task::TaskResultToJson(result).c_str());
   return 0;
 }
 
@@ -122,4 +122,4 @@ void AddTask(Program& program) {
   });
 }
 
-}  // namespace k2
+}  // namespace k2::cli

@@ -3,7 +3,7 @@
 
 #include <string_view>
 
-namespace k2 {
+namespace k2::exchange {
 
 struct Assets {
   std::string_view base;
@@ -13,4 +13,4 @@ struct Assets {
 // Of exchanges whose names of assets are the common ones.
 constexpr std::string_view SameAsset(std::string_view asset) { return asset; }
 
-}  // namespace k2
+}  // namespace k2::exchange

@@ -9,15 +9,15 @@
 
 #include "exchange/frame_parser.h"
 
-namespace k2 {
+namespace k2::exchange {
 
 struct CollectedTrade {
   std::string message_id, trade_id, symbol, exchange, currency;
   int64_t timestamp_us = 0;
   Int128 price_e14 = 0;
   Int128 quantity_e8 = 0;
-  TradeSide side = TradeSide::kUnknown;
-  std::optional<TradeSource> source;
+  trade::TradeSide side = trade::TradeSide::kUnknown;
+  std::optional<trade::TradeSource> source;
   std::optional<int64_t> source_sequence;
   int64_t ingestion_timestamp_us = 0;
   std::vector<std::pair<std::string, std::string>> vendor_data;
@@ -25,7 +25,7 @@ struct CollectedTrade {
 
 class CollectingSink final : public FrameSink {
  public:
-  void OnTrade(const Trade& trade) override {
+  void OnTrade(const trade::Trade& trade) override {
     CollectedTrade& kept = trades.emplace_back();
     kept.message_id = trade.message_id.ToString();
     kept.trade_id = trade.trade_id;
@@ -39,9 +39,9 @@ class CollectingSink final : public FrameSink {
     kept.source = trade.source;
     kept.source_sequence = trade.source_sequence;
     kept.ingestion_timestamp_us = trade.ingestion_timestamp_us;
-    for (const VendorEntry& entry : trade.vendor_data) kept.vendor_data.emplace_back(entry.key, entry.value);
+    for (const trade::VendorEntry& entry : trade.vendor_data) kept.vendor_data.emplace_back(entry.key, entry.value);
   }
-  void OnReject(RejectReason reason, std::string_view detail) override {
+  void OnReject(trade::RejectReason reason, std::string_view detail) override {
     rejects.emplace_back(reason, std::string(detail));
   }
 
@@ -49,7 +49,7 @@ class CollectingSink final : public FrameSink {
 
   std::vector<CollectedTrade> trades;
   std::vector<std::string> other_channels;
-  std::vector<std::pair<RejectReason, std::string>> rejects;
+  std::vector<std::pair<trade::RejectReason, std::string>> rejects;
 };
 
-}  // namespace k2
+}  // namespace k2::exchange

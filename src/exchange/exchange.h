@@ -8,7 +8,7 @@
 
 #include "exchange/assets.h"
 
-namespace k2 {
+namespace k2::exchange {
 
 class FrameParser;
 struct SimulatedFeed;
@@ -32,4 +32,4 @@ struct Exchange {
   const SimulatedFeed* simulated;  // sessions of `k2 simulate`
 };
 
-}  // namespace k2
+}  // namespace k2::exchange

@@ -3,7 +3,7 @@
 #include "base/time.h"
 #include "exchange/json.h"
 
-namespace k2 {
+namespace k2::exchange {
 namespace {
 
 constexpr int64_t kMillisLimit = 100'000'000'000'000;
@@ -37,4 +37,4 @@ bool ParseEpochSeconds(std::string_view text, int64_t& micros) {
   return true;
 }
 
-}  // namespace k2
+}  // namespace k2::exchange

@@ -16,13 +16,13 @@ namespace {
 constexpr int64_t kReceiveUs = 1'723'161'254'087'896;
 constexpr size_t kFrames = 4096;
 
-class Encoder final : public k2::FrameSink {
+class Encoder final : public k2::exchange::FrameSink {
  public:
-  void OnTrade(const k2::Trade& trade) override {
-    k2::EncodeTrade(trade, 1, out);
+  void OnTrade(const k2::trade::Trade& trade) override {
+    k2::trade::EncodeTrade(trade, 1, out);
     ++trades;
   }
-  void OnReject(k2::RejectReason, std::string_view) override { ++rejects; }
+  void OnReject(k2::trade::RejectReason, std::string_view) override { ++rejects; }
   std::string out;
   int64_t trades = 0;
   int64_t rejects = 0;
@@ -51,8 +51,8 @@ std::vector<std::string> KrakenFrames() {
   return frames;
 }
 
-void FramesToMessages(benchmark::State& state, const k2::Exchange& exchange, const std::vector<std::string>& frames) {
-  const auto parser = k2::FrameParser::Create(exchange);
+void FramesToMessages(benchmark::State& state, const k2::exchange::Exchange& exchange, const std::vector<std::string>& frames) {
+  const auto parser = k2::exchange::FrameParser::Create(exchange);
   Encoder encoder;
   int64_t bytes = 0;
   for (auto _ : state) {
@@ -69,13 +69,13 @@ void Identity(benchmark::State& state) {
   std::string id = "BINANCE-3735683259";
   for (auto _ : state) {
     id.back() = static_cast<char>('0' + (id.back() - '0' + 1) % 10);
-    benchmark::DoNotOptimize(k2::TradeMessageId("BINANCE", "BTCUSDT", id));
+    benchmark::DoNotOptimize(k2::trade::TradeMessageId("BINANCE", "BTCUSDT", id));
   }
   state.SetItemsProcessed(state.iterations());
 }
 
-BENCHMARK_CAPTURE(FramesToMessages, binance, k2::kBinanceExchange, BinanceFrames());
-BENCHMARK_CAPTURE(FramesToMessages, kraken_v2, k2::kKrakenExchange, KrakenFrames());
+BENCHMARK_CAPTURE(FramesToMessages, binance, k2::exchange::kBinanceExchange, BinanceFrames());
+BENCHMARK_CAPTURE(FramesToMessages, kraken_v2, k2::exchange::kKrakenExchange, KrakenFrames());
 BENCHMARK(Identity);
 
 }  // namespace

@@ -31,19 +31,19 @@ bool IsJson(std::string_view text) {
   }
 }
 
-class CheckingSink final : public k2::FrameSink {
+class CheckingSink final : public k2::exchange::FrameSink {
  public:
-  void OnTrade(const k2::Trade& trade) override {
+  void OnTrade(const k2::trade::Trade& trade) override {
     Require(!trade.trade_id.empty() && !trade.symbol.empty() && !trade.currency.empty());
-    Require(k2::FitsExactly(trade.price_e14, k2::kPriceType.scale, k2::kPriceType));
-    Require(k2::FitsExactly(trade.quantity_e8, k2::kQuantityType.scale, k2::kQuantityType));
-    Require(trade.side == k2::TradeSide::kBuy || trade.side == k2::TradeSide::kSell);
+    Require(k2::trade::FitsExactly(trade.price_e14, k2::trade::kPriceType.scale, k2::trade::kPriceType));
+    Require(k2::trade::FitsExactly(trade.quantity_e8, k2::trade::kQuantityType.scale, k2::trade::kQuantityType));
+    Require(trade.side == k2::trade::TradeSide::kBuy || trade.side == k2::trade::TradeSide::kSell);
     message.clear();
-    k2::EncodeTrade(trade, k2::kTradeV3SchemaId, message);
+    k2::trade::EncodeTrade(trade, k2::trade::kTradeV3SchemaId, message);
     ++trades;
   }
-  void OnReject(k2::RejectReason reason, std::string_view detail) override {
-    Require(reason >= k2::RejectReason::kFrameNotJson && !detail.empty() && detail.size() < 400);
+  void OnReject(k2::trade::RejectReason reason, std::string_view detail) override {
+    Require(reason >= k2::trade::RejectReason::kFrameNotJson && !detail.empty() && detail.size() < 400);
     ++rejects;
   }
   std::string message;
@@ -58,13 +58,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size > 0) std::memcpy(exact.get(), data, size);
   const std::string_view frame(exact.get(), size);
   const bool is_json = IsJson(frame);
-  for (const k2::Exchange* exchange : k2::Exchanges()) {
+  for (const k2::exchange::Exchange* exchange : k2::exchange::Exchanges()) {
     CheckingSink sink;
-    const auto outcome = k2::FrameParser::Create(*exchange)->Parse(frame, 1, sink);
-    Require((outcome == k2::FrameOutcome::kRejected) == (sink.rejects > 0));
-    Require(outcome != k2::FrameOutcome::kSkipped || sink.trades == 0);
+    const auto outcome = k2::exchange::FrameParser::Create(*exchange)->Parse(frame, 1, sink);
+    Require((outcome == k2::exchange::FrameOutcome::kRejected) == (sink.rejects > 0));
+    Require(outcome != k2::exchange::FrameOutcome::kSkipped || sink.trades == 0);
     Require(sink.trades == 0 || is_json);
   }
-  if (k2::json::IsWholeContainer(frame)) Require(is_json);
+  if (k2::exchange::json::IsWholeContainer(frame)) Require(is_json);
   return 0;
 }

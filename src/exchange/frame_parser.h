@@ -10,15 +10,15 @@
 #include "trade/reject.h"
 #include "trade/trade.h"
 
-namespace k2 {
+namespace k2::exchange {
 
 // Takes what a frame holds, in the order of the frame. Views are valid during the call only.
 class FrameSink {
  public:
   virtual ~FrameSink() = default;
-  virtual void OnTrade(const Trade& trade) = 0;
+  virtual void OnTrade(const trade::Trade& trade) = 0;
   // The frame as a whole, or one trade of it (the detail says which), could not be read. The detail is ASCII.
-  virtual void OnReject(RejectReason reason, std::string_view detail) = 0;
+  virtual void OnReject(trade::RejectReason reason, std::string_view detail) = 0;
   // A frame that is skipped holds market data of another channel, or of another exchange; not a heartbeat or a reply.
   virtual void OnOtherChannel(std::string_view /*name*/) {}
 };
@@ -62,4 +62,4 @@ std::unique_ptr<FrameParser> MakeParser(size_t max_frame_size) {
   return std::make_unique<Frames>(max_frame_size);
 }
 
-}  // namespace k2
+}  // namespace k2::exchange

@@ -8,7 +8,7 @@
 
 #include "base/time.h"
 
-namespace k2 {
+namespace k2::exchange {
 
 inline constexpr size_t kFrameRoom = 256;  // more than the fixed text and the numbers of one trade
 
@@ -80,4 +80,4 @@ class FrameWriter {
   char* at_;
 };
 
-}  // namespace k2
+}  // namespace k2::exchange

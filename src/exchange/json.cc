@@ -4,7 +4,7 @@
 
 #include <array>
 
-namespace k2::json {
+namespace k2::exchange::json {
 namespace {
 
 constexpr bool IsDigit(char c) { return c >= '0' && c <= '9'; }
@@ -279,4 +279,4 @@ std::string Quoted(std::string_view text) {
   return out;
 }
 
-}  // namespace k2::json
+}  // namespace k2::exchange::json

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-namespace k2::json {
+namespace k2::exchange::json {
 
 enum class Kind : uint8_t { kMissing, kString, kNumber, kBoolean, kNull, kObject, kArray };
 
@@ -92,4 +92,4 @@ bool ParseUnsigned(std::string_view digits, int64_t& value);
 // At most 64 bytes of `text` in quotes, with `?` for everything but printable ASCII: safe in a reject's detail.
 std::string Quoted(std::string_view text);
 
-}  // namespace k2::json
+}  // namespace k2::exchange::json

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
-namespace k2::json {
+namespace k2::exchange::json {
 namespace {
 
 TEST(Json, ReadsScalarsAsText) {
@@ -85,4 +85,4 @@ TEST(Json, QuotesOnlyPrintableAscii) {
 }
 
 }  // namespace
-}  // namespace k2::json
+}  // namespace k2::exchange::json

@@ -4,7 +4,7 @@
 
 #include "trade/identity.h"
 
-namespace k2 {
+namespace k2::exchange {
 namespace {
 
 std::string_view KindName(json::Kind kind) {
@@ -18,10 +18,10 @@ std::string_view KindName(json::Kind kind) {
 void PendingTrade::Reset() {
   trade = {};
   vendor_count = 0;
-  reason = RejectReason::kNone;
+  reason = trade::RejectReason::kNone;
 }
 
-void PendingTrade::Reject(RejectReason why, std::string_view field, std::string_view what) {
+void PendingTrade::Reject(trade::RejectReason why, std::string_view field, std::string_view what) {
   if (!ok()) return;
   reason = why;
   detail = fmt::format("field {}: {}", json::Quoted(field), what);
@@ -30,24 +30,24 @@ void PendingTrade::Reject(RejectReason why, std::string_view field, std::string_
 bool PendingTrade::Need(const json::Value& value, json::Kind kind, std::string_view field) {
   if (value.kind == kind) return true;
   if (value.kind == json::Kind::kMissing) {
-    Reject(RejectReason::kFrameMissingField, field, "is missing");
+    Reject(trade::RejectReason::kFrameMissingField, field, "is missing");
   } else {
-    Reject(RejectReason::kFrameBadType, field, fmt::format("is {}, not {}", KindName(value.kind), KindName(kind)));
+    Reject(trade::RejectReason::kFrameBadType, field, fmt::format("is {}, not {}", KindName(value.kind), KindName(kind)));
   }
   return false;
 }
 
-bool PendingTrade::ReadDecimal(const json::Value& value, json::Kind kind, std::string_view field, DecimalType type,
+bool PendingTrade::ReadDecimal(const json::Value& value, json::Kind kind, std::string_view field, trade::DecimalType type,
                                Int128& unscaled) {
   if (!Need(value, kind, field)) return false;
-  switch (ParseDecimal(value.text, type, unscaled)) {
-    case DecimalStatus::kExact: return true;
-    case DecimalStatus::kNotANumber:
-      Reject(RejectReason::kFrameBadNumber, field, fmt::format("{} is not a number", json::Quoted(value.text)));
+  switch (trade::ParseDecimal(value.text, type, unscaled)) {
+    case trade::DecimalStatus::kExact: return true;
+    case trade::DecimalStatus::kNotANumber:
+      Reject(trade::RejectReason::kFrameBadNumber, field, fmt::format("{} is not a number", json::Quoted(value.text)));
       return false;
-    case DecimalStatus::kOutOfRange:
+    case trade::DecimalStatus::kOutOfRange:
       Reject(
-          RejectReason::kFrameNumberOutOfRange, field,
+          trade::RejectReason::kFrameNumberOutOfRange, field,
           fmt::format("decimal({},{}) cannot hold {} exactly", type.precision, type.scale, json::Quoted(value.text)));
       return false;
   }
@@ -57,7 +57,7 @@ bool PendingTrade::ReadDecimal(const json::Value& value, json::Kind kind, std::s
 bool PendingTrade::ReadUnsigned(const json::Value& value, std::string_view field, int64_t& number) {
   if (!Need(value, json::Kind::kNumber, field)) return false;
   if (json::ParseUnsigned(value.text, number)) return true;
-  Reject(RejectReason::kFrameBadNumber, field,
+  Reject(trade::RejectReason::kFrameBadNumber, field,
          fmt::format("{} is not a whole number from 0 to 2^63-1", json::Quoted(value.text)));
   return false;
 }
@@ -76,7 +76,7 @@ PendingTrade& PendingTrades::Add() {
   return trade;
 }
 
-void PendingTrades::SetSource(std::optional<TradeSource> source) {
+void PendingTrades::SetSource(std::optional<trade::TradeSource> source) {
   for (size_t i = 0; i < size_; ++i) trades_[i]->trade.source = source;
 }
 
@@ -95,15 +95,15 @@ FrameOutcome PendingTrades::Emit(FrameSink& sink, std::string_view where) {
       sink.OnReject(pending.reason, detail);
       continue;
     }
-    Trade& trade = pending.trade;
+    trade::Trade& trade = pending.trade;
     trade.place = i;
     trade.trade_id = pending.trade_id;
     trade.symbol = pending.symbol;
     trade.vendor_data = {pending.vendor.data(), pending.vendor_count};
-    trade.message_id = TradeMessageId(trade.exchange, trade.symbol, trade.trade_id);
+    trade.message_id = trade::TradeMessageId(trade.exchange, trade.symbol, trade.trade_id);
     sink.OnTrade(trade);
   }
   return rejects > 0 ? FrameOutcome::kRejected : FrameOutcome::kTrades;
 }
 
-}  // namespace k2
+}  // namespace k2::exchange

@@ -13,7 +13,7 @@
 #include "exchange/json.h"
 #include "trade/decimal.h"
 
-namespace k2 {
+namespace k2::exchange {
 
 inline constexpr size_t kMaxVendorEntries = 8;
 inline constexpr size_t kMaxSymbolSize = 64;
@@ -22,23 +22,23 @@ inline constexpr size_t kMaxRejectsOfFrame = 16;
 
 // A trade in the making, or the first reason why it is none. Views point into the frame or into its own texts.
 struct PendingTrade {
-  Trade trade;
+  trade::Trade trade;
   std::string trade_id;
   std::string symbol;
-  std::array<VendorEntry, kMaxVendorEntries> vendor;
+  std::array<trade::VendorEntry, kMaxVendorEntries> vendor;
   size_t vendor_count = 0;
-  RejectReason reason = RejectReason::kNone;
+  trade::RejectReason reason = trade::RejectReason::kNone;
   std::string detail;
 
-  [[nodiscard]] bool ok() const { return reason == RejectReason::kNone; }
+  [[nodiscard]] bool ok() const { return reason == trade::RejectReason::kNone; }
   void Reset();
   void AddVendor(std::string_view key, std::string_view value) { vendor[vendor_count++] = {key, value}; }
   // Remembers the first reason of a trade.
-  void Reject(RejectReason why, std::string_view field, std::string_view what);
+  void Reject(trade::RejectReason why, std::string_view field, std::string_view what);
 
   // Each reads one field into the trade, or rejects the trade and is false. `kind` is what the exchange must send.
   bool Need(const json::Value& value, json::Kind kind, std::string_view field);
-  bool ReadDecimal(const json::Value& value, json::Kind kind, std::string_view field, DecimalType type,
+  bool ReadDecimal(const json::Value& value, json::Kind kind, std::string_view field, trade::DecimalType type,
                    Int128& unscaled);
   bool ReadUnsigned(const json::Value& value, std::string_view field, int64_t& number);
   // An entry of vendor_data that is left out where the exchange does not send it.
@@ -50,7 +50,7 @@ class PendingTrades {
   void Clear() { size_ = 0; }
   PendingTrade& Add();
   // Of all trades of the frame.
-  void SetSource(std::optional<TradeSource> source);
+  void SetSource(std::optional<trade::TradeSource> source);
   // Hands everything on in order; `where` names the array in details of frames that can hold several trades, or is
   // empty.
   FrameOutcome Emit(FrameSink& sink, std::string_view where);
@@ -60,4 +60,4 @@ class PendingTrades {
   size_t size_ = 0;
 };
 
-}  // namespace k2
+}  // namespace k2::exchange

@@ -8,7 +8,7 @@
 #include "exchange/coinbase/coinbase.h"
 #include "exchange/kraken/kraken.h"
 
-namespace k2 {
+namespace k2::exchange {
 namespace {
 
 constexpr const Exchange* kExchanges[] = {
@@ -68,4 +68,4 @@ std::string DefaultTopics() {
   return topics;
 }
 
-}  // namespace k2
+}  // namespace k2::exchange

@@ -9,7 +9,7 @@
 #include "base/result.h"
 #include "exchange/exchange.h"
 
-namespace k2 {
+namespace k2::exchange {
 
 // In the order in which tables are made and listed. New ones are added at the end: task documents of version 2 name
 // Silver's tables by their place (task/task_json.cc).
@@ -33,4 +33,4 @@ std::string ExchangeNames(std::string_view Exchange::* name = &Exchange::name, s
 // `market.crypto.trades.<exchange>` of each, comma-separated.
 std::string DefaultTopics();
 
-}  // namespace k2
+}  // namespace k2::exchange

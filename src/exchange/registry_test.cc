@@ -8,7 +8,7 @@
 #include "exchange/collected_frames.h"
 #include "exchange/simulated_feed.h"
 
-namespace k2 {
+namespace k2::exchange {
 namespace {
 
 class EachExchange : public testing::TestWithParam<const Exchange*> {};
@@ -69,7 +69,7 @@ TEST_P(EachExchange, ParsesWhatItsSimulatedFeedWrites) {
       EXPECT_EQ(got.timestamp_us, sent[i].time_us);
       EXPECT_EQ(got.price_e14, Int128{sent[i].price_e8} * 1'000'000);
       EXPECT_EQ(got.quantity_e8, sent[i].quantity_e8);
-      EXPECT_EQ(got.side, sent[i].buy ? TradeSide::kBuy : TradeSide::kSell);
+      EXPECT_EQ(got.side, sent[i].buy ? trade::TradeSide::kBuy : trade::TradeSide::kSell);
       EXPECT_TRUE(ids.insert(got.message_id).second);
       EXPECT_EQ(exchange.common_asset(assets.base), assets.base);
     }
@@ -123,4 +123,4 @@ TEST(Registry, TellsWhatIsKnownWhereANameIsNot) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::exchange

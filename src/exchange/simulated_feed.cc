@@ -1,6 +1,6 @@
 #include "exchange/simulated_feed.h"
 
-namespace k2 {
+namespace k2::exchange {
 namespace {
 
 void ReplaceValue(std::string& frame, std::string_view key, std::string_view value) {
@@ -30,4 +30,4 @@ void SpoilFrame(const SimulatedFeed& feed, uint64_t variant, uint64_t random, st
   }
 }
 
-}  // namespace k2
+}  // namespace k2::exchange

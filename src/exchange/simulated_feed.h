@@ -1,4 +1,4 @@
-// How a simulated session of an exchange looks (source/simulator.h plays it): its markets, and the texts of its frames.
+// How a simulated session of an exchange looks (recording/simulator.h plays it): its markets, and the texts of its frames.
 #pragma once
 
 #include <cstdint>
@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace k2 {
+namespace k2::exchange {
 
 struct SimulatedMarket {
   std::string_view pair;  // as the exchange writes it
@@ -46,4 +46,4 @@ struct SimulatedFeed {
 // frame keeps no line end within it.
 void SpoilFrame(const SimulatedFeed& feed, uint64_t variant, uint64_t random, std::string& frame);
 
-}  // namespace k2
+}  // namespace k2::exchange

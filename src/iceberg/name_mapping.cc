@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "iceberg/json_text.h"
+#include "base/json_text.h"
 
 namespace k2::iceberg {
 namespace {

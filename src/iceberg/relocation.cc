@@ -4,7 +4,7 @@
 
 #include "avro/container.h"
 #include "iceberg/data_file.h"
-#include "iceberg/json_text.h"
+#include "base/json_text.h"
 
 namespace k2::iceberg {
 namespace {

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "iceberg/json_text.h"
+#include "base/json_text.h"
 
 namespace k2::iceberg {
 

@@ -9,9 +9,11 @@
 #include "base/result.h"
 #include "iceberg/schema.h"
 
-namespace k2::iceberg {
-
+namespace k2 {
 class JsonWriter;
+}
+
+namespace k2::iceberg {
 
 // A schema as table metadata and the "schema" entry of a manifest hold it. Field ids are unique afterwards, and
 // identifier fields exist.

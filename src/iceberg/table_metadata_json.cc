@@ -4,7 +4,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
-#include "iceberg/json_text.h"
+#include "base/json_text.h"
 #include "iceberg/schema_json.h"
 
 namespace k2::iceberg {

@@ -5,9 +5,11 @@
 
 #include "iceberg/table_metadata.h"
 
-namespace k2::iceberg {
-
+namespace k2 {
 class JsonWriter;
+}
+
+namespace k2::iceberg {
 
 // As ParseTableMetadata, of a document that is parsed already; its strings are moved out.
 Result<TableMetadata> TableMetadataFromJson(nlohmann::json& value);

@@ -1,5 +1,5 @@
 // Names of actions, types and fields: rest-catalog-open-api.yaml, "TableUpdate" and "TableRequirement".
-#include "iceberg/json_text.h"
+#include "base/json_text.h"
 #include "iceberg/schema_json.h"
 #include "iceberg/table_metadata_json.h"
 #include "iceberg/table_update.h"

@@ -4,7 +4,7 @@
 
 #include "base/time.h"
 
-namespace k2 {
+namespace k2::net {
 
 bool ClientRates::Take(const std::string& client, int64_t now_us) {
   auto found = buckets_.find(client);
@@ -26,4 +26,4 @@ void ClientRates::MakePlace() {
   if (oldest != buckets_.end()) buckets_.erase(oldest);
 }
 
-}  // namespace k2
+}  // namespace k2::net

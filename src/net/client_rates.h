@@ -6,7 +6,7 @@
 #include <string>
 #include <unordered_map>
 
-namespace k2 {
+namespace k2::net {
 
 class ClientRates {
  public:
@@ -33,4 +33,4 @@ class ClientRates {
   std::unordered_map<std::string, Bucket> buckets_;
 };
 
-}  // namespace k2
+}  // namespace k2::net

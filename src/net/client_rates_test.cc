@@ -4,7 +4,7 @@
 
 #include "base/time.h"
 
-namespace k2 {
+namespace k2::net {
 namespace {
 
 int Taken(ClientRates& rates, const std::string& client, int tries, int64_t now_us) {
@@ -33,4 +33,4 @@ TEST(ClientRates, HoldsSoManyClientsAndForgetsTheOldest) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::net

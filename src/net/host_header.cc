@@ -9,7 +9,7 @@
 
 #include "net/http_message.h"
 
-namespace k2 {
+namespace k2::net {
 namespace {
 
 constexpr size_t kHostBytesMax = 255;
@@ -89,4 +89,4 @@ bool OwnHosts::Contains(std::string_view host, std::string_view local) const {
          std::ranges::find(hosts_, canonical) != hosts_.end();
 }
 
-}  // namespace k2
+}  // namespace k2::net

@@ -8,7 +8,7 @@
 
 #include "base/result.h"
 
-namespace k2 {
+namespace k2::net {
 
 class OwnHosts {
  public:
@@ -31,4 +31,4 @@ std::string CanonicalHost(std::string_view text);
 // 127.0.0.0/8, ::1, the same as IPv4 within IPv6, localhost. `host`: as CanonicalHost gives it.
 bool IsLoopback(std::string_view host);
 
-}  // namespace k2
+}  // namespace k2::net

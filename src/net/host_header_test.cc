@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace k2 {
+namespace k2::net {
 namespace {
 
 TEST(HostHeader, IsReadAsAHost) {
@@ -46,4 +46,4 @@ TEST(HostHeader, NamesHaveNoPort) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::net

@@ -2,7 +2,7 @@
 
 #include <charconv>
 
-namespace k2 {
+namespace k2::net {
 
 std::string HttpAddress::ToString() const {
   return host.find(':') == std::string::npos ? fmt::format("{}:{}", host, port) : fmt::format("[{}]:{}", host, port);
@@ -32,4 +32,4 @@ Result<HttpAddress> ParseHttpAddress(std::string_view text) {
   return address;
 }
 
-}  // namespace k2
+}  // namespace k2::net

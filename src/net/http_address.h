@@ -6,7 +6,7 @@
 
 #include "base/result.h"
 
-namespace k2 {
+namespace k2::net {
 
 struct HttpAddress {
   std::string host = "127.0.0.1";
@@ -18,4 +18,4 @@ struct HttpAddress {
 // "host:port", ":port" and "port" (on 127.0.0.1), "[::1]:port", "0.0.0.0:port". Error: kInvalidArgument.
 Result<HttpAddress> ParseHttpAddress(std::string_view text);
 
-}  // namespace k2
+}  // namespace k2::net

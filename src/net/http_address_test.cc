@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace k2 {
+namespace k2::net {
 namespace {
 
 TEST(HttpAddress, IsParsed) {
@@ -19,4 +19,4 @@ TEST(HttpAddress, IsParsed) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::net

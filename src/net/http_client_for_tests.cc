@@ -14,7 +14,7 @@
 #include "base/time.h"
 #include "net/http_message.h"
 
-namespace k2 {
+namespace k2::net {
 namespace {
 
 sockaddr_in Loopback(const char* host, int port) {
@@ -108,4 +108,4 @@ std::string GetForTests(std::string_view target, std::string_view headers) {
   return fmt::format("GET {} HTTP/1.1\r\nHost: localhost\r\n{}\r\n", target, headers);
 }
 
-}  // namespace k2
+}  // namespace k2::net

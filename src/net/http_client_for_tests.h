@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace k2 {
+namespace k2::net {
 
 struct ResponseForTests {
   int status = 0;                              // 0: there was none
@@ -42,4 +42,4 @@ class ConnectionForTests {
 // "GET /livez HTTP/1.1", with a Host and an empty line.
 std::string GetForTests(std::string_view target, std::string_view headers = {});
 
-}  // namespace k2
+}  // namespace k2::net

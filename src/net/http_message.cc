@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace k2 {
+namespace k2::net {
 
 std::string LowerAscii(std::string_view text) {
   std::string lower(text);
@@ -30,4 +30,4 @@ bool HttpServerRequest::HasParameter(std::string_view name) const {
   return false;
 }
 
-}  // namespace k2
+}  // namespace k2::net

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-namespace k2 {
+namespace k2::net {
 
 using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
 
@@ -35,4 +35,4 @@ struct HttpServerResponse {
 // Names of headers, hosts: by ASCII's lower case.
 [[nodiscard]] std::string LowerAscii(std::string_view text);
 
-}  // namespace k2
+}  // namespace k2::net

@@ -30,7 +30,7 @@ bool IsPrintable(std::string_view text, bool blanks) {
   });
 }
 
-void Check(const HttpServerRequest& request, size_t body_max) {
+void Check(const net::HttpServerRequest& request, size_t body_max) {
   Require(!request.method.empty() && IsPrintable(request.method, false));
   Require(request.path.starts_with('/') && IsPrintable(request.path, false) && IsPrintable(request.query, false));
   size_t bytes = request.method.size() + request.path.size() + request.query.size();
@@ -45,21 +45,21 @@ void Check(const HttpServerRequest& request, size_t body_max) {
 
 // The requests in `bytes`, which come `step` at a time.
 std::vector<std::string> Read(std::string_view bytes, size_t step, size_t body_max) {
-  HttpRequestReader reader(kHeadMax, body_max);
+  net::HttpRequestReader reader(kHeadMax, body_max);
   std::vector<std::string> seen;
   for (;;) {
-    const HttpRequestReader::State state = reader.Next();
-    if (state == HttpRequestReader::State::kComplete) {
-      const HttpServerRequest request = reader.Take();
+    const net::HttpRequestReader::State state = reader.Next();
+    if (state == net::HttpRequestReader::State::kComplete) {
+      const net::HttpServerRequest request = reader.Take();
       Check(request, body_max);
       seen.push_back(request.method + request.path + '?' + request.query + '@' + request.host + request.body);
       continue;
     }
-    if (state == HttpRequestReader::State::kRefused) {
-      Require(HttpReason(reader.refusal().status) != "Status" && reader.refusal().status >= 400);
+    if (state == net::HttpRequestReader::State::kRefused) {
+      Require(net::HttpReason(reader.refusal().status) != "Status" && reader.refusal().status >= 400);
       return seen;
     }
-    Require(state == HttpRequestReader::State::kPartial || !reader.partial());
+    Require(state == net::HttpRequestReader::State::kPartial || !reader.partial());
     if (bytes.empty()) return seen;
     const std::span<char> space = reader.Space();
     const size_t count = std::min({step, bytes.size(), space.size()});
@@ -71,11 +71,11 @@ std::vector<std::string> Read(std::string_view bytes, size_t step, size_t body_m
 }
 
 void CheckHost(std::string_view text) {
-  static const OwnHosts own = *OwnHosts::Create("10.0.0.1", {"k2.example"});
-  const std::string host = CanonicalHost(text);
-  Require(host.empty() || CanonicalHost(host) == host);
+  static const net::OwnHosts own = *net::OwnHosts::Create("10.0.0.1", {"k2.example"});
+  const std::string host = net::CanonicalHost(text);
+  Require(host.empty() || net::CanonicalHost(host) == host);
   const bool ours = own.Contains(text, "10.0.0.2");
-  Require(ours == (host == "10.0.0.1" || host == "k2.example" || host == "10.0.0.2" || IsLoopback(host)));
+  Require(ours == (host == "10.0.0.1" || host == "k2.example" || host == "10.0.0.2" || net::IsLoopback(host)));
 }
 
 }  // namespace

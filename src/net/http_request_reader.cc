@@ -12,7 +12,7 @@
 
 #include "base/result.h"
 
-namespace k2 {
+namespace k2::net {
 namespace {
 
 namespace http = boost::beast::http;
@@ -195,4 +195,4 @@ const HttpRefusal& HttpRequestReader::refusal() const { return impl_->refusal();
 bool HttpRequestReader::partial() const { return impl_->partial(); }
 void HttpRequestReader::Discard() { impl_->Discard(); }
 
-}  // namespace k2
+}  // namespace k2::net

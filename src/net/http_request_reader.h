@@ -8,7 +8,7 @@
 
 #include "net/http_message.h"
 
-namespace k2 {
+namespace k2::net {
 
 // Why a request is not answered as it asks: the status to answer with, and the reason as a sentence without its end.
 struct HttpRefusal {
@@ -51,4 +51,4 @@ class HttpRequestReader {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace k2
+}  // namespace k2::net

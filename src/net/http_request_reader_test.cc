@@ -6,7 +6,7 @@
 #include <cstring>
 #include <vector>
 
-namespace k2 {
+namespace k2::net {
 namespace {
 
 using State = HttpRequestReader::State;
@@ -155,4 +155,4 @@ TEST(HttpRequestReader, BoundsABodyThatIsAllowed) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::net

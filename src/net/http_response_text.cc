@@ -7,7 +7,7 @@
 
 #include "base/time.h"
 
-namespace k2 {
+namespace k2::net {
 
 std::string_view HttpReason(int status) {
   static constexpr std::array<std::pair<int, std::string_view>, 21> kReasons = {{
@@ -66,4 +66,4 @@ std::string FormatHttpResponse(const HttpServerResponse& response, bool with_bod
   return text;
 }
 
-}  // namespace k2
+}  // namespace k2::net

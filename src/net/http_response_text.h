@@ -7,7 +7,7 @@
 
 #include "net/http_message.h"
 
-namespace k2 {
+namespace k2::net {
 
 // "Not Found"; of a status that K2 does not send, "Status".
 std::string_view HttpReason(int status);
@@ -21,4 +21,4 @@ std::string FormatHttpResponse(const HttpServerResponse& response, bool with_bod
 // Sun, 06 Nov 1994 08:49:37 GMT (RFC 9110, 5.6.7)
 std::string FormatHttpDate(int64_t us);
 
-}  // namespace k2
+}  // namespace k2::net

@@ -4,7 +4,7 @@
 
 #include "base/time.h"
 
-namespace k2 {
+namespace k2::net {
 namespace {
 
 TEST(HttpResponseText, IsAResponse) {
@@ -19,4 +19,4 @@ TEST(HttpResponseText, IsAResponse) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::net

@@ -21,7 +21,7 @@
 #include "net/http_request_reader.h"
 #include "net/http_response_text.h"
 
-namespace k2 {
+namespace k2::net {
 namespace {
 
 namespace asio = boost::asio;
@@ -374,4 +374,4 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(HttpServerOptions options,
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
 }
 
-}  // namespace k2
+}  // namespace k2::net

@@ -17,7 +17,7 @@
 #include "net/http_address.h"
 #include "net/http_message.h"
 
-namespace k2 {
+namespace k2::net {
 
 struct HttpLimits {
   size_t head_bytes_max = 8 * 1024;  // request line and headers; browsers send localhost the cookies of all its ports
@@ -71,4 +71,4 @@ class HttpServer {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace k2
+}  // namespace k2::net

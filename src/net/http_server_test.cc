@@ -11,7 +11,7 @@
 #include "base/metrics.h"
 #include "net/http_client_for_tests.h"
 
-namespace k2 {
+namespace k2::net {
 namespace {
 
 constexpr size_t kLargeBytes = 16 << 20;  // more than sockets buffer
@@ -239,4 +239,4 @@ TEST_F(HttpServerTest, RefusesHostsThatAreNone) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::net

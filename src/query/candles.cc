@@ -9,7 +9,7 @@
 
 #include "base/time.h"
 
-namespace k2 {
+namespace k2::query {
 namespace {
 
 constexpr const char* kGreen = "\x1b[32m";
@@ -185,4 +185,4 @@ std::string DrawCandles(std::span<const Candle> candles, const CandleStyle& styl
   return out + TimeLine(joined) + "\n";
 }
 
-}  // namespace k2
+}  // namespace k2::query

@@ -5,7 +5,7 @@
 #include <span>
 #include <string>
 
-namespace k2 {
+namespace k2::query {
 
 struct Candle {
   int64_t start_micros = 0;
@@ -27,4 +27,4 @@ struct CandleStyle {
 // volume and times (UTC) below. Every line ends with a newline; no candles give one line that says so.
 std::string DrawCandles(std::span<const Candle> candles, const CandleStyle& style = {});
 
-}  // namespace k2
+}  // namespace k2::query

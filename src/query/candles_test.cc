@@ -6,7 +6,7 @@
 
 #include "query/result.h"
 
-namespace k2 {
+namespace k2::query {
 namespace {
 
 constexpr int64_t kStart = 1'723'075'200'000'000;  // 2024-08-08T00:00:00Z
@@ -75,4 +75,4 @@ TEST(DrawCandlesTest, StandsOddInput) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::query

@@ -1,4 +1,4 @@
-// Inside the query room only: DuckDB's side of the tables. Includes DuckDB's C++ headers, which are heavy.
+// Inside the query module only: DuckDB's side of the tables. Includes DuckDB's C++ headers, which are heavy.
 #pragma once
 
 #include <map>

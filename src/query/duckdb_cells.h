@@ -1,4 +1,4 @@
-// Inside the query room only: from DuckDB's vectors to the texts of a result.
+// Inside the query module only: from DuckDB's vectors to the texts of a result.
 #pragma once
 
 #include "duckdb.hpp"

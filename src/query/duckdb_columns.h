@@ -1,4 +1,4 @@
-// Inside the query room only: which column of a data file is which of the table.
+// Inside the query module only: which column of a data file is which of the table.
 #pragma once
 
 #include <vector>

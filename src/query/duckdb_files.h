@@ -1,4 +1,4 @@
-// Inside the query room only: the one door through which DuckDB reaches files. Its own local file system is switched
+// Inside the query module only: the one door through which DuckDB reaches files. Its own local file system is switched
 // off (enable_external_access = false), so SQL can read the planned data files and nothing else, and write nothing but
 // the one output that the engine itself has opened for a moment.
 #pragma once

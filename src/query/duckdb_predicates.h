@@ -1,4 +1,4 @@
-// Inside the query room only: from DuckDB's filters to column predicates.
+// Inside the query module only: from DuckDB's filters to column predicates.
 #pragma once
 
 #include <vector>

@@ -17,7 +17,7 @@
 #include "query/duckdb_cells.h"
 #include "query/duckdb_files.h"
 
-namespace k2 {
+namespace k2::query {
 namespace {
 
 using duckdb::ExceptionType;
@@ -322,4 +322,4 @@ Result<int64_t> QueryEngine::WriteTo(const std::string& sql, OutputFormat format
 
 void QueryEngine::Interrupt() { impl_->Interrupt(); }
 
-}  // namespace k2
+}  // namespace k2::query

@@ -12,7 +12,7 @@
 #include "query/query_table.h"
 #include "query/result.h"
 
-namespace k2 {
+namespace k2::query {
 
 struct QueryOptions {
   int64_t memory_limit_bytes = 512LL << 20;
@@ -62,4 +62,4 @@ class QueryEngine {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace k2
+}  // namespace k2::query

@@ -7,7 +7,7 @@
 
 #include "query/fake_table.h"
 
-namespace k2 {
+namespace k2::query {
 namespace {
 
 std::string Contents(const std::string& path) {
@@ -332,4 +332,4 @@ TEST_F(EngineTest, SpillsWhatDoesNotFitIntoMemory) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::query

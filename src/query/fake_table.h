@@ -1,4 +1,4 @@
-// For the tests of the query room: a table whose files DuckDB itself writes, and whose planner remembers what it was
+// For the tests of the query module: a table whose files DuckDB itself writes, and whose planner remembers what it was
 // asked.
 #pragma once
 
@@ -15,7 +15,7 @@
 #include "duckdb.hpp"
 #include "query/engine.h"
 
-namespace k2 {
+namespace k2::query {
 
 // A folder that is gone when the test is.
 class ScratchFolder {
@@ -103,4 +103,4 @@ inline std::string Rows(QueryEngine& engine, const std::string& sql) {
   return out;
 }
 
-}  // namespace k2
+}  // namespace k2::query

@@ -1,12 +1,12 @@
 #include <arrow/io/interfaces.h>
 #include <arrow/result.h>
 
-#include "io/arrow_error.h"
-#include "io/file_io.h"
-#include "io/location.h"
+#include "storage/arrow_error.h"
+#include "storage/file_io.h"
+#include "storage/location.h"
 #include "query/lakehouse_table.h"
 
-namespace k2 {
+namespace k2::query {
 namespace {
 
 class RemoteQueryFile : public QueryFile {
@@ -19,7 +19,7 @@ class RemoteQueryFile : public QueryFile {
 
   Status ReadAt(int64_t offset, void* out, int64_t length) override {
     const auto got = file_->ReadAt(offset, length, out);
-    if (!got.ok()) return std::unexpected(ArrowError(got.status(), "data file " + path_));
+    if (!got.ok()) return std::unexpected(storage::ArrowError(got.status(), "data file " + path_));
     if (*got != length) {
       return Fail(ErrorKind::kIo, "data file {} ends at byte {}, {} bytes short of what was to be read", path_,
                   offset + *got, length - *got);
@@ -35,15 +35,15 @@ class RemoteQueryFile : public QueryFile {
 
 }  // namespace
 
-std::function<Result<std::unique_ptr<QueryFile>>(const std::string& path)> QueryFilesOf(std::shared_ptr<FileIo> io) {
+std::function<Result<std::unique_ptr<QueryFile>>(const std::string& path)> QueryFilesOf(std::shared_ptr<storage::FileIo> io) {
   return [io = std::move(io)](const std::string& path) -> Result<std::unique_ptr<QueryFile>> {
-    K2_ASSIGN(const std::string scheme, LocationScheme(path));
+    K2_ASSIGN(const std::string scheme, storage::LocationScheme(path));
     if (scheme == "file") return OpenLocalQueryFile(path);
     K2_ASSIGN(auto file, io->Open(path));
     const auto size = file->GetSize();
-    if (!size.ok()) return std::unexpected(ArrowError(size.status(), "data file " + path));
+    if (!size.ok()) return std::unexpected(storage::ArrowError(size.status(), "data file " + path));
     return std::make_unique<RemoteQueryFile>(path, std::move(file), *size);
   };
 }
 
-}  // namespace k2
+}  // namespace k2::query

@@ -6,14 +6,14 @@
 #include <nlohmann/json.hpp>
 
 #include "base/time.h"
-#include "iceberg/json_text.h"
+#include "base/json_text.h"
 #include "iceberg/literal.h"
 #include "iceberg/name_mapping.h"
 #include "iceberg/transform.h"
 #include "table/row_deletes.h"
 #include "table/scan.h"
 
-namespace k2 {
+namespace k2::query {
 namespace {
 
 // The literal as the engine takes it; nullopt for null.
@@ -31,7 +31,7 @@ std::optional<PredicateValue> ToValue(const iceberg::Literal& literal, const ice
 Result<ColumnInfo> Describe(const iceberg::NestedField& field, const iceberg::NameMapping& mapping) {
   ColumnInfo column{.name = field.name, .field_id = field.id, .iceberg_type = {}, .required = field.required};
   if (!field.initial_default.empty() && field.type.IsPrimitive()) {
-    K2_ASSIGN(const nlohmann::json json, iceberg::ParseJson(field.initial_default, "initial-default"));
+    K2_ASSIGN(const nlohmann::json json, ParseJson(field.initial_default, "initial-default"));
     K2_ASSIGN(const iceberg::Literal value, iceberg::LiteralFromJson(json, field.type));
     column.initial_default = ToValue(value, field.type);
   }
@@ -81,7 +81,7 @@ std::optional<iceberg::Literal> ToLiteral(const PredicateValue& value, const ice
 
 class CatalogTable final : public QueryTable {
  public:
-  CatalogTable(std::string name, std::function<Result<Table>()> load, const AsOf& as_of)
+  CatalogTable(std::string name, std::function<Result<table::Table>()> load, const AsOf& as_of)
       : name_(std::move(name)), load_(std::move(load)), as_of_(as_of) {}
 
   const std::string& name() const override { return name_; }
@@ -120,21 +120,21 @@ class CatalogTable final : public QueryTable {
       }
       if (usable) predicates.push_back(std::move(predicate));
     }
-    K2_ASSIGN(const std::vector<ScanFile> files, PlanScan(table_->io(), table_->metadata(), snapshot_id_, predicates));
-    for (const ScanFile& file : files) {
+    K2_ASSIGN(const std::vector<table::ScanFile> files, table::PlanScan(table_->io(), table_->metadata(), snapshot_id_, predicates));
+    for (const table::ScanFile& file : files) {
       PlannedFile& one = planned.emplace_back(PlannedFile{.path = file.file.file_path,
                                                           .size_bytes = file.file.file_size_in_bytes,
                                                           .record_count = file.file.record_count,
                                                           .constants = ConstantsOf(file.file)});
       if (file.deletes.empty()) continue;
-      ReadOptions options;
+      table::ReadOptions options;
       options.constants = iceberg::IdentityValues(table_->metadata(), file.file);
       const auto& properties = table_->metadata().properties;
       const auto mapping = properties.find(std::string(iceberg::kNameMappingProperty));
       if (mapping != properties.end()) options.name_mapping = mapping->second;
       one.deleted_rows = [io = table_->io_ptr(), path = file.file.file_path, deletes = file.deletes,
                           schema = SnapshotSchema(), options = std::move(options)] {
-        return ReadDeletedPositions(*io, path, deletes, schema, options);
+        return table::ReadDeletedPositions(*io, path, deletes, schema, options);
       };
     }
     return planned;
@@ -154,7 +154,7 @@ class CatalogTable final : public QueryTable {
   Status Load() {
     const std::lock_guard lock(mutex_);
     if (table_) return {};
-    K2_ASSIGN(Table table, load_());
+    K2_ASSIGN(table::Table table, load_());
     const iceberg::TableMetadata& metadata = table.metadata();
     if (as_of_.snapshot_id) {
       if (metadata.FindSnapshot(*as_of_.snapshot_id) == nullptr) {
@@ -163,11 +163,11 @@ class CatalogTable final : public QueryTable {
       }
       snapshot_id_ = *as_of_.snapshot_id;
     } else if (as_of_.timestamp_ms) {
-      K2_ASSIGN(snapshot_id_, SnapshotAsOf(metadata, *as_of_.timestamp_ms));
+      K2_ASSIGN(snapshot_id_, table::SnapshotAsOf(metadata, *as_of_.timestamp_ms));
     } else {
       snapshot_id_ = metadata.current_snapshot_id.value_or(0);
     }
-    table_ = std::make_unique<Table>(std::move(table));
+    table_ = std::make_unique<table::Table>(std::move(table));
     return {};
   }
 
@@ -182,10 +182,10 @@ class CatalogTable final : public QueryTable {
   }
 
   std::string name_;
-  std::function<Result<Table>()> load_;
+  std::function<Result<table::Table>()> load_;
   AsOf as_of_;
   std::mutex mutex_;
-  std::unique_ptr<Table> table_;
+  std::unique_ptr<table::Table> table_;
   int64_t snapshot_id_ = 0;
 };
 
@@ -208,8 +208,8 @@ Result<AsOf> ParseAsOf(const std::string& text) {
   return as_of;
 }
 
-std::shared_ptr<QueryTable> MakeQueryTable(std::string name, std::function<Result<Table>()> load, const AsOf& as_of) {
+std::shared_ptr<QueryTable> MakeQueryTable(std::string name, std::function<Result<table::Table>()> load, const AsOf& as_of) {
   return std::make_shared<CatalogTable>(std::move(name), std::move(load), as_of);
 }
 
-}  // namespace k2
+}  // namespace k2::query

@@ -7,7 +7,7 @@
 
 #include "query/query_table.h"
 
-namespace k2 {
+namespace k2::query {
 namespace {
 
 class LocalQueryFile : public QueryFile {
@@ -68,4 +68,4 @@ Result<std::unique_ptr<QueryFile>> OpenLocalQueryFile(const std::string& path) {
   return std::make_unique<LocalQueryFile>(name, descriptor, static_cast<int64_t>(info.st_size));
 }
 
-}  // namespace k2
+}  // namespace k2::query

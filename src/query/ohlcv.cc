@@ -7,7 +7,7 @@
 #include "base/time.h"
 #include "query/symbol_choice.h"
 
-namespace k2 {
+namespace k2::query {
 namespace {
 
 // 1970-01-05, the first Monday.
@@ -232,4 +232,4 @@ Result<std::vector<Candle>> CandlesOf(const QueryResult& result) {
   return candles;
 }
 
-}  // namespace k2
+}  // namespace k2::query

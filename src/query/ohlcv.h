@@ -12,7 +12,7 @@
 #include "query/engine.h"
 #include "query/result.h"
 
-namespace k2 {
+namespace k2::query {
 
 struct OhlcvOptions {
   std::string symbol;
@@ -49,4 +49,4 @@ Result<std::string> FindSymbol(QueryEngine& engine, OhlcvOptions& options);
 // The rows of OhlcvSql as numbers to draw. Error: kInternal, when the result is not one of OhlcvSql.
 Result<std::vector<Candle>> CandlesOf(const QueryResult& result);
 
-}  // namespace k2
+}  // namespace k2::query

@@ -3,7 +3,7 @@
 #include "base/time.h"
 #include "query/fake_table.h"
 
-namespace k2 {
+namespace k2::query {
 namespace {
 
 int64_t Time(const std::string& text) { return ParseTimestamp(text).value(); }
@@ -153,4 +153,4 @@ TEST_F(OhlcvTest, GivesCandlesToDraw) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::query

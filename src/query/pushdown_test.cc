@@ -1,7 +1,7 @@
 // Which predicates reach a table's planner, by SQL.
 #include "query/fake_table.h"
 
-namespace k2 {
+namespace k2::query {
 namespace {
 
 std::string Text(const PredicateValue& value) {
@@ -162,4 +162,4 @@ TEST_F(PushdownTest, OpensNoFileThatWasPruned) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::query

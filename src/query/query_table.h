@@ -1,4 +1,4 @@
-// What the query room asks of a table: its columns, and which data files can hold rows that a filter wants. The engine
+// What the query module asks of a table: its columns, and which data files can hold rows that a filter wants. The engine
 // knows no catalog, no manifest and no disk beyond these two interfaces.
 #pragma once
 
@@ -13,7 +13,7 @@
 
 #include "base/result.h"
 
-namespace k2 {
+namespace k2::query {
 
 __extension__ typedef __int128 Int128;
 
@@ -93,4 +93,4 @@ class QueryFile {
 // Opens a file of the local disk; `path` may start with file:.
 Result<std::unique_ptr<QueryFile>> OpenLocalQueryFile(const std::string& path);
 
-}  // namespace k2
+}  // namespace k2::query

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <map>
 
-namespace k2 {
+namespace k2::query {
 namespace {
 
 constexpr uint32_t kReplacement = 0xFFFD;
@@ -294,4 +294,4 @@ void AppendCsvRow(const ResultRow& row, std::string& out) {
   out += "\r\n";
 }
 
-}  // namespace k2
+}  // namespace k2::query

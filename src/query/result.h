@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-namespace k2 {
+namespace k2::query {
 
 // How a cell's text is put into JSON: quoted, or as it stands.
 enum class CellKind { kText, kNumber, kBool, kJson };
@@ -58,4 +58,4 @@ void AppendJsonString(std::string_view text, std::string& out);
 // The number of terminal columns that UTF-8 text takes.
 int DisplayWidth(std::string_view text);
 
-}  // namespace k2
+}  // namespace k2::query

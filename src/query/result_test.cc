@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace k2 {
+namespace k2::query {
 namespace {
 
 QueryResult Sample() {
@@ -94,4 +94,4 @@ TEST(CsvTest, TellsNullFromEmpty) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::query

@@ -11,9 +11,9 @@
 
 #include "base/log.h"
 #include "base/uuid.h"
-#include "io/disk.h"
+#include "storage/disk.h"
 
-namespace k2 {
+namespace k2::query {
 namespace {
 
 namespace fs = std::filesystem;
@@ -48,13 +48,13 @@ void RemoveAbandoned(const std::string& parent) {
 Result<std::unique_ptr<SpillFolder>> SpillFolder::Open(const std::string& parent) {
   std::error_code failed;
   fs::create_directories(parent, failed);
-  if (failed) return std::unexpected(ErrnoError(failed.value(), "make the folder of spilled queries", parent));
+  if (failed) return std::unexpected(storage::ErrnoError(failed.value(), "make the folder of spilled queries", parent));
   RemoveAbandoned(parent);
   // Between making a folder and locking it another process may take it for abandoned: then a next one is made.
   for (int attempt = 0;; ++attempt) {
     const std::string path = (fs::path(parent) / (std::string(kSpillPrefix) + RandomHex64())).string();
     if (::mkdir(path.c_str(), 0700) != 0) {
-      return std::unexpected(ErrnoError(errno, "make the folder of spilled queries", path));
+      return std::unexpected(storage::ErrnoError(errno, "make the folder of spilled queries", path));
     }
     const int folder = ::open(path.c_str(), kFolderFlags);
     if (folder >= 0 && ::flock(folder, LOCK_EX | LOCK_NB) == 0 && fs::exists(path)) {
@@ -62,7 +62,7 @@ Result<std::unique_ptr<SpillFolder>> SpillFolder::Open(const std::string& parent
     }
     const int error = folder < 0 ? errno : EWOULDBLOCK;
     if (folder >= 0) ::close(folder);
-    if (attempt >= 8) return std::unexpected(ErrnoError(error, "lock the folder of spilled queries", path));
+    if (attempt >= 8) return std::unexpected(storage::ErrnoError(error, "lock the folder of spilled queries", path));
   }
 }
 
@@ -74,4 +74,4 @@ SpillFolder::~SpillFolder() {
   ::close(lock_);
 }
 
-}  // namespace k2
+}  // namespace k2::query

@@ -7,7 +7,7 @@
 
 #include "base/result.h"
 
-namespace k2 {
+namespace k2::query {
 
 class SpillFolder {
  public:
@@ -26,4 +26,4 @@ class SpillFolder {
   int lock_;  // descriptor of the folder, locked while this process lives
 };
 
-}  // namespace k2
+}  // namespace k2::query

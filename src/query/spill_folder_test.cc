@@ -9,7 +9,7 @@
 
 #include "query/fake_table.h"
 
-namespace k2 {
+namespace k2::query {
 namespace {
 
 namespace fs = std::filesystem;
@@ -62,4 +62,4 @@ TEST(SpillFolder, NamesThePlaceThatCannotBeMade) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::query

@@ -6,7 +6,7 @@
 
 #include "exchange/registry.h"
 
-namespace k2 {
+namespace k2::query {
 namespace {
 
 // Letters to change, add or leave out to come from one to the other (Levenshtein).
@@ -30,7 +30,7 @@ std::string FoldSymbol(std::string_view text) {
   std::string asset;
   const auto take = [&] {
     std::string_view name = asset;
-    for (const Exchange* exchange : Exchanges()) name = exchange->common_asset(name);
+    for (const exchange::Exchange* exchange : exchange::Exchanges()) name = exchange->common_asset(name);
     folded += name;
     asset.clear();
   };
@@ -67,4 +67,4 @@ std::vector<std::string> SimilarSymbols(std::string_view typed, const std::vecto
   return names;
 }
 
-}  // namespace k2
+}  // namespace k2::query

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-namespace k2 {
+namespace k2::query {
 
 // Capital letters, without what stands between the two assets, exchanges' own names of assets put right: btcusdt,
 // BTC/USDT, BTC-USDT and BTC_USDT are BTCUSDT, XBT/USD is BTCUSD. Letters beyond ASCII stay.
@@ -15,4 +15,4 @@ std::string FoldSymbol(std::string_view text);
 std::vector<std::string> SimilarSymbols(std::string_view typed, const std::vector<std::string>& known,
                                         size_t count_max = 5);
 
-}  // namespace k2
+}  // namespace k2::query

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace k2 {
+namespace k2::query {
 namespace {
 
 TEST(SymbolChoice, FoldsWhatPeopleType) {
@@ -27,4 +27,4 @@ TEST(SymbolChoice, SuggestsWhatIsNear) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::query

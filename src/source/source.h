@@ -11,7 +11,7 @@
 #include "base/result.h"
 #include "table/source_offsets.h"
 
-namespace k2 {
+namespace k2::source {
 
 // Bytes of many values back to back: value i is data[ends[i-1], ends[i]).
 struct ByteColumn {
@@ -53,9 +53,9 @@ struct HeaderColumn {
 
 // Consecutive messages of one source partition, as they go to Bronze. All columns have the same length.
 struct RawBatch {
-  SourceKey source;
-  SourcePosition begin;  // of the first message: what the committed offset must be for this batch to fit
-  SourcePosition end;    // after the last one
+  table::SourceKey source;
+  table::SourcePosition begin;  // of the first message: what the committed offset must be for this batch to fit
+  table::SourcePosition end;    // after the last one
   ByteColumn keys;
   ByteColumn payloads;                           // Confluent-framed Avro, never decoded here
   HeaderColumn headers;                          // of Kafka's messages
@@ -115,10 +115,10 @@ struct ReadLimits {
 class SourceReader {
  public:
   virtual ~SourceReader() = default;
-  [[nodiscard]] virtual const SourceKey& key() const = 0;
+  [[nodiscard]] virtual const table::SourceKey& key() const = 0;
 
   // Goes to a committed position. Error kOffsetMismatch: what was read up to there is not what stands there now.
-  virtual Status Seek(const SourcePosition& position) = 0;
+  virtual Status Seek(const table::SourcePosition& position) = 0;
 
   // The next messages, at most as limited; empty: none now. `end` moves past skipped frames too, so it may move
   // although the batch is empty.
@@ -139,4 +139,4 @@ class SourceReader {
   [[nodiscard]] virtual int64_t stored_bytes_read() const = 0;
 };
 
-}  // namespace k2
+}  // namespace k2::source

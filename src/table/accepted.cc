@@ -2,9 +2,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "iceberg/json_text.h"
+#include "base/json_text.h"
 
-namespace k2 {
+namespace k2::table {
 namespace {
 
 constexpr int64_t kAcceptedVersion = 1;
@@ -24,8 +24,8 @@ Status ReadAcceptedSource(const nlohmann::json& source, AcceptedUpstream& upstre
 }
 
 Result<Accepted> ParseAccepted(const std::string& text) {
-  K2_ASSIGN(nlohmann::json document, iceberg::ParseJson(text, "it"));
-  iceberg::JsonFields json(document, "it");
+  K2_ASSIGN(nlohmann::json document, ParseJson(text, "it"));
+  JsonFields json(document, "it");
   const int64_t version = json.Int64("version");
   nlohmann::json* upstreams = json.OptionalArray("upstream");
   K2_TRY(json.status());
@@ -36,7 +36,7 @@ Result<Accepted> ParseAccepted(const std::string& text) {
   Accepted accepted;
   if (upstreams == nullptr) return accepted;
   for (nlohmann::json& one : *upstreams) {
-    iceberg::JsonFields fields(one, "an upstream");
+    JsonFields fields(one, "an upstream");
     const std::string table = fields.String("table");
     AcceptedUpstream upstream;
     upstream.table_uuid = fields.String("uuid");
@@ -65,7 +65,7 @@ Result<Accepted> ReadAccepted(const iceberg::TableMetadata& metadata) {
 }
 
 std::string AcceptedToJson(const Accepted& accepted) {
-  iceberg::JsonWriter writer;
+  JsonWriter writer;
   writer.BeginObject().Field("version", kAcceptedVersion).Key("upstream").BeginArray();
   for (const auto& [table, upstream] : accepted) {
     writer.BeginObject().Field("table", table).Field("uuid", upstream.table_uuid);
@@ -84,4 +84,4 @@ std::string AcceptedToJson(const Accepted& accepted) {
   return writer.EndArray().EndObject().Take();
 }
 
-}  // namespace k2
+}  // namespace k2::table

@@ -10,7 +10,7 @@
 #include "iceberg/table_metadata.h"
 #include "table/source_offsets.h"
 
-namespace k2 {
+namespace k2::table {
 
 inline constexpr char kAcceptedKey[] = "k2.accepted";                 // the property
 inline constexpr char kOffsetsAcceptedKey[] = "k2.offsets-accepted";  // of the summary of the commit that set it
@@ -35,4 +35,4 @@ using Accepted = std::map<std::string, AcceptedUpstream>;  // by upstream table,
 Result<Accepted> ReadAccepted(const iceberg::TableMetadata& metadata);
 std::string AcceptedToJson(const Accepted& accepted);
 
-}  // namespace k2
+}  // namespace k2::table

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace k2 {
+namespace k2::table {
 namespace {
 
 TEST(Accepted, IsReadAsItWasWritten) {
@@ -34,4 +34,4 @@ TEST(Accepted, TellsWhatItCannotRead) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::table

@@ -11,12 +11,12 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "iceberg/json_text.h"
+#include "base/json_text.h"
 #include "iceberg/literal.h"
-#include "io/arrow_error.h"
+#include "storage/arrow_error.h"
 #include "table/arrow_schema.h"
 
-namespace k2 {
+namespace k2::table {
 namespace {
 
 using iceberg::NestedField;
@@ -53,7 +53,7 @@ bool MayCast(const arrow::DataType& from, const iceberg::Type& to) {
 Result<ArrayPtr> Cast(const ArrayPtr& array, const std::shared_ptr<arrow::DataType>& type, const NestedField& field) {
   K2_TRY(EnsureArrowKernels());
   auto cast = arrow::compute::Cast(*array, type);
-  if (!cast.ok()) return std::unexpected(ArrowError(cast.status(), fmt::format("column '{}'", field.name)));
+  if (!cast.ok()) return std::unexpected(storage::ArrowError(cast.status(), fmt::format("column '{}'", field.name)));
   return *cast;
 }
 
@@ -133,7 +133,7 @@ Result<ArrayPtr> AdaptMap(const ArrayPtr& array, const NestedField& field, const
   auto type = std::make_shared<arrow::MapType>(ToArrowField(key)->WithType(keys->type()),
                                                ToArrowField(value)->WithType(items->type()));
   auto entries = arrow::StructArray::Make({keys, items}, {type->key_field(), type->item_field()});
-  if (!entries.ok()) return std::unexpected(ArrowError(entries.status(), field.name));
+  if (!entries.ok()) return std::unexpected(storage::ArrowError(entries.status(), field.name));
   return WithChild(map, *entries, type);
 }
 
@@ -175,7 +175,7 @@ Result<std::shared_ptr<arrow::Scalar>> ScalarOf(const iceberg::Literal& value, c
 
 Result<ArrayPtr> ConstantColumn(const iceberg::Literal& value, const iceberg::Type& type, int64_t rows) {
   const auto as_array = [&](const arrow::Result<ArrayPtr>& array) -> Result<ArrayPtr> {
-    if (!array.ok()) return std::unexpected(ArrowError(array.status(), "a constant column"));
+    if (!array.ok()) return std::unexpected(storage::ArrowError(array.status(), "a constant column"));
     return *array;
   };
   if (iceberg::IsNull(value)) return as_array(arrow::MakeArrayOfNull(ToArrowType(type), rows));
@@ -188,7 +188,7 @@ Result<ArrayPtr> ConstantColumn(const iceberg::Literal& value, const iceberg::Ty
 Result<ArrayPtr> MissingColumn(const NestedField& field, int64_t rows) {
   iceberg::Literal value;
   if (!field.initial_default.empty() && field.type.IsPrimitive()) {
-    K2_ASSIGN(const nlohmann::json json, iceberg::ParseJson(field.initial_default, "initial-default"));
+    K2_ASSIGN(const nlohmann::json json, ParseJson(field.initial_default, "initial-default"));
     K2_ASSIGN(value, iceberg::LiteralFromJson(json, field.type));
   }
   return ConstantColumn(value, field.type, rows);
@@ -258,8 +258,8 @@ Result<ArrayPtr> AdaptArray(const ArrayPtr& array, const NestedField& field, con
 
 Status EnsureArrowKernels() {
   static const arrow::Status initialized = arrow::compute::Initialize();
-  if (!initialized.ok()) return std::unexpected(ArrowError(initialized, "start Arrow's kernels"));
+  if (!initialized.ok()) return std::unexpected(storage::ArrowError(initialized, "start Arrow's kernels"));
   return {};
 }
 
-}  // namespace k2
+}  // namespace k2::table

@@ -15,7 +15,7 @@ class Array;
 class Field;
 }  // namespace arrow
 
-namespace k2 {
+namespace k2::table {
 
 // Registers Arrow's compute kernels, once for the process: casts, and the writer's statistics of dictionaries, need
 // them.
@@ -42,4 +42,4 @@ bool HasFieldIds(const arrow::Field& field);
 std::shared_ptr<arrow::Array> MapFieldIds(const std::shared_ptr<arrow::Array>& array,
                                           const iceberg::NameMapping& mapping);
 
-}  // namespace k2
+}  // namespace k2::table

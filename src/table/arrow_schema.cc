@@ -9,7 +9,7 @@
 
 #include "table/data_file_io.h"
 
-namespace k2 {
+namespace k2::table {
 namespace {
 
 using iceberg::NestedField;
@@ -170,4 +170,4 @@ void CountLeafValues(const arrow::Array& array, const Type& type, std::vector<in
   }
 }
 
-}  // namespace k2
+}  // namespace k2::table

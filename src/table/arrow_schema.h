@@ -14,7 +14,7 @@ class DataType;
 class Field;
 }  // namespace arrow
 
-namespace k2 {
+namespace k2::table {
 
 inline constexpr const char* kFieldIdKey = "PARQUET:field_id";
 
@@ -41,4 +41,4 @@ Status CheckArray(const arrow::Array& array, const iceberg::NestedField& field);
 // empty list or map. Same order as ParquetLeaves.
 void CountLeafValues(const arrow::Array& array, const iceberg::Type& type, std::vector<int64_t>& counts);
 
-}  // namespace k2
+}  // namespace k2::table

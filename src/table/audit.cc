@@ -16,7 +16,7 @@
 #include "table/dropped_unread.h"
 #include "table/progress_json.h"
 
-namespace k2 {
+namespace k2::table {
 namespace {
 
 using iceberg::Snapshot;
@@ -270,4 +270,4 @@ std::optional<std::string> AuditAfter(const TableMetadata& head, const Snapshot*
   return document.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-}  // namespace k2
+}  // namespace k2::table

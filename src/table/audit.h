@@ -11,7 +11,7 @@
 #include "base/result.h"
 #include "iceberg/table_metadata.h"
 
-namespace k2 {
+namespace k2::table {
 
 inline constexpr char kVersionKey[] = "k2.version";  // of a snapshot's summary
 inline constexpr char kHostKey[] = "k2.host";
@@ -54,4 +54,4 @@ Result<std::vector<AuditEvent>> ReadAudit(const iceberg::TableMetadata& metadata
 std::optional<std::string> AuditAfter(const iceberg::TableMetadata& head, const iceberg::Snapshot* made,
                                       const std::vector<int64_t>& expired);
 
-}  // namespace k2
+}  // namespace k2::table

@@ -9,7 +9,7 @@
 #include "table/commit_fixture.h"
 #include "table/progress_json.h"
 
-namespace k2 {
+namespace k2::table {
 namespace {
 
 class AuditTest : public CommitTest {
@@ -168,4 +168,4 @@ TEST(AuditEventTest, KindsAndWords) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::table

@@ -5,7 +5,7 @@
 
 #include "iceberg/snapshot_producer.h"
 
-namespace k2 {
+namespace k2::table {
 namespace {
 
 using iceberg::TableMetadata;
@@ -38,7 +38,7 @@ bool OthersDeletedSince(const TableMetadata& metadata, int64_t sequence_number) 
 }  // namespace
 
 Status CheckFence(const LayerCommit& commit, const FoundProgress& at_head, const TableMetadata& metadata,
-                  const TableName& table) {
+                  const catalog::TableName& table) {
   const LayerProgress& head = at_head.progress;
   const auto moved = [&](const std::string& key, const std::string& expected, const std::string& found) {
     return Fail(ErrorKind::kOffsetMismatch,
@@ -112,4 +112,4 @@ LayerProgress ProgressAfter(LayerProgress head, const LayerCommit& commit) {
   return head;
 }
 
-}  // namespace k2
+}  // namespace k2::table

@@ -12,16 +12,16 @@
 #include "catalog/sqlite_catalog.h"
 #include "iceberg/reachable_files.h"
 #include "iceberg/snapshot_producer.h"
-#include "io/faulty_file_io.h"
+#include "storage/testing/faulty_file_io.h"
 #include "table/metadata_store.h"
 #include "table/scan.h"
 #include "table/table.h"
 
-namespace k2 {
+namespace k2::table {
 
 namespace fs = std::filesystem;
 
-const inline TableName kName{"market_data", "t"};
+const inline catalog::TableName kName{"market_data", "t"};
 
 inline SourceKey Key(int number) { return {"c", "topic", "id", number}; }
 inline SourcePosition At(int64_t offset) { return {.next_offset = offset}; }
@@ -49,7 +49,7 @@ class CommitTest : public testing::Test {
   void SetUp() override {
     catalog_ = Open();
     ASSERT_TRUE(catalog_->CreateNamespaceIfMissing("market_data"));
-    CreateTableRequest request;
+    catalog::CreateTableRequest request;
     request.schema.fields = {{1, "id", true, iceberg::Type::Primitive(iceberg::TypeId::kLong)}};
     request.properties = {{"k2.history.max-snapshots", "6"},
                           {"history.expire.min-snapshots-to-keep", "3"},
@@ -61,17 +61,17 @@ class CommitTest : public testing::Test {
   }
   void TearDown() override { fs::remove_all(root_); }
 
-  std::shared_ptr<Catalog> Open(SqliteCatalogOptions options = {}) {
-    auto catalog = OpenSqliteCatalog(root_, io_, std::move(options));
+  std::shared_ptr<catalog::Catalog> Open(catalog::SqliteCatalogOptions options = {}) {
+    auto catalog = catalog::OpenSqliteCatalog(root_, io_, std::move(options));
     EXPECT_TRUE(catalog) << catalog.error().message;
     return *catalog;
   }
-  std::shared_ptr<Catalog> OpenWithFaults(std::vector<SwapFault> faults) {
+  std::shared_ptr<catalog::Catalog> OpenWithFaults(std::vector<catalog::SwapFault> faults) {
     return Open({.swap_fault = [faults, next = size_t{0}]() mutable {
-      return next < faults.size() ? faults[next++] : SwapFault::kNone;
+      return next < faults.size() ? faults[next++] : catalog::SwapFault::kNone;
     }});
   }
-  Table Load(std::shared_ptr<Catalog> catalog = nullptr) {
+  Table Load(std::shared_ptr<catalog::Catalog> catalog = nullptr) {
     auto table = Table::Load(catalog ? std::move(catalog) : catalog_, io_, kName);
     EXPECT_TRUE(table) << table.error().message;
     return *table;
@@ -112,7 +112,7 @@ class CommitTest : public testing::Test {
           catalog_->Commit(kName, *state, {},
                            {iceberg::AddSnapshot{produced->snapshot},
                             iceberg::SetSnapshotRef{"main", {.snapshot_id = request.snapshot_id, .is_branch = true}}});
-      if (std::holds_alternative<Committed>(outcome)) return;
+      if (std::holds_alternative<catalog::Committed>(outcome)) return;
       for (const auto& file : store.written()) ASSERT_TRUE(io_->Delete(file.path));
     }
     FAIL() << "the foreign commit never won";
@@ -131,7 +131,7 @@ class CommitTest : public testing::Test {
     const auto files = iceberg::FilesOnlyIn(store, *state->metadata, expired);
     ASSERT_TRUE(files);
     const auto outcome = catalog_->Commit(kName, *state, {}, {iceberg::RemoveSnapshots{expired}});
-    ASSERT_TRUE(std::holds_alternative<Committed>(outcome));
+    ASSERT_TRUE(std::holds_alternative<catalog::Committed>(outcome));
     for (const auto* list : {&files->data_files, &files->manifests, &files->manifest_lists}) {
       for (const std::string& path : *list) ASSERT_TRUE(io_->Delete(path));
     }
@@ -160,7 +160,7 @@ class CommitTest : public testing::Test {
     std::set<std::string> files;
     const auto list = io_->List(Load().metadata().location);
     EXPECT_TRUE(list);
-    for (const FileInfo& file : *list) files.insert(file.location);
+    for (const storage::FileInfo& file : *list) files.insert(file.location);
     return files;
   }
   // Everything that the table's metadata names, data files of all its snapshots among it.
@@ -182,8 +182,8 @@ class CommitTest : public testing::Test {
   void ExpectDiskIsExactlyWhatIsNamed() { EXPECT_EQ(OnDisk(), Named()); }
 
   std::string root_ = (fs::temp_directory_path() / ("k2-commit-" + RandomHex64())).string();
-  std::shared_ptr<FaultyFileIo> io_ = FaultyFileIo::OverLocalDisk();
-  std::shared_ptr<Catalog> catalog_;
+  std::shared_ptr<storage::FaultyFileIo> io_ = storage::FaultyFileIo::OverLocalDisk();
+  std::shared_ptr<catalog::Catalog> catalog_;
 };
 
-}  // namespace k2
+}  // namespace k2::table

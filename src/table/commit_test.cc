@@ -5,39 +5,39 @@
 #include "table/commit_fixture.h"
 #include "table/progress_json.h"
 
-namespace k2 {
+namespace k2::table {
 namespace {
 
 // A gateway that sends a commit a second time when it has lost the catalog's reply: the first was applied, and the
 // second one's conflict is all that is heard.
-class TwiceSendingCatalog final : public Catalog {
+class TwiceSendingCatalog final : public catalog::Catalog {
  public:
-  explicit TwiceSendingCatalog(std::shared_ptr<Catalog> base) : base_(std::move(base)) {}
+  explicit TwiceSendingCatalog(std::shared_ptr<catalog::Catalog> base) : base_(std::move(base)) {}
   bool away_after = false;  // and then the catalog is not reached any more
 
   Status CreateNamespaceIfMissing(const std::string& name) override { return base_->CreateNamespaceIfMissing(name); }
   Result<std::vector<std::string>> ListNamespaces() override { return base_->ListNamespaces(); }
-  Result<std::vector<TableName>> ListTables(const std::string& name) override { return base_->ListTables(name); }
-  Result<TableState> Load(const TableName& table) override {
+  Result<std::vector<catalog::TableName>> ListTables(const std::string& name) override { return base_->ListTables(name); }
+  Result<catalog::TableState> Load(const catalog::TableName& table) override {
     if (away_after && sent_) return Fail(ErrorKind::kUnavailable, "no answer");
     return base_->Load(table);
   }
-  Result<TableState> Create(const TableName& table, const CreateTableRequest& request) override {
+  Result<catalog::TableState> Create(const catalog::TableName& table, const catalog::CreateTableRequest& request) override {
     return base_->Create(table, request);
   }
-  CommitOutcome Commit(const TableName& table, const TableState& base,
+  catalog::CommitOutcome Commit(const catalog::TableName& table, const catalog::TableState& base,
                        const std::vector<iceberg::TableRequirement>& requirements,
-                       const std::vector<iceberg::TableUpdate>& updates, const BeforeSwap& before_swap) override {
+                       const std::vector<iceberg::TableUpdate>& updates, const catalog::BeforeSwap& before_swap) override {
     (void)base_->Commit(table, base, requirements, updates, before_swap);
     sent_ = true;
     return base_->Commit(table, base, requirements, updates, before_swap);
   }
-  Status Drop(const TableName& table) override { return base_->Drop(table); }
-  Status Rename(const TableName& from, const TableName& to) override { return base_->Rename(from, to); }
+  Status Drop(const catalog::TableName& table) override { return base_->Drop(table); }
+  Status Rename(const catalog::TableName& from, const catalog::TableName& to) override { return base_->Rename(from, to); }
   [[nodiscard]] std::string Describe() const override { return base_->Describe(); }
 
  private:
-  std::shared_ptr<Catalog> base_;
+  std::shared_ptr<catalog::Catalog> base_;
   bool sent_ = false;
 };
 
@@ -298,7 +298,7 @@ TEST_F(CommitTest, LosesToACommitRightBeforeTheSwap) {
 }
 
 TEST_F(CommitTest, FindsItsOwnCommitWhenTheReplyIsLost) {
-  const auto outcome = Load(OpenWithFaults({SwapFault::kReplyLost})).Commit(Move(0, 0, 5));
+  const auto outcome = Load(OpenWithFaults({catalog::SwapFault::kReplyLost})).Commit(Move(0, 0, 5));
   EXPECT_COMMITTED(outcome);
   EXPECT_EQ(std::get<CommitDone>(outcome).attempts, 2);
   EXPECT_EQ(Rows(), 5);
@@ -308,8 +308,8 @@ TEST_F(CommitTest, FindsItsOwnCommitWhenTheReplyIsLost) {
 }
 
 TEST_F(CommitTest, AppliesOnceWhenTheRequestIsLost) {
-  EXPECT_COMMITTED(Load(OpenWithFaults({SwapFault::kRequestLost})).Commit(Move(0, 0, 5)));
-  EXPECT_COMMITTED(Load(OpenWithFaults({SwapFault::kRequestLost, SwapFault::kRequestLost, SwapFault::kReplyLost}))
+  EXPECT_COMMITTED(Load(OpenWithFaults({catalog::SwapFault::kRequestLost})).Commit(Move(0, 0, 5)));
+  EXPECT_COMMITTED(Load(OpenWithFaults({catalog::SwapFault::kRequestLost, catalog::SwapFault::kRequestLost, catalog::SwapFault::kReplyLost}))
                        .Commit(Move(0, 5, 8)));
   EXPECT_EQ(Rows(), 8);
   EXPECT_EQ(OffsetOf(0), 8);
@@ -327,7 +327,7 @@ TEST_F(CommitTest, FindsItsCommitBelowThoseOfOthers) {
                   ForeignSnapshot("append", {NewFile(100)});
                   EXPECT_COMMITTED(Load().Commit(Move(1, 0, 7)));
                 },
-            .swap_fault = [n = 0]() mutable { return n++ == 0 ? SwapFault::kReplyLost : SwapFault::kNone; }});
+            .swap_fault = [n = 0]() mutable { return n++ == 0 ? catalog::SwapFault::kReplyLost : catalog::SwapFault::kNone; }});
   EXPECT_COMMITTED(Load(catalog).Commit(Move(0, 0, 5)));
   EXPECT_EQ(Rows(), 112);
   EXPECT_EQ(Progress().positions, (SourcePositions{{Key(0), At(5)}, {Key(1), At(7)}}));
@@ -344,7 +344,7 @@ TEST_F(CommitTest, AnExpiredOwnCommitIsUnknownAndKeepsItsFiles) {
                   EXPECT_COMMITTED(Load().Commit(Move(1, 0, 7)));
                   ForeignExpiry();
                 },
-            .swap_fault = [n = 0]() mutable { return n++ == 0 ? SwapFault::kReplyLost : SwapFault::kNone; }});
+            .swap_fault = [n = 0]() mutable { return n++ == 0 ? catalog::SwapFault::kReplyLost : catalog::SwapFault::kNone; }});
   const auto outcome = Load(catalog).Commit(Move(0, 0, 5));
   ASSERT_TRUE(std::holds_alternative<OutcomeUnknown>(outcome));
   EXPECT_EQ(ErrorOf(outcome).kind, ErrorKind::kCommitUnknown);
@@ -354,7 +354,7 @@ TEST_F(CommitTest, AnExpiredOwnCommitIsUnknownAndKeepsItsFiles) {
 
 TEST_F(CommitTest, DeletesNothingWhileTheOutcomeIsUnknown) {
   const auto before = OnDisk();
-  const auto catalog = Open({.swap_fault = [] { return SwapFault::kRequestLost; }});
+  const auto catalog = Open({.swap_fault = [] { return catalog::SwapFault::kRequestLost; }});
   const auto outcome =
       Load(catalog).Commit(Move(0, 0, 5), {.max_attempts = 3, .backoff_us_min = 1, .backoff_us_max = 10});
   ASSERT_TRUE(std::holds_alternative<OutcomeUnknown>(outcome));
@@ -369,7 +369,7 @@ TEST_F(CommitTest, AProcessThatEndsTriesNoMore) {
   int swaps = 0;
   const auto catalog = Open({.swap_fault = [&] {
     ++swaps;
-    return SwapFault::kRequestLost;
+    return catalog::SwapFault::kRequestLost;
   }});
   CommitPolicy policy;
   policy.stopping = [&] { return swaps >= 2; };
@@ -388,7 +388,7 @@ TEST_F(CommitTest, ARefusalAfterAnUnknownOutcomeIsUnknown) {
                                    if (step == "after-swap" && ++swaps == 1)
                                      EXPECT_COMMITTED(Load().Commit(Move(0, 0, 9)));
                                  },
-                             .swap_fault = [] { return SwapFault::kRequestLost; }});
+                             .swap_fault = [] { return catalog::SwapFault::kRequestLost; }});
   LayerCommit commit = Move(0, 0, 5);
   const std::string data_file = commit.added[0].file_path;
   const auto outcome = Load(catalog).Commit(commit);
@@ -448,7 +448,7 @@ TEST_F(CommitTest, StopsWhereMainWasRolledBack) {
   EXPECT_COMMITTED(Load().Commit(Move(0, 5, 8)));
   const auto rolled = catalog_->Commit(kName, *catalog_->Load(kName), {},
                                        {iceberg::SetSnapshotRef{"main", {.snapshot_id = older, .is_branch = true}}});
-  ASSERT_TRUE(std::holds_alternative<Committed>(rolled));
+  ASSERT_TRUE(std::holds_alternative<catalog::Committed>(rolled));
   for (const int64_t from : {5, 8}) {
     EXPECT_EQ(ErrorOf(Load().Commit(Move(0, from, 9))).kind, ErrorKind::kOffsetMismatch);
   }
@@ -464,7 +464,7 @@ TEST_F(CommitTest, StopsWhereTheTableWasMadeAnew) {
   ASSERT_TRUE(std::holds_alternative<NotCommitted>(gone));
   EXPECT_EQ(ErrorOf(gone).kind, ErrorKind::kNotFound);
   fs::remove_all(root_ + "/market_data/t");  // beside its files no other table is made
-  CreateTableRequest request;
+  catalog::CreateTableRequest request;
   request.schema.fields = {{1, "id", true, iceberg::Type::Primitive(iceberg::TypeId::kLong)}};
   ASSERT_TRUE(catalog_->Create(kName, request));
   const auto outcome = table.Commit(next);
@@ -560,8 +560,8 @@ TEST_F(CommitTest, ChanceMeetings) {
   const auto catalog = Open({.on_step = [&](std::string_view) { disturb(); },
                              .swap_fault =
                                  [&] {
-                                   if (quiet || !chance(30)) return SwapFault::kNone;
-                                   return chance(50) ? SwapFault::kReplyLost : SwapFault::kRequestLost;
+                                   if (quiet || !chance(30)) return catalog::SwapFault::kNone;
+                                   return chance(50) ? catalog::SwapFault::kReplyLost : catalog::SwapFault::kRequestLost;
                                  }});
   Table table = Load(catalog);
   int unknown = 0;
@@ -583,4 +583,4 @@ TEST_F(CommitTest, ChanceMeetings) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::table

@@ -9,12 +9,12 @@
 #include "table/data_file_io.h"
 #include "table/trade_batches_for_tests.h"
 
-namespace k2 {
+namespace k2::table {
 namespace {
 
 constexpr int64_t kRows = 250'000;
 
-class MemoryFileIo : public FileIo {
+class MemoryFileIo : public storage::FileIo {
  public:
   Result<std::shared_ptr<arrow::io::OutputStream>> Create(const std::string& /*location*/) override {
     sink_ = arrow::io::BufferOutputStream::Create(64 << 20).ValueOrDie();
@@ -29,7 +29,7 @@ class MemoryFileIo : public FileIo {
     return Bytes()->ToString();
   }
   Status WriteNew(const std::string& /*location*/, std::string_view /*bytes*/) override { return {}; }
-  Result<std::vector<FileInfo>> List(const std::string& /*folder*/) override { return std::vector<FileInfo>{}; }
+  Result<std::vector<storage::FileInfo>> List(const std::string& /*folder*/) override { return std::vector<storage::FileInfo>{}; }
   Status Delete(const std::string& /*location*/) override { return {}; }
 
  private:
@@ -216,16 +216,16 @@ std::vector<Variant> BronzeVariants() {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::table
 
 int main(int argc, char** argv) {
-  for (const auto& variant : k2::SilverVariants()) {
+  for (const auto& variant : k2::table::SilverVariants()) {
     benchmark::RegisterBenchmark(("WriteSilver/" + variant.name).c_str(),
-                                 [variant](benchmark::State& state) { k2::WriteSilver(state, variant); });
+                                 [variant](benchmark::State& state) { k2::table::WriteSilver(state, variant); });
   }
-  for (const auto& variant : k2::BronzeVariants()) {
+  for (const auto& variant : k2::table::BronzeVariants()) {
     benchmark::RegisterBenchmark(("WriteBronze/" + variant.name).c_str(),
-                                 [variant](benchmark::State& state) { k2::WriteBronze(state, variant); });
+                                 [variant](benchmark::State& state) { k2::table::WriteBronze(state, variant); });
   }
   benchmark::Initialize(&argc, argv);
   benchmark::RunSpecifiedBenchmarks();

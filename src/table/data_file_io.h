@@ -11,14 +11,14 @@
 #include "iceberg/data_file.h"
 #include "iceberg/metrics.h"
 #include "iceberg/schema.h"
-#include "io/file_io.h"
+#include "storage/file_io.h"
 
 namespace arrow {
 class RecordBatch;
 class Schema;
 }  // namespace arrow
 
-namespace k2 {
+namespace k2::table {
 
 struct WriteOptions {
   std::string codec = "zstd";  // zstd | lz4 | snappy | none
@@ -51,7 +51,7 @@ std::shared_ptr<arrow::Schema> ToArrowSchema(const iceberg::Schema& schema);
 class DataFileWriter {
  public:
   virtual ~DataFileWriter() = default;
-  static Result<std::unique_ptr<DataFileWriter>> Create(std::shared_ptr<FileIo> io, std::string location,
+  static Result<std::unique_ptr<DataFileWriter>> Create(std::shared_ptr<storage::FileIo> io, std::string location,
                                                         const iceberg::Schema& schema,
                                                         const iceberg::PartitionSpec& spec,
                                                         std::vector<iceberg::Literal> partition,
@@ -83,10 +83,10 @@ struct ReadOptions {
   // Strings read as dictionary<int32, utf8>; below lists and maps too, by the id of the element, key or value.
   std::vector<int32_t> dictionary_fields;
 };
-Status ReadDataFile(FileIo& io, const std::string& location, const iceberg::Schema& schema, const ReadOptions& options,
+Status ReadDataFile(storage::FileIo& io, const std::string& location, const iceberg::Schema& schema, const ReadOptions& options,
                     const std::function<Status(std::shared_ptr<arrow::RecordBatch>)>& batch);
 
 // Footer key-value metadata of a data file.
-Result<std::map<std::string, std::string>> ReadFooter(FileIo& io, const std::string& location);
+Result<std::map<std::string, std::string>> ReadFooter(storage::FileIo& io, const std::string& location);
 
-}  // namespace k2
+}  // namespace k2::table

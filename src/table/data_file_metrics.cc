@@ -8,7 +8,7 @@
 #include "iceberg/literal.h"
 #include "iceberg/metrics.h"
 
-namespace k2 {
+namespace k2::table {
 namespace {
 
 using iceberg::Literal;
@@ -133,4 +133,4 @@ Status AddMetrics(const parquet::FileMetaData& footer, const std::vector<Parquet
   return {};
 }
 
-}  // namespace k2
+}  // namespace k2::table

@@ -12,7 +12,7 @@ namespace parquet {
 class FileMetaData;
 }
 
-namespace k2 {
+namespace k2::table {
 
 // Fills column_sizes, value_counts, null_value_counts, bounds, split_offsets and record_count. `present` is the number
 // of values that are there, by leaf. Bounds only where every row group has exact ones, and never below a list or map.
@@ -20,4 +20,4 @@ Status AddMetrics(const parquet::FileMetaData& footer, const std::vector<Parquet
                   const std::vector<int64_t>& present, const iceberg::MetricsMode& mode,
                   const std::vector<int32_t>& full_bounds_fields, iceberg::DataFile& file);
 
-}  // namespace k2
+}  // namespace k2::table

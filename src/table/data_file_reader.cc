@@ -13,13 +13,13 @@
 
 #include <algorithm>
 
-#include "io/arrow_error.h"
-#include "io/location.h"
+#include "storage/arrow_error.h"
+#include "storage/location.h"
 #include "table/arrow_adapt.h"
 #include "table/arrow_schema.h"
 #include "table/data_file_io.h"
 
-namespace k2 {
+namespace k2::table {
 namespace {
 
 using iceberg::NestedField;
@@ -36,7 +36,7 @@ Error Unreadable(const std::string& location, std::string_view why) {
 template <typename Function>
 Status Guard(const std::string& location, const Function& function) {
   const auto as_error = [&](const arrow::Status& status) {
-    Error error = ArrowError(status, "read data file " + location);
+    Error error = storage::ArrowError(status, "read data file " + location);
     // Parquet's own complaints arrive as IOErrors too; the file system's carry a detail.
     const bool about_bytes = error.kind == ErrorKind::kInvalidData || (status.IsIOError() && !status.detail());
     return about_bytes ? Unreadable(location, status.message()) : error;
@@ -104,7 +104,7 @@ class DataFileReader {
  private:
   // Of a remote file, a row group's columns come in few large reads; of a local one each when it is needed.
   void SetReadAhead(parquet::ArrowReaderProperties& properties) const {
-    const auto scheme = LocationScheme(location_);
+    const auto scheme = storage::LocationScheme(location_);
     const bool remote = scheme && *scheme != "file";
     properties.set_pre_buffer(remote);
     if (!remote) return;
@@ -269,7 +269,7 @@ class DataFileReader {
     static const iceberg::NameMapping nothing;
     if (column.int96) {
       const auto of_utc = array->View(ToArrowType(column.field->type));
-      if (!of_utc.ok()) return std::unexpected(ArrowError(of_utc.status(), "times of INT96"));
+      if (!of_utc.ok()) return std::unexpected(storage::ArrowError(of_utc.status(), "times of INT96"));
       array = *of_utc;
     }
     if (column.map_ids) array = MapFieldIds(array, column.names != nullptr ? column.names->fields : nothing);
@@ -308,7 +308,7 @@ class DataFileReader {
 
 }  // namespace
 
-Status ReadDataFile(FileIo& io, const std::string& location, const iceberg::Schema& schema, const ReadOptions& options,
+Status ReadDataFile(storage::FileIo& io, const std::string& location, const iceberg::Schema& schema, const ReadOptions& options,
                     const std::function<Status(std::shared_ptr<arrow::RecordBatch>)>& batch) {
   DataFileReader reader(location, schema, options);
   K2_ASSIGN(auto file, io.Open(location));
@@ -316,7 +316,7 @@ Status ReadDataFile(FileIo& io, const std::string& location, const iceberg::Sche
   return reader.Read(batch);
 }
 
-Result<std::map<std::string, std::string>> ReadFooter(FileIo& io, const std::string& location) {
+Result<std::map<std::string, std::string>> ReadFooter(storage::FileIo& io, const std::string& location) {
   K2_ASSIGN(auto file, io.Open(location));
   std::map<std::string, std::string> entries;
   K2_TRY(Guard(location, [&]() -> arrow::Status {
@@ -328,4 +328,4 @@ Result<std::map<std::string, std::string>> ReadFooter(FileIo& io, const std::str
   return entries;
 }
 
-}  // namespace k2
+}  // namespace k2::table

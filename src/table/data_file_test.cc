@@ -15,12 +15,12 @@
 
 #include "base/uuid.h"
 #include "iceberg/schema_json.h"
-#include "io/faulty_file_io.h"
+#include "storage/testing/faulty_file_io.h"
 #include "table/arrow_adapt.h"
 #include "table/data_file_io.h"
 #include "table/trade_batches_for_tests.h"
 
-namespace k2 {
+namespace k2::table {
 namespace {
 
 namespace fs = std::filesystem;
@@ -69,7 +69,7 @@ class DataFileTest : public ::testing::Test {
   }
 
   std::string root_ = (fs::temp_directory_path() / ("k2-data-file-" + RandomHex64())).string();
-  std::shared_ptr<FileIo> io_ = MakeFileIo();
+  std::shared_ptr<storage::FileIo> io_ = storage::MakeFileIo();
 };
 
 WriteOptions SilverOptions() {
@@ -377,7 +377,7 @@ TEST_F(DataFileTest, WrongBatchesAreRefusedAndNothingStays) {
   const auto wrong_type = batch->SetColumn(4, arrow::field("offset", arrow::utf8()), batch->column(2));
   for (const auto& wrong : {*without_topic, *wrong_type, *batch->RemoveColumn(0)}) {
     EXPECT_EQ(Write("x", schema, {batch, wrong}, {}).error().kind, ErrorKind::kInvalidData);
-    EXPECT_TRUE(io_->List(At("x")).value_or(std::vector<FileInfo>{}).empty());
+    EXPECT_TRUE(io_->List(At("x")).value_or(std::vector<storage::FileInfo>{}).empty());
     EXPECT_FALSE(fs::exists(root_ + "/x"));
   }
   EXPECT_EQ(Write("x", schema, {batch}, {.codec = "lzma"}).error().kind, ErrorKind::kInvalidArgument);
@@ -390,7 +390,7 @@ TEST_F(DataFileTest, WrongBatchesAreRefusedAndNothingStays) {
 }
 
 TEST_F(DataFileTest, AFailingDiskLeavesNothing) {
-  const auto faulty = FaultyFileIo::OverLocalDisk();
+  const auto faulty = storage::FaultyFileIo::OverLocalDisk();
   io_ = faulty;
   const struct {
     const char* operation;
@@ -443,4 +443,4 @@ TEST_F(DataFileTest, DamagedFilesAreRefused) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::table

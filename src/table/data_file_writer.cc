@@ -12,13 +12,13 @@
 #include <algorithm>
 
 #include "base/version.h"
-#include "io/arrow_error.h"
+#include "storage/arrow_error.h"
 #include "table/arrow_adapt.h"
 #include "table/arrow_schema.h"
 #include "table/data_file_io.h"
 #include "table/data_file_metrics.h"
 
-namespace k2 {
+namespace k2::table {
 namespace {
 
 using iceberg::TypeId;
@@ -70,7 +70,7 @@ Result<std::shared_ptr<parquet::WriterProperties>> MakeProperties(const std::vec
 
 class ParquetDataFileWriter : public DataFileWriter {
  public:
-  ParquetDataFileWriter(std::shared_ptr<FileIo> io, std::string location, const iceberg::Schema& schema,
+  ParquetDataFileWriter(std::shared_ptr<storage::FileIo> io, std::string location, const iceberg::Schema& schema,
                         const WriteOptions& options, iceberg::DataFile file)
       : io_(std::move(io)),
         location_(std::move(location)),
@@ -148,10 +148,10 @@ class ParquetDataFileWriter : public DataFileWriter {
       const arrow::Status status = function();
       if (status.ok()) return {};
       Abandon();
-      return std::unexpected(ArrowError(status, context));
+      return std::unexpected(storage::ArrowError(status, context));
     } catch (const parquet::ParquetStatusException& error) {
       Abandon();
-      return std::unexpected(ArrowError(error.status(), context));
+      return std::unexpected(storage::ArrowError(error.status(), context));
     } catch (const std::exception& error) {
       Abandon();
       return Fail(ErrorKind::kIo, "{}: {}", context, error.what());
@@ -262,7 +262,7 @@ class ParquetDataFileWriter : public DataFileWriter {
     (void)io_->Delete(location_);
   }
 
-  std::shared_ptr<FileIo> io_;
+  std::shared_ptr<storage::FileIo> io_;
   std::string location_;
   iceberg::Schema schema_;
   WriteOptions options_;
@@ -282,7 +282,7 @@ class ParquetDataFileWriter : public DataFileWriter {
 
 }  // namespace
 
-Result<std::unique_ptr<DataFileWriter>> DataFileWriter::Create(std::shared_ptr<FileIo> io, std::string location,
+Result<std::unique_ptr<DataFileWriter>> DataFileWriter::Create(std::shared_ptr<storage::FileIo> io, std::string location,
                                                                const iceberg::Schema& schema,
                                                                const iceberg::PartitionSpec& spec,
                                                                std::vector<iceberg::Literal> partition,
@@ -303,4 +303,4 @@ Result<std::unique_ptr<DataFileWriter>> DataFileWriter::Create(std::shared_ptr<F
   return writer;
 }
 
-}  // namespace k2
+}  // namespace k2::table

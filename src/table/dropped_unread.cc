@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "iceberg/json_text.h"
+#include "base/json_text.h"
 
-namespace k2 {
+namespace k2::table {
 namespace {
 
 constexpr int64_t kFormatVersion = 1;
@@ -25,8 +25,8 @@ Status ReadGap(const nlohmann::json& gap, std::map<SourceKey, OffsetGap>& gaps) 
 }
 
 Result<DroppedUnread> Parse(const std::string& text) {
-  K2_ASSIGN(nlohmann::json document, iceberg::ParseJson(text, "it"));
-  iceberg::JsonFields json(document, "it");
+  K2_ASSIGN(nlohmann::json document, ParseJson(text, "it"));
+  JsonFields json(document, "it");
   DroppedUnread dropped;
   const int64_t version = json.Int64("version");
   dropped.rows = json.Int64("rows");
@@ -73,7 +73,7 @@ Result<std::optional<DroppedUnread>> ReadDroppedUnread(const iceberg::TableMetad
 }
 
 std::string DroppedUnreadToJson(const DroppedUnread& dropped) {
-  iceberg::JsonWriter writer;
+  JsonWriter writer;
   writer.BeginObject().Field("version", kFormatVersion).Field("rows", dropped.rows);
   writer.Field("sequence", dropped.sequence_number).Field("at", dropped.at);
   if (!dropped.gaps.empty()) {
@@ -87,4 +87,4 @@ std::string DroppedUnreadToJson(const DroppedUnread& dropped) {
   return writer.EndObject().Take();
 }
 
-}  // namespace k2
+}  // namespace k2::table

@@ -11,7 +11,7 @@
 #include "iceberg/table_metadata.h"
 #include "table/source_offsets.h"
 
-namespace k2 {
+namespace k2::table {
 
 inline constexpr char kDroppedUnreadKey[] = "k2.dropped-unread";
 
@@ -38,4 +38,4 @@ struct DroppedUnread {
 Result<std::optional<DroppedUnread>> ReadDroppedUnread(const iceberg::TableMetadata& metadata);
 std::string DroppedUnreadToJson(const DroppedUnread& dropped);
 
-}  // namespace k2
+}  // namespace k2::table

@@ -17,11 +17,11 @@
 #include <unordered_map>
 #include <utility>
 
-#include "io/arrow_error.h"
+#include "storage/arrow_error.h"
 #include "table/arrow_schema.h"
 #include "table/data_file_io.h"
 
-namespace k2 {
+namespace k2::table {
 namespace {
 
 constexpr int64_t kDeletesKeptBytesMax = int64_t{64} << 20;
@@ -170,7 +170,7 @@ Error BadDeleteFile(const iceberg::DeleteFile& deletes, std::string_view why) {
 }
 
 // The file's top-level columns by field id, with Arrow's types.
-Result<std::map<int32_t, std::shared_ptr<arrow::DataType>>> ColumnsOf(FileIo& io, const iceberg::DeleteFile& deletes) {
+Result<std::map<int32_t, std::shared_ptr<arrow::DataType>>> ColumnsOf(storage::FileIo& io, const iceberg::DeleteFile& deletes) {
   K2_ASSIGN(auto file, io.Open(deletes.path));
   std::map<int32_t, std::shared_ptr<arrow::DataType>> columns;
   try {
@@ -178,12 +178,12 @@ Result<std::map<int32_t, std::shared_ptr<arrow::DataType>>> ColumnsOf(FileIo& io
     parquet::arrow::SchemaManifest manifest;
     const arrow::Status made = parquet::arrow::SchemaManifest::Make(footer->schema(), footer->key_value_metadata(),
                                                                     parquet::ArrowReaderProperties(), &manifest);
-    if (!made.ok()) return std::unexpected(ArrowError(made, "read delete file " + deletes.path));
+    if (!made.ok()) return std::unexpected(storage::ArrowError(made, "read delete file " + deletes.path));
     for (const parquet::arrow::SchemaField& field : manifest.schema_fields) {
       columns.emplace(FieldIdOf(*field.field), field.field->type());
     }
   } catch (const parquet::ParquetStatusException& error) {
-    return std::unexpected(ArrowError(error.status(), "read delete file " + deletes.path));
+    return std::unexpected(storage::ArrowError(error.status(), "read delete file " + deletes.path));
   } catch (const std::exception& error) {
     return std::unexpected(BadDeleteFile(deletes, error.what()));
   }
@@ -191,7 +191,7 @@ Result<std::map<int32_t, std::shared_ptr<arrow::DataType>>> ColumnsOf(FileIo& io
 }
 
 // A column that is missing would read as null, which removes rows that are null there.
-Status CheckHasColumns(FileIo& io, const iceberg::DeleteFile& deletes,
+Status CheckHasColumns(storage::FileIo& io, const iceberg::DeleteFile& deletes,
                        const std::vector<iceberg::NestedField>& fields) {
   K2_ASSIGN(const auto columns, ColumnsOf(io, deletes));
   for (const iceberg::NestedField& field : fields) {
@@ -202,7 +202,7 @@ Status CheckHasColumns(FileIo& io, const iceberg::DeleteFile& deletes,
   return {};
 }
 
-Result<std::shared_ptr<const PositionsByFile>> ReadPositions(FileIo& io, const iceberg::DeleteFile& deletes) {
+Result<std::shared_ptr<const PositionsByFile>> ReadPositions(storage::FileIo& io, const iceberg::DeleteFile& deletes) {
   const std::string key = "positions of " + deletes.path;
   if (auto found = DeleteCache::Shared().Find(key)) return std::static_pointer_cast<const PositionsByFile>(found);
   using iceberg::Type;
@@ -244,7 +244,7 @@ void AppendKey(const std::vector<const arrow::Array*>& columns, int64_t row, std
   for (const arrow::Array* column : columns) AppendValue(*column, row, key);
 }
 
-Result<std::shared_ptr<const std::vector<int64_t>>> LoadPositions(FileIo& io, const iceberg::DeleteFile& deletes,
+Result<std::shared_ptr<const std::vector<int64_t>>> LoadPositions(storage::FileIo& io, const iceberg::DeleteFile& deletes,
                                                                   const std::string& data_file) {
   K2_ASSIGN(const auto by_file, ReadPositions(io, deletes));
   const auto found = by_file->find(data_file);
@@ -252,7 +252,7 @@ Result<std::shared_ptr<const std::vector<int64_t>>> LoadPositions(FileIo& io, co
   return found->second;
 }
 
-Result<std::shared_ptr<const KeySet>> LoadKeys(FileIo& io, const iceberg::DeleteFile& deletes,
+Result<std::shared_ptr<const KeySet>> LoadKeys(storage::FileIo& io, const iceberg::DeleteFile& deletes,
                                                const std::vector<iceberg::NestedField>& fields) {
   std::string cached = "keys of " + deletes.path;
   for (const iceberg::NestedField& field : fields) cached += fmt::format("#{}:{}", field.id, field.type.ToString());
@@ -278,7 +278,7 @@ Result<std::shared_ptr<const KeySet>> LoadKeys(FileIo& io, const iceberg::Delete
   return keys;
 }
 
-Result<iceberg::NestedField> FieldOfDeleteFile(FileIo& io, const iceberg::DeleteFile& deletes, int32_t field_id) {
+Result<iceberg::NestedField> FieldOfDeleteFile(storage::FileIo& io, const iceberg::DeleteFile& deletes, int32_t field_id) {
   K2_ASSIGN(const auto columns, ColumnsOf(io, deletes));
   const auto found = columns.find(field_id);
   if (found == columns.end()) {
@@ -296,4 +296,4 @@ Result<iceberg::NestedField> FieldOfDeleteFile(FileIo& io, const iceberg::Delete
       .id = field_id, .name = fmt::format("(deleted by {})", field_id), .required = false, .type = *type};
 }
 
-}  // namespace k2
+}  // namespace k2::table

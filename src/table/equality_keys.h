@@ -14,9 +14,9 @@
 
 #include "iceberg/delete_index.h"
 #include "iceberg/schema.h"
-#include "io/file_io.h"
+#include "storage/file_io.h"
 
-namespace k2 {
+namespace k2::table {
 
 struct KeyHash {
   using is_transparent = void;
@@ -29,13 +29,13 @@ void AppendKey(const std::vector<const arrow::Array*>& columns, int64_t row, std
 
 // What a delete file removes, read once and kept while it is among those used last.
 // Positions of the rows of one data file, in order.
-Result<std::shared_ptr<const std::vector<int64_t>>> LoadPositions(FileIo& io, const iceberg::DeleteFile& deletes,
+Result<std::shared_ptr<const std::vector<int64_t>>> LoadPositions(storage::FileIo& io, const iceberg::DeleteFile& deletes,
                                                                   const std::string& data_file);
 // The rows of an equality delete file as keys of its equality ids, read as columns of `fields` (one an id).
-Result<std::shared_ptr<const KeySet>> LoadKeys(FileIo& io, const iceberg::DeleteFile& deletes,
+Result<std::shared_ptr<const KeySet>> LoadKeys(storage::FileIo& io, const iceberg::DeleteFile& deletes,
                                                const std::vector<iceberg::NestedField>& fields);
 // A column of a delete file as that file itself types it: for one that the table has dropped since. kInvalidData: the
 // file has no column of the id.
-Result<iceberg::NestedField> FieldOfDeleteFile(FileIo& io, const iceberg::DeleteFile& deletes, int32_t field_id);
+Result<iceberg::NestedField> FieldOfDeleteFile(storage::FileIo& io, const iceberg::DeleteFile& deletes, int32_t field_id);
 
-}  // namespace k2
+}  // namespace k2::table

@@ -5,7 +5,7 @@
 #include "iceberg/manifest.h"
 #include "iceberg/manifest_list.h"
 
-namespace k2 {
+namespace k2::table {
 namespace {
 
 constexpr int64_t kSharedBytesMax = int64_t{64} << 20;
@@ -56,7 +56,7 @@ void ManifestCache::Wrote(const std::string& path, std::string_view bytes) {
   Insert(BytesKey(path), std::make_shared<const std::string>(bytes), static_cast<int64_t>(bytes.size()));
 }
 
-Result<std::string> ManifestCache::Read(FileIo& io, const std::string& path) {
+Result<std::string> ManifestCache::Read(storage::FileIo& io, const std::string& path) {
   if (auto found = Find(BytesKey(path))) return *std::static_pointer_cast<const std::string>(std::move(found));
   {
     const std::scoped_lock lock(mutex_);
@@ -65,7 +65,7 @@ Result<std::string> ManifestCache::Read(FileIo& io, const std::string& path) {
   return io.Read(path);
 }
 
-Result<ManifestCache::Manifests> ManifestCache::ListOf(FileIo& io, const iceberg::Snapshot& snapshot) {
+Result<ManifestCache::Manifests> ManifestCache::ListOf(storage::FileIo& io, const iceberg::Snapshot& snapshot) {
   if (auto found = Find(snapshot.manifest_list)) {
     return std::static_pointer_cast<const std::vector<iceberg::ManifestFile>>(std::move(found));
   }
@@ -82,7 +82,7 @@ Result<ManifestCache::Manifests> ManifestCache::ListOf(FileIo& io, const iceberg
   return shared;
 }
 
-Result<ManifestCache::Entries> ManifestCache::EntriesOf(FileIo& io, const iceberg::TableMetadata& metadata,
+Result<ManifestCache::Entries> ManifestCache::EntriesOf(storage::FileIo& io, const iceberg::TableMetadata& metadata,
                                                         const iceberg::ManifestFile& manifest) {
   // Entries inherit from their line in the list, and are read as the schema's present types.
   std::string key = fmt::format("{}#{}.{}.{}", manifest.manifest_path, manifest.sequence_number,
@@ -128,4 +128,4 @@ void ManifestCache::Insert(std::string key, std::shared_ptr<const void> value, i
   }
 }
 
-}  // namespace k2
+}  // namespace k2::table

@@ -13,9 +13,9 @@
 
 #include "iceberg/data_file.h"
 #include "iceberg/table_metadata.h"
-#include "io/file_io.h"
+#include "storage/file_io.h"
 
-namespace k2 {
+namespace k2::table {
 
 // Thread-safe. What was used last stays; what is out of use goes when the entries take more than the bound.
 class ManifestCache {
@@ -26,13 +26,13 @@ class ManifestCache {
   explicit ManifestCache(int64_t max_bytes) : max_bytes_(max_bytes) {}
   static ManifestCache& Shared();  // of at most 64 MiB
 
-  Result<Manifests> ListOf(FileIo& io, const iceberg::Snapshot& snapshot);
+  Result<Manifests> ListOf(storage::FileIo& io, const iceberg::Snapshot& snapshot);
   // What this process has written itself need not be read back: the layers below and the next commit ask for it at
   // once.
   void Wrote(const std::string& path, std::string_view bytes);
   // The file's bytes: as they were written, or from storage.
-  Result<std::string> Read(FileIo& io, const std::string& path);
-  Result<Entries> EntriesOf(FileIo& io, const iceberg::TableMetadata& metadata, const iceberg::ManifestFile& manifest);
+  Result<std::string> Read(storage::FileIo& io, const std::string& path);
+  Result<Entries> EntriesOf(storage::FileIo& io, const iceberg::TableMetadata& metadata, const iceberg::ManifestFile& manifest);
 
   [[nodiscard]] int64_t bytes() const;
   [[nodiscard]] int64_t misses() const;  // reads from storage
@@ -54,4 +54,4 @@ class ManifestCache {
   int64_t misses_ = 0;
 };
 
-}  // namespace k2
+}  // namespace k2::table

@@ -8,17 +8,17 @@
 #include "base/uuid.h"
 #include "iceberg/manifest_store.h"
 #include "iceberg/metadata_folder.h"
-#include "io/file_io.h"
+#include "storage/file_io.h"
 #include "table/manifest_cache.h"
 
-namespace k2 {
+namespace k2::table {
 
 class MetadataStore final : public iceberg::ManifestStore {
  public:
   // For reading, and for writing to the folder `metadata` of a location.
-  MetadataStore(FileIo& io, const std::string& location) : io_(io), folder_(location + "/metadata") {}
+  MetadataStore(storage::FileIo& io, const std::string& location) : io_(io), folder_(location + "/metadata") {}
   // For writing to a table: where its properties say.
-  MetadataStore(FileIo& io, const iceberg::TableMetadata& metadata)
+  MetadataStore(storage::FileIo& io, const iceberg::TableMetadata& metadata)
       : io_(io), folder_(iceberg::MetadataFolder(metadata)) {}
 
   Result<std::string> Read(const std::string& path) override { return ManifestCache::Shared().Read(io_, path); }
@@ -40,9 +40,9 @@ class MetadataStore final : public iceberg::ManifestStore {
   [[nodiscard]] const std::vector<WrittenFile>& written() const { return written_; }
 
  private:
-  FileIo& io_;
+  storage::FileIo& io_;
   std::string folder_;
   std::vector<WrittenFile> written_;
 };
 
-}  // namespace k2
+}  // namespace k2::table

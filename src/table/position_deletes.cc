@@ -16,10 +16,10 @@
 #include <algorithm>
 
 #include "base/version.h"
-#include "io/arrow_error.h"
+#include "storage/arrow_error.h"
 #include "table/arrow_adapt.h"
 
-namespace k2 {
+namespace k2::table {
 namespace {
 
 constexpr std::string_view kFilePathId = "2147483546";
@@ -29,10 +29,10 @@ template <typename Function>
 Status GuardDeletes(const std::string& what, const Function& function) {
   try {
     const arrow::Status status = function();
-    if (!status.ok()) return std::unexpected(ArrowError(status, what));
+    if (!status.ok()) return std::unexpected(storage::ArrowError(status, what));
     return {};
   } catch (const parquet::ParquetStatusException& error) {
-    return std::unexpected(ArrowError(error.status(), what));
+    return std::unexpected(storage::ArrowError(error.status(), what));
   } catch (const std::exception& error) {
     return Fail(ErrorKind::kInvalidData, "{}: {}", what, error.what());
   }
@@ -94,7 +94,7 @@ arrow::Result<std::shared_ptr<arrow::Table>> Rename(const arrow::Table& table, c
 
 }  // namespace
 
-Result<iceberg::RewrittenFile> RewritePositionDeletes(FileIo& io, const std::string& from, const std::string& to,
+Result<iceberg::RewrittenFile> RewritePositionDeletes(storage::FileIo& io, const std::string& from, const std::string& to,
                                                       const iceberg::NewName& name) {
   if (!from.ends_with(".parquet")) {
     return Fail(ErrorKind::kUnsupported,
@@ -143,4 +143,4 @@ Result<iceberg::RewrittenFile> RewritePositionDeletes(FileIo& io, const std::str
   return done;
 }
 
-}  // namespace k2
+}  // namespace k2::table

@@ -3,7 +3,7 @@
 #include "table/progress_json.h"
 #include "table/table.h"
 
-namespace k2 {
+namespace k2::table {
 
 namespace {
 
@@ -115,4 +115,4 @@ Result<LayerProgress> ReadProgress(const TableMetadata& metadata) {
   return std::move(found.progress);
 }
 
-}  // namespace k2
+}  // namespace k2::table

@@ -3,12 +3,10 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "iceberg/json_text.h"
+#include "base/json_text.h"
 
-namespace k2 {
+namespace k2::table {
 
-using iceberg::JsonFields;
-using iceberg::JsonWriter;
 using Json = nlohmann::json;
 
 namespace {
@@ -102,7 +100,7 @@ void WriteFinished(JsonWriter& writer, const FinishedMark& finished) {
 }
 
 Result<int64_t> Number(const Json& value, int64_t min, int64_t max) {
-  K2_ASSIGN(const int64_t number, iceberg::JsonInt64(value, "a position"));
+  K2_ASSIGN(const int64_t number, JsonInt64(value, "a position"));
   if (number < min || number > max) return Fail(ErrorKind::kInvalidData, "the position {} is out of range", number);
   return number;
 }
@@ -207,10 +205,10 @@ Status ReadUpstream(Json* upstream, std::map<std::string, UpstreamHint>& hints) 
       return Fail(ErrorKind::kInvalidData, "the upstream \"{}\" is not a list of uuid, snapshot id, sequence number",
                   table);
     }
-    K2_ASSIGN(const int64_t snapshot_id, iceberg::JsonInt64(hint[1], "the upstream's snapshot id"));
+    K2_ASSIGN(const int64_t snapshot_id, JsonInt64(hint[1], "the upstream's snapshot id"));
     int64_t sequence_number = 0;
     if (hint.size() == 3) {
-      K2_ASSIGN(sequence_number, iceberg::JsonInt64(hint[2], "the upstream's sequence number"));
+      K2_ASSIGN(sequence_number, JsonInt64(hint[2], "the upstream's sequence number"));
     }
     hints[table] = {.table = table,
                     .table_uuid = hint[0].get_ref<const std::string&>(),
@@ -221,7 +219,7 @@ Status ReadUpstream(Json* upstream, std::map<std::string, UpstreamHint>& hints) 
 }
 
 Result<std::optional<LayerProgress>> Read(std::string_view text, std::string_view table_uuid) {
-  K2_ASSIGN(Json document, iceberg::ParseJson(text, "it"));
+  K2_ASSIGN(Json document, ParseJson(text, "it"));
   JsonFields json(document, "it");
   const int64_t version = json.Int64("version");
   const std::string table = json.String("table");
@@ -280,4 +278,4 @@ Result<std::optional<LayerProgress>> ProgressOf(const iceberg::Snapshot& snapsho
   return progress;
 }
 
-}  // namespace k2
+}  // namespace k2::table

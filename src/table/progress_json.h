@@ -17,11 +17,11 @@
 
 #include "table/table.h"
 
-namespace k2 {
+namespace k2::table {
 
 inline constexpr std::string_view kOffsetsKey = "k2.offsets";  // of a snapshot's summary
 inline constexpr std::string_view kOffsetsTag = "k2-offsets";  // names the snapshot that holds the latest one
-// In the summary of a snapshot that holds rows of before anew (medallion/rebuild.h): it adds none for the layer below.
+// In the summary of a snapshot that holds rows of before anew (pipeline/rebuild.h): it adds none for the layer below.
 inline constexpr std::string_view kRebuiltKey = "k2.rebuilt";
 inline constexpr int64_t kProgressVersion = 2;
 
@@ -34,4 +34,4 @@ Result<std::optional<LayerProgress>> ParseProgress(std::string_view json, std::s
 // The progress that one snapshot carries for its table, nullopt when it carries none.
 Result<std::optional<LayerProgress>> ProgressOf(const iceberg::Snapshot& snapshot, std::string_view table_uuid);
 
-}  // namespace k2
+}  // namespace k2::table

@@ -2,7 +2,7 @@
 
 #include "table/progress_json.h"
 
-namespace k2 {
+namespace k2::table {
 namespace {
 
 using iceberg::Snapshot;
@@ -254,4 +254,4 @@ TEST(ReadProgress, EndsOnParentsThatFormARing) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::table

@@ -2,16 +2,16 @@
 
 #include <nlohmann/json.hpp>
 
-#include "iceberg/json_text.h"
+#include "base/json_text.h"
 
-namespace k2 {
+namespace k2::table {
 namespace {
 
 constexpr int64_t kRecreatedVersion = 1;
 
 Result<RecreatedTopics> ParseRecreated(const std::string& text) {
-  K2_ASSIGN(nlohmann::json document, iceberg::ParseJson(text, "it"));
-  iceberg::JsonFields json(document, "it");
+  K2_ASSIGN(nlohmann::json document, ParseJson(text, "it"));
+  JsonFields json(document, "it");
   const int64_t version = json.Int64("version");
   nlohmann::json* topics = json.OptionalArray("topics");
   K2_TRY(json.status());
@@ -22,7 +22,7 @@ Result<RecreatedTopics> ParseRecreated(const std::string& text) {
   RecreatedTopics recreated;
   if (topics == nullptr) return recreated;
   for (nlohmann::json& one : *topics) {
-    iceberg::JsonFields fields(one, "a topic");
+    JsonFields fields(one, "a topic");
     std::string id = fields.String("id");
     RecreatedTopic topic{
         .cluster = fields.String("cluster"), .topic = fields.String("topic"), .at = fields.String("at")};
@@ -44,7 +44,7 @@ Result<RecreatedTopics> ReadRecreatedTopics(const iceberg::TableMetadata& bronze
 }
 
 std::string RecreatedTopicsToJson(const RecreatedTopics& topics) {
-  iceberg::JsonWriter writer;
+  JsonWriter writer;
   writer.BeginObject().Field("version", kRecreatedVersion).Key("topics").BeginArray();
   for (const auto& [id, topic] : topics) {
     writer.BeginObject().Field("id", id).Field("cluster", topic.cluster).Field("topic", topic.topic);
@@ -80,4 +80,4 @@ const SourceKey* SourceOfRow(const SourcePositions& sources, const RecreatedTopi
   return nullptr;
 }
 
-}  // namespace k2
+}  // namespace k2::table

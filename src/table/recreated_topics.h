@@ -12,7 +12,7 @@
 #include "iceberg/table_metadata.h"
 #include "table/source_offsets.h"
 
-namespace k2 {
+namespace k2::table {
 
 inline constexpr char kRecreatedTopicsKey[] = "k2.recreated-topics";
 
@@ -40,4 +40,4 @@ bool RowIsOf(const SourceKey& source, const RecreatedTopics& recreated, std::str
 const SourceKey* SourceOfRow(const SourcePositions& sources, const RecreatedTopics& recreated, std::string_view topic,
                              std::string_view topic_id, int32_t partition);
 
-}  // namespace k2
+}  // namespace k2::table

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace k2 {
+namespace k2::table {
 namespace {
 
 const SourceKey kFirst{.cluster = "c", .topic = "t.binance", .topic_id = "one", .partition = 0};
@@ -41,4 +41,4 @@ TEST(RecreatedTopics, ArePropertiesOfBronze) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::table

@@ -9,17 +9,17 @@
 #include <algorithm>
 #include <map>
 
-#include "io/arrow_error.h"
+#include "storage/arrow_error.h"
 #include "table/arrow_adapt.h"
 #include "table/equality_keys.h"
 
-namespace k2 {
+namespace k2::table {
 namespace {
 
 // What the delete files remove of one data file.
 class DeletedRows {
  public:
-  DeletedRows(FileIo& io, const std::string& location, const iceberg::Schema& schema)
+  DeletedRows(storage::FileIo& io, const std::string& location, const iceberg::Schema& schema)
       : io_(io), location_(location), schema_(schema) {}
 
   Status Load(const iceberg::DeleteFiles& deletes) {
@@ -94,7 +94,7 @@ class DeletedRows {
     return FieldOfDeleteFile(io_, file, id);
   }
 
-  FileIo& io_;
+  storage::FileIo& io_;
   const std::string& location_;
   const iceberg::Schema& schema_;
   std::vector<int64_t> positions_;
@@ -110,18 +110,18 @@ Result<std::shared_ptr<arrow::RecordBatch>> Without(const std::shared_ptr<arrow:
   for (int64_t row = 0; built.ok() && row < batch->num_rows(); ++row) {
     if (!deleted[static_cast<size_t>(row)]) built = kept.Append(row);
   }
-  if (!built.ok()) return std::unexpected(ArrowError(built, "apply deletes to " + location));
+  if (!built.ok()) return std::unexpected(storage::ArrowError(built, "apply deletes to " + location));
   const auto rows = kept.Finish();
-  if (!rows.ok()) return std::unexpected(ArrowError(rows.status(), "apply deletes to " + location));
+  if (!rows.ok()) return std::unexpected(storage::ArrowError(rows.status(), "apply deletes to " + location));
   const auto taken = arrow::compute::Take(batch, *rows, arrow::compute::TakeOptions::NoBoundsCheck());
-  if (!taken.ok()) return std::unexpected(ArrowError(taken.status(), "apply deletes to " + location));
+  if (!taken.ok()) return std::unexpected(storage::ArrowError(taken.status(), "apply deletes to " + location));
   return taken->record_batch();
 }
 
 }  // namespace
 
 Status ReadMarkedRows(
-    FileIo& io, const std::string& location, const iceberg::DeleteFiles& deletes, const iceberg::Schema& schema,
+    storage::FileIo& io, const std::string& location, const iceberg::DeleteFiles& deletes, const iceberg::Schema& schema,
     const ReadOptions& options,
     const std::function<Status(std::shared_ptr<arrow::RecordBatch> batch, const std::vector<bool>& deleted)>& batch) {
   DeletedRows rows(io, location, schema);
@@ -152,14 +152,14 @@ Status ReadMarkedRows(
       std::vector<int> kept(asked);
       for (size_t i = 0; i < asked; ++i) kept[i] = static_cast<int>(i);
       auto selected = read->SelectColumns(kept);
-      if (!selected.ok()) return std::unexpected(ArrowError(selected.status(), "apply deletes to " + location));
+      if (!selected.ok()) return std::unexpected(storage::ArrowError(selected.status(), "apply deletes to " + location));
       read = *std::move(selected);
     }
     return batch(std::move(read), deleted);
   });
 }
 
-Status ReadLiveRows(FileIo& io, const std::string& location, const iceberg::DeleteFiles& deletes,
+Status ReadLiveRows(storage::FileIo& io, const std::string& location, const iceberg::DeleteFiles& deletes,
                     const iceberg::Schema& schema, const ReadOptions& options,
                     const std::function<Status(std::shared_ptr<arrow::RecordBatch>)>& batch) {
   if (deletes.empty()) return ReadDataFile(io, location, schema, options, batch);
@@ -172,7 +172,7 @@ Status ReadLiveRows(FileIo& io, const std::string& location, const iceberg::Dele
                         });
 }
 
-Result<std::vector<int64_t>> ReadDeletedPositions(FileIo& io, const std::string& location,
+Result<std::vector<int64_t>> ReadDeletedPositions(storage::FileIo& io, const std::string& location,
                                                   const iceberg::DeleteFiles& deletes, const iceberg::Schema& schema,
                                                   ReadOptions options) {
   DeletedRows rows(io, location, schema);
@@ -201,4 +201,4 @@ Result<std::vector<int64_t>> ReadDeletedPositions(FileIo& io, const std::string&
   return positions;
 }
 
-}  // namespace k2
+}  // namespace k2::table

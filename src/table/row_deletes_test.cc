@@ -11,7 +11,7 @@
 #include "base/uuid.h"
 #include "table/arrow_schema.h"
 
-namespace k2 {
+namespace k2::table {
 namespace {
 
 using iceberg::DeleteFile;
@@ -128,7 +128,7 @@ class RowDeletesTest : public testing::Test {
   const NestedField name_{2, "name", false, Type::Primitive(TypeId::kString)};
   const Schema schema_{.schema_id = 0, .fields = {number_, name_}};
   std::string root_ = (std::filesystem::temp_directory_path() / ("k2-deletes-" + RandomHex64())).string();
-  std::shared_ptr<FileIo> io_ = MakeFileIo();
+  std::shared_ptr<storage::FileIo> io_ = storage::MakeFileIo();
 };
 
 TEST_F(RowDeletesTest, ByPositionAcrossRowGroups) {
@@ -194,4 +194,4 @@ TEST_F(RowDeletesTest, WhatCannotBeAppliedIsAnError) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::table

@@ -11,7 +11,7 @@
 #include "table/manifest_cache.h"
 #include "table/progress_json.h"
 
-namespace k2 {
+namespace k2::table {
 namespace {
 
 using iceberg::ManifestContent;
@@ -21,7 +21,7 @@ using iceberg::Snapshot;
 using iceberg::TableMetadata;
 
 // Says of each file which delete files of the snapshot apply to it.
-Status FindDeletes(FileIo& io, const TableMetadata& metadata, const Snapshot& snapshot, std::vector<ScanFile>& files) {
+Status FindDeletes(storage::FileIo& io, const TableMetadata& metadata, const Snapshot& snapshot, std::vector<ScanFile>& files) {
   K2_ASSIGN(const iceberg::DeleteIndex index, ReadDeleteIndex(io, metadata, snapshot));
   if (index.empty()) return {};
   for (ScanFile& file : files) {
@@ -56,7 +56,7 @@ ScanFile Describe(const ManifestEntry& entry) {
 bool HasOurKey(const Snapshot& snapshot) { return snapshot.summary.contains(iceberg::kCommitIdKey); }
 
 // The data files whose entries this very snapshot has written with a status: those it added, or removed.
-Status AppendEntries(FileIo& io, const TableMetadata& metadata, const Snapshot& snapshot, iceberg::EntryStatus status,
+Status AppendEntries(storage::FileIo& io, const TableMetadata& metadata, const Snapshot& snapshot, iceberg::EntryStatus status,
                      std::vector<ScanFile>& files) {
   K2_ASSIGN(const auto manifests, ManifestCache::Shared().ListOf(io, snapshot));
   for (const ManifestFile& manifest : *manifests) {
@@ -93,7 +93,7 @@ std::optional<std::vector<const Snapshot*>> ChainBetween(const TableMetadata& me
 
 }  // namespace
 
-Result<std::vector<ScanFile>> PlanScan(FileIo& io, const TableMetadata& metadata, int64_t snapshot_id,
+Result<std::vector<ScanFile>> PlanScan(storage::FileIo& io, const TableMetadata& metadata, int64_t snapshot_id,
                                        const std::vector<iceberg::ColumnPredicate>& conjuncts) {
   K2_ASSIGN(const Snapshot* snapshot, SnapshotOf(metadata, snapshot_id));
   K2_ASSIGN(const auto manifests, ManifestCache::Shared().ListOf(io, *snapshot));
@@ -114,7 +114,7 @@ Result<std::vector<ScanFile>> PlanScan(FileIo& io, const TableMetadata& metadata
   return files;
 }
 
-Result<iceberg::DeleteIndex> ReadDeleteIndex(FileIo& io, const TableMetadata& metadata, const Snapshot& snapshot) {
+Result<iceberg::DeleteIndex> ReadDeleteIndex(storage::FileIo& io, const TableMetadata& metadata, const Snapshot& snapshot) {
   iceberg::DeleteIndex index(metadata);
   K2_ASSIGN(const auto manifests, ManifestCache::Shared().ListOf(io, snapshot));
   for (const ManifestFile& manifest : *manifests) {
@@ -160,7 +160,7 @@ std::string DescribeSnapshot(const Snapshot& snapshot) {
   return fmt::format("snapshot {} (operation \"{}\", {})", snapshot.snapshot_id, snapshot.operation, engine);
 }
 
-Result<SnapshotFiles> FilesOfSnapshot(FileIo& io, const TableMetadata& metadata, const Snapshot& snapshot) {
+Result<SnapshotFiles> FilesOfSnapshot(storage::FileIo& io, const TableMetadata& metadata, const Snapshot& snapshot) {
   SnapshotFiles files;
   K2_TRY(AppendEntries(io, metadata, snapshot, iceberg::EntryStatus::kAdded, files.added));
   K2_TRY(AppendEntries(io, metadata, snapshot, iceberg::EntryStatus::kDeleted, files.removed));
@@ -176,7 +176,7 @@ std::optional<std::vector<const Snapshot*>> SnapshotsBetween(const TableMetadata
   return chain;
 }
 
-Result<Increment> PlanIncrement(FileIo& io, const TableMetadata& metadata, std::optional<int64_t> from_snapshot,
+Result<Increment> PlanIncrement(storage::FileIo& io, const TableMetadata& metadata, std::optional<int64_t> from_snapshot,
                                 int64_t to_snapshot) {
   K2_ASSIGN(const Snapshot* to, SnapshotOf(metadata, to_snapshot));
   const auto chain = ChainBetween(metadata, from_snapshot, *to);
@@ -195,4 +195,4 @@ Result<Increment> PlanIncrement(FileIo& io, const TableMetadata& metadata, std::
   return increment;
 }
 
-}  // namespace k2
+}  // namespace k2::table

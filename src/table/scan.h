@@ -11,9 +11,9 @@
 #include "iceberg/delete_index.h"
 #include "iceberg/pruning.h"
 #include "iceberg/table_metadata.h"
-#include "io/file_io.h"
+#include "storage/file_io.h"
 
-namespace k2 {
+namespace k2::table {
 
 // Live data files of a snapshot that may hold rows matching all conjuncts: pruned by partition summaries, partition
 // values and column bounds. Files come with spec_id, their data sequence number, and the delete files that apply to
@@ -25,11 +25,11 @@ struct ScanFile {
   int64_t file_sequence_number = 0;   // of that snapshot; of a rewritten file later than its rows
   iceberg::DeleteFiles deletes = {};  // may remove rows of it: row_deletes.h reads what is left
 };
-Result<std::vector<ScanFile>> PlanScan(FileIo& io, const iceberg::TableMetadata& metadata, int64_t snapshot_id,
+Result<std::vector<ScanFile>> PlanScan(storage::FileIo& io, const iceberg::TableMetadata& metadata, int64_t snapshot_id,
                                        const std::vector<iceberg::ColumnPredicate>& conjuncts);
 
 // Live delete files of a snapshot.
-Result<iceberg::DeleteIndex> ReadDeleteIndex(FileIo& io, const iceberg::TableMetadata& metadata,
+Result<iceberg::DeleteIndex> ReadDeleteIndex(storage::FileIo& io, const iceberg::TableMetadata& metadata,
                                              const iceberg::Snapshot& snapshot);
 
 // Snapshot that was current on main at a time (snapshot log), for time travel. kNotFound names the oldest one there is.
@@ -48,7 +48,7 @@ struct SnapshotFiles {
   std::vector<ScanFile> added;
   std::vector<ScanFile> removed;
 };
-Result<SnapshotFiles> FilesOfSnapshot(FileIo& io, const iceberg::TableMetadata& metadata,
+Result<SnapshotFiles> FilesOfSnapshot(storage::FileIo& io, const iceberg::TableMetadata& metadata,
                                       const iceberg::Snapshot& snapshot);
 
 // Snapshots after `from` (exclusive; nullopt: from the beginning) up to `to`, oldest first; nullopt when `from` is no
@@ -67,7 +67,7 @@ struct Increment {
 };
 // Every snapshot of which MayAddRows is true adds its files (docs/source-offsets.md).
 // Files come with the delete files that apply to them at `to_snapshot`.
-Result<Increment> PlanIncrement(FileIo& io, const iceberg::TableMetadata& metadata,
+Result<Increment> PlanIncrement(storage::FileIo& io, const iceberg::TableMetadata& metadata,
                                 std::optional<int64_t> from_snapshot, int64_t to_snapshot);
 
-}  // namespace k2
+}  // namespace k2::table

@@ -11,7 +11,7 @@
 #include "iceberg/table_fixture.h"
 #include "table/manifest_cache.h"
 
-namespace k2 {
+namespace k2::table {
 namespace {
 
 using iceberg::ColumnPredicate;
@@ -23,7 +23,7 @@ using iceberg::SnapshotRequest;
 using iceberg::TestFile;
 
 // Files of a MemoryStore as a FileIo.
-class StoreIo : public FileIo {
+class StoreIo : public storage::FileIo {
  public:
   explicit StoreIo(iceberg::MemoryStore& store) : store_(store) {}
   Result<std::string> Read(const std::string& location, int64_t /*max_bytes*/) override {
@@ -38,7 +38,7 @@ class StoreIo : public FileIo {
     return No(location);
   }
   Result<int64_t> Size(const std::string& location) override { return No(location); }
-  Result<std::vector<FileInfo>> List(const std::string& folder) override { return No(folder); }
+  Result<std::vector<storage::FileInfo>> List(const std::string& folder) override { return No(folder); }
   Status Delete(const std::string& location) override { return No(location); }
 
  private:
@@ -349,4 +349,4 @@ TEST_F(ScanTest, TheCacheIsBoundedAndShared) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::table

@@ -1,7 +1,7 @@
 // Commits whose process slept: stopped, or on a machine that was suspended.
 #include "table/commit_fixture.h"
 
-namespace k2 {
+namespace k2::table {
 namespace {
 
 constexpr int64_t kTwoDaysUs = 2 * kMicrosPerDay;
@@ -13,13 +13,13 @@ class SleptCommitTest : public CommitTest {
     CommitTest::TearDown();
   }
   // A catalog before whose first swap, or in front of whose step, something happens.
-  std::shared_ptr<Catalog> OpenWith(std::function<void()> before_swap, std::vector<SwapFault> faults = {}) {
-    SqliteCatalogOptions options;
+  std::shared_ptr<catalog::Catalog> OpenWith(std::function<void()> before_swap, std::vector<catalog::SwapFault> faults = {}) {
+    catalog::SqliteCatalogOptions options;
     options.on_step = [before_swap = std::move(before_swap), happened = false](std::string_view step) mutable {
       if (step == "before-swap" && !std::exchange(happened, true)) before_swap();
     };
     options.swap_fault = [faults = std::move(faults), next = size_t{0}]() mutable {
-      return next < faults.size() ? faults[next++] : SwapFault::kNone;
+      return next < faults.size() ? faults[next++] : catalog::SwapFault::kNone;
     };
     return Open(std::move(options));
   }
@@ -106,11 +106,11 @@ TEST_F(SleptCommitTest, AnUnknownOutcomeStaysUnknown) {
   LayerCommit commit = Move(1, 0, 10);
   const std::string file = commit.added.front().file_path;
   int swaps = 0;
-  SqliteCatalogOptions options;
+  catalog::SqliteCatalogOptions options;
   options.on_step = [&](std::string_view step) {
     if (step == "before-swap" && ++swaps == 2) ShiftClocksForTests({.boot_us = kTwoDaysUs});
   };
-  options.swap_fault = [&] { return swaps == 1 ? SwapFault::kRequestLost : SwapFault::kNone; };
+  options.swap_fault = [&] { return swaps == 1 ? catalog::SwapFault::kRequestLost : catalog::SwapFault::kNone; };
   const LayerCommitOutcome outcome = Load(Open(std::move(options))).Commit(std::move(commit));
   EXPECT_TRUE(std::holds_alternative<OutcomeUnknown>(outcome)) << ErrorOf(outcome).message;
   EXPECT_GE(swaps, 2);
@@ -118,11 +118,11 @@ TEST_F(SleptCommitTest, AnUnknownOutcomeStaysUnknown) {
 }
 
 TEST_F(SleptCommitTest, ACommitThatWasAppliedBeforeTheSleepIsFound) {
-  SqliteCatalogOptions options;
+  catalog::SqliteCatalogOptions options;
   options.on_step = [](std::string_view step) {
     if (step == "after-swap") ShiftClocksForTests({.boot_us = kTwoDaysUs});
   };
-  options.swap_fault = [] { return SwapFault::kReplyLost; };
+  options.swap_fault = [] { return catalog::SwapFault::kReplyLost; };
   EXPECT_COMMITTED(Load(Open(std::move(options))).Commit(Move(1, 0, 10)));
   EXPECT_EQ(OffsetOf(1), 10);
 }
@@ -137,4 +137,4 @@ TEST_F(SleptCommitTest, AChangeOfPropertiesTriesAgain) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::table

@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-namespace k2 {
+namespace k2::table {
 
 std::string SourceKey::ToString() const { return fmt::format("{}/{}/{}/{}", cluster, topic, topic_id, partition); }
 
-}  // namespace k2
+}  // namespace k2::table

@@ -8,7 +8,7 @@
 
 #include "base/result.h"
 
-namespace k2 {
+namespace k2::table {
 
 // One ordered run of messages. Kafka: cluster id, topic name, topic id, partition. A recording: cluster "recording",
 // topic "recording/<exchange>/<hash of its first line>", topic id = that hash, partition 0.
@@ -38,4 +38,4 @@ struct SourcePosition {
 
 using SourcePositions = std::map<SourceKey, SourcePosition>;
 
-}  // namespace k2
+}  // namespace k2::table

@@ -13,14 +13,14 @@
 #include "iceberg/own_files.h"
 #include "iceberg/reachable_files.h"
 #include "iceberg/snapshot_producer.h"
-#include "io/confined_file_io.h"
+#include "storage/confined_file_io.h"
 #include "table/audit.h"
 #include "table/commit_fence.h"
 #include "table/metadata_store.h"
 #include "table/progress_json.h"
 #include "table/scan.h"
 
-namespace k2 {
+namespace k2::table {
 namespace {
 
 using iceberg::TableMetadata;
@@ -38,7 +38,7 @@ struct NamedFile {
 };
 
 // Asks the storage for each, several at once: a step on a cluster names hundreds. kConflict: one is gone.
-Status CheckStillThere(FileIo& io, const std::vector<NamedFile>& files) {
+Status CheckStillThere(storage::FileIo& io, const std::vector<NamedFile>& files) {
   constexpr size_t kThreadsMax = 8;
   std::atomic<size_t> next{0};
   std::mutex mutex;
@@ -73,7 +73,7 @@ Status CheckStillThere(FileIo& io, const std::vector<NamedFile>& files) {
 // One commit with its tries.
 class TableCommit {
  public:
-  TableCommit(Table& table, TableState& state, int64_t read_us, LayerCommit commit, const CommitPolicy& policy)
+  TableCommit(Table& table, catalog::TableState& state, int64_t read_us, LayerCommit commit, const CommitPolicy& policy)
       : table_(table),
         state_(state),
         read_us_(read_us),
@@ -139,7 +139,7 @@ class TableCommit {
     // is what the requirements of the commit are for. No requirement speaks of a tag or branch that someone has made
     // since on a snapshot which this commit expires: what is older is asked for.
     const bool from_memory = attempts_ == 1 && BootMicros() - read_us_ <= policy_.memory_us_max;
-    TableState head = state_;
+    catalog::TableState head = state_;
     if (!from_memory) {
       K2_ASSIGN(head, table_.catalog().Load(table_.name()));
     }
@@ -222,7 +222,7 @@ class TableCommit {
     return {};
   }
 
-  Status Ask(const TableState& head, const iceberg::Snapshot& snapshot) {
+  Status Ask(const catalog::TableState& head, const iceberg::Snapshot& snapshot) {
     const TableMetadata& metadata = *head.metadata;
     std::vector<iceberg::TableUpdate> updates = schema_updates_;
     updates.emplace_back(iceberg::AddSnapshot{snapshot});
@@ -255,10 +255,10 @@ class TableCommit {
     // The snapshot names its schema by the id that the catalog is going to give it.
     if (!schema_updates_.empty())
       requirements.emplace_back(iceberg::AssertLastAssignedFieldId{metadata.last_column_id});
-    CommitOutcome outcome =
+    catalog::CommitOutcome outcome =
         table_.catalog().Commit(table_.name(), head, requirements, updates, [this] { return CheckBeforeSwap(); });
-    in_doubt_ = !std::holds_alternative<NotSent>(outcome);
-    if (auto* committed = std::get_if<Committed>(&outcome)) {
+    in_doubt_ = !std::holds_alternative<catalog::NotSent>(outcome);
+    if (auto* committed = std::get_if<catalog::Committed>(&outcome)) {
       Step("done");
       before_ = head;
       final_ = snapshot;
@@ -266,10 +266,10 @@ class TableCommit {
       done_ = CommitDone{.snapshot_id = snapshot.snapshot_id, .attempts = attempts_};
       return {};
     }
-    if (const auto* conflict = std::get_if<Conflict>(&outcome))
+    if (const auto* conflict = std::get_if<catalog::Conflict>(&outcome))
       return Fail(ErrorKind::kConflict, "{}", conflict->reason);
-    if (const auto* rejected = std::get_if<Rejected>(&outcome)) return std::unexpected(rejected->error);
-    if (const auto* not_sent = std::get_if<NotSent>(&outcome)) {
+    if (const auto* rejected = std::get_if<catalog::Rejected>(&outcome)) return std::unexpected(rejected->error);
+    if (const auto* not_sent = std::get_if<catalog::NotSent>(&outcome)) {
       unreachable_ = true;
       if (!told_) {
         log::Warn("a commit waits for the catalog",
@@ -280,7 +280,7 @@ class TableCommit {
     }
     // From here on nothing of this commit may be deleted. Trying again is safe: the next try asks for the same head,
     // so that at most one of them can be applied, and looks for its own commit id first.
-    unknown_ = std::get<Unknown>(outcome).error;
+    unknown_ = std::get<catalog::Unknown>(outcome).error;
     log::Warn("outcome of a commit is unknown, looking",
               {{"table", table_.name().ToString()}, {"error", unknown_->message}});
     return Fail(ErrorKind::kUnavailable, "{}", unknown_->message);
@@ -294,7 +294,7 @@ class TableCommit {
       std::vector<NamedFile> files;
       for (const iceberg::DataFile& file : commit_.added) files.push_back({file.file_path, file.file_size_in_bytes});
       for (const auto& file : store_.written()) files.push_back({file.path, file.bytes});
-      ready = k2::CheckStillThere(table_.io(), files);
+      ready = table::CheckStillThere(table_.io(), files);
       looked_ = now;
       if (ready) ready = CheckAttemptAge(commit_.begun);
     }
@@ -302,7 +302,7 @@ class TableCommit {
     return ready;
   }
 
-  bool FoundItself(const TableState& head) {
+  bool FoundItself(const catalog::TableState& head) {
     if (!HasCommit(*head.metadata, commit_.commit_id)) return false;
     state_ = head;
     found_ = true;
@@ -313,7 +313,7 @@ class TableCommit {
   // Before it is given up after a refusal: the last try may have been applied all the same. An answer that cannot be
   // had makes the outcome unknown.
   void LookForItself() {
-    const Result<TableState> head = table_.catalog().Load(table_.name());
+    const Result<catalog::TableState> head = table_.catalog().Load(table_.name());
     if (head) {
       (void)FoundItself(*head);
     } else if (!unknown_ && head.error().kind != ErrorKind::kNotFound) {
@@ -353,7 +353,7 @@ class TableCommit {
   }
 
   Table& table_;
-  TableState& state_;
+  catalog::TableState& state_;
   int64_t read_us_;  // when state_ was the catalog's
   LayerCommit commit_;
   const CommitPolicy& policy_;
@@ -372,7 +372,7 @@ class TableCommit {
   std::optional<Error> unknown_;             // sticky
   std::optional<CommitDone> done_;
   std::vector<int64_t> expired_;
-  TableState before_;
+  catalog::TableState before_;
   iceberg::Snapshot final_;
   std::vector<iceberg::TableUpdate> schema_updates_;  // of this try
 };
@@ -386,9 +386,9 @@ iceberg::HistoryPolicy HistoryPolicyOf(const TableMetadata& metadata) {
   return policy;
 }
 
-Result<Table> Table::Load(std::shared_ptr<Catalog> catalog, std::shared_ptr<FileIo> io, const TableName& name) {
-  K2_ASSIGN(TableState state, catalog->Load(name));
-  io = ConfinedTo(std::move(io), state.metadata->location);
+Result<Table> Table::Load(std::shared_ptr<catalog::Catalog> catalog, std::shared_ptr<storage::FileIo> io, const catalog::TableName& name) {
+  K2_ASSIGN(catalog::TableState state, catalog->Load(name));
+  io = storage::ConfinedTo(std::move(io), state.metadata->location);
   return Table(std::move(catalog), std::move(io), name, std::move(state));
 }
 
@@ -437,27 +437,27 @@ Status Table::Update(
       requirements.emplace_back(iceberg::AssertCurrentSchemaId{metadata().current_schema_id});
     }
     const StartTime begun = StartTime::Now();
-    CommitOutcome outcome =
+    catalog::CommitOutcome outcome =
         catalog_->Commit(name_, state_, requirements, updates, [&] { return CheckAttemptAge(begun); });
-    if (auto* committed = std::get_if<Committed>(&outcome)) {
+    if (auto* committed = std::get_if<catalog::Committed>(&outcome)) {
       state_ = std::move(committed->state);
       return {};
     }
-    const auto* rejected = std::get_if<Rejected>(&outcome);
+    const auto* rejected = std::get_if<catalog::Rejected>(&outcome);
     if (rejected != nullptr && rejected->error.kind != ErrorKind::kConflict) return std::unexpected(rejected->error);
-    if (const auto* unknown = std::get_if<Unknown>(&outcome)) {
+    if (const auto* unknown = std::get_if<catalog::Unknown>(&outcome)) {
       return Fail(ErrorKind::kCommitUnknown, "{}: {}", name_.ToString(), unknown->error.message);
     }
-    if (const auto* not_sent = std::get_if<NotSent>(&outcome)) {
+    if (const auto* not_sent = std::get_if<catalog::NotSent>(&outcome)) {
       last = not_sent->error;
     } else if (rejected != nullptr) {
       last = rejected->error;
     } else {
-      last = {ErrorKind::kConflict, std::get<Conflict>(outcome).reason};
+      last = {ErrorKind::kConflict, std::get<catalog::Conflict>(outcome).reason};
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(5 << attempt));
   }
   return Fail(last.kind, "{}: gave up after {} tries: {}", name_.ToString(), kTries, last.message);
 }
 
-}  // namespace k2
+}  // namespace k2::table

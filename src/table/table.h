@@ -14,10 +14,10 @@
 #include "base/age.h"
 #include "catalog/catalog.h"
 #include "iceberg/data_file.h"
-#include "io/file_io.h"
+#include "storage/file_io.h"
 #include "table/source_offsets.h"
 
-namespace k2 {
+namespace k2::table {
 
 // What a layer has committed about its progress, beside the source positions (docs/source-offsets.md). Lives as one
 // versioned JSON document in the snapshot's summary under "k2.offsets".
@@ -33,7 +33,7 @@ struct UpstreamHint {
 int64_t SequenceOf(const iceberg::TableMetadata& metadata, int64_t snapshot_id);
 
 // Recordings that were read to their end stand in the table `finished_sources`, and in the document no longer
-// (medallion/finished_sources.h). Which of its rows speak for the sources that a table's document does not name.
+// (pipeline/bronze/finished_sources.h). Which of its rows speak for the sources that a table's document does not name.
 struct FinishedMark {
   std::string table_uuid;  // of finished_sources; empty: no source has ever left the document
   // Rows of this generation and of earlier ones count, but for those of `without` (first and last, in order): they were
@@ -151,18 +151,18 @@ using LayerCommitOutcome = std::variant<CommitDone, NotCommitted, OutcomeUnknown
 // A table of one catalog. Cheap to copy; not shared between threads.
 class Table {
  public:
-  Table(std::shared_ptr<Catalog> catalog, std::shared_ptr<FileIo> io, TableName name, TableState state)
+  Table(std::shared_ptr<catalog::Catalog> catalog, std::shared_ptr<storage::FileIo> io, catalog::TableName name, catalog::TableState state)
       : catalog_(std::move(catalog)), io_(std::move(io)), name_(std::move(name)), state_(std::move(state)) {}
 
-  static Result<Table> Load(std::shared_ptr<Catalog> catalog, std::shared_ptr<FileIo> io, const TableName& name);
+  static Result<Table> Load(std::shared_ptr<catalog::Catalog> catalog, std::shared_ptr<storage::FileIo> io, const catalog::TableName& name);
   Status Refresh();
 
   [[nodiscard]] const iceberg::TableMetadata& metadata() const { return *state_.metadata; }
-  [[nodiscard]] const TableState& state() const { return state_; }
-  [[nodiscard]] const TableName& name() const { return name_; }
-  [[nodiscard]] FileIo& io() const { return *io_; }
-  [[nodiscard]] const std::shared_ptr<FileIo>& io_ptr() const { return io_; }
-  [[nodiscard]] Catalog& catalog() const { return *catalog_; }
+  [[nodiscard]] const catalog::TableState& state() const { return state_; }
+  [[nodiscard]] const catalog::TableName& name() const { return name_; }
+  [[nodiscard]] storage::FileIo& io() const { return *io_; }
+  [[nodiscard]] const std::shared_ptr<storage::FileIo>& io_ptr() const { return io_; }
+  [[nodiscard]] catalog::Catalog& catalog() const { return *catalog_; }
 
   // Commits expire no snapshot: the catalog does that.
   void KeepHistory() { keeps_history_ = true; }
@@ -185,12 +185,12 @@ class Table {
                 const std::vector<iceberg::TableRequirement>& extra_requirements = {});
 
  private:
-  std::shared_ptr<Catalog> catalog_;
-  std::shared_ptr<FileIo> io_;
-  TableName name_;
-  TableState state_;
+  std::shared_ptr<catalog::Catalog> catalog_;
+  std::shared_ptr<storage::FileIo> io_;
+  catalog::TableName name_;
+  catalog::TableState state_;
   int64_t read_us_ = BootMicros();  // when it was the catalog's
   bool keeps_history_ = false;
 };
 
-}  // namespace k2
+}  // namespace k2::table

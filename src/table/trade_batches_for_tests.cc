@@ -10,7 +10,7 @@
 #include "base/uuid.h"
 #include "table/data_file_io.h"
 
-namespace k2 {
+namespace k2::table {
 namespace {
 
 using iceberg::NestedField;
@@ -209,4 +209,4 @@ std::shared_ptr<arrow::RecordBatch> BronzeBatchForTests(int64_t rows, int64_t fi
   return arrow::RecordBatch::Make(ToArrowSchema(BronzeSchemaForTests()), rows, columns);
 }
 
-}  // namespace k2
+}  // namespace k2::table

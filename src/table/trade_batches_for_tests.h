@@ -10,7 +10,7 @@ namespace arrow {
 class RecordBatch;
 }
 
-namespace k2 {
+namespace k2::table {
 
 iceberg::Schema SilverSchemaForTests();
 iceberg::Schema BronzeSchemaForTests();
@@ -26,4 +26,4 @@ struct BatchShape {
 std::shared_ptr<arrow::RecordBatch> SilverBatchForTests(const BatchShape& shape);
 std::shared_ptr<arrow::RecordBatch> BronzeBatchForTests(int64_t rows, int64_t first_row = 0);
 
-}  // namespace k2
+}  // namespace k2::table

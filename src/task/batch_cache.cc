@@ -3,7 +3,7 @@
 #include <arrow/record_batch.h>
 #include <arrow/util/byte_size.h>
 
-namespace k2 {
+namespace k2::task {
 
 void BatchCache::Put(const std::string& path, Batches batches) {
   int64_t bytes = 0;
@@ -61,4 +61,4 @@ int64_t BatchCache::misses() const {
   return misses_;
 }
 
-}  // namespace k2
+}  // namespace k2::task

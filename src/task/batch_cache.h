@@ -15,7 +15,7 @@ namespace arrow {
 class RecordBatch;
 }
 
-namespace k2 {
+namespace k2::task {
 
 using Batches = std::vector<std::shared_ptr<arrow::RecordBatch>>;
 
@@ -50,4 +50,4 @@ class BatchCache {
   std::unordered_map<std::string, std::list<Entry>::iterator> by_path_;
 };
 
-}  // namespace k2
+}  // namespace k2::task

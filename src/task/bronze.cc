@@ -5,21 +5,21 @@
 
 #include "base/time.h"
 #include "exchange/registry.h"
-#include "source/kafka_client.h"
-#include "source/kafka_ranges.h"
-#include "source/recording.h"
+#include "kafka/kafka_client.h"
+#include "kafka/kafka_ranges.h"
+#include "recording/recording.h"
 #include "task/header_view.h"
 #include "task/partitioned_write.h"
 #include "task/task.h"
 
-namespace k2 {
+namespace k2::task {
 namespace {
 
 // The date that Bronze is partitioned by. Rows whose time is none to believe stand under 1970-01-01: every engine can
 // list that day, and retention drops it as any other.
 int32_t IngestionDate(int64_t micros) { return IsRealTime(micros) ? DayOfMicros(micros) : 0; }
 
-std::shared_ptr<arrow::RecordBatch> ToBronzeRows(RawBatch raw) {
+std::shared_ptr<arrow::RecordBatch> ToBronzeRows(source::RawBatch raw) {
   const auto rows = static_cast<int64_t>(raw.size());
   const auto time = arrow::timestamp(arrow::TimeUnit::MICRO, "UTC");
   std::vector<int32_t> dates;
@@ -42,7 +42,7 @@ std::shared_ptr<arrow::RecordBatch> ToBronzeRows(RawBatch raw) {
     columns.push_back(HeadersArray(std::move(raw.headers)));
     names.push_back("headers");
   }
-  if (raw.source.cluster != kRecordingCluster && raw.source.topic_id != kNoTopicId) {
+  if (raw.source.cluster != table::kRecordingCluster && raw.source.topic_id != kafka::kNoTopicId) {
     columns.push_back(ConstantString(raw.source.topic_id, rows));
     names.push_back("topic_id");
   }
@@ -50,9 +50,9 @@ std::shared_ptr<arrow::RecordBatch> ToBronzeRows(RawBatch raw) {
 }
 
 // Opens what a task names, where no open reader was handed to it.
-Result<std::unique_ptr<SourceReader>> OpenInput(const BronzeInput& input) {
-  K2_ASSIGN(const Exchange* const exchange, KnownExchange(input.exchange));
-  K2_ASSIGN(std::unique_ptr<SourceReader> reader, RecordingReader::Open(*exchange, input.recording));
+Result<std::unique_ptr<source::SourceReader>> OpenInput(const BronzeInput& input) {
+  K2_ASSIGN(const exchange::Exchange* const exchange, exchange::KnownExchange(input.exchange));
+  K2_ASSIGN(std::unique_ptr<source::SourceReader> reader, recording::RecordingReader::Open(*exchange, input.recording));
   if (reader->key() != input.source) {
     return Fail(ErrorKind::kOffsetMismatch, "{} is not the recording {} any more: its first line has changed",
                 input.recording, input.source.topic);
@@ -61,21 +61,21 @@ Result<std::unique_ptr<SourceReader>> OpenInput(const BronzeInput& input) {
   return reader;
 }
 
-void CutAt(size_t size, ByteColumn& column) {
+void CutAt(size_t size, source::ByteColumn& column) {
   column.ends.resize(size);
   column.data.resize(size == 0 ? 0 : static_cast<size_t>(column.ends.back()));
   if (!column.nulls.empty()) column.nulls.resize(size);
 }
 
 // Leaves out what stands at `end` or behind it.
-void CutAt(int64_t end, RawBatch& raw) {
+void CutAt(int64_t end, source::RawBatch& raw) {
   if (raw.end.next_offset <= end) return;
   const auto size = static_cast<size_t>(std::ranges::lower_bound(raw.offsets, end) - raw.offsets.begin());
-  for (ByteColumn* column : {&raw.keys, &raw.payloads}) CutAt(size, *column);
+  for (source::ByteColumn* column : {&raw.keys, &raw.payloads}) CutAt(size, *column);
   if (!raw.headers.empty()) {
     raw.headers.ends.resize(size);
     const auto count = size == 0 ? 0 : static_cast<size_t>(raw.headers.ends.back());
-    for (ByteColumn* column : {&raw.headers.keys, &raw.headers.values}) CutAt(count, *column);
+    for (source::ByteColumn* column : {&raw.headers.keys, &raw.headers.values}) CutAt(count, *column);
   }
   raw.offsets.resize(size);
   raw.kafka_timestamps_us.resize(size);
@@ -89,7 +89,7 @@ class BronzeRows {
   BronzeRows(const BronzeTask& task, const TaskContext& context)
       : flush_bytes_(context.flush_bytes), writer_(task.output, task.attempt_id, context, "bronze.data-file") {}
 
-  Status Add(RawBatch raw) {
+  Status Add(source::RawBatch raw) {
     if (raw.size() == 0) return {};
     bytes_ += static_cast<int64_t>(raw.bytes());
     batches_.push_back(ToBronzeRows(std::move(raw)));
@@ -113,16 +113,16 @@ class BronzeRows {
 };
 
 // All messages of an input up to its end.
-Status ReadRange(const BronzeInput& input, SourceReader& reader, KafkaRanges& kafka, BronzeRows& into,
+Status ReadRange(const BronzeInput& input, source::SourceReader& reader, kafka::KafkaRanges& kafka, BronzeRows& into,
                  TaskResult& result) {
   constexpr int64_t kSilenceUsMax = 60'000'000;
-  constexpr ReadLimits kLimits{.max_messages = 1 << 17, .max_bytes = 32 << 20, .max_wait_us = 500'000};
-  SourcePosition at = input.begin;
+  constexpr source::ReadLimits kLimits{.max_messages = 1 << 17, .max_bytes = 32 << 20, .max_wait_us = 500'000};
+  table::SourcePosition at = input.begin;
   int64_t rows = 0;
   int64_t heard_us = MonotonicMicros();
   while (at.next_offset < input.end_offset) {
     const std::string trouble = kafka.Poll();
-    K2_ASSIGN(RawBatch raw, reader.Read(kLimits));
+    K2_ASSIGN(source::RawBatch raw, reader.Read(kLimits));
     CutAt(input.end_offset, raw);
     if (raw.end.next_offset == at.next_offset) {
       if (MonotonicMicros() - heard_us < kSilenceUsMax) continue;
@@ -148,7 +148,7 @@ Status ReadRanges(const BronzeTask& task, const TaskContext& context, BronzeRows
     return Fail(ErrorKind::kInvalidArgument,
                 "the task reads Kafka, and nothing here opens it: set --kafka or K2_KAFKA");
   }
-  std::vector<KafkaRanges::Place> places;
+  std::vector<kafka::KafkaRanges::Place> places;
   for (const BronzeInput& input : task.inputs) places.emplace_back(input.source, input.begin);
   K2_ASSIGN(const auto readers, context.kafka->Open(places));
   for (size_t i = 0; i < task.inputs.size(); ++i) {
@@ -161,16 +161,16 @@ Status ReadWhatIsThere(const BronzeTask& task, const TaskContext& context, Bronz
   int64_t messages_left = task.max_messages;
   int64_t bytes_left = task.max_bytes;
   for (size_t i = 0; i < task.inputs.size(); ++i) {
-    std::unique_ptr<SourceReader> opened;
-    SourceReader* reader = i < context.readers.size() ? context.readers[i] : nullptr;
+    std::unique_ptr<source::SourceReader> opened;
+    source::SourceReader* reader = i < context.readers.size() ? context.readers[i] : nullptr;
     if (reader == nullptr) {
       K2_ASSIGN(opened, OpenInput(task.inputs[i]));
       reader = opened.get();
     }
     // What one input leaves of its share goes to those behind it.
     const auto inputs_left = static_cast<int64_t>(task.inputs.size() - i);
-    const SourceCounts before = reader->counts();
-    K2_ASSIGN(RawBatch raw, reader->Read({.max_messages = std::max<int64_t>(messages_left / inputs_left, 1),
+    const source::SourceCounts before = reader->counts();
+    K2_ASSIGN(source::RawBatch raw, reader->Read({.max_messages = std::max<int64_t>(messages_left / inputs_left, 1),
                                           .max_bytes = std::max<int64_t>(bytes_left / inputs_left, 1),
                                           .max_wait_us = context.wait_us}));
     result.counts += reader->counts().Since(before);
@@ -202,4 +202,4 @@ Result<TaskResult> RunBronzeTask(const BronzeTask& task, const TaskContext& cont
   return result;
 }
 
-}  // namespace k2
+}  // namespace k2::task

@@ -11,7 +11,7 @@
 #include "task/partitioned_write.h"
 #include "task/text_view.h"
 
-namespace k2 {
+namespace k2::task {
 namespace {
 
 using Parts = std::map<std::tuple<std::string, std::string, int32_t>, BronzePart>;
@@ -53,7 +53,7 @@ Result<std::vector<BronzePart>> ReadBronzeParts(const TaskContext& context, cons
   for (const auto& batch : batches) Add(*batch, parts);
   if (batches.empty()) {
     const iceberg::Schema schema = shape.Rows();
-    ReadOptions options;
+    table::ReadOptions options;
     options.name_mapping = shape.name_mapping;
     for (const char* name : {"topic", "partition", "offset"}) options.field_ids.push_back(schema.Find(name)->id);
     options.dictionary_fields = {schema.Find("topic")->id};
@@ -62,7 +62,7 @@ Result<std::vector<BronzePart>> ReadBronzeParts(const TaskContext& context, cons
       options.field_ids.push_back(topic_id->id);
       options.dictionary_fields.push_back(topic_id->id);
     }
-    K2_TRY(ReadDataFile(*context.io, path, schema, options, [&](const std::shared_ptr<arrow::RecordBatch>& batch) {
+    K2_TRY(table::ReadDataFile(*context.io, path, schema, options, [&](const std::shared_ptr<arrow::RecordBatch>& batch) {
       Add(*batch, parts);
       return Status{};
     }));
@@ -72,4 +72,4 @@ Result<std::vector<BronzePart>> ReadBronzeParts(const TaskContext& context, cons
   return found;
 }
 
-}  // namespace k2
+}  // namespace k2::task

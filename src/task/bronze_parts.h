@@ -6,7 +6,7 @@
 
 #include "task/task.h"
 
-namespace k2 {
+namespace k2::task {
 
 // The rows of one source partition in a file: offsets first to last.
 struct BronzePart {
@@ -23,4 +23,4 @@ struct BronzePart {
 Result<std::vector<BronzePart>> ReadBronzeParts(const TaskContext& context, const std::string& path,
                                                 const TableShape& shape);
 
-}  // namespace k2
+}  // namespace k2::task

@@ -10,7 +10,7 @@
 #include "task/partitioned_write.h"
 #include "task/task.h"
 
-namespace k2 {
+namespace k2::task {
 namespace {
 
 Result<std::shared_ptr<arrow::RecordBatch>> InGoldsOrder(Batches batches) {
@@ -18,7 +18,7 @@ Result<std::shared_ptr<arrow::RecordBatch>> InGoldsOrder(Batches batches) {
   std::vector<int64_t> rows(static_cast<size_t>(all->num_rows()));
   std::iota(rows.begin(), rows.end(), 0);
   GoldRows(*all).SortBySymbolAndTime(rows);
-  K2_TRY(EnsureArrowKernels());
+  K2_TRY(table::EnsureArrowKernels());
   K2_ARROW_ASSIGN(const arrow::Datum sorted,
                   arrow::compute::Take(all, Int64Array(std::move(rows), arrow::int64()),
                                        arrow::compute::TakeOptions::NoBoundsCheck()),
@@ -51,4 +51,4 @@ Result<TaskResult> RunCompactionTask(const CompactionTask& task, const TaskConte
   return result;
 }
 
-}  // namespace k2
+}  // namespace k2::task

@@ -6,12 +6,12 @@
 
 #include <nlohmann/json.hpp>
 
-#include "iceberg/json_text.h"
+#include "base/json_text.h"
 #include "iceberg/literal.h"
 #include "table/arrow_adapt.h"
 #include "table/arrow_schema.h"
 
-namespace k2 {
+namespace k2::task {
 namespace {
 
 using ColumnPtr = std::shared_ptr<arrow::Array>;
@@ -20,24 +20,24 @@ using iceberg::NestedField;
 Result<ColumnPtr> UnknownColumn(const NestedField& field, std::string_view table, int64_t rows) {
   iceberg::Literal value;
   if (!field.write_default.empty() && field.type.IsPrimitive()) {
-    K2_ASSIGN(const nlohmann::json json, iceberg::ParseJson(field.write_default, "write-default"));
+    K2_ASSIGN(const nlohmann::json json, ParseJson(field.write_default, "write-default"));
     K2_ASSIGN(value, iceberg::LiteralFromJson(json, field.type));
   } else if (field.required) {
     return Fail(ErrorKind::kUnsupported, "column {} of table {} is required and k2 has no value for it", field.name,
                 table);
   }
-  return ConstantColumn(value, field.type, rows);
+  return table::ConstantColumn(value, field.type, rows);
 }
 
 // Wider types take any value; of a narrower one (Silver's column was widened, Gold's not) it must fit.
 Result<ColumnPtr> CastColumn(const ColumnPtr& column, const NestedField& field, std::string_view table) {
-  const auto target = ToArrowType(field.type);
+  const auto target = table::ToArrowType(field.type);
   if (!field.type.IsPrimitive() || column->type()->Equals(*target)) return column;
   if (column->type_id() == arrow::Type::DICTIONARY &&
       static_cast<const arrow::DictionaryType&>(*column->type()).value_type()->Equals(*target)) {
     return column;
   }
-  K2_TRY(EnsureArrowKernels());
+  K2_TRY(table::EnsureArrowKernels());
   const auto cast = arrow::compute::Cast(*column, target);
   if (!cast.ok()) {
     return Fail(
@@ -72,4 +72,4 @@ Result<std::shared_ptr<arrow::RecordBatch>> Conform(const std::shared_ptr<arrow:
   return arrow::RecordBatch::Make(arrow::schema(std::move(fields)), batch->num_rows(), std::move(columns));
 }
 
-}  // namespace k2
+}  // namespace k2::task

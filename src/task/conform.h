@@ -11,7 +11,7 @@ namespace arrow {
 class RecordBatch;
 }
 
-namespace k2 {
+namespace k2::task {
 
 // The batch with the columns of `rows` (TableShape::Rows) in their order. They are found by name, cast to the table's
 // types, and filled with the column's write default or null where the batch lacks them; those of the batch that `rows`
@@ -20,4 +20,4 @@ namespace k2 {
 Result<std::shared_ptr<arrow::RecordBatch>> Conform(const std::shared_ptr<arrow::RecordBatch>& batch,
                                                     const iceberg::Schema& rows, std::string_view table);
 
-}  // namespace k2
+}  // namespace k2::task

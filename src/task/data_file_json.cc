@@ -2,7 +2,7 @@
 
 #include <stdexcept>
 
-namespace k2 {
+namespace k2::task {
 namespace {
 
 using iceberg::Int128;
@@ -150,4 +150,4 @@ iceberg::DataFile DataFileFromJson(const Json& object) {
   return file;
 }
 
-}  // namespace k2
+}  // namespace k2::task

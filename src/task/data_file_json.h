@@ -7,7 +7,7 @@
 #include "base/result.h"
 #include "iceberg/data_file.h"
 
-namespace k2 {
+namespace k2::task {
 
 // Literals by field id.
 nlohmann::json LiteralMapToJson(const std::map<int32_t, iceberg::Literal>& literals);
@@ -18,4 +18,4 @@ nlohmann::json DataFileToJson(const iceberg::DataFile& file);
 // catches both.
 iceberg::DataFile DataFileFromJson(const nlohmann::json& json);
 
-}  // namespace k2
+}  // namespace k2::task

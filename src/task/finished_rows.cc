@@ -13,7 +13,7 @@
 #include "task/partitioned_write.h"
 #include "task/text_view.h"
 
-namespace k2 {
+namespace k2::task {
 namespace {
 
 constexpr std::string_view kFinishedPrefix = "recording/";
@@ -33,7 +33,7 @@ std::string_view HashOf(std::string_view topic) { return topic.substr(topic.rfin
 
 std::shared_ptr<arrow::Array> FinishedText(const std::vector<FinishedRow>& rows,
                                            const std::function<std::string_view(const FinishedRow&)>& value) {
-  ByteColumn column;
+  source::ByteColumn column;
   for (const FinishedRow& row : rows) column.Append(value(row));
   return BytesArray(std::move(column), arrow::utf8());
 }
@@ -49,13 +49,13 @@ std::shared_ptr<arrow::Array> FinishedLong(const std::vector<FinishedRow>& rows,
 
 }  // namespace
 
-SourceKey FinishedRow::Key() const {
-  return {.cluster = kRecordingCluster, .topic = topic, .topic_id = std::string(HashOf(topic)), .partition = 0};
+table::SourceKey FinishedRow::Key() const {
+  return {.cluster = table::kRecordingCluster, .topic = topic, .topic_id = std::string(HashOf(topic)), .partition = 0};
 }
 
-std::optional<int64_t> HashPrefixOf(const SourceKey& key) {
+std::optional<int64_t> HashPrefixOf(const table::SourceKey& key) {
   const std::string_view hash = HashOf(key.topic);
-  if (key.cluster != kRecordingCluster || key.partition != 0 || hash != key.topic_id ||
+  if (key.cluster != table::kRecordingCluster || key.partition != 0 || hash != key.topic_id ||
       !key.topic.starts_with(kFinishedPrefix) || hash.size() < kPrefixDigits) {
     return std::nullopt;
   }
@@ -65,7 +65,7 @@ std::optional<int64_t> HashPrefixOf(const SourceKey& key) {
   return prefix;
 }
 
-Result<std::vector<iceberg::DataFile>> WriteFinishedRows(const OutputTable& output, std::shared_ptr<FileIo> io,
+Result<std::vector<iceberg::DataFile>> WriteFinishedRows(const OutputTable& output, std::shared_ptr<storage::FileIo> io,
                                                          std::vector<FinishedRow> rows) {
   std::ranges::sort(rows, [](const FinishedRow& a, const FinishedRow& b) {
     return std::tie(a.hash_prefix, a.topic, a.table_name, a.generation) <
@@ -96,10 +96,10 @@ Result<std::vector<iceberg::DataFile>> WriteFinishedRows(const OutputTable& outp
   return writer.Finish().files;
 }
 
-Status ReadFinishedRows(FileIo& io, const std::string& path, const TableShape& shape,
+Status ReadFinishedRows(storage::FileIo& io, const std::string& path, const TableShape& shape,
                         std::pair<int64_t, int64_t> prefixes, const std::function<void(FinishedRow)>& take) {
   const iceberg::Schema schema = shape.Rows();
-  ReadOptions options;
+  table::ReadOptions options;
   options.name_mapping = shape.name_mapping;
   for (const char* name : FinishedNumbers()) options.field_ids.push_back(schema.Find(name)->id);
   for (const char* name : FinishedTexts()) options.field_ids.push_back(schema.Find(name)->id);
@@ -107,7 +107,7 @@ Status ReadFinishedRows(FileIo& io, const std::string& path, const TableShape& s
   options.range_field = schema.Find("hash_prefix")->id;
   options.range_min = prefixes.first;
   options.range_max = prefixes.second;
-  return ReadDataFile(io, path, schema, options, [&](const std::shared_ptr<arrow::RecordBatch>& batch) {
+  return table::ReadDataFile(io, path, schema, options, [&](const std::shared_ptr<arrow::RecordBatch>& batch) {
     std::map<std::string_view, const int64_t*> numbers;
     for (const char* name : FinishedNumbers()) {
       numbers[name] = static_cast<const arrow::Int64Array&>(*batch->GetColumnByName(name)).raw_values();
@@ -134,4 +134,4 @@ Status ReadFinishedRows(FileIo& io, const std::string& path, const TableShape& s
   });
 }
 
-}  // namespace k2
+}  // namespace k2::task

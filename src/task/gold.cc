@@ -15,7 +15,7 @@
 #include "task/partitioned_write.h"
 #include "task/task.h"
 
-namespace k2 {
+namespace k2::task {
 namespace {
 
 // A duplicate that was dropped, to be compared with the row that was kept.
@@ -91,7 +91,7 @@ class GoldRun {
     for (const iceberg::NestedField& field : rows_.fields) {
       const int at = batch->schema()->GetFieldIndex(field.name);
       if (at < 0 || task_.output.shape.columns.contains(field.name)) continue;
-      if (!batch->column(at)->type()->Equals(*ToArrowType(field.type))) batch = *batch->RemoveColumn(at);
+      if (!batch->column(at)->type()->Equals(*table::ToArrowType(field.type))) batch = *batch->RemoveColumn(at);
     }
     return batch;
   }
@@ -108,7 +108,7 @@ class GoldRun {
       if (IsOwn(view, row)) own.push_back(row);
     }
     if (static_cast<int64_t>(own.size()) == view.size()) return batch;
-    K2_TRY(EnsureArrowKernels());
+    K2_TRY(table::EnsureArrowKernels());
     const arrow::Datum indices = Int64Array(std::move(own), arrow::int64());
     K2_ARROW_ASSIGN(const arrow::Datum taken,
                     arrow::compute::Take(batch, indices, arrow::compute::TakeOptions::NoBoundsCheck()),
@@ -219,7 +219,7 @@ class GoldRun {
   template <typename File>
   Status ReadColumns(const File& file, const std::vector<std::string>& names, int64_t from_us, int64_t to_us,
                      const std::function<Status(const GoldRows&)>& use) {
-    ReadOptions options;
+    table::ReadOptions options;
     options.name_mapping = task_.output.shape.name_mapping;
     for (const std::string& name : names) {
       const iceberg::NestedField* field = rows_.Find(name);
@@ -231,7 +231,7 @@ class GoldRun {
       options.range_min = from_us;
       options.range_max = to_us;
     }
-    return ReadLiveRows(*context_.io, file.path, file.deletes, rows_, options,
+    return table::ReadLiveRows(*context_.io, file.path, file.deletes, rows_, options,
                         [&](const std::shared_ptr<arrow::RecordBatch>& batch) { return use(GoldRows(*batch)); });
   }
 
@@ -327,4 +327,4 @@ Result<TaskResult> RunGoldTask(const GoldTask& task, const TaskContext& context)
   return GoldRun(task, context).Run();
 }
 
-}  // namespace k2
+}  // namespace k2::task

@@ -5,7 +5,7 @@
 
 #include "trade/identity.h"
 
-namespace k2 {
+namespace k2::task {
 namespace {
 
 // Namespace of the hashes of message ids that are no UUIDs; drawn once at random.
@@ -99,7 +99,7 @@ TradeKey KeyOfTrade(std::string_view message_id, std::string_view exchange, std:
   if ((key.id.bytes[6] >> 4) != 5) return key;
   // The name that is hashed joins its parts by '|': a part that holds one could be two names.
   const bool one_name = symbol.find('|') == std::string_view::npos && trade_id.find('|') == std::string_view::npos;
-  if (!one_name || TradeMessageId(exchange, symbol, trade_id) != key.id) {
+  if (!one_name || trade::TradeMessageId(exchange, symbol, trade_id) != key.id) {
     key.suspect = true;
     return key;
   }
@@ -204,4 +204,4 @@ void GoldIndex::Account(Hour& hour) {
   hour.bytes = now;
 }
 
-}  // namespace k2
+}  // namespace k2::task

@@ -18,7 +18,7 @@
 #include "iceberg/delete_index.h"
 #include "task/interval_set.h"
 
-namespace k2 {
+namespace k2::task {
 
 // The identity of a trade as Gold compares it. A message_id that K2 made itself and whose exchange numbers its trades
 // is a number in a sequence; any other is 128 bits.
@@ -132,4 +132,4 @@ class GoldIndex {
   SequenceNames names_;
 };
 
-}  // namespace k2
+}  // namespace k2::task

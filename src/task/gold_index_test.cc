@@ -8,7 +8,7 @@
 #include "base/seed_for_tests.h"
 #include "trade/identity.h"
 
-namespace k2 {
+namespace k2::task {
 namespace {
 
 Uuid RandomId(std::mt19937_64& random) {
@@ -56,7 +56,7 @@ class Files {
 TradeKey IdKey(const Uuid& id) { return {.id = id}; }
 TradeKey SequenceKey(int32_t name, int64_t number) {
   const std::string symbol = fmt::format("S{}", name);
-  return {.id = TradeMessageId("BINANCE", symbol, fmt::format("BINANCE-{}", number)),
+  return {.id = trade::TradeMessageId("BINANCE", symbol, fmt::format("BINANCE-{}", number)),
           .sequence_of = name,
           .sequence = number};
 }
@@ -64,7 +64,7 @@ TradeKey SequenceKey(int32_t name, int64_t number) {
 TEST(KeyOfTrade, IsANumberOnlyForIdsOfOurOwnMaking) {
   SequenceNames names;
   const auto key = [&](std::string_view exchange, std::string_view symbol, std::string_view trade_id) {
-    return KeyOfTrade(TradeMessageId(exchange, symbol, trade_id).ToString(), exchange, symbol, trade_id, names);
+    return KeyOfTrade(trade::TradeMessageId(exchange, symbol, trade_id).ToString(), exchange, symbol, trade_id, names);
   };
   EXPECT_EQ(key("BINANCE", "BTCUSDT", "BINANCE-17").sequence, 17);
   EXPECT_EQ(key("BINANCE", "BTCUSDT", "BINANCE-17").sequence_of, key("BINANCE", "BTCUSDT", "BINANCE-18").sequence_of);
@@ -83,7 +83,7 @@ TEST(KeyOfTrade, IsANumberOnlyForIdsOfOurOwnMaking) {
 
 TEST(KeyOfTrade, SuspectsIdsOfOtherTrades) {
   SequenceNames names;
-  const std::string id = TradeMessageId("BINANCE", "BTCUSDT", "BINANCE-17").ToString();
+  const std::string id = trade::TradeMessageId("BINANCE", "BTCUSDT", "BINANCE-17").ToString();
   const TradeKey stolen = KeyOfTrade(id, "BINANCE", "BTCUSDT", "BINANCE-18", names);
   EXPECT_TRUE(stolen.suspect);
   EXPECT_LT(stolen.sequence_of, 0);
@@ -254,4 +254,4 @@ TEST(GoldIndex, AgreesWithAModel) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::task

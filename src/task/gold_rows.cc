@@ -13,7 +13,7 @@
 #include "table/arrow_adapt.h"
 #include "task/partitioned_write.h"
 
-namespace k2 {
+namespace k2::task {
 
 GoldRows::GoldRows(const arrow::RecordBatch& batch)
     : rows_(batch.num_rows()),
@@ -114,7 +114,7 @@ Result<std::shared_ptr<arrow::RecordBatch>> CombineBatches(std::vector<std::shar
   if (batches.empty())
     return arrow::RecordBatch::Make(arrow::schema({}), 0, std::vector<std::shared_ptr<arrow::Array>>{});
   if (batches.size() == 1) return batches.front();
-  K2_TRY(EnsureArrowKernels());
+  K2_TRY(table::EnsureArrowKernels());
   const auto& first = *batches.front();
   std::vector<std::shared_ptr<arrow::Array>> columns;
   int64_t rows = 0;
@@ -143,7 +143,7 @@ Result<std::shared_ptr<arrow::RecordBatch>> TakeGoldRows(const arrow::RecordBatc
                                                          const std::vector<int64_t>& indices,
                                                          const iceberg::Schema& gold, int64_t hour) {
   const auto count = static_cast<int64_t>(indices.size());
-  K2_TRY(EnsureArrowKernels());
+  K2_TRY(table::EnsureArrowKernels());
   const auto index_array = Int64Array(indices, arrow::int64());
   const auto day = static_cast<int32_t>(FloorDiv(hour, 24));
   bool in_order = count == rows.num_rows();
@@ -176,4 +176,4 @@ Result<std::shared_ptr<arrow::RecordBatch>> TakeGoldRows(const arrow::RecordBatc
   return arrow::RecordBatch::Make(arrow::schema(std::move(fields)), count, std::move(columns));
 }
 
-}  // namespace k2
+}  // namespace k2::task

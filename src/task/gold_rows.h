@@ -16,7 +16,7 @@
 #include "task/gold_index.h"
 #include "task/text_view.h"
 
-namespace k2 {
+namespace k2::task {
 
 // Views of a batch's columns by name. The batch must outlive it. Columns that a read left out must not be asked for.
 class GoldRows {
@@ -60,4 +60,4 @@ Result<std::shared_ptr<arrow::RecordBatch>> TakeGoldRows(const arrow::RecordBatc
                                                          const std::vector<int64_t>& indices,
                                                          const iceberg::Schema& gold, int64_t hour);
 
-}  // namespace k2
+}  // namespace k2::task

@@ -19,7 +19,7 @@
 #include "trade/identity.h"
 #include "trade/trade_columns.h"
 
-namespace k2 {
+namespace k2::task {
 namespace {
 
 namespace fs = std::filesystem;
@@ -36,7 +36,7 @@ struct TestTrade {
 
 TestTrade Own(int64_t number, int64_t price = 1, std::string symbol = "BTCUSDT") {
   const std::string trade_id = fmt::format("BINANCE-{}", number);
-  return {TradeMessageId("BINANCE", symbol, trade_id).ToString(), trade_id, symbol, kStart + number % 1000, price};
+  return {trade::TradeMessageId("BINANCE", symbol, trade_id).ToString(), trade_id, symbol, kStart + number % 1000, price};
 }
 TestTrade Foreign(std::string id, int64_t price = 1, int64_t timestamp_us = kStart) {
   return {std::move(id), "BINANCE-5", "BTCUSDT", timestamp_us, price};
@@ -47,7 +47,7 @@ class GoldTest : public testing::Test {
   void SetUp() override { fs::create_directories(root_); }
   void TearDown() override { fs::remove_all(root_); }
   [[nodiscard]] OutputTable Output(std::string_view name) const {
-    const CreateTableRequest request = *TableDefinition(name);
+    const catalog::CreateTableRequest request = *TableDefinition(name);
     const iceberg::PartitionSpec& spec = name == kGoldTable && gold_spec_ ? *gold_spec_ : request.spec;
     return {std::string(name), fmt::format("file://{}/{}", root_, name), ShapeByNames(request.schema), spec};
   }
@@ -64,18 +64,18 @@ class GoldTest : public testing::Test {
   }
 
   GoldInput Silver(const std::vector<TestTrade>& trades) {
-    TradeColumns columns;
+    trade::TradeColumns columns;
     for (const TestTrade& trade : trades) {
       EXPECT_TRUE(columns.Append({.message_id = trade.message_id,
                                   .trade_id = trade.trade_id,
                                   .symbol = trade.symbol,
                                   .exchange = "BINANCE",
-                                  .asset_class = AssetClass::kCrypto,
+                                  .asset_class = trade::AssetClass::kCrypto,
                                   .timestamp_us = trade.timestamp_us,
                                   .price_e14 = trade.price,
                                   .quantity_e8 = 1,
                                   .currency = "USDT",
-                                  .side = TradeSide::kBuy,
+                                  .side = trade::TradeSide::kBuy,
                                   .ingestion_timestamp_us = trade.timestamp_us}));
     }
     ArrowArray array;
@@ -130,12 +130,12 @@ class GoldTest : public testing::Test {
       return !hour || (file.first_hour == *hour && file.last_hour == *hour);
     };
     if (std::ranges::none_of(existing_, joined)) return;
-    auto writer = DataFileWriter::Create(io_, *DataFileLocation({.location = output.location}, {}, RandomHex64(), 0),
-                                         output.shape.schema, {}, {}, WriteOptions{});
+    auto writer = table::DataFileWriter::Create(io_, *DataFileLocation({.location = output.location}, {}, RandomHex64(), 0),
+                                         output.shape.schema, {}, {}, table::WriteOptions{});
     ASSERT_TRUE(writer);
     for (const GoldFile& file : existing_) {
       if (!joined(file)) continue;
-      ASSERT_TRUE(ReadDataFile(*io_, file.path, output.shape.schema, {},
+      ASSERT_TRUE(table::ReadDataFile(*io_, file.path, output.shape.schema, {},
                                [&](const auto& batch) { return (*writer)->Write(*batch); }));
     }
     const auto whole = (*writer)->Finish();
@@ -151,7 +151,7 @@ class GoldTest : public testing::Test {
     const OutputTable output = Output(kGoldTable);
     for (const GoldFile& file : existing_) {
       EXPECT_TRUE(
-          ReadDataFile(*io_, file.path, output.shape.schema, {}, [&](const std::shared_ptr<arrow::RecordBatch>& rows) {
+          table::ReadDataFile(*io_, file.path, output.shape.schema, {}, [&](const std::shared_ptr<arrow::RecordBatch>& rows) {
             const TextView ids(rows->GetColumnByName("message_id"));
             const auto& prices = static_cast<const arrow::FixedSizeBinaryArray&>(*rows->GetColumnByName("price"));
             const auto& times = static_cast<const arrow::TimestampArray&>(*rows->GetColumnByName("timestamp"));
@@ -168,7 +168,7 @@ class GoldTest : public testing::Test {
   }
 
   std::string root_ = (fs::temp_directory_path() / ("k2-gold-" + RandomHex64())).string();
-  std::shared_ptr<FileIo> io_ = MakeFileIo();
+  std::shared_ptr<storage::FileIo> io_ = storage::MakeFileIo();
   std::vector<GoldFile> existing_;
   std::optional<iceberg::PartitionSpec> gold_spec_;
 };
@@ -378,4 +378,4 @@ TEST_F(GoldTest, AgreesWithAMap) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::task

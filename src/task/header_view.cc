@@ -7,7 +7,7 @@
 #include "task/partitioned_write.h"
 #include "trade/text.h"
 
-namespace k2 {
+namespace k2::task {
 namespace {
 
 // The members of the pairs, null where the column is absent or has none.
@@ -24,22 +24,22 @@ HeaderView::HeaderView(const std::shared_ptr<arrow::Array>& column)
   if (keys_ != nullptr && values_ != nullptr) list_ = static_cast<const arrow::ListArray*>(column.get());
 }
 
-std::span<const MessageHeader> HeaderView::Of(int64_t row) {
+std::span<const trade::MessageHeader> HeaderView::Of(int64_t row) {
   headers_.clear();
   if (list_->IsNull(row)) return {};
   const auto& values = static_cast<const arrow::BinaryArray&>(*values_);
   const int32_t end = list_->value_offset(row) + list_->value_length(row);
   for (int32_t i = list_->value_offset(row); i < end; ++i) {
-    MessageHeader header{.key = key_[i], .value = std::nullopt};
+    trade::MessageHeader header{.key = key_[i], .value = std::nullopt};
     if (values.IsValid(i)) header.value = values.GetView(i);
     headers_.push_back(header);
   }
   return headers_;
 }
 
-std::shared_ptr<arrow::Array> HeadersArray(HeaderColumn headers) {
-  ByteColumn keys;
-  for (size_t i = 0; i < headers.keys.size(); ++i) keys.Append(ValidUtf8(headers.keys[i]));
+std::shared_ptr<arrow::Array> HeadersArray(source::HeaderColumn headers) {
+  source::ByteColumn keys;
+  for (size_t i = 0; i < headers.keys.size(); ++i) keys.Append(trade::ValidUtf8(headers.keys[i]));
   const auto count = static_cast<int64_t>(keys.size());
   const auto rows = static_cast<int64_t>(headers.ends.size());
   const auto pair =
@@ -64,10 +64,10 @@ std::shared_ptr<arrow::Array> HeadersArray(HeaderColumn headers) {
       {std::move(pairs)}, nulls));
 }
 
-void AppendHeaders(std::span<const MessageHeader> headers, size_t rows, HeaderColumn& column) {
+void AppendHeaders(std::span<const trade::MessageHeader> headers, size_t rows, source::HeaderColumn& column) {
   if (headers.empty() && column.empty()) return;
   if (column.empty()) column.ends.assign(rows, 0);
-  for (const MessageHeader& header : headers) {
+  for (const trade::MessageHeader& header : headers) {
     column.keys.Append(header.key);
     if (header.value) {
       column.values.Append(*header.value);
@@ -78,4 +78,4 @@ void AppendHeaders(std::span<const MessageHeader> headers, size_t rows, HeaderCo
   column.ends.push_back(static_cast<int32_t>(column.keys.size()));
 }
 
-}  // namespace k2
+}  // namespace k2::task

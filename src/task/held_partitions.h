@@ -10,11 +10,11 @@
 #include "base/result.h"
 #include "trade/message_framing.h"
 
-namespace k2 {
+namespace k2::task {
 
 struct HeldPartition {
   int64_t offset = 0;  // of the first message that waits
-  SchemaRef schema;
+  trade::SchemaRef schema;
   Error error;
 };
 
@@ -45,4 +45,4 @@ class HeldByTasks {
   HeldPartitions held_;
 };
 
-}  // namespace k2
+}  // namespace k2::task

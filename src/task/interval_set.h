@@ -5,7 +5,7 @@
 #include <iterator>
 #include <map>
 
-namespace k2 {
+namespace k2::task {
 
 class IntervalSet {
  public:
@@ -86,4 +86,4 @@ class IntervalSet {
   std::map<int64_t, int64_t>::iterator last_ = intervals_.end();
 };
 
-}  // namespace k2
+}  // namespace k2::task

@@ -5,7 +5,7 @@
 #include <random>
 #include <set>
 
-namespace k2 {
+namespace k2::task {
 namespace {
 
 TEST(IntervalSet, AgreesWithASetOfNumbers) {
@@ -39,4 +39,4 @@ TEST(IntervalSet, AgreesWithASetOfNumbers) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::task

@@ -4,12 +4,12 @@
 
 #include "base/time.h"
 
-namespace k2 {
+namespace k2::task {
 
-void KnownSchemas::AskFor(const std::vector<SchemaRef>& refs, const MessageDecoder& decoder, bool limited) {
-  std::vector<SchemaRef> fresh;
-  std::set<SchemaRef> seen;
-  for (const SchemaRef& ref : refs) {
+void KnownSchemas::AskFor(const std::vector<trade::SchemaRef>& refs, const trade::MessageDecoder& decoder, bool limited) {
+  std::vector<trade::SchemaRef> fresh;
+  std::set<trade::SchemaRef> seen;
+  for (const trade::SchemaRef& ref : refs) {
     const bool known = decoder.HasSchema(ref) || unknown_.contains(ref) || waiting_.contains(ref);
     if (!known && seen.insert(ref).second) fresh.push_back(ref);
   }
@@ -31,7 +31,7 @@ void KnownSchemas::AskFor(const std::vector<SchemaRef>& refs, const MessageDecod
   }
 }
 
-Status KnownSchemas::Learn(const SchemaRef& ref, MessageDecoder& decoder) {
+Status KnownSchemas::Learn(const trade::SchemaRef& ref, trade::MessageDecoder& decoder) {
   if (decoder.HasSchema(ref) || unknown_.contains(ref)) return {};
   if (const auto waiting = waiting_.find(ref); waiting != waiting_.end()) return std::unexpected(waiting->second);
   const Result<std::string> schema = source_->SchemaJson(ref);
@@ -49,4 +49,4 @@ Status KnownSchemas::Learn(const SchemaRef& ref, MessageDecoder& decoder) {
   }
 }
 
-}  // namespace k2
+}  // namespace k2::task

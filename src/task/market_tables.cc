@@ -5,7 +5,7 @@
 
 #include "trade/trade_table.h"
 
-namespace k2 {
+namespace k2::task {
 namespace {
 
 using iceberg::NestedField;
@@ -52,28 +52,28 @@ Schema BronzeSchema() {
   });
 }
 
-Type TypeOf(ColumnType type, bool older_format) {
-  const auto decimal = [&](DecimalType wide) {
-    const DecimalType is = older_format ? kNumberTypeOfV2 : wide;
+Type TypeOf(trade::ColumnType type, bool older_format) {
+  const auto decimal = [&](trade::DecimalType wide) {
+    const trade::DecimalType is = older_format ? trade::kNumberTypeOfV2 : wide;
     return Type::Decimal(is.precision, is.scale);
   };
   switch (type) {
-    case ColumnType::kString: return kString;
-    case ColumnType::kInt: return kInt;
-    case ColumnType::kLong: return kLong;
-    case ColumnType::kDate: return kDate;
-    case ColumnType::kTimestamp: return kTime;
-    case ColumnType::kPrice: return decimal(kPriceType);
-    case ColumnType::kQuantity: return decimal(kQuantityType);
-    case ColumnType::kStringList: return Type::List(0, true, kString);
-    case ColumnType::kStringMap: return Type::Map(0, kString, 0, true, kString);
+    case trade::ColumnType::kString: return kString;
+    case trade::ColumnType::kInt: return kInt;
+    case trade::ColumnType::kLong: return kLong;
+    case trade::ColumnType::kDate: return kDate;
+    case trade::ColumnType::kTimestamp: return kTime;
+    case trade::ColumnType::kPrice: return decimal(trade::kPriceType);
+    case trade::ColumnType::kQuantity: return decimal(trade::kQuantityType);
+    case trade::ColumnType::kStringList: return Type::List(0, true, kString);
+    case trade::ColumnType::kStringMap: return Type::Map(0, kString, 0, true, kString);
   }
   return kString;
 }
 
 Schema TradeSchema(bool gold, bool older_format) {
   std::vector<NestedField> fields;
-  for (const TradeColumn& column : kTradeColumns) {
+  for (const trade::TradeColumn& column : trade::kTradeColumns) {
     if ((column.gold_only && !gold) || (older_format && column.name == "source")) continue;
     fields.push_back({.id = 0,
                       .name = std::string(column.name),
@@ -155,21 +155,21 @@ int32_t NumberFields(std::span<NestedField> fields, int32_t last) {
 
 std::vector<std::string> AllTables() {
   std::vector<std::string> tables = {std::string(kBronzeTable), std::string(kRejectedTable)};
-  for (const Exchange* exchange : Exchanges()) tables.emplace_back(exchange->silver_table);
+  for (const exchange::Exchange* exchange : exchange::Exchanges()) tables.emplace_back(exchange->silver_table);
   tables.emplace_back(kGoldTable);
   return tables;
 }
 
-bool IsSilver(std::string_view table) { return ExchangeBySilverTable(table) != nullptr; }
+bool IsSilver(std::string_view table) { return exchange::ExchangeBySilverTable(table) != nullptr; }
 
 std::string_view DateColumnOf(std::string_view table) {
   if (table == kBronzeTable || table == kRejectedTable) return "ingestion_date";
   return IsSilver(table) || table == kGoldTable ? "exchange_date" : "";
 }
 
-Result<CreateTableRequest> TableDefinition(std::string_view table, TableFormat format) {
+Result<catalog::CreateTableRequest> TableDefinition(std::string_view table, TableFormat format) {
   const bool older = format == TableFormat::kOlder;
-  CreateTableRequest request;
+  catalog::CreateTableRequest request;
   request.properties = Properties();
   if (table == kBronzeTable) {
     request.schema = BronzeSchema();
@@ -208,8 +208,8 @@ Result<CreateTableRequest> TableDefinition(std::string_view table, TableFormat f
   return request;
 }
 
-WriteOptions FileOptions(std::string_view table, const Schema& schema) {
-  WriteOptions options;
+table::WriteOptions FileOptions(std::string_view table, const Schema& schema) {
+  table::WriteOptions options;
   if (table == kFinishedTable) {
     options.row_group_rows = 8'192;  // a search for one recording reads one of them
     options.sort_order_id = 1;
@@ -226,10 +226,10 @@ WriteOptions FileOptions(std::string_view table, const Schema& schema) {
     options.full_bounds_fields = Ids(schema, {"topic", "topic_id"});
     return options;
   }
-  for (const TradeColumn& column : kTradeColumns) {
-    const NestedField* field = column.encoding == ColumnEncoding::kPlain ? schema.Find(column.name) : nullptr;
+  for (const trade::TradeColumn& column : trade::kTradeColumns) {
+    const NestedField* field = column.encoding == trade::ColumnEncoding::kPlain ? schema.Find(column.name) : nullptr;
     if (field == nullptr) continue;
-    const bool map = column.type == ColumnType::kStringMap;
+    const bool map = column.type == trade::ColumnType::kStringMap;
     options.plain_fields.push_back(map ? field->type.fields.at(1).id : field->id);
   }
   if (table == kGoldTable) {
@@ -239,4 +239,4 @@ WriteOptions FileOptions(std::string_view table, const Schema& schema) {
   return options;
 }
 
-}  // namespace k2
+}  // namespace k2::task

@@ -10,13 +10,13 @@
 #include "exchange/registry.h"
 #include "table/data_file_io.h"
 
-namespace k2 {
+namespace k2::task {
 
 inline constexpr std::string_view kNamespace = "market_data";
 inline constexpr std::string_view kBronzeTable = "bronze_trades";
 inline constexpr std::string_view kRejectedTable = "rejected_trades";
 inline constexpr std::string_view kGoldTable = "gold_crypto_trades";
-// Made when it is first needed (medallion/finished_sources.h); not one of AllTables().
+// Made when it is first needed (pipeline/bronze/finished_sources.h); not one of AllTables().
 inline constexpr std::string_view kFinishedTable = "finished_sources";
 
 // Gives the fields ids above `last` as every catalog does: those of one level first, then what is nested in each.
@@ -34,9 +34,9 @@ std::string_view DateColumnOf(std::string_view table);
 enum class TableFormat : uint8_t { kCurrent, kOlder };
 
 // Schema, partition spec, sort order and properties of one of AllTables(), or of finished_sources.
-Result<CreateTableRequest> TableDefinition(std::string_view table, TableFormat format = TableFormat::kCurrent);
+Result<catalog::CreateTableRequest> TableDefinition(std::string_view table, TableFormat format = TableFormat::kCurrent);
 
 // How the files of a table are encoded, by its schema as the catalog returned it.
-WriteOptions FileOptions(std::string_view table, const iceberg::Schema& schema);
+table::WriteOptions FileOptions(std::string_view table, const iceberg::Schema& schema);
 
-}  // namespace k2
+}  // namespace k2::task

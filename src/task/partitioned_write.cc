@@ -9,7 +9,7 @@
 #include "table/row_deletes.h"
 #include "task/conform.h"
 
-namespace k2 {
+namespace k2::task {
 
 Error FromArrow(const arrow::Status& status, std::string_view what) {
   ErrorKind kind = ErrorKind::kInternal;
@@ -55,7 +55,7 @@ Status PartitionedWriter::Write(const Batches& batches) {
 Status PartitionedWriter::WriteFile(Batches rows, std::vector<iceberg::Literal> partition) {
   options_.footer = footer_;
   K2_ASSIGN(const std::string location, DataFileLocation(output_, partition, attempt_id_, counter_++));
-  K2_ASSIGN(auto writer, DataFileWriter::Create(context_.io, location, output_.shape.schema, output_.spec,
+  K2_ASSIGN(auto writer, table::DataFileWriter::Create(context_.io, location, output_.shape.schema, output_.spec,
                                                 std::move(partition), options_));
   for (const auto& batch : rows) K2_TRY(writer->Write(*batch));
   K2_ASSIGN(iceberg::DataFile file, writer->Finish());
@@ -85,7 +85,7 @@ std::shared_ptr<arrow::Array> Int32Array(std::vector<int32_t> values, std::share
       arrow::ArrayData::Make(std::move(type), size, {nullptr, arrow::Buffer::FromVector(std::move(values))}, 0));
 }
 
-std::shared_ptr<arrow::Array> BytesArray(ByteColumn column, std::shared_ptr<arrow::DataType> type) {
+std::shared_ptr<arrow::Array> BytesArray(source::ByteColumn column, std::shared_ptr<arrow::DataType> type) {
   const auto size = static_cast<int64_t>(column.size());
   std::vector<int32_t> offsets;
   offsets.reserve(column.size() + 1);
@@ -111,7 +111,7 @@ std::shared_ptr<arrow::Array> BytesArray(ByteColumn column, std::shared_ptr<arro
 }
 
 std::shared_ptr<arrow::Array> ConstantString(const std::string& value, int64_t rows) {
-  ByteColumn one;
+  source::ByteColumn one;
   one.Append(value);
   const auto type = arrow::dictionary(arrow::int32(), arrow::utf8());
   return std::make_shared<arrow::DictionaryArray>(
@@ -128,9 +128,9 @@ bool TakeFromCache(const TaskContext& context, const InputFile& file, Batches& b
   return !batches.empty();
 }
 
-Result<ReadOptions> OptionsFor(const InputFile& file, const TableShape& shape, const iceberg::Schema& schema,
+Result<table::ReadOptions> OptionsFor(const InputFile& file, const TableShape& shape, const iceberg::Schema& schema,
                                const std::vector<std::string>& names) {
-  ReadOptions options;
+  table::ReadOptions options;
   options.name_mapping = shape.name_mapping;
   options.constants = file.constants;
   for (const std::string& name : names) {
@@ -163,7 +163,7 @@ Status ReadInput(const TaskContext& context, const InputFile& file, const TableS
     return {};
   }
   const iceberg::Schema schema = shape.Rows();
-  K2_ASSIGN(ReadOptions options, OptionsFor(file, shape, schema, names));
+  K2_ASSIGN(table::ReadOptions options, OptionsFor(file, shape, schema, names));
   const bool whole = times.first_us == INT64_MIN && times.last_us == INT64_MAX;
   options.batch_rows = whole ? kInputBatchRows : 65'536;  // of a part only little is kept
   if (!whole) {
@@ -171,7 +171,7 @@ Status ReadInput(const TaskContext& context, const InputFile& file, const TableS
     options.range_min = times.first_us;
     options.range_max = times.last_us;
   }
-  return ReadLiveRows(*context.io, file.path, file.deletes, schema, options, batch);
+  return table::ReadLiveRows(*context.io, file.path, file.deletes, schema, options, batch);
 }
 
 std::vector<std::string> WithOptional(std::vector<std::string> names, const std::vector<std::string>& optional,
@@ -191,9 +191,9 @@ Status ReadMarkedInput(
     return {};
   }
   const iceberg::Schema schema = shape.Rows();
-  K2_ASSIGN(ReadOptions options, OptionsFor(file, shape, schema, names));
+  K2_ASSIGN(table::ReadOptions options, OptionsFor(file, shape, schema, names));
   options.batch_rows = kInputBatchRows;
-  return ReadMarkedRows(*context.io, file.path, file.deletes, schema, options, batch);
+  return table::ReadMarkedRows(*context.io, file.path, file.deletes, schema, options, batch);
 }
 
 Status ReadIntoCache(const TaskContext& context, const InputFile& file, const TableShape& shape) {
@@ -208,4 +208,4 @@ Status ReadIntoCache(const TaskContext& context, const InputFile& file, const Ta
   return {};
 }
 
-}  // namespace k2
+}  // namespace k2::task

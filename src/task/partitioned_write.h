@@ -17,7 +17,7 @@
 #include "task/row_partitions.h"
 #include "task/task.h"
 
-namespace k2 {
+namespace k2::task {
 
 // Turns an Arrow status into ours; `what` says what was being done.
 Error FromArrow(const arrow::Status& status, std::string_view what);
@@ -26,7 +26,7 @@ Error FromArrow(const arrow::Status& status, std::string_view what);
   K2_ARROW_ASSIGN_IMPL(K2_CONCAT(k2_arrow_, __LINE__), lhs, expression, what)
 #define K2_ARROW_ASSIGN_IMPL(name, lhs, expression, what)                 \
   auto name = (expression);                                               \
-  if (!name.ok()) return std::unexpected(FromArrow(name.status(), what)); \
+  if (!name.ok()) return std::unexpected(::k2::task::FromArrow(name.status(), what)); \
   lhs = std::move(name).ValueUnsafe()
 
 // Files of one task in one table: counts their names, hands their rows on where another layer reads them.
@@ -56,7 +56,7 @@ class PartitionedWriter {
   std::string failpoint_;
   bool hand_on_;
   iceberg::Schema rows_;  // the table's columns under K2's names
-  WriteOptions options_;
+  table::WriteOptions options_;
   std::map<std::string, std::string> footer_;
   std::optional<RowPartitions> partitions_;  // once there are rows
   std::vector<std::string> last_paths_;
@@ -71,7 +71,7 @@ std::shared_ptr<arrow::RecordBatch> NamedBatch(const std::vector<const char*>& n
 // Column builders without copies.
 std::shared_ptr<arrow::Array> Int64Array(std::vector<int64_t> values, std::shared_ptr<arrow::DataType> type);
 std::shared_ptr<arrow::Array> Int32Array(std::vector<int32_t> values, std::shared_ptr<arrow::DataType> type);
-std::shared_ptr<arrow::Array> BytesArray(ByteColumn column, std::shared_ptr<arrow::DataType> type);
+std::shared_ptr<arrow::Array> BytesArray(source::ByteColumn column, std::shared_ptr<arrow::DataType> type);
 std::shared_ptr<arrow::Array> ConstantString(const std::string& value, int64_t rows);
 
 // Times in microseconds since 1970, both included.
@@ -95,4 +95,4 @@ Status ReadMarkedInput(
     const TaskContext& context, const InputFile& file, const TableShape& shape, const std::vector<std::string>& names,
     const std::function<Status(std::shared_ptr<arrow::RecordBatch> batch, const std::vector<bool>& deleted)>& batch);
 
-}  // namespace k2
+}  // namespace k2::task

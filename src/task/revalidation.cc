@@ -8,19 +8,19 @@
 #include "trade/encode.h"
 #include "trade/trade_schema.h"
 
-namespace k2 {
+namespace k2::task {
 namespace {
 
 // The trades of a frame that a RejectedFrame stands for, as messages.
-class StoodForTrades final : public FrameSink {
+class StoodForTrades final : public exchange::FrameSink {
  public:
   explicit StoodForTrades(const RejectedPlace& wanted) : wanted_(wanted) {}
 
-  void OnTrade(const Trade& trade) override {
+  void OnTrade(const trade::Trade& trade) override {
     if (wanted_.place && (trade.place < *wanted_.place || (trade.place > *wanted_.place && !wanted_.and_later))) return;
-    EncodeTrade(trade, kTradeV3SchemaId, messages.emplace_back());
+    trade::EncodeTrade(trade, trade::kTradeV3SchemaId, messages.emplace_back());
   }
-  void OnReject(RejectReason /*reason*/, std::string_view /*detail*/) override { rejects = true; }
+  void OnReject(trade::RejectReason /*reason*/, std::string_view /*detail*/) override { rejects = true; }
 
   std::vector<std::string> messages;
   bool rejects = false;
@@ -43,29 +43,29 @@ RejectedPlace PlaceOfDetail(std::string_view detail) {
   return {.place = place, .and_later = detail.ends_with(" more trades of this frame are rejected")};
 }
 
-Revalidation::Revalidation(std::shared_ptr<SchemaSource> of_topics, std::shared_ptr<SchemaSource> of_recordings)
+Revalidation::Revalidation(std::shared_ptr<registry::SchemaSource> of_topics, std::shared_ptr<registry::SchemaSource> of_recordings)
     : of_topics_(std::move(of_topics)), of_recordings_(std::move(of_recordings)) {
-  (void)of_frames_.AddSchema(kTradeV3SchemaId, kTradeV3SchemaJson);
+  (void)of_frames_.AddSchema(trade::kTradeV3SchemaId, trade::kTradeV3SchemaJson);
 }
 
-Result<int64_t> Revalidation::Accept(std::string_view topic, const Exchange& exchange,
-                                     std::span<const MessageHeader> headers, std::string_view payload,
-                                     TradeColumns& out) {
+Result<int64_t> Revalidation::Accept(std::string_view topic, const exchange::Exchange& exchange,
+                                     std::span<const trade::MessageHeader> headers, std::string_view payload,
+                                     trade::TradeColumns& out) {
   Reader& reader = topic.starts_with("recording/") ? of_recordings_ : of_topics_;
-  const std::optional<MessageFraming> framing = FramingOf(headers, payload);
+  const std::optional<trade::MessageFraming> framing = trade::FramingOf(headers, payload);
   if (framing) K2_TRY(reader.schemas.Learn(framing->schema, reader.decoder));
   if (const auto carried = reader.decoder.FrameOf(payload, framing)) return AcceptFrame(*carried, exchange, out);
   return reader.decoder.Decode(payload, framing, exchange.message_name, out).accepted() ? 1 : 0;
 }
 
-int64_t Revalidation::AcceptFrame(const CarriedFrame& carried, const Exchange& exchange, TradeColumns& out) {
+int64_t Revalidation::AcceptFrame(const trade::CarriedFrame& carried, const exchange::Exchange& exchange, trade::TradeColumns& out) {
   const RejectedPlace wanted = PlaceOfDetail(carried.detail);
   StoodForTrades trades(wanted);
-  (void)FrameParser::Create(exchange)->Parse(carried.frame, carried.receive_timestamp_us, trades);
+  (void)exchange::FrameParser::Create(exchange)->Parse(carried.frame, carried.receive_timestamp_us, trades);
   // The others of the frame are messages of their own: of a single trade theirs is no concern.
   const bool single = wanted.place && !wanted.and_later;
   if (trades.messages.empty() || (trades.rejects && !single)) return 0;
-  TradeColumns tried(out.options());
+  trade::TradeColumns tried(out.options());
   for (const std::string& message : trades.messages) {
     if (!of_frames_.Decode(message, exchange.message_name, tried).accepted()) return 0;
   }
@@ -73,4 +73,4 @@ int64_t Revalidation::AcceptFrame(const CarriedFrame& carried, const Exchange& e
   return static_cast<int64_t>(trades.messages.size());
 }
 
-}  // namespace k2
+}  // namespace k2::task

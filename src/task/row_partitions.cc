@@ -15,7 +15,7 @@
 #include "table/arrow_adapt.h"
 #include "task/partitioned_write.h"
 
-namespace k2 {
+namespace k2::task {
 namespace {
 
 using iceberg::Literal;
@@ -81,7 +81,7 @@ class RowPartitions::Codes {
   Result<std::vector<int32_t>> Of(const arrow::RecordBatch& batch) {
     if (key_->path.empty()) return std::vector<int32_t>{Number({})};
     K2_ASSIGN(ArrayPtr column, ColumnAt(batch, key_->path));
-    K2_ASSIGN(column, AdaptArray(column, key_->source, {key_->source.id}));
+    K2_ASSIGN(column, table::AdaptArray(column, key_->source, {key_->source.id}));
     if (column->type_id() == arrow::Type::DICTIONARY) {
       return OfDictionary(static_cast<const arrow::DictionaryArray&>(*column));
     }
@@ -140,7 +140,7 @@ class RowPartitions::Codes {
 
   // The transform is applied once a value of the dictionary that a row has.
   Result<std::vector<int32_t>> OfDictionary(const arrow::DictionaryArray& array) {
-    K2_ASSIGN(const ArrayPtr values, AdaptArray(array.dictionary(), key_->source, {}));
+    K2_ASSIGN(const ArrayPtr values, table::AdaptArray(array.dictionary(), key_->source, {}));
     std::vector<std::optional<int32_t>> known(static_cast<size_t>(values->length()));
     std::vector<int32_t> numbers(static_cast<size_t>(array.length()));
     for (int64_t row = 0; row < array.length(); ++row) {
@@ -196,7 +196,7 @@ Result<std::shared_ptr<arrow::RecordBatch>> RowsAt(const std::shared_ptr<arrow::
                                                    std::vector<int64_t> rows) {
   const auto count = static_cast<int64_t>(rows.size());
   if (rows.back() - rows.front() + 1 == count) return batch->Slice(rows.front(), count);
-  K2_TRY(EnsureArrowKernels());
+  K2_TRY(table::EnsureArrowKernels());
   const arrow::Datum indices = Int64Array(std::move(rows), arrow::int64());
   K2_ARROW_ASSIGN(const arrow::Datum taken,
                   arrow::compute::Take(batch, indices, arrow::compute::TakeOptions::NoBoundsCheck()),
@@ -289,4 +289,4 @@ Result<std::vector<RowPartitions::Part>> RowPartitions::Split(const Batches& bat
   return parts;
 }
 
-}  // namespace k2
+}  // namespace k2::task

@@ -13,7 +13,7 @@
 #include "iceberg/transform.h"
 #include "task/batch_cache.h"
 
-namespace k2 {
+namespace k2::task {
 
 class RowPartitions {
  public:
@@ -47,4 +47,4 @@ class RowPartitions {
   size_t spec_fields_ = 0;
 };
 
-}  // namespace k2
+}  // namespace k2::task

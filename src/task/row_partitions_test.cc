@@ -25,7 +25,7 @@
 #include "task/market_tables.h"
 #include "task/partitioned_write.h"
 
-namespace k2 {
+namespace k2::task {
 namespace {
 
 namespace fs = std::filesystem;
@@ -94,7 +94,7 @@ class DrawnColumns {
     const auto id = static_cast<int32_t>(100 - schema.fields.size());  // not the order of the columns
     schema.fields.push_back({.id = id, .name = name, .type = type});
     std::vector<Literal>& column = values.emplace_back();
-    const auto builder = arrow::MakeBuilder(ToArrowType(type)).ValueOrDie();
+    const auto builder = arrow::MakeBuilder(table::ToArrowType(type)).ValueOrDie();
     for (int64_t i = 0; i < kRows; ++i) {
       column.push_back(name != "row" && Below(8) == 0
                            ? Literal()
@@ -104,7 +104,7 @@ class DrawnColumns {
     }
     std::shared_ptr<arrow::Array> array = builder->Finish().ValueOrDie();
     if (name == "symbol") {
-      EXPECT_TRUE(EnsureArrowKernels());
+      EXPECT_TRUE(table::EnsureArrowKernels());
       array = arrow::compute::DictionaryEncode(arrow::Datum(array)).ValueOrDie().make_array();
     }
     arrays_.push_back(std::move(array));
@@ -376,4 +376,4 @@ TEST(DataFileLocation, OfAnyValues) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::task

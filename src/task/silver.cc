@@ -16,7 +16,7 @@
 #include "task/text_view.h"
 #include "trade/decoder.h"
 
-namespace k2 {
+namespace k2::task {
 namespace {
 
 constexpr std::string_view kRecordingPrefix = "recording/";
@@ -39,8 +39,8 @@ struct BronzeArrays {
     return payloads->IsValid(row) ? std::optional(payloads->GetView(row)) : std::nullopt;
   }
   // How the message says which schema it was written with.
-  [[nodiscard]] std::optional<MessageFraming> Framing(int64_t row) {
-    return payloads->IsValid(row) ? FramingOf(headers[row], payloads->GetView(row)) : std::nullopt;
+  [[nodiscard]] std::optional<trade::MessageFraming> Framing(int64_t row) {
+    return payloads->IsValid(row) ? trade::FramingOf(headers[row], payloads->GetView(row)) : std::nullopt;
   }
 
   int64_t rows;
@@ -56,18 +56,18 @@ struct BronzeArrays {
 
 // Rows of rejected_trades, column by column.
 struct RejectedRows {
-  ByteColumn topic;
+  source::ByteColumn topic;
   std::vector<int32_t> partition;
   std::vector<int64_t> offset;
   std::vector<int64_t> kafka_timestamp;
   std::vector<int32_t> schema_id;
   std::vector<bool> schema_known;
-  ByteColumn payload;
-  ByteColumn reason;
-  ByteColumn detail;
+  source::ByteColumn payload;
+  source::ByteColumn reason;
+  source::ByteColumn detail;
   std::vector<int32_t> ingestion_date;
-  ByteColumn topic_id;
-  HeaderColumn headers;
+  source::ByteColumn topic_id;
+  source::HeaderColumn headers;
 
   [[nodiscard]] size_t bytes() const {
     return payload.data.size() + detail.data.size() + headers.bytes() + offset.size() * 64;
@@ -119,10 +119,10 @@ class SilverRun {
       : task_(task),
         context_(context),
         of_topics_(context.schemas),
-        of_recordings_(std::make_shared<FileSchemaSource>(task.schema_folder)),
+        of_recordings_(std::make_shared<registry::FileSchemaSource>(task.schema_folder)),
         rejected_writer_(task.rejected, task.attempt_id, context, "silver.rejected-data-file", /*hand_on=*/false) {
     for (const OutputTable& table : task.silver) {
-      columns_.emplace_back(TradeColumnsOptions{.numbers_of_v2 = table.shape.OfOlderFormat()});
+      columns_.emplace_back(trade::TradeColumnsOptions{.numbers_of_v2 = table.shape.OfOlderFormat()});
       writers_.push_back(std::make_unique<PartitionedWriter>(table, task.attempt_id, context, "silver.data-file"));
     }
   }
@@ -157,26 +157,26 @@ class SilverRun {
  private:
   // What names a schema means what its source says: K2's own ids in recordings, the registry's in topics.
   struct Judges {
-    explicit Judges(std::shared_ptr<SchemaSource> source) : schemas(std::move(source)) {}
+    explicit Judges(std::shared_ptr<registry::SchemaSource> source) : schemas(std::move(source)) {}
     KnownSchemas schemas;
-    MessageDecoder decoder{MessageDecoder::Mode::kValidate};
+    trade::MessageDecoder decoder{trade::MessageDecoder::Mode::kValidate};
   };
 
   struct RangeOutput {
-    const Exchange* exchange;
+    const exchange::Exchange* exchange;
     size_t table;  // index in the task's `silver`
   };
 
   // The exchange of each range, and its table among the task's.
   Status FindTables() {
     for (const OffsetRange& range : task_.ranges) {
-      const Exchange* exchange = ExchangeOfTopic(range.topic);
+      const exchange::Exchange* exchange = exchange::ExchangeOfTopic(range.topic);
       if (exchange == nullptr) {
         return Fail(
             ErrorKind::kUnsupported,
             "cannot run the Silver task: this k2 knows no exchange of topic {} (it knows {}). The k2 that planned "
             "it is newer: update the one that runs its tasks",
-            range.topic, ExchangeNames());
+            range.topic, exchange::ExchangeNames());
       }
       const auto table = std::ranges::find(task_.silver, exchange->silver_table, &OutputTable::name);
       if (table == task_.silver.end()) {
@@ -219,10 +219,10 @@ class SilverRun {
 
   // Schemas of the whole batch at once: one after another they could be thousands of waits.
   void AskForSchemas(BronzeArrays& rows) {
-    std::vector<SchemaRef> refs;
-    std::optional<SchemaRef> last;
+    std::vector<trade::SchemaRef> refs;
+    std::optional<trade::SchemaRef> last;
     for (int64_t row = 0; row < rows.rows; ++row) {
-      const std::optional<MessageFraming> framing = rows.Framing(row);
+      const std::optional<trade::MessageFraming> framing = rows.Framing(row);
       if (!framing || framing->schema == last) continue;
       last = framing->schema;
       if (of_topics_.decoder.HasSchema(*last)) continue;
@@ -276,7 +276,7 @@ class SilverRun {
     }
     Judges& judges = range.topic.starts_with(kRecordingPrefix) ? of_recordings_ : of_topics_;
     const std::optional<std::string_view> payload = rows.Payload(row);
-    const std::optional<MessageFraming> framing = rows.Framing(row);
+    const std::optional<trade::MessageFraming> framing = rows.Framing(row);
     if (framing) {
       Status learnt = judges.schemas.Learn(framing->schema, judges.decoder);
       if (!learnt && learnt.error().kind == ErrorKind::kUnavailable && context_.held != nullptr) {
@@ -287,7 +287,7 @@ class SilverRun {
       }
       K2_TRY(learnt);
     }
-    const Verdict verdict =
+    const trade::Verdict verdict =
         judges.decoder.Decode(payload, framing, output.exchange->message_name, columns_[output.table]);
     if (verdict.accepted()) {
       ++result_.rows_out;
@@ -298,7 +298,7 @@ class SilverRun {
   }
 
   void Reject(BronzeArrays& rows, int64_t row, const OffsetRange& range, std::optional<std::string_view> payload,
-              const Verdict& verdict, const std::string& detail) {
+              const trade::Verdict& verdict, const std::string& detail) {
     AppendHeaders(rows.headers[row], rejected_.offset.size(), rejected_.headers);
     rejected_.topic.Append(range.topic);
     rejected_.partition.push_back(range.partition);
@@ -346,7 +346,7 @@ class SilverRun {
   std::vector<std::set<int64_t>> deleted_;  // likewise
   std::vector<int64_t> held_from_;          // likewise: rows from this offset on wait for a schema
   std::map<const OffsetRange*, std::set<int64_t>> rejected_before_;
-  std::vector<TradeColumns> columns_;  // in the order of the task's `silver`
+  std::vector<trade::TradeColumns> columns_;  // in the order of the task's `silver`
   RejectedRows rejected_;
   std::vector<std::unique_ptr<PartitionedWriter>> writers_;
   PartitionedWriter rejected_writer_;
@@ -357,8 +357,8 @@ class SilverRun {
 
 Result<TaskResult> RunSilverTask(const SilverTask& task, const TaskContext& context) {
   TaskContext own = context;
-  if (own.schemas == nullptr) own.schemas = std::make_shared<FileSchemaSource>(task.schema_folder);
+  if (own.schemas == nullptr) own.schemas = std::make_shared<registry::FileSchemaSource>(task.schema_folder);
   return SilverRun(task, own).Run();
 }
 
-}  // namespace k2
+}  // namespace k2::task

@@ -11,7 +11,7 @@
 #include "task/market_tables.h"
 #include "trade/decimal.h"
 
-namespace k2 {
+namespace k2::task {
 namespace {
 
 using iceberg::NestedField;
@@ -114,19 +114,19 @@ bool HoldsValuesOf(const Type& type, const Type& own) {
 
 bool IsOfOlderFormat(const Type& type, const NestedField& own) {
   if (own.name != "price" && own.name != "quantity") return false;
-  const Type older = Type::Decimal(kNumberTypeOfV2.precision, kNumberTypeOfV2.scale);
+  const Type older = Type::Decimal(trade::kNumberTypeOfV2.precision, trade::kNumberTypeOfV2.scale);
   return HoldsValuesOf(type, older) && !HoldsValuesOf(type, own.type);
 }
 
 bool TableShape::OfOlderFormat() const {
-  const auto is_older = [&](std::string_view name, DecimalType type) {
+  const auto is_older = [&](std::string_view name, trade::DecimalType type) {
     const auto id = columns.find(name);
     const NestedField* field = id == columns.end() ? nullptr : TopLevel(schema, id->second);
     const NestedField own{
         .name = std::string(name), .required = true, .type = Type::Decimal(type.precision, type.scale)};
     return field != nullptr && IsOfOlderFormat(field->type, own);
   };
-  return is_older("price", kPriceType) || is_older("quantity", kQuantityType);
+  return is_older("price", trade::kPriceType) || is_older("quantity", trade::kQuantityType);
 }
 
 TableFormat FormatOf(std::string_view table, const TableMetadata& metadata) {
@@ -170,7 +170,7 @@ std::string ColumnsToJson(const ColumnIds& columns) {
 }
 
 Result<ColumnIds> ColumnsOf(std::string_view table, const TableMetadata& metadata) {
-  K2_ASSIGN(const CreateTableRequest definition, TableDefinition(table));
+  K2_ASSIGN(const catalog::CreateTableRequest definition, TableDefinition(table));
   const auto property = metadata.properties.find(std::string(kColumnsProperty));
   ColumnIds columns;
   if (property != metadata.properties.end()) {
@@ -197,7 +197,7 @@ const NestedField* FindColumn(std::string_view table, const TableMetadata& metad
 
 std::vector<std::string> AbsentColumns(std::string_view table, const TableMetadata& metadata) {
   std::vector<std::string> absent;
-  const Result<CreateTableRequest> definition = TableDefinition(table);
+  const Result<catalog::CreateTableRequest> definition = TableDefinition(table);
   if (!definition) return absent;
   for (const NestedField& own : definition->schema.fields) {
     if (FindColumn(table, metadata, own.name) == nullptr) absent.push_back(own.name);
@@ -234,7 +234,7 @@ Result<TableShape> ShapeOf(std::string_view table, const TableMetadata& metadata
   TableShape shape{.schema = schema};
   const auto mapping = metadata.properties.find(std::string(iceberg::kNameMappingProperty));
   if (mapping != metadata.properties.end()) shape.name_mapping = mapping->second;
-  const Result<CreateTableRequest> definition = TableDefinition(table);
+  const Result<catalog::CreateTableRequest> definition = TableDefinition(table);
   if (!definition) return shape;  // a table of others, which compaction may work on
   K2_ASSIGN(shape.columns, ColumnsOf(table, metadata));
   std::set<int32_t> own_ids;
@@ -263,4 +263,4 @@ Result<TableShape> ShapeOf(std::string_view table, const TableMetadata& metadata
   return shape;
 }
 
-}  // namespace k2
+}  // namespace k2::task

@@ -14,7 +14,7 @@
 #include "iceberg/table_metadata.h"
 #include "task/market_tables.h"
 
-namespace k2 {
+namespace k2::task {
 
 // Table property: field ids by K2's names of its columns, as JSON. Names change; ids are given once (Iceberg spec,
 // "Schema Evolution"), but by the catalog, so that only the table can tell them.
@@ -77,4 +77,4 @@ std::string ColumnsToJson(const ColumnIds& columns);
 std::map<std::string, std::string> MissingColumnsProperty(std::string_view table,
                                                           const iceberg::TableMetadata& metadata);
 
-}  // namespace k2
+}  // namespace k2::task

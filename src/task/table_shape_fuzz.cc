@@ -78,8 +78,8 @@ void Change(Bytes& bytes, iceberg::TableMetadata& metadata) {
                                .required = bytes.Next() % 4 == 0,
                                .type = bytes.Of(Types())});
       break;
-    case 6: metadata.properties[std::string(kColumnsProperty)] = ColumnsToJson({{"symbol", bytes.Next()}}); break;
-    case 7: metadata.properties.erase(std::string(kColumnsProperty)); break;
+    case 6: metadata.properties[std::string(task::kColumnsProperty)] = task::ColumnsToJson({{"symbol", bytes.Next()}}); break;
+    case 7: metadata.properties.erase(std::string(task::kColumnsProperty)); break;
     case 8: schema.fields[at].name = schema.fields[bytes.Next() % schema.fields.size()].name; break;
     default:
       metadata.partition_specs.push_back(
@@ -129,21 +129,21 @@ void Use(Bytes& bytes, const iceberg::TableMetadata& metadata) {
 }
 
 void Check(std::string_view table, const iceberg::TableMetadata& metadata) {
-  for (const TableUse use : {TableUse::kRead, TableUse::kWrite}) {
-    const Result<TableShape> shape = ShapeOf(table, metadata, use);
+  for (const task::TableUse use : {task::TableUse::kRead, task::TableUse::kWrite}) {
+    const Result<task::TableShape> shape = task::ShapeOf(table, metadata, use);
     if (!shape) continue;
     const iceberg::Schema rows = shape->Rows();
     if (rows.fields.size() != shape->schema.fields.size()) std::abort();
     // What tasks ask for without a look is there, once.
-    const CreateTableRequest definition = *TableDefinition(table);
+    const catalog::CreateTableRequest definition = *task::TableDefinition(table);
     for (const iceberg::NestedField& own : definition.schema.fields) {
       const iceberg::NestedField* field = rows.Find(own.name);
       if (field == nullptr && own.required) std::abort();
-      if (field != nullptr && !HoldsValuesOf(field->type, own.type) && !IsOfOlderFormat(field->type, own)) std::abort();
+      if (field != nullptr && !task::HoldsValuesOf(field->type, own.type) && !task::IsOfOlderFormat(field->type, own)) std::abort();
     }
-    (void)FileOptions(table, rows);
+    (void)task::FileOptions(table, rows);
   }
-  (void)MissingColumnsProperty(table, metadata);
+  (void)task::MissingColumnsProperty(table, metadata);
 }
 
 }  // namespace
@@ -153,17 +153,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   (void)iceberg::ParseNameMapping(text);
   if (const auto parsed = iceberg::ParseTableMetadata(text)) {
     Bytes bytes(data, size);
-    for (const std::string& table : AllTables()) Check(table, *parsed);
+    for (const std::string& table : task::AllTables()) Check(table, *parsed);
     Use(bytes, *parsed);
   }
   Bytes bytes(data, size);
-  const std::string table = bytes.Of(AllTables());
-  const CreateTableRequest definition = *TableDefinition(table);
+  const std::string table = bytes.Of(task::AllTables());
+  const catalog::CreateTableRequest definition = *task::TableDefinition(table);
   iceberg::TableMetadata metadata;
   metadata.schemas = {definition.schema};
   metadata.last_column_id = definition.schema.HighestFieldId();
   metadata.partition_specs = {definition.spec};
-  metadata.properties = MissingColumnsProperty(table, metadata);
+  metadata.properties = task::MissingColumnsProperty(table, metadata);
   for (int changes = 0; changes < 24 && !bytes.empty(); ++changes) Change(bytes, metadata);
   Check(table, metadata);
   Use(bytes, metadata);

@@ -4,7 +4,7 @@
 
 #include "task/market_tables.h"
 
-namespace k2 {
+namespace k2::task {
 namespace {
 
 using iceberg::NestedField;
@@ -181,4 +181,4 @@ TEST_F(TableShapeTest, ABrokenPropertyIsNotGuessedAt) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::task

@@ -13,13 +13,17 @@
 #include "iceberg/data_file.h"
 #include "iceberg/delete_index.h"
 #include "iceberg/schema.h"
-#include "io/file_io.h"
-#include "source/schema_source.h"
+#include "storage/file_io.h"
+#include "registry/schema_source.h"
 #include "source/source.h"
 #include "table/source_offsets.h"
 #include "task/table_shape.h"
 
-namespace k2 {
+namespace k2::kafka {
+class KafkaRanges;
+}
+
+namespace k2::task {
 
 // Where a task writes: what it needs to know of a table without asking a catalog.
 struct OutputTable {
@@ -39,10 +43,10 @@ struct InputFile {
 
 // A source partition that a Bronze task reads, and from where.
 struct BronzeInput {
-  SourceKey source;
+  table::SourceKey source;
   std::string exchange;   // recordings: topic name of the exchange
   std::string recording;  // recordings: path
-  SourcePosition begin;
+  table::SourcePosition begin;
   int64_t end_offset = -1;  // Kafka: all up to this offset and none from it on; -1: what there is, within the limits
 };
 
@@ -147,9 +151,9 @@ struct TaskResult {
   std::map<std::string, int64_t> rejected;  // by reason
   int64_t duplicates = 0;
   int64_t identity_conflicts = 0;
-  std::vector<SourcePosition> ends;  // Bronze: where the next task begins, in the order of its inputs
+  std::vector<table::SourcePosition> ends;  // Bronze: where the next task begins, in the order of its inputs
   std::vector<int64_t> range_rows;   // Silver: rows of each of the task's ranges, those that are deleted too
-  SourceCounts counts;               // Bronze: what this task has seen
+  source::SourceCounts counts;               // Bronze: what this task has seen
   std::string warning;               // e.g. a recording that ends in half a line
 
   [[nodiscard]] const TableFiles* Find(std::string_view table) const;
@@ -158,16 +162,15 @@ struct TaskResult {
 class BatchCache;
 class GoldIndex;
 class HeldByTasks;
-class KafkaRanges;
 
 // What a task may use beside its description; everything but `io` only saves work, never changes the result.
 struct TaskContext {
-  std::shared_ptr<FileIo> io;
-  std::shared_ptr<SchemaSource> schemas;
+  std::shared_ptr<storage::FileIo> io;
+  std::shared_ptr<registry::SchemaSource> schemas;
   BatchCache* cache = nullptr;              // files this process has just written, in memory
-  std::vector<SourceReader*> readers = {};  // Bronze: open readers that stand where the inputs begin
+  std::vector<source::SourceReader*> readers = {};  // Bronze: open readers that stand where the inputs begin
   GoldIndex* index = nullptr;               // Gold: ids of recent hours
-  KafkaRanges* kafka = nullptr;             // Bronze: opens partitions that no open reader was handed in for
+  kafka::KafkaRanges* kafka = nullptr;             // Bronze: opens partitions that no open reader was handed in for
   // Silver: where a schema cannot be had, its partition's rows are left out from there on and this is told; the results
   // are then not to be committed. Without it that is the task's error.
   HeldByTasks* held = nullptr;
@@ -198,4 +201,4 @@ Result<TaskResult> TaskResultFromJson(std::string_view json);
 Result<std::string> DataFileLocation(const OutputTable& table, const std::vector<iceberg::Literal>& partition,
                                      const std::string& attempt_id, int32_t counter);
 
-}  // namespace k2
+}  // namespace k2::task

@@ -4,11 +4,11 @@
 #include <nlohmann/json.hpp>
 
 #include "exchange/registry.h"
-#include "io/local_file_io.h"
+#include "storage/local_file_io.h"
 #include "task/market_tables.h"
 #include "task/task.h"
 
-namespace k2 {
+namespace k2::task {
 namespace {
 
 OutputTable OutputNamed(std::string_view table, TableFormat format = TableFormat::kOlder) {
@@ -24,7 +24,7 @@ SilverTask TaskOf(std::vector<std::string> topics, TableFormat format = TableFor
   SilverTask task;
   task.input_shape = OutputNamed(kBronzeTable).shape;
   for (std::string& topic : topics) task.ranges.push_back({.topic = std::move(topic), .end = 1});
-  for (const Exchange* exchange : Exchanges()) task.silver.push_back(OutputNamed(exchange->silver_table, format));
+  for (const exchange::Exchange* exchange : exchange::Exchanges()) task.silver.push_back(OutputNamed(exchange->silver_table, format));
   task.rejected = OutputNamed(kRejectedTable);
   task.attempt_id = "a";
   return task;
@@ -33,7 +33,7 @@ SilverTask TaskOf(std::vector<std::string> topics, TableFormat format = TableFor
 int VersionIn(const SilverTask& task) { return nlohmann::json::parse(TaskToJson(task)).at("version"); }
 
 TEST(TaskExchanges, ATopicOfAnExchangeThatOnlyTheDriverKnowsIsAnError) {
-  const TaskContext context{.io = MakeLocalFileIo(), .schemas = nullptr};
+  const TaskContext context{.io = storage::MakeLocalFileIo(), .schemas = nullptr};
   for (const std::string topic : {"market.crypto.trades.nowhere", "recording/nowhere/0123", ""}) {
     const auto task = TaskFromJson(TaskToJson(TaskOf({"market.crypto.trades.binance", topic})));
     ASSERT_TRUE(task) << task.error().message;
@@ -46,7 +46,7 @@ TEST(TaskExchanges, ATopicOfAnExchangeThatOnlyTheDriverKnowsIsAnError) {
 }
 
 TEST(TaskExchanges, TablesAreFoundByName) {
-  const TaskContext context{.io = MakeLocalFileIo(), .schemas = nullptr};
+  const TaskContext context{.io = storage::MakeLocalFileIo(), .schemas = nullptr};
   SilverTask task = TaskOf({"market.crypto.trades.binance"});
   task.silver.insert(task.silver.begin(), OutputNamed(kGoldTable));  // of a later K2: nothing of it is needed here
   EXPECT_TRUE(RunTask(task, context));
@@ -64,7 +64,7 @@ TEST(TaskExchanges, WhatAnOlderK2CannotRunHasAVersionThatItRefuses) {
   EXPECT_EQ(VersionIn(TaskOf({binance, kraken})), 2);
   EXPECT_EQ(VersionIn(TaskOf({binance, kraken}, TableFormat::kCurrent)), 3) << "it would validate by its own rules";
   EXPECT_EQ(VersionIn(TaskOf({binance, "market.crypto.trades.nowhere"})), 3);
-  for (const Exchange* exchange : Exchanges().subspan(2)) {
+  for (const exchange::Exchange* exchange : exchange::Exchanges().subspan(2)) {
     EXPECT_EQ(VersionIn(TaskOf({binance, "prod." + std::string(exchange->name)})), 3);
   }
   SilverTask other_places = TaskOf({binance});
@@ -79,4 +79,4 @@ TEST(TaskExchanges, WhatAnOlderK2CannotRunHasAVersionThatItRefuses) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::task

@@ -4,11 +4,11 @@
 #include "exchange/registry.h"
 #include "iceberg/schema_json.h"
 #include "iceberg/transform.h"
-#include "io/confined_file_io.h"
+#include "storage/confined_file_io.h"
 #include "task/data_file_json.h"
 #include "task/task.h"
 
-namespace k2 {
+namespace k2::task {
 namespace {
 
 using Json = nlohmann::json;
@@ -21,22 +21,22 @@ constexpr int kVersion = 2;
 constexpr int kVersionByName = 3;
 constexpr size_t kExchangesByPlace = 2;
 
-Json ToJson(const SourceKey& key) {
+Json ToJson(const table::SourceKey& key) {
   return {{"cluster", key.cluster}, {"topic", key.topic}, {"topic_id", key.topic_id}, {"partition", key.partition}};
 }
-SourceKey ReadSourceKey(const Json& value) {
+table::SourceKey ReadSourceKey(const Json& value) {
   return {.cluster = value.at("cluster"),
           .topic = value.at("topic"),
           .topic_id = value.at("topic_id"),
           .partition = value.at("partition")};
 }
 
-Json ToJson(const SourcePosition& position) {
+Json ToJson(const table::SourcePosition& position) {
   return {{"next_offset", position.next_offset}, {"leader_epoch", position.leader_epoch},
           {"messages", position.messages},       {"next_line", position.next_line},
           {"next_byte", position.next_byte},     {"line_hash", position.line_hash}};
 }
-SourcePosition ReadPosition(const Json& value) {
+table::SourcePosition ReadPosition(const Json& value) {
   return {.next_offset = value.at("next_offset"),
           .leader_epoch = value.at("leader_epoch"),
           .messages = value.at("messages"),
@@ -271,12 +271,12 @@ CompactionTask ReadCompaction(const Json& value) {
 int VersionOf(const Task& task) {
   const auto* silver = std::get_if<SilverTask>(&task);
   if (silver == nullptr) return kVersion;
-  const auto first = Exchanges().first(kExchangesByPlace);
+  const auto first = exchange::Exchanges().first(kExchangesByPlace);
   bool by_place = silver->silver.size() >= first.size();
   for (size_t i = 0; by_place && i < first.size(); ++i) by_place = silver->silver[i].name == first[i]->silver_table;
   const auto older = [](const OutputTable& table) { return table.shape.OfOlderFormat(); };
   const auto known = [&](const OffsetRange& range) {
-    return std::ranges::find(first, ExchangeOfTopic(range.topic)) != first.end();
+    return std::ranges::find(first, exchange::ExchangeOfTopic(range.topic)) != first.end();
   };
   return by_place && std::ranges::all_of(silver->silver, older) && std::ranges::all_of(silver->ranges, known)
              ? kVersion
@@ -321,7 +321,7 @@ std::string TaskResultToJson(const TaskResult& result) {
     outputs.push_back({{"table", output.table}, {"files", files}});
   }
   Json ends = Json::array();
-  for (const SourcePosition& end : result.ends) ends.push_back(ToJson(end));
+  for (const table::SourcePosition& end : result.ends) ends.push_back(ToJson(end));
   const Json object = {{"version", kVersion},
                        {"attempt_id", result.attempt_id},
                        {"outputs", outputs},
@@ -404,7 +404,7 @@ static const std::string& OutputLocation(const Task& task) {
 
 Result<TaskResult> RunTask(const Task& task, const TaskContext& context) {
   TaskContext confined = context;
-  confined.io = ConfinedTo(context.io, OutputLocation(task));
+  confined.io = storage::ConfinedTo(context.io, OutputLocation(task));
   Result<TaskResult> result = [&] {
     if (const auto* bronze = std::get_if<BronzeTask>(&task)) return RunBronzeTask(*bronze, confined);
     if (const auto* silver = std::get_if<SilverTask>(&task)) return RunSilverTask(*silver, confined);
@@ -432,4 +432,4 @@ Result<std::string> DataFileLocation(const OutputTable& table, const std::vector
   return fmt::format("{}{}-{:05}.parquet", path, attempt_id, counter);
 }
 
-}  // namespace k2
+}  // namespace k2::task

@@ -8,12 +8,12 @@
 
 #include "base/seed_for_tests.h"
 #include "iceberg/schema_json.h"
-#include "source/recording.h"
-#include "source/simulator.h"
+#include "recording/recording.h"
+#include "recording/simulator.h"
 #include "task/market_tables.h"
 #include "task/task.h"
 
-namespace k2 {
+namespace k2::task {
 namespace {
 
 class Draw {
@@ -58,7 +58,7 @@ class Draw {
       default: return Bytes();
     }
   }
-  SourcePosition Position() {
+  table::SourcePosition Position() {
     return {.next_offset = Long(),
             .leader_epoch = Int(),
             .messages = Long(),
@@ -68,7 +68,7 @@ class Draw {
   }
   OutputTable Table() {
     const std::vector<std::string> names = AllTables();
-    const CreateTableRequest request = *TableDefinition(names[random_() % names.size()]);
+    const catalog::CreateTableRequest request = *TableDefinition(names[random_() % names.size()]);
     return {.name = Text(), .location = Text(), .shape = ShapeByNames(request.schema), .spec = request.spec};
   }
   template <typename T>
@@ -232,7 +232,7 @@ TEST(TaskJson, ResultsRoundTrip) {
     result.rejected[draw.Text()] = draw.Long();
     result.duplicates = draw.Long();
     result.identity_conflicts = draw.Long();
-    result.ends = draw.Some<SourcePosition>([&] { return draw.Position(); });
+    result.ends = draw.Some<table::SourcePosition>([&] { return draw.Position(); });
     result.range_rows = draw.Some<int64_t>([&] { return draw.Long(); });
     result.counts = {draw.Long(), draw.Long(), draw.Long(), draw.Long(), draw.Long(), draw.Long(), draw.Long(), "book"};
     result.warning = draw.Text();
@@ -283,13 +283,13 @@ TEST(TaskJson, ACopyDoesTheSameWork) {
   namespace fs = std::filesystem;
   const std::string root = (fs::temp_directory_path() / ("k2-task-" + RandomHex64())).string();
   fs::create_directories(root);
-  ASSERT_TRUE(SimulateToFile({.trades = 500, .malformed_ppm = 20'000}, {.path = root + "/r.txt"}));
+  ASSERT_TRUE(recording::SimulateToFile({.trades = 500, .malformed_ppm = 20'000}, {.path = root + "/r.txt"}));
   const auto output = [&](std::string_view name) {
-    const CreateTableRequest request = *TableDefinition(name);
+    const catalog::CreateTableRequest request = *TableDefinition(name);
     return OutputTable{std::string(name), fmt::format("file://{}/{}", root, name), ShapeByNames(request.schema),
                        request.spec};
   };
-  const TaskContext context{.io = MakeFileIo()};
+  const TaskContext context{.io = storage::MakeFileIo()};
   // Without the moment of the verdict, which differs.
   const auto told = [](TaskResult result) {
     result.attempt_id.clear();
@@ -322,9 +322,9 @@ TEST(TaskJson, ACopyDoesTheSameWork) {
       files.push_back({file.file_path, file.record_count});
     return files;
   };
-  auto reader = RecordingReader::Open(*Exchanges().front(), root + "/r.txt");
+  auto reader = recording::RecordingReader::Open(*exchange::Exchanges().front(), root + "/r.txt");
   ASSERT_TRUE(reader);
-  const SourceKey key = (*reader)->key();
+  const table::SourceKey key = (*reader)->key();
   const TaskResult bronze = run(BronzeTask{.inputs = {{key, "binance", root + "/r.txt", {}}},
                                            .max_messages = 10'000,
                                            .max_bytes = 1 << 30,
@@ -336,7 +336,7 @@ TEST(TaskJson, ACopyDoesTheSameWork) {
   silver.input_shape = output(kBronzeTable).shape;
   silver.ranges = {{.topic = key.topic, .end = bronze.ends.at(0).next_offset}};
   silver.rejected = output(kRejectedTable);
-  for (const Exchange* exchange : Exchanges()) silver.silver.push_back(output(exchange->silver_table));
+  for (const exchange::Exchange* exchange : exchange::Exchanges()) silver.silver.push_back(output(exchange->silver_table));
   silver.attempt_id = "a";
   const TaskResult judged = run(silver);
   EXPECT_EQ(judged.rows_in, bronze.rows_out);
@@ -358,4 +358,4 @@ TEST(TaskJson, ACopyDoesTheSameWork) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::task

@@ -1,6 +1,6 @@
 #include "task/text_view.h"
 
-namespace k2 {
+namespace k2::task {
 
 TextView::TextView(const std::shared_ptr<arrow::Array>& column) {
   if (column == nullptr) return;
@@ -14,4 +14,4 @@ TextView::TextView(const std::shared_ptr<arrow::Array>& column) {
   }
 }
 
-}  // namespace k2
+}  // namespace k2::task

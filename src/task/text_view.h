@@ -7,7 +7,7 @@
 #include <memory>
 #include <string_view>
 
-namespace k2 {
+namespace k2::task {
 
 // A text column, dictionary-encoded or plain; absent columns and nulls read as empty.
 class TextView {
@@ -49,4 +49,4 @@ inline int32_t PartitionOf(int64_t number) {
   return number >= 0 && number <= INT32_MAX ? static_cast<int32_t>(number) : -1;
 }
 
-}  // namespace k2
+}  // namespace k2::task

@@ -5,7 +5,7 @@
 #include <array>
 #include <utility>
 
-namespace k2 {
+namespace k2::trade {
 namespace {
 
 constexpr int kMaxDigits = 24;  // of the widest type
@@ -113,4 +113,4 @@ std::string FormatDecimal(Int128 unscaled, int scale) {
   return fmt::format("{}{}.{}", unscaled < 0 ? "-" : "", magnitude / unit, fraction);
 }
 
-}  // namespace k2
+}  // namespace k2::trade

@@ -7,7 +7,7 @@
 
 #include "base/int128.h"
 
-namespace k2 {
+namespace k2::trade {
 
 // decimal(precision, scale): the unscaled value counts units of 10^-scale and has at most `precision` digits.
 struct DecimalType {
@@ -58,4 +58,4 @@ DecimalStatus ParseDecimal(std::string_view text, DecimalType type, Int128& unsc
 // The value with all decimals of its scale: "61837.63000000", "-0.00000001" at scale 8.
 std::string FormatDecimal(Int128 unscaled, int scale);
 
-}  // namespace k2
+}  // namespace k2::trade

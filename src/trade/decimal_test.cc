@@ -5,7 +5,7 @@
 #include <random>
 #include <string>
 
-namespace k2 {
+namespace k2::trade {
 namespace {
 
 Int128 Exact(std::string_view text, DecimalType type = kNumberTypeOfV2) {
@@ -107,4 +107,4 @@ TEST(Decimal, FormatsAndReadsBack) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::trade

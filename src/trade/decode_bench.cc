@@ -9,7 +9,7 @@
 #include "trade/encode.h"
 #include "trade/trade_schema.h"
 
-namespace k2 {
+namespace k2::trade {
 namespace {
 
 constexpr size_t kMessages = 100'000;
@@ -100,6 +100,6 @@ BENCHMARK(DecodeV2PlainTexts)->Unit(benchmark::kMillisecond);
 BENCHMARK(DecodeV2VendorValueDictionary)->Unit(benchmark::kMillisecond);
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::trade
 
 BENCHMARK_MAIN();

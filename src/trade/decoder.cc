@@ -7,7 +7,7 @@
 #include "trade/trade_schema.h"
 #include "trade/trade_sink.h"
 
-namespace k2 {
+namespace k2::trade {
 namespace {
 
 using avro::DecodePlan;
@@ -374,4 +374,4 @@ std::optional<CarriedFrame> MessageDecoder::FrameOf(std::string_view payload,
 
 const std::string& MessageDecoder::detail() const { return impl_->detail(); }
 
-}  // namespace k2
+}  // namespace k2::trade

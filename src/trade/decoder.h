@@ -12,7 +12,7 @@
 #include "trade/reject.h"
 #include "trade/trade_columns.h"
 
-namespace k2 {
+namespace k2::trade {
 
 // A verdict depends on the bytes of a message, the headers that name a schema, the resolved schema and these rules, on
 // nothing else. A change of any rule is a new version. Version 2 rejected numbers that decimal(18,8) does not hold; it
@@ -76,4 +76,4 @@ class MessageDecoder {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace k2
+}  // namespace k2::trade

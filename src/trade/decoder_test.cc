@@ -13,7 +13,7 @@
 #include "trade/trade_schema.h"
 #include "trade/trade_table.h"
 
-namespace k2 {
+namespace k2::trade {
 namespace {
 
 using avro::Schema;
@@ -609,4 +609,4 @@ TEST_F(Decoder, BytesChangedAtRandomNeverHalfAddARow) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::trade

@@ -6,7 +6,7 @@
 #include "avro/binary.h"
 #include "trade/trade_schema.h"
 
-namespace k2 {
+namespace k2::trade {
 namespace {
 
 using avro::kMaxVarintSize;
@@ -154,4 +154,4 @@ void EncodeRejectedFrame(const RejectedFrame& frame, int32_t schema_id, std::str
   });
 }
 
-}  // namespace k2
+}  // namespace k2::trade

@@ -9,7 +9,7 @@
 #include "trade/trade.h"
 #include "trade/trade_columns.h"
 
-namespace k2 {
+namespace k2::trade {
 
 // Appends the message of a trade to `out`, written in the schema kTradeV3SchemaJson under `schema_id`.
 void EncodeTrade(const Trade& trade, int32_t schema_id, std::string& out);
@@ -28,4 +28,4 @@ struct RejectedFrame {
 // Appends the message of a rejected frame to `out`, written in kRejectedFrameSchemaJson under `schema_id`.
 void EncodeRejectedFrame(const RejectedFrame& frame, int32_t schema_id, std::string& out);
 
-}  // namespace k2
+}  // namespace k2::trade

@@ -4,7 +4,7 @@
 
 #include "trade/identity.h"
 
-namespace k2 {
+namespace k2::trade {
 namespace {
 
 std::string Hex(std::string_view bytes) {
@@ -146,4 +146,4 @@ TEST(Identity, HasTestVectors) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::trade

@@ -9,7 +9,7 @@
 #include "trade/decimal.h"
 #include "trade/trade_columns.h"
 
-namespace k2 {
+namespace k2::trade {
 
 class Exported {
  public:
@@ -74,4 +74,4 @@ class Exported {
   }
 };
 
-}  // namespace k2
+}  // namespace k2::trade

@@ -3,7 +3,7 @@
 #include <cstring>
 #include <string>
 
-namespace k2 {
+namespace k2::trade {
 
 Uuid TradeMessageId(std::string_view exchange, std::string_view symbol, std::string_view trade_id) {
   const size_t size = exchange.size() + symbol.size() + trade_id.size() + 2;
@@ -27,4 +27,4 @@ Uuid TradeMessageId(std::string_view exchange, std::string_view symbol, std::str
   return NameUuid(kTradeNamespace, {name, size});
 }
 
-}  // namespace k2
+}  // namespace k2::trade

@@ -5,7 +5,7 @@
 
 #include "base/uuid.h"
 
-namespace k2 {
+namespace k2::trade {
 
 // The namespace of K2's trade ids: 9df25468-8673-4cd2-8d9d-d6c934edddd0. Drawn once at random, and never changed:
 // every id in every table hangs on it.
@@ -20,4 +20,4 @@ inline constexpr Uuid kTradeNamespace{
 //                                       ->  fa775d4e-2af9-505d-82a9-6834f10adc29
 Uuid TradeMessageId(std::string_view exchange, std::string_view symbol, std::string_view trade_id);
 
-}  // namespace k2
+}  // namespace k2::trade

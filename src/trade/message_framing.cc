@@ -6,7 +6,7 @@
 #include "base/result.h"
 #include "trade/schema_headers.h"
 
-namespace k2 {
+namespace k2::trade {
 namespace {
 
 // io.confluent.kafka.serializers.schema.id.SchemaId: the byte says what follows, an id or a GUID.
@@ -88,4 +88,4 @@ std::optional<MessageFraming> FramingOf(std::span<const MessageHeader> headers, 
   return ConfluentFrame(value);
 }
 
-}  // namespace k2
+}  // namespace k2::trade

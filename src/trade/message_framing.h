@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-namespace k2 {
+namespace k2::trade {
 
 // A schema, as a message names it.
 struct SchemaRef {
@@ -55,4 +55,4 @@ struct MessageFraming {
 // Nothing: the message is not framed.
 std::optional<MessageFraming> FramingOf(std::span<const MessageHeader> headers, std::string_view value);
 
-}  // namespace k2
+}  // namespace k2::trade

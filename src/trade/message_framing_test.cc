@@ -4,7 +4,7 @@
 
 #include <vector>
 
-namespace k2 {
+namespace k2::trade {
 namespace {
 
 using Kind = SchemaRef::Kind;
@@ -52,4 +52,4 @@ TEST(MessageFramingTest, HeadersThatAreNoIds) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::trade

@@ -21,34 +21,34 @@ constexpr std::string_view kOtherVersion = R"({"type":"record","name":"TradeV2",
   {"name":"side","type":{"type":"enum","name":"TradeSide","symbols":["SELL","BUY"]}},
   {"name":"source_sequence","type":["int","null","string"]}]})";
 
-void Check(k2::MessageDecoder& decoder, std::string_view payload, const std::optional<k2::MessageFraming>& framing,
-           k2::TradeColumns& columns) {
+void Check(k2::trade::MessageDecoder& decoder, std::string_view payload, const std::optional<k2::trade::MessageFraming>& framing,
+           k2::trade::TradeColumns& columns) {
   const size_t before = columns.rows();
-  const k2::Verdict verdict = decoder.Decode(payload, framing, "BINANCE", columns);
+  const k2::trade::Verdict verdict = decoder.Decode(payload, framing, "BINANCE", columns);
   if (columns.rows() != before + (verdict.accepted() ? 1 : 0)) std::abort();
-  if (!verdict.accepted() && (decoder.detail().empty() || !k2::IsUtf8(decoder.detail()))) std::abort();
+  if (!verdict.accepted() && (decoder.detail().empty() || !k2::trade::IsUtf8(decoder.detail()))) std::abort();
 }
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const auto decoders = [] {
-    auto made = std::array{k2::MessageDecoder(), k2::MessageDecoder(k2::MessageDecoder::Mode::kDecodeOnly)};
+    auto made = std::array{k2::trade::MessageDecoder(), k2::trade::MessageDecoder(k2::trade::MessageDecoder::Mode::kDecodeOnly)};
     for (auto& decoder : made) {
-      if (!decoder.AddSchema(1, k2::kTradeV2SchemaJson) || !decoder.AddSchema(2, k2::kRejectedFrameSchemaJson) ||
-          !decoder.AddSchema(3, k2::kTradeV3SchemaJson) || !decoder.AddSchema(4, kOtherVersion)) {
+      if (!decoder.AddSchema(1, k2::trade::kTradeV2SchemaJson) || !decoder.AddSchema(2, k2::trade::kRejectedFrameSchemaJson) ||
+          !decoder.AddSchema(3, k2::trade::kTradeV3SchemaJson) || !decoder.AddSchema(4, kOtherVersion)) {
         std::abort();
       }
     }
-    return std::make_unique<std::array<k2::MessageDecoder, 2>>(std::move(made));
+    return std::make_unique<std::array<k2::trade::MessageDecoder, 2>>(std::move(made));
   }();
   const std::string_view payload(reinterpret_cast<const char*>(data), size);
-  static std::array layouts = {k2::TradeColumns(), k2::TradeColumns({.dictionaries = false}),
-                               k2::TradeColumns({.dictionary_vendor_values = true, .numbers_of_v2 = true})};
-  k2::TradeColumns& columns = layouts[size % layouts.size()];
+  static std::array layouts = {k2::trade::TradeColumns(), k2::trade::TradeColumns({.dictionaries = false}),
+                               k2::trade::TradeColumns({.dictionary_vendor_values = true, .numbers_of_v2 = true})};
+  k2::trade::TradeColumns& columns = layouts[size % layouts.size()];
   for (auto& decoder : *decoders) {
-    Check(decoder, payload, k2::FramingOf({}, payload), columns);
-    Check(decoder, payload, k2::MessageFraming{.schema = 1 + static_cast<int32_t>(size % 3)}, columns);
+    Check(decoder, payload, k2::trade::FramingOf({}, payload), columns);
+    Check(decoder, payload, k2::trade::MessageFraming{.schema = 1 + static_cast<int32_t>(size % 3)}, columns);
   }
   if (columns.rows() < 50 && size % 16 != 0) return 0;  // an export costs more than a thousand messages
   ArrowArray array;

@@ -6,7 +6,7 @@
 #include <optional>
 #include <string_view>
 
-namespace k2 {
+namespace k2::trade {
 
 // Codes are never renamed or given another meaning: they stand in tables. A new one goes to the end of its group.
 enum class RejectReason : uint8_t {
@@ -104,4 +104,4 @@ constexpr std::optional<RejectReason> ParseRejectReason(std::string_view text) {
   return std::nullopt;
 }
 
-}  // namespace k2
+}  // namespace k2::trade

@@ -4,7 +4,7 @@
 #include <array>
 #include <string_view>
 
-namespace k2 {
+namespace k2::trade {
 
 inline constexpr std::string_view kConfluentHeader = "__value_schema_id";
 // io.apicurio.registry.serde.headers: a long, big-endian.
@@ -12,4 +12,4 @@ inline constexpr std::string_view kContentIdHeader = "apicurio.value.contentId";
 inline constexpr std::string_view kGlobalIdHeader = "apicurio.value.globalId";
 inline constexpr std::array kSchemaHeaders = {kConfluentHeader, kContentIdHeader, kGlobalIdHeader};
 
-}  // namespace k2
+}  // namespace k2::trade

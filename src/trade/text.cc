@@ -1,6 +1,6 @@
 #include "trade/text.h"
 
-namespace k2 {
+namespace k2::trade {
 namespace {
 
 bool Continues(std::string_view text, size_t at, uint8_t low = 0x80, uint8_t high = 0xbf) {
@@ -64,4 +64,4 @@ std::string ValidUtf8(std::string_view text) {
   return valid;
 }
 
-}  // namespace k2
+}  // namespace k2::trade

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace k2 {
+namespace k2::trade {
 
 // Whether the bytes are well-formed UTF-8 (Unicode, table 3-7: no overlong forms, no surrogates, nothing above
 // U+10FFFF).
@@ -105,4 +105,4 @@ inline uint64_t HashText(std::string_view text) {
   return hash;
 }
 
-}  // namespace k2
+}  // namespace k2::trade

@@ -1,6 +1,6 @@
 #include "trade/text_columns.h"
 
-namespace k2 {
+namespace k2::trade {
 
 int32_t Dictionary::Lookup(std::string_view text) {
   if (texts_.count * 2 >= table_.size()) Rehash();
@@ -24,4 +24,4 @@ void Dictionary::Rehash() {
   }
 }
 
-}  // namespace k2
+}  // namespace k2::trade

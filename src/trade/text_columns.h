@@ -11,7 +11,7 @@
 
 #include "trade/text.h"
 
-namespace k2 {
+namespace k2::trade {
 
 // Memory for values of T that is handed on by Release and freed with free(). Not initialised.
 template <typename T>
@@ -121,4 +121,4 @@ class Dictionary {
   int32_t last_ = -1;
 };
 
-}  // namespace k2
+}  // namespace k2::trade

@@ -9,7 +9,7 @@
 #include "base/int128.h"
 #include "base/uuid.h"
 
-namespace k2 {
+namespace k2::trade {
 
 enum class AssetClass : uint8_t { kEquities, kCrypto, kFutures, kOptions };  // order of the Avro enum
 enum class TradeSide : uint8_t { kBuy, kSell, kSellShort, kUnknown };        // order of the Avro enum
@@ -44,4 +44,4 @@ struct Trade {
   size_t place = 0;  // among the trades of its frame; no field of the message
 };
 
-}  // namespace k2
+}  // namespace k2::trade

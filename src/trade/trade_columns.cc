@@ -5,7 +5,7 @@
 #include "base/time.h"
 #include "trade/trade_table.h"
 
-namespace k2 {
+namespace k2::trade {
 namespace {
 
 constexpr size_t kOffsetLimit = size_t{1} << 30;
@@ -194,4 +194,4 @@ void TradeColumns::TruncateEntries(size_t count) {
   std::ranges::fill(key_rows_, 0);  // the row that was given up may come again
 }
 
-}  // namespace k2
+}  // namespace k2::trade

@@ -12,7 +12,7 @@
 #include "trade/text_columns.h"
 #include "trade/trade.h"
 
-namespace k2 {
+namespace k2::trade {
 
 // One row as views: a Trade whose message_id is text, as other producers' need not be a UUID.
 struct TradeRow {
@@ -128,4 +128,4 @@ class TradeColumns {
   std::vector<size_t> key_rows_;  // by key: 1 + the row that had it last
 };
 
-}  // namespace k2
+}  // namespace k2::trade

@@ -8,7 +8,7 @@
 #include "trade/exported_columns.h"
 #include "trade/trade_table.h"
 
-namespace k2 {
+namespace k2::trade {
 namespace {
 
 TradeRow Row(std::string_view id) {
@@ -231,4 +231,4 @@ TEST(Text, CopiesAndComparesEveryLength) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::trade

@@ -5,7 +5,7 @@
 #include "trade/trade_columns.h"
 #include "trade/trade_table.h"
 
-namespace k2 {
+namespace k2::trade {
 namespace {
 
 struct ArrayOwner {
@@ -199,4 +199,4 @@ class TradeExporter {
 
 void TradeColumns::Export(ArrowArray* array, ArrowSchema* schema) { TradeExporter(*this).Export(array, schema); }
 
-}  // namespace k2
+}  // namespace k2::trade

@@ -5,7 +5,7 @@
 #include <optional>
 #include <string_view>
 
-namespace k2 {
+namespace k2::trade {
 
 // Confluent wire format: this byte, the schema id as 4 bytes big-endian, then the Avro body.
 inline constexpr char kConfluentMagic = '\0';
@@ -111,4 +111,4 @@ constexpr std::optional<std::string_view> OwnSchema(int64_t id) {
   }
 }
 
-}  // namespace k2
+}  // namespace k2::trade

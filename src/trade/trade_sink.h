@@ -13,7 +13,7 @@
 #include "trade/trade_schema.h"
 #include "trade/trade_table.h"
 
-namespace k2 {
+namespace k2::trade {
 
 // Views stay good as long as the message they came from, and until the next one.
 class TradeSink {
@@ -162,4 +162,4 @@ inline bool IsTimely(int64_t timestamp_us, int64_t ingestion_us) {
   return IsRealTime(timestamp_us) && IsRealTime(ingestion_us) && timestamp_us - ingestion_us <= kMaxTradeAheadMicros;
 }
 
-}  // namespace k2
+}  // namespace k2::trade

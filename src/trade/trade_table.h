@@ -8,7 +8,7 @@
 
 #include "trade/decimal.h"
 
-namespace k2 {
+namespace k2::trade {
 
 enum class ColumnType : uint8_t { kString, kInt, kLong, kDate, kTimestamp, kPrice, kQuantity, kStringList, kStringMap };
 
@@ -107,4 +107,4 @@ consteval bool SlotsStandInOrder() {
 static_assert(SlotsStandInOrder(),
               "a column's slot and field id are its place: first the message's fields, then others");
 
-}  // namespace k2
+}  // namespace k2::trade

@@ -6,7 +6,7 @@
 #include <array>
 #include <string_view>
 
-namespace k2 {
+namespace k2::exchange {
 
 // What a symbol may end with.
 inline constexpr std::string_view kBinanceQuotes[] = {
@@ -85,4 +85,4 @@ inline constexpr auto kBinanceAssets = std::to_array<std::string_view>(
      "ZEC",         "ZEN",        "ZIL",      "ZK",      "ZKC",        "ZKP",    "ZRO",       "ZRX"});
 static_assert(std::ranges::is_sorted(kBinanceAssets));
 
-}  // namespace k2
+}  // namespace k2::exchange

@@ -4,7 +4,7 @@
 
 #include "exchange/exchange_time.h"
 
-namespace k2 {
+namespace k2::exchange {
 namespace {
 
 using json::Kind;
@@ -105,12 +105,12 @@ void RefuseOtherMarket(const BinanceEvent& event, PendingTrade& pending) {
       {"X", &event.X}, {"ps", &event.ps}, {"st", &event.st}, {"S", &event.S}};
   for (const auto& [name, value] : own) {
     if (value->kind == Kind::kMissing) continue;
-    pending.Reject(RejectReason::kFrameOtherMarket, name,
+    pending.Reject(trade::RejectReason::kFrameOtherMarket, name,
                    fmt::format("{} is sent by futures and options, not by the spot market", json::Quoted(value->text)));
     return;
   }
   if (event.s.kind == Kind::kString && IsBinanceContract(event.s.text)) {
-    pending.Reject(RejectReason::kFrameOtherMarket, "s",
+    pending.Reject(trade::RejectReason::kFrameOtherMarket, "s",
                    fmt::format("{} is a contract, not a pair of the spot market", json::Quoted(event.s.text)));
   }
 }
@@ -119,7 +119,7 @@ void RefuseOtherMarket(const BinanceEvent& event, PendingTrade& pending) {
 void ReadSymbol(const BinanceEvent& event, PendingTrade& pending, Assets& assets) {
   if (!pending.Need(event.s, Kind::kString, "s")) return;
   if (event.s.text.empty() || event.s.text.size() > kMaxSymbolSize) {
-    pending.Reject(RejectReason::kFrameBadSymbol, "s",
+    pending.Reject(trade::RejectReason::kFrameBadSymbol, "s",
                    fmt::format("{} is not a symbol of 1 to {} bytes", json::Quoted(event.s.text), kMaxSymbolSize));
     return;
   }
@@ -130,17 +130,17 @@ void ReadSymbol(const BinanceEvent& event, PendingTrade& pending, Assets& assets
 void ReadTime(const BinanceEvent& event, PendingTrade& pending) {
   if (!pending.Need(event.T, Kind::kNumber, "T")) return;
   if (!ParseEpochTime(event.T.text, pending.trade.timestamp_us)) {
-    pending.Reject(RejectReason::kFrameBadTime, "T",
+    pending.Reject(trade::RejectReason::kFrameBadTime, "T",
                    fmt::format("{} is not a time in ms or us since 1970", json::Quoted(event.T.text)));
   }
 }
 
 void ReadBinanceTrade(const BinanceEvent& event, PendingTrade& pending) {
-  Trade& trade = pending.trade;
+  trade::Trade& trade = pending.trade;
   trade.exchange = kBinanceExchange.message_name;
-  trade.source = TradeSource::kStream;
+  trade.source = trade::TradeSource::kStream;
   RefuseOtherMarket(event, pending);
-  if (!event.repeated.empty()) pending.Reject(RejectReason::kFrameBadType, event.repeated, "stands there twice");
+  if (!event.repeated.empty()) pending.Reject(trade::RejectReason::kFrameBadType, event.repeated, "stands there twice");
   pending.Need(event.e, Kind::kString, "e");
   Assets assets;
   ReadSymbol(event, pending, assets);
@@ -150,11 +150,11 @@ void ReadBinanceTrade(const BinanceEvent& event, PendingTrade& pending) {
     pending.trade_id = "BINANCE-";
     pending.trade_id += event.t.text;
   }
-  pending.ReadDecimal(event.p, Kind::kString, "p", kPriceType, trade.price_e14);
-  pending.ReadDecimal(event.q, Kind::kString, "q", kQuantityType, trade.quantity_e8);
+  pending.ReadDecimal(event.p, Kind::kString, "p", trade::kPriceType, trade.price_e14);
+  pending.ReadDecimal(event.q, Kind::kString, "q", trade::kQuantityType, trade.quantity_e8);
   ReadTime(event, pending);
   if (pending.Need(event.m, Kind::kBoolean, "m")) {
-    trade.side = event.m.text == "true" ? TradeSide::kSell : TradeSide::kBuy;  // the maker bought: the taker sold
+    trade.side = event.m.text == "true" ? trade::TradeSide::kSell : trade::TradeSide::kBuy;  // the maker bought: the taker sold
     pending.AddVendor("is_buyer_maker", event.m.text);
   }
   pending.ReadVendor(event.e, Kind::kString, "e", "event_type");
@@ -209,4 +209,4 @@ constinit const Exchange kBinanceExchange{
     .simulated = &kBinanceFeed,
 };
 
-}  // namespace k2
+}  // namespace k2::exchange

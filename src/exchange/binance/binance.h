@@ -12,7 +12,7 @@
 #include "exchange/pending_trades.h"
 #include "exchange/simulated_feed.h"
 
-namespace k2 {
+namespace k2::exchange {
 
 extern const Exchange kBinanceExchange;
 extern const SimulatedFeed kBinanceFeed;
@@ -38,4 +38,4 @@ class BinanceFrames final : public FrameParser {
   PendingTrades pending_;
 };
 
-}  // namespace k2
+}  // namespace k2::exchange

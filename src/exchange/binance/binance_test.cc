@@ -5,7 +5,7 @@
 
 #include "exchange/collected_frames.h"
 
-namespace k2 {
+namespace k2::exchange {
 namespace {
 
 constexpr int64_t kBinanceReceiveUs = 1'723'161'254'087'896;
@@ -50,8 +50,8 @@ TEST(Binance, ReadsEveryFieldOfATrade) {
   EXPECT_EQ(trade.timestamp_us, 1'723'161'255'342'000);
   EXPECT_EQ(trade.price_e14, 6'183'763'000'000'000'000);
   EXPECT_EQ(trade.quantity_e8, 2'000'000);
-  EXPECT_EQ(trade.side, TradeSide::kSell);
-  EXPECT_EQ(trade.source, TradeSource::kStream);
+  EXPECT_EQ(trade.side, trade::TradeSide::kSell);
+  EXPECT_EQ(trade.source, trade::TradeSource::kStream);
   EXPECT_EQ(trade.source_sequence, 3735683259);
   EXPECT_EQ(trade.ingestion_timestamp_us, kBinanceReceiveUs);
   const std::vector<std::pair<std::string, std::string>> vendor = {
@@ -68,7 +68,7 @@ TEST(Binance, ReadsABareEventInAnyOrderWithSpacesAndUnknownFields) {
   EXPECT_EQ(trade.trade_id, "BINANCE-7");
   EXPECT_EQ(trade.currency, "BTC");
   EXPECT_EQ(trade.price_e14, 250'000'000'000'000);
-  EXPECT_EQ(trade.side, TradeSide::kBuy);
+  EXPECT_EQ(trade.side, trade::TradeSide::kBuy);
   const std::vector<std::pair<std::string, std::string>> vendor = {{"is_buyer_maker", "false"},
                                                                    {"event_type", "trade"},
                                                                    {"trade_time", "1723161255342"},
@@ -254,7 +254,7 @@ TEST(Binance, RejectsAnOversizedFrame) {
   const auto parser = FrameParser::Create(kBinanceExchange, 100);
   EXPECT_EQ(parser->Parse(kTrade, kBinanceReceiveUs, sink), FrameOutcome::kRejected);
   ASSERT_EQ(sink.rejects.size(), 1U);
-  EXPECT_EQ(sink.rejects[0].first, RejectReason::kFrameOversized);
+  EXPECT_EQ(sink.rejects[0].first, trade::RejectReason::kFrameOversized);
 }
 
 TEST(Binance, RefusesDeepNestingWithoutFalling) {
@@ -270,4 +270,4 @@ TEST(Binance, DetailsAreAsciiAndShort) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::exchange

@@ -1,7 +1,7 @@
 #include "exchange/binance/binance.h"
 #include "exchange/frame_writer.h"
 
-namespace k2 {
+namespace k2::exchange {
 namespace {
 
 constexpr SimulatedMarket kBinanceMarkets[] = {
@@ -57,4 +57,4 @@ constinit const SimulatedFeed kBinanceFeed{.markets = kBinanceMarkets,
                                            .append_other = WriteBinanceOther,
                                            .spoilings = kBinanceSpoilings};
 
-}  // namespace k2
+}  // namespace k2::exchange

@@ -5,7 +5,7 @@
 #include "exchange/binance/assets.h"
 #include "exchange/binance/binance.h"
 
-namespace k2 {
+namespace k2::exchange {
 namespace {
 
 // Too short to be told by themselves: other assets end with them.
@@ -49,4 +49,4 @@ bool SplitBinanceSymbol(std::string_view symbol, Assets& assets) {
   return true;
 }
 
-}  // namespace k2
+}  // namespace k2::exchange

@@ -6,7 +6,7 @@
 
 #include "base/time.h"
 
-namespace k2 {
+namespace k2::exchange {
 namespace {
 
 using json::Kind;
@@ -84,11 +84,11 @@ std::optional<std::string_view> OtherCoinbaseFrame(const CoinbaseMatch& match) {
 void ReadMakerSide(const Value& side, PendingTrade& pending) {
   if (!pending.Need(side, Kind::kString, "side")) return;
   if (side.text == "buy") {
-    pending.trade.side = TradeSide::kSell;
+    pending.trade.side = trade::TradeSide::kSell;
   } else if (side.text == "sell") {
-    pending.trade.side = TradeSide::kBuy;
+    pending.trade.side = trade::TradeSide::kBuy;
   } else {
-    pending.Reject(RejectReason::kFrameBadSide, "side",
+    pending.Reject(trade::RejectReason::kFrameBadSide, "side",
                    fmt::format("{} is neither buy nor sell", json::Quoted(side.text)));
     return;
   }
@@ -99,7 +99,7 @@ void ReadProduct(const Value& product, PendingTrade& pending) {
   if (!pending.Need(product, Kind::kString, "product_id")) return;
   Assets assets;
   if (product.text.size() > kMaxSymbolSize || !SplitCoinbaseProduct(product.text, assets)) {
-    pending.Reject(RejectReason::kFrameBadSymbol, "product_id",
+    pending.Reject(trade::RejectReason::kFrameBadSymbol, "product_id",
                    fmt::format("{} is not a product of the form BASE-QUOTE", json::Quoted(product.text)));
     return;
   }
@@ -111,10 +111,10 @@ void ReadProduct(const Value& product, PendingTrade& pending) {
 }
 
 void ReadCoinbaseTrade(const CoinbaseMatch& match, PendingTrade& pending) {
-  Trade& trade = pending.trade;
+  trade::Trade& trade = pending.trade;
   trade.exchange = kCoinbaseExchange.message_name;
-  if (!match.repeated.empty()) pending.Reject(RejectReason::kFrameBadType, match.repeated, "stands there twice");
-  trade.source = match.type.text == "last_match" ? TradeSource::kSnapshot : TradeSource::kStream;
+  if (!match.repeated.empty()) pending.Reject(trade::RejectReason::kFrameBadType, match.repeated, "stands there twice");
+  trade.source = match.type.text == "last_match" ? trade::TradeSource::kSnapshot : trade::TradeSource::kStream;
   pending.ReadVendor(match.type, Kind::kString, "type", "event_type");
   pending.Need(match.type, Kind::kString, "type");
   int64_t id = 0;
@@ -124,14 +124,14 @@ void ReadCoinbaseTrade(const CoinbaseMatch& match, PendingTrade& pending) {
     pending.trade_id += match.trade_id.text;
   }
   ReadMakerSide(match.side, pending);
-  pending.ReadDecimal(match.size, Kind::kString, "size", kQuantityType, trade.quantity_e8);
-  pending.ReadDecimal(match.price, Kind::kString, "price", kPriceType, trade.price_e14);
+  pending.ReadDecimal(match.size, Kind::kString, "size", trade::kQuantityType, trade.quantity_e8);
+  pending.ReadDecimal(match.price, Kind::kString, "price", trade::kPriceType, trade.price_e14);
   ReadProduct(match.product_id, pending);
   if (pending.Need(match.time, Kind::kString, "time")) {
     if (const Result<int64_t> time = ParseTimestamp(match.time.text)) {
       trade.timestamp_us = *time;
     } else {
-      pending.Reject(RejectReason::kFrameBadTime, "time",
+      pending.Reject(trade::RejectReason::kFrameBadTime, "time",
                      fmt::format("{} is not an RFC 3339 time", json::Quoted(match.time.text)));
     }
   }
@@ -185,4 +185,4 @@ constinit const Exchange kCoinbaseExchange{
     .simulated = &kCoinbaseFeed,
 };
 
-}  // namespace k2
+}  // namespace k2::exchange

@@ -11,7 +11,7 @@
 #include "exchange/pending_trades.h"
 #include "exchange/simulated_feed.h"
 
-namespace k2 {
+namespace k2::exchange {
 
 extern const Exchange kCoinbaseExchange;
 extern const SimulatedFeed kCoinbaseFeed;
@@ -31,4 +31,4 @@ class CoinbaseFrames final : public FrameParser {
   PendingTrades pending_;
 };
 
-}  // namespace k2
+}  // namespace k2::exchange

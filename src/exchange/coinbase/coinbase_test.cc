@@ -4,7 +4,7 @@
 
 #include "exchange/collected_frames.h"
 
-namespace k2 {
+namespace k2::exchange {
 namespace {
 
 constexpr int64_t kCoinbaseReceiveUs = 1'618'677'817'129'516;
@@ -59,7 +59,7 @@ TEST(Coinbase, ReadsAMatch) {
 }
 
 TEST(Coinbase, TheSideIsTheTakersOppositeOfTheMakers) {
-  for (const auto& [maker, taker] : {std::pair{"\"sell\"", TradeSide::kBuy}, std::pair{"\"buy\"", TradeSide::kSell}}) {
+  for (const auto& [maker, taker] : {std::pair{"\"sell\"", trade::TradeSide::kBuy}, std::pair{"\"buy\"", trade::TradeSide::kSell}}) {
     CollectingSink sink;
     ParseCoinbase(With("\"sell\"", maker), sink);
     ASSERT_EQ(sink.trades.size(), 1U);
@@ -73,8 +73,8 @@ TEST(Coinbase, ALastMatchIsTheSameTrade) {
   ParseCoinbase(kMatch, sink);
   EXPECT_EQ(ParseCoinbase(With("match", "last_match"), sink), FrameOutcome::kTrades);
   ASSERT_EQ(sink.trades.size(), 2U);
-  EXPECT_EQ(sink.trades[0].source, TradeSource::kStream);
-  EXPECT_EQ(sink.trades[1].source, TradeSource::kSnapshot);
+  EXPECT_EQ(sink.trades[0].source, trade::TradeSource::kStream);
+  EXPECT_EQ(sink.trades[1].source, trade::TradeSource::kSnapshot);
   EXPECT_EQ(sink.trades[0].message_id, sink.trades[1].message_id);
   EXPECT_EQ(sink.trades[1].vendor_data[0], (std::pair<std::string, std::string>("event_type", "last_match")));
 }
@@ -124,4 +124,4 @@ TEST(Coinbase, RejectsWhatCannotBeRead) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::exchange

@@ -1,7 +1,7 @@
 #include "exchange/coinbase/coinbase.h"
 #include "exchange/frame_writer.h"
 
-namespace k2 {
+namespace k2::exchange {
 namespace {
 
 constexpr SimulatedMarket kCoinbaseMarkets[] = {
@@ -56,4 +56,4 @@ constinit const SimulatedFeed kCoinbaseFeed{.markets = kCoinbaseMarkets,
                                             .append_other = WriteCoinbaseOther,
                                             .spoilings = kCoinbaseSpoilings};
 
-}  // namespace k2
+}  // namespace k2::exchange

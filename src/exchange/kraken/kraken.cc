@@ -6,7 +6,7 @@
 
 #include "base/time.h"
 
-namespace k2 {
+namespace k2::exchange {
 namespace {
 
 using json::Kind;
@@ -44,21 +44,21 @@ KrakenElement ReadKrakenElement(json::Cursor& cursor) {
 }
 
 void ReadKrakenTrade(const KrakenElement& event, PendingTrade& pending) {
-  Trade& trade = pending.trade;
-  if (!event.repeated.empty()) pending.Reject(RejectReason::kFrameBadType, event.repeated, "stands there twice");
+  trade::Trade& trade = pending.trade;
+  if (!event.repeated.empty()) pending.Reject(trade::RejectReason::kFrameBadType, event.repeated, "stands there twice");
   const bool has_pair = pending.Need(event.symbol, Kind::kString, "symbol");
   if (pending.Need(event.side, Kind::kString, "side")) {
     if (event.side.text == "buy") {
-      trade.side = TradeSide::kBuy;
+      trade.side = trade::TradeSide::kBuy;
     } else if (event.side.text == "sell") {
-      trade.side = TradeSide::kSell;
+      trade.side = trade::TradeSide::kSell;
     } else {
-      pending.Reject(RejectReason::kFrameBadSide, "side",
+      pending.Reject(trade::RejectReason::kFrameBadSide, "side",
                      fmt::format("{} is neither buy nor sell", json::Quoted(event.side.text)));
     }
   }
-  pending.ReadDecimal(event.price, Kind::kNumber, "price", kPriceType, trade.price_e14);
-  pending.ReadDecimal(event.qty, Kind::kNumber, "qty", kQuantityType, trade.quantity_e8);
+  pending.ReadDecimal(event.price, Kind::kNumber, "price", trade::kPriceType, trade.price_e14);
+  pending.ReadDecimal(event.qty, Kind::kNumber, "qty", trade::kQuantityType, trade.quantity_e8);
   int64_t id = 0;
   if (pending.ReadUnsigned(event.trade_id, "trade_id", id)) {
     trade.source_sequence = id;
@@ -70,7 +70,7 @@ void ReadKrakenTrade(const KrakenElement& event, PendingTrade& pending) {
     if (time) {
       trade.timestamp_us = *time;
     } else {
-      pending.Reject(RejectReason::kFrameBadTime, "timestamp",
+      pending.Reject(trade::RejectReason::kFrameBadTime, "timestamp",
                      fmt::format("{} is not an RFC 3339 time", json::Quoted(event.timestamp.text)));
     }
   }
@@ -80,10 +80,10 @@ void ReadKrakenTrade(const KrakenElement& event, PendingTrade& pending) {
 }
 
 // What a subscription begins with are trades of before it. The first protocol does not tell them apart.
-std::optional<TradeSource> SourceOfKrakenType(const Value& type) {
+std::optional<trade::TradeSource> SourceOfKrakenType(const Value& type) {
   if (type.kind != Kind::kString) return std::nullopt;
-  if (type.text == "snapshot") return TradeSource::kSnapshot;
-  if (type.text == "update") return TradeSource::kStream;
+  if (type.text == "snapshot") return trade::TradeSource::kSnapshot;
+  if (type.text == "update") return trade::TradeSource::kStream;
   return std::nullopt;
 }
 
@@ -123,7 +123,7 @@ FrameOutcome SkipChannel(std::string_view name, FrameSink& sink) {
 bool ReadKrakenPair(std::string_view pair, std::string_view field, PendingTrade& pending) {
   Assets assets;
   if (pair.size() > kMaxSymbolSize || !SplitKrakenPair(pair, assets)) {
-    pending.Reject(RejectReason::kFrameBadSymbol, field,
+    pending.Reject(trade::RejectReason::kFrameBadSymbol, field,
                    fmt::format("{} is not a pair of the form BASE/QUOTE", json::Quoted(pair)));
     return false;
   }
@@ -193,7 +193,7 @@ FrameOutcome KrakenFrames::ParseObject(std::string_view frame, int64_t receive_u
   if (!json::IsValidUtf8(frame)) return RejectUtf8(sink);
   if (channel.kind == Kind::kMissing && !is_reply && IsKrakenFuturesTrade(feed)) {
     sink.OnReject(
-        RejectReason::kFrameOtherMarket,
+        trade::RejectReason::kFrameOtherMarket,
         fmt::format("field \"feed\": {} is of Kraken's futures, not of its spot market", json::Quoted(feed.text)));
     return FrameOutcome::kRejected;
   }
@@ -204,7 +204,7 @@ FrameOutcome KrakenFrames::ParseObject(std::string_view frame, int64_t receive_u
   if (channel.kind == Kind::kString && channel.text != "trade") return SkipChannel(channel.text, sink);
   if (channel.kind != Kind::kString || data_kind != Kind::kArray) {
     const bool missing = channel.kind == Kind::kString && data_kind == Kind::kMissing;
-    sink.OnReject(missing ? RejectReason::kFrameMissingField : RejectReason::kFrameBadType,
+    sink.OnReject(missing ? trade::RejectReason::kFrameMissingField : trade::RejectReason::kFrameBadType,
                   channel.kind != Kind::kString ? "field 'channel': is not a string"
                   : missing                     ? "field 'data': is missing"
                                                 : "field 'data': is not one array");
@@ -226,4 +226,4 @@ constinit const Exchange kKrakenExchange{
     .simulated = &kKrakenFeed,
 };
 
-}  // namespace k2
+}  // namespace k2::exchange

@@ -13,7 +13,7 @@
 #include "exchange/pending_trades.h"
 #include "exchange/simulated_feed.h"
 
-namespace k2 {
+namespace k2::exchange {
 
 extern const Exchange kKrakenExchange;
 extern const SimulatedFeed kKrakenFeed;
@@ -46,4 +46,4 @@ class KrakenFrames final : public FrameParser {
 // The symbol, currency and assets of a pair; rejects the trade when it is none.
 bool ReadKrakenPair(std::string_view pair, std::string_view field, PendingTrade& pending);
 
-}  // namespace k2
+}  // namespace k2::exchange

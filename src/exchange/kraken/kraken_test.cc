@@ -4,7 +4,7 @@
 
 #include "exchange/collected_frames.h"
 
-namespace k2 {
+namespace k2::exchange {
 namespace {
 
 constexpr int64_t kKrakenReceiveUs = 1'695'628'117'000'000;
@@ -61,13 +61,13 @@ TEST(KrakenV2, ReadsEveryTradeAndField) {
   EXPECT_EQ(first.timestamp_us, 1'695'628'116'925'533);
   EXPECT_EQ(first.price_e14, 51'470'000'000'000);
   EXPECT_EQ(first.quantity_e8, 642'346'326'000);
-  EXPECT_EQ(first.side, TradeSide::kBuy);
+  EXPECT_EQ(first.side, trade::TradeSide::kBuy);
   EXPECT_EQ(first.source_sequence, 4665846);
   EXPECT_EQ(first.ingestion_timestamp_us, kKrakenReceiveUs);
   EXPECT_EQ(first.vendor_data,
             (Vendor{{"pair", "MATIC/USD"}, {"order_type", "limit"}, {"base_asset", "MATIC"}, {"quote_asset", "USD"}}));
   EXPECT_EQ(sink.trades[1].quantity_e8, 25);
-  EXPECT_EQ(sink.trades[1].side, TradeSide::kSell);
+  EXPECT_EQ(sink.trades[1].side, trade::TradeSide::kSell);
   EXPECT_EQ(sink.trades[1].price_e14, 1'078'000'000'000'000'000);
 }
 
@@ -87,8 +87,8 @@ TEST(KrakenV2, TellsSnapshotsFromUpdates) {
   };
   const std::string type = R"("type":"update")";
   ASSERT_NE(std::string(kV2).find(type), std::string::npos);
-  EXPECT_EQ(source_of(std::string(kV2)), TradeSource::kStream);
-  EXPECT_EQ(source_of(With(kV2, type, R"("type":"snapshot")")), TradeSource::kSnapshot);
+  EXPECT_EQ(source_of(std::string(kV2)), trade::TradeSource::kStream);
+  EXPECT_EQ(source_of(With(kV2, type, R"("type":"snapshot")")), trade::TradeSource::kSnapshot);
   EXPECT_EQ(source_of(With(kV2, type, R"("type":"other")")), std::nullopt);
   EXPECT_EQ(source_of(With(kV2, type, R"("type":7)")), std::nullopt);
 }
@@ -222,7 +222,7 @@ TEST(KrakenV1, ReadsEveryTradeAndField) {
   EXPECT_EQ(trade.timestamp_us, 1'618'678'150'827'816);
   EXPECT_EQ(trade.price_e14, 35'381'000'000'000'000);
   EXPECT_EQ(trade.quantity_e8, 171'754'604);
-  EXPECT_EQ(trade.side, TradeSide::kBuy);
+  EXPECT_EQ(trade.side, trade::TradeSide::kBuy);
   EXPECT_EQ(trade.source_sequence, std::nullopt);
   EXPECT_EQ(trade.vendor_data, (Vendor{{"pair", "XBT/USD"},
                                        {"order_type", "l"},
@@ -230,7 +230,7 @@ TEST(KrakenV1, ReadsEveryTradeAndField) {
                                        {"base_asset", "BTC"},
                                        {"quote_asset", "USD"},
                                        {"raw_timestamp", "1618678150.827816"}}));
-  EXPECT_EQ(sink.trades[0].side, TradeSide::kSell);
+  EXPECT_EQ(sink.trades[0].side, trade::TradeSide::kSell);
 }
 
 TEST(KrakenV1, EqualTradesOfAFrameAreToldApartAndFramesAreNot) {
@@ -278,4 +278,4 @@ TEST(KrakenV1, CutsTimesBeyondMicroseconds) {
 }
 
 }  // namespace
-}  // namespace k2
+}  // namespace k2::exchange

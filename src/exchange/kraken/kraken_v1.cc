@@ -5,7 +5,7 @@
 #include "exchange/exchange_time.h"
 #include "exchange/kraken/kraken.h"
 
-namespace k2 {
+namespace k2::exchange {
 namespace {
 
 using json::Kind;
@@ -29,9 +29,9 @@ std::string_view OtherKrakenV1Channel(std::string_view frame) {
   return other ? name : std::string_view{};
 }
 
-TradeSide ReadSide(std::string_view text) {
-  if (text == "b") return TradeSide::kBuy;
-  return text == "s" ? TradeSide::kSell : TradeSide::kUnknown;
+trade::TradeSide ReadSide(std::string_view text) {
+  if (text == "b") return trade::TradeSide::kBuy;
+  return text == "s" ? trade::TradeSide::kSell : trade::TradeSide::kUnknown;
 }
 
 }  // namespace
@@ -61,17 +61,17 @@ void KrakenFrames::ReadRow(json::Cursor& cursor, std::string_view pair, PendingT
   for (size_t i = 0; i < row.size(); ++i) {
     if (!pending.Need(row[i], Kind::kString, kColumns[i])) return;
   }
-  Trade& trade = pending.trade;
+  trade::Trade& trade = pending.trade;
   const auto& [price, volume, time, side, order_type, misc] = row;
-  pending.ReadDecimal(price, Kind::kString, "price", kPriceType, trade.price_e14);
-  pending.ReadDecimal(volume, Kind::kString, "volume", kQuantityType, trade.quantity_e8);
+  pending.ReadDecimal(price, Kind::kString, "price", trade::kPriceType, trade.price_e14);
+  pending.ReadDecimal(volume, Kind::kString, "volume", trade::kQuantityType, trade.quantity_e8);
   if (!ParseEpochSeconds(time.text, trade.timestamp_us)) {
-    pending.Reject(RejectReason::kFrameBadTime, "time",
+    pending.Reject(trade::RejectReason::kFrameBadTime, "time",
                    fmt::format("{} is not a time in seconds since 1970", json::Quoted(time.text)));
   }
   trade.side = ReadSide(side.text);
-  if (trade.side == TradeSide::kUnknown) {
-    pending.Reject(RejectReason::kFrameBadSide, "side", fmt::format("{} is neither b nor s", json::Quoted(side.text)));
+  if (trade.side == trade::TradeSide::kUnknown) {
+    pending.Reject(trade::RejectReason::kFrameBadSide, "side", fmt::format("{} is neither b nor s", json::Quoted(side.text)));
   }
   pending.AddVendor("pair", pair);
   pending.AddVendor("order_type", order_type.text);
@@ -100,7 +100,7 @@ FrameOutcome KrakenFrames::ParseArray(std::string_view frame, int64_t receive_us
   if (!cursor.Finished()) return RejectBroken(cursor, frame, sink);
   if (!json::IsValidUtf8(frame)) return RejectUtf8(sink);
   if (elements < 4 || channel.kind != Kind::kString || pair.kind != Kind::kString) {
-    sink.OnReject(RejectReason::kFrameBadType, "the array does not end with the names of a channel and a pair");
+    sink.OnReject(trade::RejectReason::kFrameBadType, "the array does not end with the names of a channel and a pair");
     return FrameOutcome::kRejected;
   }
   if (channel.text != "trade") {
@@ -108,7 +108,7 @@ FrameOutcome KrakenFrames::ParseArray(std::string_view frame, int64_t receive_us
     return FrameOutcome::kSkipped;
   }
   if (elements != 4 || !data.EnterArray()) {
-    sink.OnReject(RejectReason::kFrameBadType, "the second of four elements is not an array of trades");
+    sink.OnReject(trade::RejectReason::kFrameBadType, "the second of four elements is not an array of trades");
     return FrameOutcome::kRejected;
   }
   pending_.Clear();
@@ -122,4 +122,4 @@ FrameOutcome KrakenFrames::ParseArray(std::string_view frame, int64_t receive_us
   return pending_.Emit(sink, "trades");
 }
 
-}  // namespace k2
+}  // namespace k2::exchange

@@ -1,7 +1,7 @@
 #include "exchange/frame_writer.h"
 #include "exchange/kraken/kraken.h"
 
-namespace k2 {
+namespace k2::exchange {
 namespace {
 
 constexpr SimulatedMarket kKrakenMarkets[] = {
@@ -57,4 +57,4 @@ constinit const SimulatedFeed kKrakenFeed{.markets = kKrakenMarkets,
                                           .append_other = WriteKrakenOther,
                                           .spoilings = kKrakenSpoilings};
 
-}  // namespace k2
+}  // namespace k2::exchange

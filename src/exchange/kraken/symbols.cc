@@ -1,6 +1,6 @@
 #include "exchange/kraken/kraken.h"
 
-namespace k2 {
+namespace k2::exchange {
 
 std::string_view CommonKrakenAsset(std::string_view asset) {
   if (asset == "XBT") return "BTC";
@@ -17,4 +17,4 @@ bool SplitKrakenPair(std::string_view pair, Assets& assets) {
   return true;
 }
 
-}  // namespace k2
+}  // namespace k2::exchange

@@ -1,0 +1,407 @@
+#include "pipeline/runner.h"
+
+#include <malloc.h>
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <optional>
+#include <thread>
+
+#include "base/guard.h"
+#include "base/health.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "base/time.h"
+#include "pipeline/bronze/finished_sources.h"
+#include "pipeline/pipeline_state.h"
+#include "pipeline/gold/gold_layer.h"
+#include "pipeline/nothing_taken.h"
+#include "pipeline/retry_policy.h"
+#include "pipeline/silver/silver_layer.h"
+
+namespace k2::pipeline {
+namespace {
+
+constexpr std::string_view kTables = "tables";  // catalog and storage, as a dependency
+constexpr int64_t kWaitForMessagesUs = 50'000;
+constexpr int64_t kSettleIntervalUs = 30'000'000;
+constexpr int64_t kDrainUsMax = 10'000'000;  // after the stop: what is left of a backlog then waits for the next start
+
+// A step's batches are free at its end, but the allocator keeps their memory for the next ones, which saves page faults
+// (a fifth of all CPU, were it given back after each step). What a burst has left behind goes back now and then; at
+// once where it is much.
+void TrimMemory() {
+  constexpr int64_t kResidentBytesMax = 704LL << 20;
+  constexpr int64_t kTrimIntervalUs = 10'000'000;
+  static std::atomic<int64_t> last_us{MonotonicMicros()};
+  const int64_t now_us = MonotonicMicros();
+  int64_t last = last_us;
+  if (now_us - last > kTrimIntervalUs && last_us.compare_exchange_strong(last, now_us)) {
+    ::malloc_trim(0);
+    return;
+  }
+  std::ifstream statm("/proc/self/statm");
+  int64_t total_pages = 0;
+  int64_t resident_pages = 0;
+  if (statm >> total_pages >> resident_pages && resident_pages * 4096 > kResidentBytesMax) ::malloc_trim(0);
+}
+
+PatienceOptions PatienceOf(const RunOptions& options) {
+  return {.endless = options.endless, .takeover_us = options.takeover_us, .outage_us_max = options.outage_us_max};
+}
+
+// Waits while another process moves the tables of this layer. True when none has done so for the time after which this
+// one is to take over; false when the run ends before that. A catalog that does not answer tells nothing of the other.
+template <typename Layer>
+bool StandBy(Layer& layer, LayerNumber number, std::string_view name, const RunOptions& options, Floor& floor) {
+  log::Info("standing by: another process moves this layer's tables", {{"layer", std::string(name)}});
+  floor.StandBy(number, true);
+  std::string head;
+  int64_t since_us = MonotonicMicros();
+  // Two that stand by together must not come back together.
+  const int64_t takeover_us = options.takeover_us + MonotonicMicros() % std::max<int64_t>(options.takeover_us / 2, 1);
+  const std::chrono::microseconds poll(std::clamp<int64_t>(options.takeover_us / 8, 10'000, 1'000'000));
+  while (!floor.stopping() && !floor.failed()) {
+    const Result<std::string> now = layer.Head();
+    if (!now || *now != head) {
+      since_us = MonotonicMicros();
+      if (now) head = *now;
+    } else if (MonotonicMicros() - since_us > takeover_us) {
+      log::Info("taking over: no other process has moved this layer's tables",
+                {{"layer", std::string(name)}, {"seconds", std::to_string(takeover_us / 1'000'000)}});
+      break;
+    }
+    ProcessHealth().Beat(name);
+    floor.Wait(floor.changes(), poll);
+  }
+  floor.StandBy(number, false);
+  return !floor.stopping() && !floor.failed();
+}
+
+// Tells of a layer that stands, or one of whose tables does: once, and once more when it goes on.
+class StandingReport {
+ public:
+  StandingReport(LayerNumber number, std::string_view name, Floor& floor)
+      : number_(number),
+        name_(name),
+        floor_(floor),
+        gauge_(GaugeOf("k2_layer_stands", "1 while the layer, or one of its tables, stands on an error.",
+                       {{"layer", std::string(name)}})) {
+    gauge_.Set(0);
+  }
+
+  void Tell(const std::optional<Error>& error) {
+    const std::string why = error ? error->message : std::string{};
+    if (why == told_) return;
+    if (error) {
+      log::Error("a layer stands; the others go on, and it looks again", {{"layer", name_}, {"error", why}});
+    } else {
+      log::Info("a layer that stood goes on", {{"layer", name_}});
+    }
+    gauge_.Set(error ? 1 : 0);
+    floor_.Stands(number_, error.has_value());
+    ProcessHealth().Stands(name_, why);
+    told_ = why;
+  }
+  // Whether it is time to look again at what stands beside the rest.
+  [[nodiscard]] bool Due() {
+    const int64_t now_us = MonotonicMicros();
+    if (now_us < next_look_us_) return false;
+    pause_us_ = std::clamp<int64_t>(pause_us_ * 2, kMicrosPerSecond, 30 * kMicrosPerSecond);
+    const bool first = next_look_us_ == 0;
+    next_look_us_ = now_us + pause_us_;
+    return !first;
+  }
+  // After a step that went through whole.
+  void GoesOn() {
+    next_look_us_ = 0;
+    pause_us_ = 0;
+    Tell(std::nullopt);
+  }
+  // Waits until it is time to look again; false when the run ends before that.
+  bool Wait() {
+    pause_us_ = std::clamp<int64_t>(pause_us_ * 2, kMicrosPerSecond, 30 * kMicrosPerSecond);
+    const int64_t until_us = MonotonicMicros() + pause_us_;
+    while (!floor_.stopping() && !floor_.failed() && MonotonicMicros() < until_us) {
+      ProcessHealth().Beat(name_);
+      std::this_thread::sleep_for(Floor::kGlance);
+    }
+    return !floor_.stopping() && !floor_.failed();
+  }
+
+ private:
+  LayerNumber number_;
+  std::string name_;
+  Floor& floor_;
+  Gauge& gauge_;
+  std::string told_;
+  int64_t pause_us_ = 0;
+  int64_t next_look_us_ = 0;
+};
+
+// Rights of the source are the run's own: it must be started again with others.
+bool EndsTheRun(LayerNumber number, const Error& error) {
+  return number == kBronze && error.kind == ErrorKind::kPermission;
+}
+
+// Deals with a failed step: true when the layer is to go on with the next one. What does not pass by itself makes the
+// layer of a service stand, and look again until somebody has mended it; a run with an end goes on without the layer.
+template <typename Layer, typename Recover>
+bool GoOn(Layer& layer, LayerNumber number, std::string_view name, const Error& error, Patience& patience,
+          StandingReport& standing, const RunOptions& options, Floor& floor, const Recover& recover) {
+  Error last = error;
+  while (true) {
+    ProcessHealth().Beat(name);
+    if (last.kind == ErrorKind::kUnavailable) ProcessHealth().SetDependency(kTables, false, last.message);
+    const Patience::Next next = patience.Judge(last);
+    if (next == Patience::Next::kFail) {
+      if (EndsTheRun(number, last)) {
+        floor.Failed(last.With(name));
+        return false;
+      }
+      if (options.endless) {
+        if constexpr (requires { layer.StandsWholly(); }) layer.StandsWholly();
+        standing.Tell(last);
+      }
+      if (!options.endless || !standing.Wait()) {
+        floor.Ended(number, last.With(name));
+        return false;
+      }
+      patience.Reset();
+    }
+    if (next == Patience::Next::kStandBy && !StandBy(layer, number, name, options, floor)) return false;
+    const Status recovered = recover();
+    if (recovered) return true;
+    last = recovered.error();
+  }
+}
+
+// Commits go by time or by size, whichever comes first: waits until the interval has passed or a whole step is there,
+// or as much as the buffers hold (of few partitions that is less than a step). A run with an end does so too, or it
+// would commit each handful that a broker has just sent.
+void WaitForCommit(int64_t last_commit_us, BronzeLayer& layer, const RunOptions& options, const Floor& floor) {
+  constexpr int64_t kSliceUs = 10'000;
+  while (!floor.stopping() && !floor.failed()) {
+    const int64_t left_us = last_commit_us + options.commit_interval_us - MonotonicMicros();
+    if (left_us <= 0 || layer.sources().Available() >= options.layer.rows_per_step || layer.sources().BufferFull()) {
+      return;
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(std::min(left_us, kSliceUs)));
+  }
+}
+
+// The top of a layer's thread: what no code of K2 should throw ends the run with an error that names the layer.
+template <typename Run>
+void RunLayer(LayerNumber number, Floor& floor, const Run& run) {
+  const Status status = Guarded(fmt::format("the layer {}", kLayerNames[number]), [&]() -> Status {
+    run();
+    return {};
+  });
+  if (status) return;
+  floor.Failed(status.error());
+  floor.Finished(number);
+  ProcessHealth().Finished(kLayerNames[number]);
+}
+
+void RunBronze(BronzeLayer& layer, const RunOptions& options, Floor& floor, RunProgress& progress) {
+  Patience patience(PatienceOf(options), "bronze", floor.stop());
+  StandingReport standing(kBronze, "bronze", floor);
+  RefusalWatch watch("bronze");
+  const auto recover = [&] { return layer.Recover(); };
+  int64_t last_commit_us = 0;
+  const int64_t lead = options.layer.rows_per_step * options.lead_steps;
+  const bool waits = options.endless || !layer.sources().ApartFromEachOther();
+  if (options.standby && StandBy(layer, kBronze, "bronze", options, floor)) {
+    // What is away at this moment is waited for, as at any other.
+    if (const Status status = layer.Recover(); !status) {
+      (void)GoOn(layer, kBronze, "bronze", status.error(), patience, standing, options, floor, recover);
+    }
+  }
+  const auto moved = [&](int64_t rows) {
+    ProcessHealth().Beat("bronze");
+    patience.Reset();
+    ProcessHealth().SetDependency(kTables, true);
+    progress.bronze_rows += rows;
+    progress.bytes_read = layer.stored_bytes_read();
+    last_commit_us = MonotonicMicros();
+    floor.Moved(kBronze, rows);
+    return !floor.stopping() && !floor.failed() && !(options.silver && floor.Ahead(kBronze, kSilver, lead));
+  };
+  while (!floor.stopping() && !floor.failed()) {
+    ProcessHealth().Beat("bronze");
+    if (options.silver) floor.WaitForNext(kBronze, kSilver, lead);
+    if (waits) WaitForCommit(last_commit_us, layer, options, floor);
+    Result<int64_t> rows = layer.Step(waits ? kWaitForMessagesUs : 0, waits ? moved : BronzeLayer::Moved{});
+    const std::optional<Error> stopped = rows ? layer.standing() : std::nullopt;
+    if (options.endless && stopped && standing.Due()) {
+      if (const Status looked = layer.LookAgain(); !looked) rows = std::unexpected(looked.error());
+    }
+    if (!rows) {
+      if (!GoOn(layer, kBronze, "bronze", rows.error(), patience, standing, options, floor, recover)) break;
+      continue;
+    }
+    if (options.endless && stopped) {
+      standing.Tell(stopped);
+    } else {
+      standing.GoesOn();
+    }
+    ProcessHealth().SetDependency(kTables, true);
+    if (options.endless) watch.Look(layer.stats(), MonotonicMicros());
+    if (*rows > 0) (void)moved(*rows);  // a step without rows has asked neither source nor tables
+    if (layer.AtEnd() || (!options.endless && *rows == 0 && layer.CaughtUp())) break;
+  }
+  floor.Finished(kBronze);
+  ProcessHealth().Finished("bronze");
+}
+
+// Silver and Gold: step until nothing is new and the layer above has finished.
+template <typename Layer>
+void RunBelow(Layer& layer, LayerNumber number, std::string_view name, const RunOptions& options, bool upstream_runs,
+              bool next_runs, Floor& floor, std::atomic<int64_t>& counter) {
+  Patience patience(PatienceOf(options), name, floor.stop());
+  StandingReport report(number, name, floor);
+  RefusalWatch watch(name);
+  const auto recover = [&] {
+    layer.Recover();
+    return Status{};
+  };
+  const int64_t lead = options.layer.rows_per_step * options.lead_steps;
+  // The layer above wakes this one when it is in the same process.
+  const std::chrono::microseconds poll(upstream_runs ? std::max<int64_t>(options.poll_us, 1'000'000) : options.poll_us);
+  int64_t settled_us = MonotonicMicros();
+  if (options.standby) {
+    (void)StandBy(layer, number, name, options, floor);
+    layer.Recover();
+  }
+  int64_t stopped_us = 0;
+  while (!floor.failed()) {
+    ProcessHealth().Beat(name);
+    if (floor.stopping()) {
+      if (stopped_us == 0) stopped_us = MonotonicMicros();
+      if (MonotonicMicros() - stopped_us > kDrainUsMax) break;
+    }
+    if (next_runs) floor.WaitForNext(number, static_cast<LayerNumber>(number + 1), lead);
+    const bool last_look = !upstream_runs || floor.finished(static_cast<LayerNumber>(number - 1));
+    const int64_t seen = floor.changes();
+    const Result<int64_t> step = layer.Step();
+    const std::optional<Error> standing = layer.standing();
+    // Nothing is left to do but for tables that stand.
+    const bool stands = !step && standing && step.error().message == standing->message;
+    if (!step && !stands) {
+      // Partitions that wait for a schema are no reason for the layer above to wait.
+      if constexpr (requires { layer.holds(); }) {
+        if (layer.holds()) floor.CaughtUp(number, seen);
+      }
+      if (!GoOn(layer, number, name, step.error(), patience, report, options, floor, recover)) break;
+      continue;
+    }
+    if (standing) {
+      report.Tell(standing);
+    } else {
+      report.GoesOn();
+    }
+    const int64_t rows = step.value_or(0);
+    if (options.endless && number == kSilver) watch.Look(layer.stats(), MonotonicMicros());
+    patience.Reset();
+    ProcessHealth().SetDependency(kTables, true);
+    counter += rows;
+    if (options.endless && MonotonicMicros() - settled_us > kSettleIntervalUs) {
+      settled_us = MonotonicMicros();
+      if (const Status status = layer.Settle(); !status) {
+        log::Warn("offsets without rows are not committed yet",
+                  {{"layer", std::string(name)}, {"error", status.error().message}});
+        layer.Recover();
+      }
+    }
+    if (rows > 0) {
+      TrimMemory();
+      floor.Moved(number, rows);
+      if (!upstream_runs && floor.stopping()) break;
+      continue;
+    }
+    floor.CaughtUp(number, seen);
+    if (last_look && (!options.endless || floor.stopping() || upstream_runs)) {
+      if (standing) floor.Ended(number, standing->With(name));
+      break;
+    }
+    floor.Wait(seen, poll);
+  }
+  floor.Finished(number);
+  ProcessHealth().Finished(name);
+}
+
+}  // namespace
+
+Result<RunReport> Run(const Lakehouse& lakehouse, const RunOptions& options, const std::atomic<bool>& stop,
+                      RunProgress& progress) {
+  const int64_t started_us = MonotonicMicros();
+  task::BatchCache cache(options.cache_bytes);
+  std::unique_ptr<BronzeLayer> bronze;
+  std::unique_ptr<SilverLayer> silver;
+  std::unique_ptr<GoldLayer> gold;
+  // Rows are handed on only where the next layer takes them.
+  if (options.bronze) {
+    K2_ASSIGN(auto sources, options.sources());
+    K2_ASSIGN(bronze,
+              BronzeLayer::Open(lakehouse, options.layer, std::move(sources), options.silver ? &cache : nullptr));
+    progress.bytes_total = bronze->stored_bytes();
+  }
+  if (options.silver) {
+    task::BatchCache* const shared = options.bronze || options.gold ? &cache : nullptr;
+    K2_ASSIGN(silver, SilverLayer::Open(lakehouse, options.layer, options.schemas, shared));
+  }
+  if (options.gold) {
+    LayerOptions layer = options.layer;
+    layer.read_ahead = !options.silver && layer.threads > 1;
+    K2_ASSIGN(gold, GoldLayer::Open(lakehouse, layer, &cache));
+  }
+  Floor floor(stop);
+  if (bronze) ProcessHealth().Expect("bronze");
+  if (silver) ProcessHealth().Expect("silver");
+  if (gold) ProcessHealth().Expect("gold");
+  {
+    std::vector<std::jthread> threads;
+    if (bronze) {
+      threads.emplace_back([&] { RunLayer(kBronze, floor, [&] { RunBronze(*bronze, options, floor, progress); }); });
+    }
+    if (silver) {
+      threads.emplace_back([&] {
+        RunLayer(kSilver, floor, [&] {
+          RunBelow(*silver, kSilver, "silver", options, options.bronze, options.gold, floor, progress.silver_rows);
+        });
+      });
+    }
+    if (gold) {
+      threads.emplace_back([&] {
+        RunLayer(kGold, floor,
+                 [&] { RunBelow(*gold, kGold, "gold", options, options.silver, false, floor, progress.gold_rows); });
+      });
+    }
+  }
+  if (floor.failed()) return std::unexpected(*floor.error());
+  if (silver && !floor.ended(kSilver)) K2_TRY(silver->Settle());
+  if (gold && !floor.ended(kGold)) K2_TRY(gold->Settle());
+  if (auto error = floor.error()) return std::unexpected(std::move(*error));
+  if (!options.endless && !stop.load()) {
+    // Of the recordings that this run and earlier ones have finished. Nothing is lost where it fails.
+    const Result<int64_t> archived = ArchiveFinished(lakehouse, {.commit = options.layer.commit});
+    if (!archived) {
+      log::Warn("finished recordings stay in the documents of the tables", {{"error", archived.error().message}});
+    }
+  }
+  RunReport report;
+  if (bronze) {
+    report.bronze = bronze->stats();
+    report.failures = bronze->failures();
+    progress.bytes_read = bronze->stored_bytes_read();
+  }
+  if (silver) report.silver = silver->stats();
+  if (gold) report.gold = gold->stats();
+  report.cache_hits = cache.hits();
+  report.cache_misses = cache.misses();
+  report.elapsed_us = MonotonicMicros() - started_us;
+  return report;
+}
+
+}  // namespace k2::pipeline
