@@ -197,7 +197,8 @@ int64_t LongColumn::Required(int64_t row) const {
   return *value;
 }
 
-DecimalColumn::DecimalColumn(const Column& column, trade::DecimalType type) : Column(column), type_(type), scale_(type.scale) {
+DecimalColumn::DecimalColumn(const Column& column, trade::DecimalType type)
+    : Column(column), type_(type), scale_(type.scale) {
   // d:precision,scale or d:precision,scale,bits
   const std::string_view kind = format();
   const size_t comma = kind.find(',');
@@ -222,7 +223,8 @@ Int128 DecimalColumn::Required(int64_t row) const {
     FailAt(row, digits ? fmt::format("has more than {} digits behind the point", type_.scale)
                        : fmt::format("does not fit decimal({}, {})", type_.precision, type_.scale));
   }
-  return scale_ > type_.scale ? value / trade::PowerOfTen(scale_ - type_.scale) : value * trade::PowerOfTen(type_.scale - scale_);
+  return scale_ > type_.scale ? value / trade::PowerOfTen(scale_ - type_.scale)
+                              : value * trade::PowerOfTen(type_.scale - scale_);
 }
 
 ListColumn::ListColumn(const Column& column) : Column(column) {

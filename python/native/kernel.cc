@@ -125,22 +125,23 @@ class Sink final : public exchange::FrameSink {
     char id[Uuid::kTextSize];
     trade.message_id.Format(id);
     const trade::TradeRow row{.message_id = {id, sizeof id},
-                       .trade_id = trade.trade_id,
-                       .symbol = trade.symbol,
-                       .exchange = trade.exchange,
-                       .asset_class = trade.asset_class,
-                       .timestamp_us = trade.timestamp_us,
-                       .price_e14 = trade.price_e14,
-                       .quantity_e8 = trade.quantity_e8,
-                       .currency = trade.currency,
-                       .side = trade.side,
-                       .trade_conditions = trade.trade_conditions,
-                       .source_sequence = trade.source_sequence,
-                       .ingestion_timestamp_us = trade.ingestion_timestamp_us,
-                       .platform_sequence = trade.platform_sequence,
-                       .vendor_data = trade.vendor_data,
-                       .source = trade.source};
-    if (!trades_.columns().Append(row)) rejects_.Add(row_, std::nullopt, trade::RejectReason::kFrameInvalidUtf8, "not UTF-8");
+                              .trade_id = trade.trade_id,
+                              .symbol = trade.symbol,
+                              .exchange = trade.exchange,
+                              .asset_class = trade.asset_class,
+                              .timestamp_us = trade.timestamp_us,
+                              .price_e14 = trade.price_e14,
+                              .quantity_e8 = trade.quantity_e8,
+                              .currency = trade.currency,
+                              .side = trade.side,
+                              .trade_conditions = trade.trade_conditions,
+                              .source_sequence = trade.source_sequence,
+                              .ingestion_timestamp_us = trade.ingestion_timestamp_us,
+                              .platform_sequence = trade.platform_sequence,
+                              .vendor_data = trade.vendor_data,
+                              .source = trade.source};
+    if (!trades_.columns().Append(row))
+      rejects_.Add(row_, std::nullopt, trade::RejectReason::kFrameInvalidUtf8, "not UTF-8");
   }
   void OnReject(trade::RejectReason reason, std::string_view detail) override {
     rejects_.Add(row_, std::nullopt, reason, detail);
@@ -207,7 +208,8 @@ class ReceiveTimes {
 
 }  // namespace
 
-Normalised Normalise(const exchange::Exchange& exchange, const Input& frames, const Received& received, bool dictionaries) {
+Normalised Normalise(const exchange::Exchange& exchange, const Input& frames, const Received& received,
+                     bool dictionaries) {
   const auto parser = exchange::FrameParser::Create(exchange);
   TradesOut trades(dictionaries);
   RejectsOut rejects(false);
@@ -263,7 +265,8 @@ Table Encode(const Input& trades, int32_t schema_id) {
 
 Decoded Decode(const Input& messages, const std::map<int32_t, std::string>& schemas,
                const std::optional<std::string>& exchange, bool dictionaries) {
-  trade::MessageDecoder decoder(exchange ? trade::MessageDecoder::Mode::kValidate : trade::MessageDecoder::Mode::kDecodeOnly);
+  trade::MessageDecoder decoder(exchange ? trade::MessageDecoder::Mode::kValidate
+                                         : trade::MessageDecoder::Mode::kDecodeOnly);
   // A schema that cannot be read is known all the same, and its messages are rejected with the reason.
   for (const auto& [id, schema] : schemas) (void)decoder.AddSchema(id, schema);
   TradesOut trades(dictionaries);

@@ -30,7 +30,8 @@ struct Normalised {
   Table rejects;  // row, reason, detail
   int64_t skipped = 0;
 };
-Normalised Normalise(const exchange::Exchange& exchange, const Input& frames, const Received& received, bool dictionaries);
+Normalised Normalise(const exchange::Exchange& exchange, const Input& frames, const Received& received,
+                     bool dictionaries);
 
 // message_key, avro_payload: as they stand in Bronze.
 Table Encode(const Input& trades, int32_t schema_id);

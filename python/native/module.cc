@@ -260,7 +260,8 @@ NB_MODULE(_k2_native, module) {
       .def("validate", PyValidate, nb::arg("messages"));
   module.def("schema_name", PySchemaName, nb::arg("value"), nb::arg("headers"));
   module.def("inline_references", PyInlineReferences, nb::arg("schema"), nb::arg("references"));
-  module.attr("SCHEMA_HEADERS") = std::vector<std::string>(k2::trade::kSchemaHeaders.begin(), k2::trade::kSchemaHeaders.end());
+  module.attr("SCHEMA_HEADERS") =
+      std::vector<std::string>(k2::trade::kSchemaHeaders.begin(), k2::trade::kSchemaHeaders.end());
   module.attr("TRADE_SCHEMA_JSON") = std::string(k2::trade::kTradeV3SchemaJson);
   module.attr("REJECTED_FRAME_SCHEMA_JSON") = std::string(k2::trade::kRejectedFrameSchemaJson);
   module.attr("TRADE_SCHEMA_ID") = k2::trade::kTradeV3SchemaId;

@@ -94,7 +94,8 @@ const trade::TradeRow& TradesIn::At(int64_t row) {
     row_.message_id = {id_.data(), id_.size()};
   }
   row_.source.reset();
-  if (source_ && !source_->IsNull(row)) row_.source = static_cast<trade::TradeSource>(SymbolAt(*source_, row, trade::kTradeSources));
+  if (source_ && !source_->IsNull(row))
+    row_.source = static_cast<trade::TradeSource>(SymbolAt(*source_, row, trade::kTradeSources));
   ReadConditions(row);
   ReadVendorData(row);
   return row_;

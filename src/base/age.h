@@ -1,8 +1,8 @@
 // How old an attempt at a commit is, by clocks that do not stand still while its process does.
 //
-// Files that no snapshot names may be removed when they are old enough (maintenance/orphans.h). An attempt whose process
-// was stopped, or whose machine was suspended, must not name such files when it wakes: past a limit it times out before
-// the catalog is asked, and its step is planned again.
+// Files that no snapshot names may be removed when they are old enough (maintenance/orphans.h). An attempt whose
+// process was stopped, or whose machine was suspended, must not name such files when it wakes: past a limit it times
+// out before the catalog is asked, and its step is planned again.
 #pragma once
 
 #include <cstdint>

@@ -8,8 +8,8 @@
 namespace k2::catalog {
 
 struct Displacement {
-  storage::LocationMap map;      // from the place that the catalog remembers to where it lies
-  bool copied = false;  // the original is still there; else it was moved
+  storage::LocationMap map;  // from the place that the catalog remembers to where it lies
+  bool copied = false;       // the original is still there; else it was moved
   // What happened and what to do, for messages.
   [[nodiscard]] std::string Describe() const;
 };

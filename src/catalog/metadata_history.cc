@@ -125,7 +125,8 @@ Status CheckNoTableAt(storage::FileIo& io, const TableName& table, const std::st
   return {};
 }
 
-Error MissingMetadata(storage::FileIo& io, const TableName& table, const std::string& location, const std::string& catalog) {
+Error MissingMetadata(storage::FileIo& io, const TableName& table, const std::string& location,
+                      const std::string& catalog) {
   return {ErrorKind::kInvalidData,
           fmt::format("table {}: the metadata file that the {} names is gone: {}. {}. `k2 tables recover` finds the "
                       "newest state of the table in its files and registers it (docs/recovery.md)",

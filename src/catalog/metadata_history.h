@@ -51,7 +51,8 @@ Status CheckNoTableAt(storage::FileIo& io, const TableName& table, const std::st
 
 // What to say where the catalog names a metadata file that is gone: how far it is behind the files that are there.
 // kInvalidData.
-Error MissingMetadata(storage::FileIo& io, const TableName& table, const std::string& location, const std::string& catalog);
+Error MissingMetadata(storage::FileIo& io, const TableName& table, const std::string& location,
+                      const std::string& catalog);
 
 // Reads one; kUnsupported where it is compressed, kInvalidData where it is none.
 Result<MetadataFile> ReadMetadataFile(storage::FileIo& io, const std::string& location);

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/json_text.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/time.h"
 #include "catalog/rest_errors.h"
-#include "base/json_text.h"
 
 namespace k2::catalog {
 namespace {

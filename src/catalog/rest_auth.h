@@ -8,8 +8,8 @@
 #include <string>
 
 #include "base/result.h"
-#include "net/http.h"
 #include "base/secret.h"
+#include "net/http.h"
 
 namespace k2::catalog {
 

@@ -27,7 +27,8 @@ std::string WithoutSlash(std::string text) {
 // The prefix is part of a path and may hold slashes and what is encoded already; a bare '|' of Nessie's is neither.
 std::string EncodePrefix(const std::string& prefix) {
   std::string encoded;
-  for (const char c : prefix) encoded += c == '/' || c == '%' ? std::string(1, c) : net::UrlEncode(std::string_view(&c, 1));
+  for (const char c : prefix)
+    encoded += c == '/' || c == '%' ? std::string(1, c) : net::UrlEncode(std::string_view(&c, 1));
   return encoded;
 }
 
@@ -408,7 +409,8 @@ CommitOutcome RestCatalog::Commit(const TableName& table, const TableState& /*ba
 
 Status RestCatalog::Drop(const TableName& table) {
   Forget(table);
-  K2_ASSIGN(const net::HttpResponse reply, session_.Repeating(Call("DELETE", TablePath(table) + "?purgeRequested=false")));
+  K2_ASSIGN(const net::HttpResponse reply,
+            session_.Repeating(Call("DELETE", TablePath(table) + "?purgeRequested=false")));
   if (reply.status == 200 || reply.status == 204) return {};
   if (reply.status == 404) return Fail(ErrorKind::kNotFound, "table {} does not exist", table.ToString());
   return std::unexpected(ErrorOf(ReadFailure(reply), "drop table " + table.ToString()));

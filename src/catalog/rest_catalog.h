@@ -10,10 +10,10 @@
 #include <utility>
 #include <vector>
 
+#include "base/secret.h"
 #include "catalog/catalog.h"
 #include "catalog/rest_signer.h"
 #include "net/http.h"
-#include "base/secret.h"
 #include "storage/storage_credentials.h"
 
 namespace k2::catalog {
@@ -31,7 +31,7 @@ struct RestCatalogOptions {
   // Where tables lie that are created without a location: <table_root>/<namespace>/<table>. Empty: the catalog's
   // choice.
   std::string table_root;
-  std::shared_ptr<net::HttpClient> http;                 // empty: a client of its own
+  std::shared_ptr<net::HttpClient> http;                     // empty: a client of its own
   std::shared_ptr<storage::StorageCredentials> credentials;  // gets the keys that come with tables; may be empty
   int64_t request_timeout_ms = 30'000;
   int64_t commit_timeout_ms = 30'000;

@@ -31,7 +31,9 @@ TEST_F(RestCatalogTest, SaysWhatIsWrongWithTheAddress) {
   const auto closed =
       OpenRestCatalog({.uri = "http://127.0.0.1:" + std::to_string(net::FreePortForTests()), .retry_budget_ms = 200});
   EXPECT_EQ(closed.error().kind, ErrorKind::kUnavailable);
-  server_.spoil = [](const net::SeenRequest&) { return Spoil{.instead = net::ScriptedReply{.status = 404, .body = "<html>"}}; };
+  server_.spoil = [](const net::SeenRequest&) {
+    return Spoil{.instead = net::ScriptedReply{.status = 404, .body = "<html>"}};
+  };
   const auto other = OpenRestCatalog({.uri = server_.url()});
   EXPECT_EQ(other.error().kind, ErrorKind::kInvalidArgument);
   EXPECT_NE(other.error().message.find("not the root of an Iceberg REST catalog"), std::string::npos);
@@ -43,7 +45,9 @@ TEST_F(RestCatalogTest, KeepsSecretsOutOfMessages) {
   const auto catalog = OpenRestCatalog({.uri = uri, .retry_budget_ms = 200});
   ASSERT_TRUE(catalog) << catalog.error().message;
   EXPECT_EQ((*catalog)->Describe(), "REST catalog http://127.0.0.1" + port);
-  server_.spoil = [](const net::SeenRequest&) { return Spoil{.instead = net::ScriptedReply{.status = 200, .body = "<html>"}}; };
+  server_.spoil = [](const net::SeenRequest&) {
+    return Spoil{.instead = net::ScriptedReply{.status = 200, .body = "<html>"}};
+  };
   const auto garbled = (*catalog)->Load({"a", "t"});
   ASSERT_FALSE(garbled);
   EXPECT_EQ(garbled.error().message.find("secret"), std::string::npos) << garbled.error().message;
@@ -165,7 +169,9 @@ TEST_F(RestCatalogTest, ReadsAreTriedAgain) {
   const auto catalog = Open({.retry_budget_ms = 10'000});
   for (size_t i = 0; i < troubles.size(); ++i) {
     int loads = 0;
-    server_.spoil = [&](const net::SeenRequest& request) { return IsLoad(request) && ++loads == 1 ? troubles[i] : Spoil{}; };
+    server_.spoil = [&](const net::SeenRequest& request) {
+      return IsLoad(request) && ++loads == 1 ? troubles[i] : Spoil{};
+    };
     EXPECT_TRUE(catalog->Load(kTrades).has_value()) << i;
     EXPECT_EQ(loads, 2) << i;
   }
@@ -238,7 +244,7 @@ TEST_F(RestCatalogTest, HandsKeysOn) {
   server_.spoil = [](const net::SeenRequest& request) -> Spoil {
     if (!request.target.ends_with("/tables/trades/credentials")) return {};
     return {.instead = net::ScriptedReply{.body = R"({"storage-credentials":[{"prefix":"file:///tmp/k2/trades/data",)"
-                                             R"("config":{"s3.access-key-id":"c"}}]})"}};
+                                                  R"("config":{"s3.access-key-id":"c"}}]})"}};
   };
   EXPECT_EQ((*keys->Find(at))->at("s3.access-key-id"), "c");
   EXPECT_EQ((*keys->Find(at))->at("s3.endpoint"), "http://s3");

@@ -201,12 +201,12 @@ class RestAuthTest : public RestCatalogTest {
       forms_.push_back(request.body);
       if (down_) return {.instead = net::ScriptedReply{.status = 503}};
       if (refused_) {
-        return {.instead =
-                    net::ScriptedReply{.status = 401, .body = R"({"error":"invalid_client","error_description":"who?"})"}};
+        return {.instead = net::ScriptedReply{.status = 401,
+                                              .body = R"({"error":"invalid_client","error_description":"who?"})"}};
       }
       server_.token = "t" + std::to_string(forms_.size());
       return {.instead = net::ScriptedReply{.body = R"({"access_token":")" + server_.token +
-                                               R"(","token_type":"bearer","expires_in":)" + life_ + "}"}};
+                                                    R"(","token_type":"bearer","expires_in":)" + life_ + "}"}};
     };
   }
   std::vector<std::string> forms_;
@@ -313,7 +313,8 @@ TEST(HeaderLines, AreNamesAndValues) {
 
 TEST_F(RestAuthTest, ARedirectIsToldWithWhatToDo) {
   server_.spoil = [](const net::SeenRequest&) -> Spoil {
-    return {.instead = net::ScriptedReply{.status = 303, .headers = {{"Location", "https://login.example/x?next=secret"}}}};
+    return {.instead =
+                net::ScriptedReply{.status = 303, .headers = {{"Location", "https://login.example/x?next=secret"}}}};
   };
   const auto refused = OpenRestCatalog({.uri = server_.url()});
   ASSERT_FALSE(refused);
@@ -338,7 +339,8 @@ TEST(AwsScope, IsInTheNamesOfItsHosts) {
 }
 
 TEST_F(RestAuthTest, TheTokenServiceThatTheCatalogNames) {
-  net::HttpServerForTests service([](const net::SeenRequest&) { return net::ScriptedReply{.body = R"({"access_token":"x"})"}; });
+  net::HttpServerForTests service(
+      [](const net::SeenRequest&) { return net::ScriptedReply{.body = R"({"access_token":"x"})"}; });
   server_.config = R"({"overrides":{"oauth2-server-uri":")" + service.url() + R"(/token"}})";
   const auto catalog = Open({.credential = "a:b"});
   server_.token = "x";

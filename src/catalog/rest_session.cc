@@ -55,12 +55,12 @@ RestSession::RestSession(std::string base_uri, std::vector<std::pair<std::string
 
 Result<net::HttpResponse> RestSession::Once(const RestCall& call) {
   net::HttpRequest request{.method = call.method,
-                      .url = base_uri_ + call.path,
-                      .body = call.body,
-                      .timeout_ms = call.timeout_ms,
-                      .connect_timeout_ms = std::min<int64_t>(5'000, call.timeout_ms),
-                      .fresh_connection = call.fresh_connection,
-                      .before_send = call.before_send};
+                           .url = base_uri_ + call.path,
+                           .body = call.body,
+                           .timeout_ms = call.timeout_ms,
+                           .connect_timeout_ms = std::min<int64_t>(5'000, call.timeout_ms),
+                           .fresh_connection = call.fresh_connection,
+                           .before_send = call.before_send};
   bool may_do_better = true;
   K2_ASSIGN(net::HttpResponse reply, Send(call, request, may_do_better));
   if (!may_do_better) return reply;

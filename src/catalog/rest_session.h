@@ -8,10 +8,10 @@
 #include <utility>
 #include <vector>
 
+#include "base/secret.h"
 #include "catalog/rest_auth.h"
 #include "catalog/rest_signer.h"
 #include "net/http.h"
-#include "base/secret.h"
 
 namespace k2::catalog {
 

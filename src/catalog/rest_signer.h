@@ -5,9 +5,9 @@
 #include <string>
 
 #include "base/result.h"
+#include "net/http.h"
 #include "storage/aws_credentials.h"
 #include "storage/aws_signature.h"
-#include "net/http.h"
 
 namespace k2::catalog {
 

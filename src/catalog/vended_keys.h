@@ -14,7 +14,8 @@ namespace k2::catalog {
 // Safe to share between threads.
 class VendedKeys {
  public:
-  explicit VendedKeys(std::shared_ptr<storage::StorageCredentials> credentials) : credentials_(std::move(credentials)) {}
+  explicit VendedKeys(std::shared_ptr<storage::StorageCredentials> credentials)
+      : credentials_(std::move(credentials)) {}
 
   // Hands on what the reply says about the table's storage: its storage-credentials, else (where `location` is not
   // empty) what its config and the catalog's own properties hold.

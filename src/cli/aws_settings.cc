@@ -22,9 +22,9 @@ std::shared_ptr<storage::AwsCredentials> AwsCredentialsOf(const Settings& settin
   const std::lock_guard lock(mutex);
   if (one == nullptr) {
     one = storage::MakeAwsCredentials({.profile = settings.Text("aws-profile"),
-                              .role = {.arn = settings.Text("aws-role-arn"),
-                                       .session_name = settings.Text("aws-role-session-name"),
-                                       .external_id = settings.Text("aws-external-id")}});
+                                       .role = {.arn = settings.Text("aws-role-arn"),
+                                                .session_name = settings.Text("aws-role-session-name"),
+                                                .external_id = settings.Text("aws-external-id")}});
   }
   return one;
 }

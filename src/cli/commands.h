@@ -69,13 +69,13 @@ bool HasRestCatalog(const Settings& settings);
 // again for `patience_ms`, here and later, and not while `stopping` is true; then it is kUnavailable.
 constexpr int64_t kCatalogPatienceMs = 30'000;
 Result<std::shared_ptr<pipeline::Lakehouse>> OpenLakehouse(const Settings& settings, bool create,
-                                                 int64_t patience_ms = kCatalogPatienceMs,
-                                                 std::function<bool()> stopping = nullptr);
+                                                           int64_t patience_ms = kCatalogPatienceMs,
+                                                           std::function<bool()> stopping = nullptr);
 
 // The same for commands that write nothing: of a warehouse that was copied or moved they read what lies there, and say
 // so; it is not asked whether its catalog is older than its files.
 Result<std::shared_ptr<pipeline::Lakehouse>> OpenLakehouseToRead(const Settings& settings,
-                                                       int64_t patience_ms = kCatalogPatienceMs);
+                                                                 int64_t patience_ms = kCatalogPatienceMs);
 
 // For `k2 tables relocate` and `recover`: the catalog of a warehouse wherever it lies, made where it is missing; the
 // files as they are.

@@ -13,13 +13,13 @@
 #include "cli/kafka_settings.h"
 #include "cli/rows_output.h"
 #include "cli/secrets.h"
-#include "net/http.h"
-#include "storage/local_file_io.h"
-#include "storage/location.h"
-#include "query/engine.h"
 #include "kafka/kafka_client.h"
+#include "net/http.h"
+#include "query/engine.h"
 #include "registry/registry_client.h"
 #include "registry/schema_source.h"
+#include "storage/local_file_io.h"
+#include "storage/location.h"
 #include "table/progress_json.h"
 #include "task/market_tables.h"
 #include "task/table_shape.h"
@@ -250,8 +250,9 @@ Result<int> RunDoctor(const Settings& settings) {
     rows.rows.push_back({setting.name, Shown(setting.name, setting.value), setting.origin});
   rows.row_count = static_cast<int64_t>(rows.rows.size());
   query::QueryResult checks;
-  checks.columns = {
-      {"check", "VARCHAR", query::CellKind::kText}, {"ok", "BOOLEAN", query::CellKind::kBool}, {"found", "VARCHAR", query::CellKind::kText}};
+  checks.columns = {{"check", "VARCHAR", query::CellKind::kText},
+                    {"ok", "BOOLEAN", query::CellKind::kBool},
+                    {"found", "VARCHAR", query::CellKind::kText}};
   bool well = true;
   constexpr int64_t kPatienceMs = 3'000;
   const OpenedLakehouse lakehouse = OpenLakehouseToRead(settings, kPatienceMs);

@@ -83,7 +83,8 @@ Status SetMskIam(const Settings& settings, kafka::KafkaOptions& options) {
   options.settings.erase("sasl.mechanisms");
   options.settings["sasl.mechanism"] = "OAUTHBEARER";
   const auto chain = AwsCredentialsOf(settings);
-  std::string region = catalog::AwsScopeOfHost("https://" + options.brokers.substr(0, options.brokers.find(','))).region;
+  std::string region =
+      catalog::AwsScopeOfHost("https://" + options.brokers.substr(0, options.brokers.find(','))).region;
   if (region.empty()) region = chain->Region();
   if (region.empty()) {
     return Fail(

@@ -11,9 +11,9 @@
 #include "cli/commands.h"
 #include "cli/secrets.h"
 #include "cli/storage_settings.h"
+#include "maintenance/recover.h"
 #include "storage/location.h"
 #include "storage/moved_file_io.h"
-#include "maintenance/recover.h"
 #include "task/market_tables.h"
 
 namespace k2::cli {
@@ -41,7 +41,8 @@ bool HoldsTables(const std::filesystem::path& folder) {
 // What a command does with the warehouse.
 enum class WarehouseUse { kRead, kWrite, kCreate, kRecover };
 
-Result<std::shared_ptr<catalog::Catalog>> OpenEmbedded(const Settings& settings, std::shared_ptr<storage::FileIo> io, WarehouseUse use) {
+Result<std::shared_ptr<catalog::Catalog>> OpenEmbedded(const Settings& settings, std::shared_ptr<storage::FileIo> io,
+                                                       WarehouseUse use) {
   const std::string& warehouse = settings.Text("warehouse");
   K2_ASSIGN(const std::string scheme, storage::LocationScheme(WarehouseUri(settings)));
   if (scheme != "file") {
@@ -86,8 +87,9 @@ Result<catalog::RestSigning> SigningOf(const Settings& settings) {
                 "catalog-auth = 'sigv4' and {}: a request has one signature; leave one out", other);
   }
   const storage::AwsScope of_host = catalog::AwsScopeOfHost(settings.Text("catalog"));
-  catalog::RestSigning signing{.credentials = AwsCredentialsOf(settings),
-                      .scope = {settings.Text("catalog-signing-region"), settings.Text("catalog-signing-name")}};
+  catalog::RestSigning signing{
+      .credentials = AwsCredentialsOf(settings),
+      .scope = {settings.Text("catalog-signing-region"), settings.Text("catalog-signing-name")}};
   if (signing.scope.region.empty()) signing.scope.region = of_host.region;
   if (signing.scope.region.empty()) signing.scope.region = signing.credentials->Region();
   if (signing.scope.region.empty()) {
@@ -98,24 +100,25 @@ Result<catalog::RestSigning> SigningOf(const Settings& settings) {
   return signing;
 }
 
-Result<std::shared_ptr<catalog::Catalog>> OpenRest(const Settings& settings, std::shared_ptr<storage::StorageCredentials> credentials,
-                                          int64_t patience_ms, std::function<bool()> stopping) {
+Result<std::shared_ptr<catalog::Catalog>> OpenRest(const Settings& settings,
+                                                   std::shared_ptr<storage::StorageCredentials> credentials,
+                                                   int64_t patience_ms, std::function<bool()> stopping) {
   K2_ASSIGN(Secret credential, settings.SecretOf("catalog-credential"));
   K2_ASSIGN(Secret token, settings.SecretOf("catalog-token"));
   K2_ASSIGN(Secret headers, settings.SecretOf("catalog-header"));
   K2_ASSIGN(catalog::RestSigning signing, SigningOf(settings));
   catalog::RestCatalogOptions options{.uri = settings.Text("catalog"),
-                             .warehouse = settings.Text("catalog-warehouse"),
-                             .credential = std::move(credential),
-                             .token = std::move(token),
-                             .scope = settings.Text("catalog-scope"),
-                             .oauth2_server_uri = settings.Text("catalog-oauth2-uri"),
-                             .signing = std::move(signing),
-                             .header_lines = std::move(headers),
-                             .credentials = std::move(credentials),
-                             .retry_budget_ms = patience_ms,
-                             .stopping = std::move(stopping),
-                             .on_step = PassFailpoint};
+                                      .warehouse = settings.Text("catalog-warehouse"),
+                                      .credential = std::move(credential),
+                                      .token = std::move(token),
+                                      .scope = settings.Text("catalog-scope"),
+                                      .oauth2_server_uri = settings.Text("catalog-oauth2-uri"),
+                                      .signing = std::move(signing),
+                                      .header_lines = std::move(headers),
+                                      .credentials = std::move(credentials),
+                                      .retry_budget_ms = patience_ms,
+                                      .stopping = std::move(stopping),
+                                      .on_step = PassFailpoint};
   // Only a warehouse that was named says where tables go; else it is the catalog's choice.
   if (settings.Get("warehouse").origin != "default") options.table_root = WarehouseUri(settings);
   return catalog::OpenRestCatalog(std::move(options));
@@ -135,7 +138,7 @@ Status CheckWarehouse(const Settings& settings) {
 }
 
 Result<std::shared_ptr<pipeline::Lakehouse>> OpenFor(const Settings& settings, WarehouseUse use, int64_t patience_ms,
-                                           std::function<bool()> stopping) {
+                                                     std::function<bool()> stopping) {
   K2_TRY(CheckWarehouse(settings));
   K2_ASSIGN(const storage::StorageOptions storage, StorageOptionsOf(settings));
   const auto credentials = std::make_shared<storage::StorageCredentials>();
@@ -223,7 +226,7 @@ Status CheckCatalogIsNewest(const pipeline::Lakehouse& lakehouse) {
 }
 
 Result<std::shared_ptr<pipeline::Lakehouse>> OpenLakehouse(const Settings& settings, bool create, int64_t patience_ms,
-                                                 std::function<bool()> stopping) {
+                                                           std::function<bool()> stopping) {
   K2_ASSIGN(auto lakehouse,
             OpenFor(settings, create ? WarehouseUse::kCreate : WarehouseUse::kWrite, patience_ms, std::move(stopping)));
   // On a store it costs a request a table, so that a run alone asks it.

@@ -5,9 +5,9 @@
 #include <string_view>
 
 #include "cli/commands.h"
+#include "pipeline/bronze/source_set.h"
 #include "pipeline/gold/gold_layer.h"
 #include "pipeline/layer.h"
-#include "pipeline/bronze/source_set.h"
 
 namespace k2::cli {
 

@@ -40,11 +40,12 @@ Result<int> RunRetention(const Settings& settings, bool dry_run) {
   const int64_t now_us = NowMicros();
   const maintenance::RetentionScope scope{.with_young = true};
   query::QueryResult rows;
-  rows.columns = {{"table", "VARCHAR", query::CellKind::kText},         {"partition", "VARCHAR", query::CellKind::kText},
-                  {"fate", "VARCHAR", query::CellKind::kText},          {"rows", "BIGINT", query::CellKind::kNumber},
-                  {"files", "BIGINT", query::CellKind::kNumber},        {"bytes", "BIGINT", query::CellKind::kNumber},
-                  {"unread_rows", "BIGINT", query::CellKind::kNumber},  {"oldest_commit", "VARCHAR", query::CellKind::kText},
-                  {"newest_commit", "VARCHAR", query::CellKind::kText}, {"why", "VARCHAR", query::CellKind::kText}};
+  rows.columns = {
+      {"table", "VARCHAR", query::CellKind::kText},         {"partition", "VARCHAR", query::CellKind::kText},
+      {"fate", "VARCHAR", query::CellKind::kText},          {"rows", "BIGINT", query::CellKind::kNumber},
+      {"files", "BIGINT", query::CellKind::kNumber},        {"bytes", "BIGINT", query::CellKind::kNumber},
+      {"unread_rows", "BIGINT", query::CellKind::kNumber},  {"oldest_commit", "VARCHAR", query::CellKind::kText},
+      {"newest_commit", "VARCHAR", query::CellKind::kText}, {"why", "VARCHAR", query::CellKind::kText}};
   Status failed;  // the first error; the other tables are looked after all the same
   K2_ASSIGN(const std::vector<std::string> names, lakehouse->Tables());
   for (const std::string& name : names) {
@@ -123,13 +124,15 @@ Result<int> RunCompact(const Settings& settings, const CompactFlags& flags) {
     std::erase(names, task::kFinishedTable);  // which joins its files by itself
   }
   query::QueryResult rows;
-  rows.columns = {{"table", "VARCHAR", query::CellKind::kText},         {"files_before", "BIGINT", query::CellKind::kNumber},
-                  {"files_after", "BIGINT", query::CellKind::kNumber},  {"rows", "BIGINT", query::CellKind::kNumber},
-                  {"bytes_before", "BIGINT", query::CellKind::kNumber}, {"bytes_after", "BIGINT", query::CellKind::kNumber}};
+  rows.columns = {
+      {"table", "VARCHAR", query::CellKind::kText},         {"files_before", "BIGINT", query::CellKind::kNumber},
+      {"files_after", "BIGINT", query::CellKind::kNumber},  {"rows", "BIGINT", query::CellKind::kNumber},
+      {"bytes_before", "BIGINT", query::CellKind::kNumber}, {"bytes_after", "BIGINT", query::CellKind::kNumber}};
   Status failed;
   for (const std::string& name : names) {
     const auto threads = static_cast<int32_t>(std::max(1U, std::thread::hardware_concurrency()));
-    const Result<maintenance::CompactionReport> done = maintenance::Compact(*lakehouse, name, policy, NowMicros(), {.threads = threads});
+    const Result<maintenance::CompactionReport> done =
+        maintenance::Compact(*lakehouse, name, policy, NowMicros(), {.threads = threads});
     if (!done) {
       if (failed) failed = std::unexpected(done.error());
       continue;

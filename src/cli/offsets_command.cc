@@ -32,7 +32,8 @@ std::optional<std::string> TopicIdShown(const table::SourceKey& key) {
 }
 
 // What has left the table's document: one row with their number, or one row each.
-Status ShowFinished(const pipeline::Lakehouse& lakehouse, const std::string& name, bool each, query::QueryResult& rows) {
+Status ShowFinished(const pipeline::Lakehouse& lakehouse, const std::string& name, bool each,
+                    query::QueryResult& rows) {
   K2_ASSIGN(const table::Table table, lakehouse.Open(name));
   const Result<table::LayerProgress> progress = table::ReadProgress(table.metadata());
   if (!progress || progress->finished.generation == 0 || name == task::kRejectedTable) return {};
@@ -58,10 +59,11 @@ Status ShowFinished(const pipeline::Lakehouse& lakehouse, const std::string& nam
 Result<int> ShowOffsets(const Settings& settings, bool finished) {
   K2_ASSIGN(const auto lakehouse, OpenLakehouseToRead(settings));
   query::QueryResult rows;
-  rows.columns = {{"table", "VARCHAR", query::CellKind::kText},          {"topic", "VARCHAR", query::CellKind::kText},
-                  {"partition", "INTEGER", query::CellKind::kNumber},    {"next_offset", "BIGINT", query::CellKind::kNumber},
-                  {"behind_bronze", "BIGINT", query::CellKind::kNumber}, {"state", "VARCHAR", query::CellKind::kText},
-                  {"topic_id", "VARCHAR", query::CellKind::kText}};
+  rows.columns = {
+      {"table", "VARCHAR", query::CellKind::kText},          {"topic", "VARCHAR", query::CellKind::kText},
+      {"partition", "INTEGER", query::CellKind::kNumber},    {"next_offset", "BIGINT", query::CellKind::kNumber},
+      {"behind_bronze", "BIGINT", query::CellKind::kNumber}, {"state", "VARCHAR", query::CellKind::kText},
+      {"topic_id", "VARCHAR", query::CellKind::kText}};
   table::LayerProgress bronze;
   K2_ASSIGN(const std::vector<std::string> names, lakehouse->Tables());
   for (const std::string& name : names) {
@@ -90,7 +92,8 @@ Result<int> ShowOffsets(const Settings& settings, bool finished) {
 }
 
 // The Silver tables whose retention has dropped rows before Gold had read them; says so in Gold's commit.
-Result<std::vector<table::Table>> TablesWithLoss(const pipeline::Lakehouse& lakehouse, std::string_view table, table::LayerCommit& commit) {
+Result<std::vector<table::Table>> TablesWithLoss(const pipeline::Lakehouse& lakehouse, std::string_view table,
+                                                 table::LayerCommit& commit) {
   std::vector<table::Table> found;
   if (table != task::kGoldTable) return found;
   K2_ASSIGN(const table::Table bronze, lakehouse.Open(task::kBronzeTable));
@@ -108,12 +111,12 @@ Result<std::vector<table::Table>> TablesWithLoss(const pipeline::Lakehouse& lake
 }
 
 // Where the table stands in a recording that its document no longer names.
-Result<table::SourcePositions> FinishedOfTopic(const pipeline::Lakehouse& lakehouse, const table::Table& table, const table::LayerProgress& progress,
-                                        const SetFlags& flags) {
+Result<table::SourcePositions> FinishedOfTopic(const pipeline::Lakehouse& lakehouse, const table::Table& table,
+                                               const table::LayerProgress& progress, const SetFlags& flags) {
   const table::SourceKey key{.cluster = table::kRecordingCluster,
-                      .topic = flags.topic,
-                      .topic_id = flags.topic.substr(flags.topic.rfind('/') + 1),
-                      .partition = flags.partition};
+                             .topic = flags.topic,
+                             .topic_id = flags.topic.substr(flags.topic.rfind('/') + 1),
+                             .partition = flags.partition};
   return pipeline::FinishedSources(lakehouse).Find(table, progress, {key});
 }
 
@@ -132,13 +135,13 @@ Status CheckRejected(const pipeline::Lakehouse& lakehouse, const SetFlags& flags
       ErrorKind::kInvalidArgument,
       "{} cannot be set ahead of {}: Silver commits both, and has validated nothing there. Set Silver's offset, "
       "which {} follows: `k2 offsets set --table {} --topic {} --partition {} --next {} --accept-loss`",
-      task::kRejectedTable, exchange->silver_table, task::kRejectedTable, exchange->silver_table, flags.topic, flags.partition,
-      flags.next);
+      task::kRejectedTable, exchange->silver_table, task::kRejectedTable, exchange->silver_table, flags.topic,
+      flags.partition, flags.next);
 }
 
 // Where a table stands in a source; 0: it has not begun.
-Result<int64_t> NextOffsetOf(pipeline::FinishedSources& finished, const table::Table& table, const table::LayerProgress& progress,
-                             const table::SourceKey& key) {
+Result<int64_t> NextOffsetOf(pipeline::FinishedSources& finished, const table::Table& table,
+                             const table::LayerProgress& progress, const table::SourceKey& key) {
   if (const auto named = progress.positions.find(key); named != progress.positions.end()) {
     return named->second.next_offset;
   }
@@ -170,8 +173,8 @@ Status CheckNoRejectsLost(const pipeline::Lakehouse& lakehouse, const table::Tab
                 "{} cannot go on from offset {} of {}: {} is at {}, and what was rejected in between would be in no "
                 "table. Roll {} forward to the snapshot that the tag \"{}\" names; or roll {} back too, and accept "
                 "that first",
-                task::kRejectedTable, stands, key.ToString(), exchange->silver_table, passed, task::kRejectedTable, table::kOffsetsTag,
-                exchange->silver_table);
+                task::kRejectedTable, stands, key.ToString(), exchange->silver_table, passed, task::kRejectedTable,
+                table::kOffsetsTag, exchange->silver_table);
   }
   return {};
 }
@@ -284,8 +287,8 @@ Result<int> SetOffset(const Settings& settings, const SetFlags& flags) {
       // Bronze's count is of the rows it holds, and goes on; another table takes Bronze's over when it is level with
       // it.
       if (flags.table == task::kBronzeTable) commit.next.positions[key].messages = position.messages;
-      commit.summary[table::kOffsetsSetKey] = fmt::format("{}/{} from {} to {} at {}", flags.topic, flags.partition, before,
-                                                   flags.next, FormatTimestamp(NowMicros()));
+      commit.summary[table::kOffsetsSetKey] = fmt::format("{}/{} from {} to {} at {}", flags.topic, flags.partition,
+                                                          before, flags.next, FormatTimestamp(NowMicros()));
     }
   }
   if (commit.next.positions.empty()) {

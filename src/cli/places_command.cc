@@ -7,9 +7,9 @@
 #include "cli/commands.h"
 #include "cli/rows_output.h"
 #include "cli/storage_settings.h"
-#include "storage/location.h"
 #include "maintenance/recover.h"
 #include "maintenance/relocate.h"
+#include "storage/location.h"
 #include "task/market_tables.h"
 
 namespace k2::cli {
@@ -35,10 +35,11 @@ std::string PlaceOf(const std::string& text) {
 
 Status PrintRelocated(const std::vector<maintenance::RelocatedTable>& tables, const std::string& output) {
   query::QueryResult rows;
-  rows.columns = {{"table", "VARCHAR", query::CellKind::kText},         {"outcome", "VARCHAR", query::CellKind::kText},
-                  {"snapshots", "BIGINT", query::CellKind::kNumber},    {"manifests", "BIGINT", query::CellKind::kNumber},
-                  {"delete_files", "BIGINT", query::CellKind::kNumber}, {"metadata", "VARCHAR", query::CellKind::kText},
-                  {"note", "VARCHAR", query::CellKind::kText}};
+  rows.columns = {
+      {"table", "VARCHAR", query::CellKind::kText},         {"outcome", "VARCHAR", query::CellKind::kText},
+      {"snapshots", "BIGINT", query::CellKind::kNumber},    {"manifests", "BIGINT", query::CellKind::kNumber},
+      {"delete_files", "BIGINT", query::CellKind::kNumber}, {"metadata", "VARCHAR", query::CellKind::kText},
+      {"note", "VARCHAR", query::CellKind::kText}};
   for (const maintenance::RelocatedTable& table : tables) {
     rows.rows.push_back({table.table, table.outcome, std::to_string(table.snapshots), std::to_string(table.manifests),
                          std::to_string(table.delete_files), table.metadata_location, table.note});
@@ -48,7 +49,8 @@ Status PrintRelocated(const std::vector<maintenance::RelocatedTable>& tables, co
 }
 
 // What is left to do where K2 does not know which catalog shall have the tables.
-void PrintSteps(const std::vector<maintenance::RelocatedTable>& tables, const storage::LocationMap& map, const Settings& settings) {
+void PrintSteps(const std::vector<maintenance::RelocatedTable>& tables, const storage::LocationMap& map,
+                const Settings& settings) {
   std::string text = fmt::format(
       "\nNothing was registered. In a catalog that has no such tables yet:\n  k2 tables recover --catalog {} "
       "--warehouse "
@@ -68,7 +70,8 @@ void PrintSteps(const std::vector<maintenance::RelocatedTable>& tables, const st
 }
 
 bool AnyFailed(const std::vector<maintenance::RelocatedTable>& tables) {
-  return std::ranges::any_of(tables, [](const maintenance::RelocatedTable& table) { return table.outcome == "failed"; });
+  return std::ranges::any_of(tables,
+                             [](const maintenance::RelocatedTable& table) { return table.outcome == "failed"; });
 }
 
 Result<int> RelocateByFiles(const Settings& settings, const RelocateFlags& flags) {
@@ -109,8 +112,8 @@ Result<int> RunRelocate(const Settings& settings, const RelocateFlags& flags) {
     K2_ASSIGN(map, storage::LocationMap::Create(PlaceOf(flags.from), "file://" + folder));
   }
   const bool copied = displacement && displacement->copied;
-  K2_ASSIGN(const auto tables,
-            maintenance::RelocateTables(*lakehouse->catalog(), lakehouse->io(), *map, {.dry_run = flags.dry_run, .copied = copied}));
+  K2_ASSIGN(const auto tables, maintenance::RelocateTables(*lakehouse->catalog(), lakehouse->io(), *map,
+                                                           {.dry_run = flags.dry_run, .copied = copied}));
   K2_TRY(PrintRelocated(tables, settings.Text("output")));
   return AnyFailed(tables) ? 1 : 0;
 }
@@ -130,7 +133,8 @@ Result<maintenance::RecoverOptions> RecoverOptionsOf(const RecoverFlags& flags) 
   return options;
 }
 
-Status PrintRecovered(const std::vector<maintenance::RecoveredTable>& tables, const RecoverFlags& flags, const std::string& output) {
+Status PrintRecovered(const std::vector<maintenance::RecoveredTable>& tables, const RecoverFlags& flags,
+                      const std::string& output) {
   query::QueryResult rows;
   rows.columns = {{"table", "VARCHAR", query::CellKind::kText},     {"outcome", "VARCHAR", query::CellKind::kText},
                   {"committed", "VARCHAR", query::CellKind::kText}, {"snapshots", "BIGINT", query::CellKind::kNumber},
@@ -174,8 +178,9 @@ Result<int> RunRecover(const Settings& settings, const RecoverFlags& flags) {
     if (tables.empty()) return Fail(ErrorKind::kNotFound, "there is no metadata file of a table in {}", warehouse);
   }
   K2_TRY(PrintRecovered(tables, flags, settings.Text("output")));
-  const bool failed = std::ranges::any_of(
-      tables, [](const maintenance::RecoveredTable& table) { return table.outcome == maintenance::RecoveryOutcome::kFailed; });
+  const bool failed = std::ranges::any_of(tables, [](const maintenance::RecoveredTable& table) {
+    return table.outcome == maintenance::RecoveryOutcome::kFailed;
+  });
   if (!has_catalog && !flags.dry_run && !HasRestCatalog(settings)) {
     K2_ASSIGN(const auto made, OpenLakehouseToRecover(settings));
     if (const auto displacement = made->catalog()->displacement()) {

@@ -34,8 +34,8 @@ struct PlanFlags {
   CompactFlags compact;
 };
 
-Result<pipeline::StepPlan> MakePlan(const Settings& settings, const PlanFlags& flags, const pipeline::Lakehouse& lakehouse,
-                          const pipeline::LayerOptions& options) {
+Result<pipeline::StepPlan> MakePlan(const Settings& settings, const PlanFlags& flags,
+                                    const pipeline::Lakehouse& lakehouse, const pipeline::LayerOptions& options) {
   const auto tasks = static_cast<int32_t>(flags.tasks > 0 ? std::min<int64_t>(flags.tasks, 1 << 20)
                                                           : std::max(1U, std::thread::hardware_concurrency()));
   const auto cores = static_cast<int32_t>(flags.cores > 0 ? std::min<int64_t>(flags.cores, tasks) : tasks);

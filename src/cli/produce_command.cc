@@ -141,7 +141,8 @@ Result<int> RunProduce(const Settings& settings, const ProduceFlags& flags) {
   StopOnSignal signals;
   K2_ASSIGN(const std::shared_ptr<registry::RegistryClient> registry, RegistryOf(settings));
   if (registry) {
-    K2_ASSIGN(options.trade_schema_id, Register(*registry, trade::kTradeV3Name, trade::kTradeV3SchemaJson, signals.stop()));
+    K2_ASSIGN(options.trade_schema_id,
+              Register(*registry, trade::kTradeV3Name, trade::kTradeV3SchemaJson, signals.stop()));
     K2_ASSIGN(options.rejected_schema_id,
               Register(*registry, trade::kRejectedFrameName, trade::kRejectedFrameSchemaJson, signals.stop()));
   }

@@ -64,8 +64,10 @@ Status SetSpill(const Settings& settings, query::QueryOptions& options, Queries&
 }
 
 // One that knows every table of the namespace, ours and others'.
-Result<Queries> OpenEngine(const Settings& settings, const std::shared_ptr<pipeline::Lakehouse>& lakehouse, const query::AsOf& as_of) {
-  K2_ASSIGN(const std::vector<catalog::TableName> tables, lakehouse->catalog()->ListTables(std::string(task::kNamespace)));
+Result<Queries> OpenEngine(const Settings& settings, const std::shared_ptr<pipeline::Lakehouse>& lakehouse,
+                           const query::AsOf& as_of) {
+  K2_ASSIGN(const std::vector<catalog::TableName> tables,
+            lakehouse->catalog()->ListTables(std::string(task::kNamespace)));
   query::QueryOptions options;
   Queries queries;
   K2_ASSIGN(options.memory_limit_bytes, settings.Bytes("query-memory"));
@@ -89,7 +91,8 @@ Result<Queries> OpenEngine(const Settings& settings, const std::shared_ptr<pipel
 Result<std::map<std::string, std::string>> GoldColumns(const pipeline::Lakehouse& lakehouse, const query::AsOf& as_of) {
   K2_ASSIGN(const table::Table gold, lakehouse.Open(task::kGoldTable));
   K2_ASSIGN(task::ColumnIds ids, task::ColumnsOf(task::kGoldTable, gold.metadata()));
-  const auto table = query::MakeQueryTable(std::string(task::kGoldTable), [&]() -> Result<table::Table> { return gold; }, as_of);
+  const auto table =
+      query::MakeQueryTable(std::string(task::kGoldTable), [&]() -> Result<table::Table> { return gold; }, as_of);
   K2_ASSIGN(const std::vector<query::ColumnInfo> columns, table->Columns());
   const bool past = as_of.snapshot_id || as_of.timestamp_ms;
   std::map<std::string, std::string> names;
@@ -110,8 +113,8 @@ Result<std::map<std::string, std::string>> GoldColumns(const pipeline::Lakehouse
 
 Result<query::AsOf> AsOfFlag(const std::string& text) { return text.empty() ? query::AsOf{} : query::ParseAsOf(text); }
 
-Result<int> PrintQuery(query::QueryEngine& engine, const std::string& sql, const Settings& settings, const std::string& out,
-                       int64_t rows_max) {
+Result<int> PrintQuery(query::QueryEngine& engine, const std::string& sql, const Settings& settings,
+                       const std::string& out, int64_t rows_max) {
   K2_ASSIGN(const query::OutputFormat format, ParseOutputFormat(settings.Text("output")));
   if (format == query::OutputFormat::kParquet && out.empty() && IsTerminal(STDOUT_FILENO)) {
     return Fail(ErrorKind::kInvalidArgument, "Parquet is no text for a terminal: give --out FILE, or redirect");
@@ -157,9 +160,9 @@ Result<int> RunOhlcv(const Settings& settings, OhlcvFlags flags) {
   const int width = TerminalWidth(STDOUT_FILENO);
   const std::string picture =
       query::DrawCandles(candles, {.width = width > 0 ? width : 100,
-                            .height = 18,
-                            .colour = WantsColour(STDOUT_FILENO),
-                            .title = fmt::format("{} {}", flags.options.symbol, flags.interval)});
+                                   .height = 18,
+                                   .colour = WantsColour(STDOUT_FILENO),
+                                   .title = fmt::format("{} {}", flags.options.symbol, flags.interval)});
   std::fputs(picture.c_str(), stdout);
   return 0;
 }

@@ -23,7 +23,8 @@ struct RebuildFlags {
   bool dry_run = false;
 };
 
-Result<int> RebuildRejected(const Settings& settings, const RebuildFlags& flags, const pipeline::LayerOptions& options) {
+Result<int> RebuildRejected(const Settings& settings, const RebuildFlags& flags,
+                            const pipeline::LayerOptions& options) {
   if (!flags.from.empty() || !flags.to.empty()) {
     return Fail(ErrorKind::kInvalidArgument, "--from, --to: they are of Gold");
   }
@@ -60,7 +61,8 @@ Result<int> Rebuild(const Settings& settings, const RebuildFlags& flags) {
   K2_ASSIGN(pipeline::StepPlan plan, pipeline::PlanRebuild(*lakehouse, options, flags.layer, days, options.threads));
   OpenedTables tables(*lakehouse);
   task::TaskContext context;
-  K2_ASSIGN(const table::Table* const any, tables.Find(flags.layer == "gold" ? task::kGoldTable : task::kRejectedTable));
+  K2_ASSIGN(const table::Table* const any,
+            tables.Find(flags.layer == "gold" ? task::kGoldTable : task::kRejectedTable));
   context.io = any->io_ptr();
   K2_ASSIGN(context.schemas, SchemasOf(settings));
   pipeline::LayerStats stats;

@@ -56,7 +56,8 @@ Status SetKafka(const Settings& settings, const RunFlags& flags, pipeline::RunOp
   return {};
 }
 
-Status SetRecordings(const RunFlags& flags, pipeline::RunOptions& options, std::vector<pipeline::RecordingSpec>& recordings) {
+Status SetRecordings(const RunFlags& flags, pipeline::RunOptions& options,
+                     std::vector<pipeline::RecordingSpec>& recordings) {
   for (const std::string& text : flags.recordings) {
     K2_ASSIGN(pipeline::RecordingSpec spec, ParseRecording(text));
     // Asked before anything is made: a mistyped path must not leave an empty warehouse behind.

@@ -6,8 +6,8 @@
 #include <filesystem>
 #include <initializer_list>
 
-#include "net/http.h"
 #include "kafka/kafka_client.h"
+#include "net/http.h"
 
 namespace k2::cli {
 namespace {

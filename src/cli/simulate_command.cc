@@ -28,8 +28,8 @@ Result<int> RunSimulate(const SimulateFlags& flags) {
   options.start_us = *start;
   K2_ASSIGN(
       const recording::SimulatorCounts counts,
-      recording::SimulateToFile(options,
-                     {.path = flags.out, .append = flags.append, .live_per_second = flags.rate, .on_progress = {}}));
+      recording::SimulateToFile(
+          options, {.path = flags.out, .append = flags.append, .live_per_second = flags.rate, .on_progress = {}}));
   std::fprintf(stderr, "%s: %s trades, %s sent again, %s malformed, %s other frames, %s lines, %s\n", flags.out.c_str(),
                WithCommas(counts.trades).c_str(), WithCommas(counts.duplicate_trades).c_str(),
                WithCommas(counts.malformed).c_str(), WithCommas(counts.other_frames).c_str(),

@@ -64,7 +64,8 @@ Result<int> PrintTableDefinitions() {
        {{"attempt-age-us-max", kAttemptAgeMaxUs},
         {"look-again-after-us", kLookAgainAfterUs},
         {"orphan-age-us-min", maintenance::kOrphanAgeMinUs}}},
-      {"offsets", {{"version", table::kProgressVersion}, {"summary-key", table::kOffsetsKey}, {"tag", table::kOffsetsTag}}},
+      {"offsets",
+       {{"version", table::kProgressVersion}, {"summary-key", table::kOffsetsKey}, {"tag", table::kOffsetsTag}}},
   };
   std::printf("%s\n", all.dump(2).c_str());
   return 0;

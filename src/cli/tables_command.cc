@@ -87,7 +87,8 @@ Result<int> MigrateTables(const Settings& settings, bool dry_run) {
   if (!dry_run) {
     K2_ASSIGN(made, lakehouse->CreateTables());
   }
-  const maintenance::CompactionRun run{.threads = static_cast<int32_t>(std::max(1U, std::thread::hardware_concurrency()))};
+  const maintenance::CompactionRun run{.threads =
+                                           static_cast<int32_t>(std::max(1U, std::thread::hardware_concurrency()))};
   int changed = 0;
   for (const std::string& name : maintenance::MigrationOrder()) {
     if (dry_run) {

@@ -51,7 +51,8 @@ std::vector<std::string> KrakenFrames() {
   return frames;
 }
 
-void FramesToMessages(benchmark::State& state, const k2::exchange::Exchange& exchange, const std::vector<std::string>& frames) {
+void FramesToMessages(benchmark::State& state, const k2::exchange::Exchange& exchange,
+                      const std::vector<std::string>& frames) {
   const auto parser = k2::exchange::FrameParser::Create(exchange);
   Encoder encoder;
   int64_t bytes = 0;

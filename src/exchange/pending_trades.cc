@@ -32,13 +32,14 @@ bool PendingTrade::Need(const json::Value& value, json::Kind kind, std::string_v
   if (value.kind == json::Kind::kMissing) {
     Reject(trade::RejectReason::kFrameMissingField, field, "is missing");
   } else {
-    Reject(trade::RejectReason::kFrameBadType, field, fmt::format("is {}, not {}", KindName(value.kind), KindName(kind)));
+    Reject(trade::RejectReason::kFrameBadType, field,
+           fmt::format("is {}, not {}", KindName(value.kind), KindName(kind)));
   }
   return false;
 }
 
-bool PendingTrade::ReadDecimal(const json::Value& value, json::Kind kind, std::string_view field, trade::DecimalType type,
-                               Int128& unscaled) {
+bool PendingTrade::ReadDecimal(const json::Value& value, json::Kind kind, std::string_view field,
+                               trade::DecimalType type, Int128& unscaled) {
   if (!Need(value, kind, field)) return false;
   switch (trade::ParseDecimal(value.text, type, unscaled)) {
     case trade::DecimalStatus::kExact: return true;

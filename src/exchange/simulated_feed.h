@@ -1,4 +1,5 @@
-// How a simulated session of an exchange looks (recording/simulator.h plays it): its markets, and the texts of its frames.
+// How a simulated session of an exchange looks (recording/simulator.h plays it): its markets, and the texts of its
+// frames.
 #pragma once
 
 #include <cstdint>

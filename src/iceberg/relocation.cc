@@ -3,8 +3,8 @@
 #include <nlohmann/json.hpp>
 
 #include "avro/container.h"
-#include "iceberg/data_file.h"
 #include "base/json_text.h"
+#include "iceberg/data_file.h"
 
 namespace k2::iceberg {
 namespace {

@@ -61,7 +61,8 @@ class KafkaPartitionReader final : public source::SourceReader {
   [[nodiscard]] std::optional<Error> TakeEvent(const rd_kafka_message_s& message);
   Status Append(const rd_kafka_message_s& message, int64_t now_us, source::RawBatch& batch);
   Status AppendHeaders(const rd_kafka_message_s& message, source::HeaderColumn& headers, size_t before) const;
-  [[nodiscard]] bool Fits(const rd_kafka_message_s& message, const source::ReadLimits& limits, const source::RawBatch& batch) const;
+  [[nodiscard]] bool Fits(const rd_kafka_message_s& message, const source::ReadLimits& limits,
+                          const source::RawBatch& batch) const;
   void Reserve(const source::ReadLimits& limits, source::RawBatch& batch) const;
   [[nodiscard]] Error PositionLost(std::string_view reason) const;
   void DropPending();

@@ -110,7 +110,8 @@ std::vector<KafkaPartitionReader*> KafkaSource::AddReaders(const KafkaTopics& fo
     }
     for (int32_t partition = 0; partition < topic.partitions; ++partition) {
       if (have.contains(partition)) continue;
-      const table::SourceKey key{.cluster = cluster_id_, .topic = topic.name, .topic_id = topic.id, .partition = partition};
+      const table::SourceKey key{
+          .cluster = cluster_id_, .topic = topic.name, .topic_id = topic.id, .partition = partition};
       readers_.push_back(std::make_unique<KafkaPartitionReader>(consumer_, key));
       added.push_back(readers_.back().get());
     }
@@ -184,7 +185,8 @@ std::map<std::string, Error> KafkaSource::StoppedTopics() const {
   return stopped_;
 }
 
-Result<table::SourcePositions> KafkaSource::ResolveStart(const KafkaStart& start, std::span<const table::SourceKey> keys) {
+Result<table::SourcePositions> KafkaSource::ResolveStart(const KafkaStart& start,
+                                                         std::span<const table::SourceKey> keys) {
   std::vector<KafkaPartition> partitions;
   for (const table::SourceKey& key : keys) partitions.emplace_back(key.topic, key.partition);
   K2_ASSIGN(const auto offsets, admin_->Offsets(start, partitions));

@@ -99,7 +99,7 @@ class KafkaSource {
   std::map<std::string, int> gone_;               // checks in a row that did not find a topic
   std::map<std::string, Error> stopped_;          // by topic
   std::map<std::string, std::string> recreated_;  // ids of topics that were recreated, by name
-  table::SourcePositions group_positions_;               // to be shown
+  table::SourcePositions group_positions_;        // to be shown
   std::thread watcher_;
 };
 

@@ -8,8 +8,8 @@
 #include <thread>
 
 #include "base/time.h"
-#include "recording/frame_messages.h"
 #include "kafka/kafka_producer.h"
+#include "recording/frame_messages.h"
 #include "recording/recording.h"
 #include "recording/recording_line.h"
 
@@ -65,7 +65,8 @@ class SessionFeed final : public Feed {
       if (live_) simulator_.SetClock(NowMicros());
       line_.clear();
       if (!simulator_.NextLine(line_)) break;
-      const recording::RecordingLine parts = recording::SplitRecordingLine(std::string_view(line_).substr(0, line_.size() - 1));
+      const recording::RecordingLine parts =
+          recording::SplitRecordingLine(std::string_view(line_).substr(0, line_.size() - 1));
       messages_.Append(parts.frame, parts.receive_us, batch);
     }
     next_offset_ = batch.end.next_offset;

@@ -15,7 +15,7 @@ namespace k2::kafka {
 
 struct ProduceInput {
   const exchange::Exchange* exchange = nullptr;
-  std::string recording;       // empty: simulated
+  std::string recording;                  // empty: simulated
   recording::SimulatorOptions simulator;  // its exchange is the one above
 };
 

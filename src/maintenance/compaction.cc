@@ -48,7 +48,8 @@ bool HasDeletes(const table::ScanFile& file) { return !file.deletes.empty(); }
 
 // Neighbours in the order they were committed, as many as fill a file; a single one only where that `splits` it, or for
 // its deletes.
-std::vector<std::vector<table::ScanFile>> Groups(std::vector<table::ScanFile> files, const CompactionPolicy& policy, bool splits) {
+std::vector<std::vector<table::ScanFile>> Groups(std::vector<table::ScanFile> files, const CompactionPolicy& policy,
+                                                 bool splits) {
   std::ranges::stable_sort(files, {}, &table::ScanFile::sequence_number);
   std::vector<std::vector<table::ScanFile>> groups(1);
   int64_t bytes = 0;
@@ -70,7 +71,7 @@ std::vector<std::vector<table::ScanFile>> Groups(std::vector<table::ScanFile> fi
 }
 
 task::CompactionTask TaskOf(const iceberg::TableMetadata& metadata, const std::vector<table::ScanFile>& group,
-                      const task::OutputTable& output) {
+                            const task::OutputTable& output) {
   task::CompactionTask task{.inputs = {}, .output = output, .attempt_id = RandomHex64()};
   for (const table::ScanFile& file : group) task.inputs.push_back(pipeline::InputOf(metadata, file));
   return task;
@@ -79,9 +80,10 @@ task::CompactionTask TaskOf(const iceberg::TableMetadata& metadata, const std::v
 }  // namespace
 
 std::vector<std::vector<table::ScanFile>> RewriteGroups(const table::Table& table, std::vector<table::ScanFile> files,
-                                                 const CompactionPolicy& policy) {
+                                                        const CompactionPolicy& policy) {
   const iceberg::TableMetadata& metadata = table.metadata();
-  const iceberg::NestedField* date = task::FindColumn(table.name().name, metadata, task::DateColumnOf(table.name().name));
+  const iceberg::NestedField* date =
+      task::FindColumn(table.name().name, metadata, task::DateColumnOf(table.name().name));
   std::map<PartitionKey, std::vector<table::ScanFile>> partitions;
   for (table::ScanFile& file : files) partitions[KeyOf(metadata, file.file, date)].push_back(std::move(file));
   std::vector<std::vector<table::ScanFile>> groups;
@@ -95,13 +97,16 @@ Result<pipeline::StepPlan> PlanCompaction(const table::Table& table, const Compa
   const iceberg::TableMetadata& metadata = table.metadata();
   pipeline::StepPlan plan{.layer = "compaction", .tasks = {}, .ranges = {}, .commits = {}};
   if (!metadata.current_snapshot_id) return plan;
-  K2_ASSIGN(std::vector<table::ScanFile> files, table::PlanScan(table.io(), metadata, *metadata.current_snapshot_id, {}));
+  K2_ASSIGN(std::vector<table::ScanFile> files,
+            table::PlanScan(table.io(), metadata, *metadata.current_snapshot_id, {}));
   std::map<PartitionKey, Partition> partitions;
-  const iceberg::NestedField* date = task::FindColumn(table.name().name, metadata, task::DateColumnOf(table.name().name));
+  const iceberg::NestedField* date =
+      task::FindColumn(table.name().name, metadata, task::DateColumnOf(table.name().name));
   for (table::ScanFile& file : files) {
     Partition& partition = partitions[KeyOf(metadata, file.file, date)];
     const iceberg::Snapshot* snapshot = metadata.FindSnapshot(file.snapshot_id);
-    if (snapshot != nullptr && table::MayAddRows(*snapshot) && snapshot->timestamp_ms * 1000 > now_us - policy.settled_us) {
+    if (snapshot != nullptr && table::MayAddRows(*snapshot) &&
+        snapshot->timestamp_ms * 1000 > now_us - policy.settled_us) {
       partition.settled = false;
     }
     if (HasDeletes(file) || IsSmall(file.file, policy)) partition.chosen.push_back(std::move(file));
@@ -132,8 +137,8 @@ Result<pipeline::StepPlan> PlanCompaction(const table::Table& table, const Compa
   return plan;
 }
 
-Result<CompactionReport> Compact(const pipeline::Lakehouse& lakehouse, std::string_view name, const CompactionPolicy& policy,
-                                 int64_t now_us, const CompactionRun& run) {
+Result<CompactionReport> Compact(const pipeline::Lakehouse& lakehouse, std::string_view name,
+                                 const CompactionPolicy& policy, int64_t now_us, const CompactionRun& run) {
   constexpr int kAttempts = 5;
   CompactionReport report;
   K2_ASSIGN(table::Table table, lakehouse.Open(name));

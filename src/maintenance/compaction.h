@@ -27,7 +27,7 @@ Result<pipeline::StepPlan> PlanCompaction(const table::Table& table, const Compa
 
 // The files in groups that each become one file of a partition and day, whatever their sizes are.
 std::vector<std::vector<table::ScanFile>> RewriteGroups(const table::Table& table, std::vector<table::ScanFile> files,
-                                                 const CompactionPolicy& policy);
+                                                        const CompactionPolicy& policy);
 
 struct CompactionReport {
   int64_t commits = 0;
@@ -46,7 +46,7 @@ struct CompactionRun {
 
 // Does so until nothing is left to do. Plans again where another writer has removed one of the files; kConflict when
 // that happens again and again.
-Result<CompactionReport> Compact(const pipeline::Lakehouse& lakehouse, std::string_view table, const CompactionPolicy& policy,
-                                 int64_t now_us, const CompactionRun& run);
+Result<CompactionReport> Compact(const pipeline::Lakehouse& lakehouse, std::string_view table,
+                                 const CompactionPolicy& policy, int64_t now_us, const CompactionRun& run);
 
 }  // namespace k2::maintenance

@@ -32,7 +32,8 @@ TEST_F(Compaction, JoinsFilesAndLeavesRowsOffsetsAndReadersAlone) {
   const auto bronze = pipeline::ReadBronze(*lakehouse_).size();
   std::map<std::string, table::LayerProgress> stood;
   for (const std::string& name : task::AllTables()) stood[name] = *table::ReadProgress(Open(name).metadata());
-  for (const std::string_view table : {std::string_view(task::kBronzeTable), std::string_view(kSilver), task::kGoldTable}) {
+  for (const std::string_view table :
+       {std::string_view(task::kBronzeTable), std::string_view(kSilver), task::kGoldTable}) {
     const int64_t before = Files(table);
     EXPECT_EQ(before, 10) << table;
     const CompactionReport report = Join(table, settled_);
@@ -129,7 +130,8 @@ TEST_F(Compaction, PlansAgainWhereAFileIsGone) {
     if (step != "manifests" || std::exchange(once, true)) return;
     ForeignSnapshot(*lakehouse_, task::kGoldTable, "delete", {}, {files.front()});
   };
-  const auto report = Compact(*lakehouse_, task::kGoldTable, settled_, now_us_ + kHour, {.threads = 2, .commit = commit});
+  const auto report =
+      Compact(*lakehouse_, task::kGoldTable, settled_, now_us_ + kHour, {.threads = 2, .commit = commit});
   ASSERT_TRUE(report) << report.error().message;
   EXPECT_EQ(report->files_in, 9);
   EXPECT_EQ(pipeline::LiveRows(*lakehouse_, task::kGoldTable), 100 - files.front().record_count);

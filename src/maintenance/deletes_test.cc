@@ -19,12 +19,14 @@ class Deletes : public MaintainTest {
     std::map<std::string, int64_t> offsets;
     for (int64_t offset = 0; offset < 200; ++offset) offsets[IdOf(offset)] = offset;
     std::vector<int64_t> found;
-    for (const pipeline::StoredTrade& trade : pipeline::ReadTrades(*lakehouse_, table)) found.push_back(offsets.at(trade.message_id));
+    for (const pipeline::StoredTrade& trade : pipeline::ReadTrades(*lakehouse_, table))
+      found.push_back(offsets.at(trade.message_id));
     std::ranges::sort(found);
     return found;
   }
   void DeleteFromGold(const std::vector<std::string>& ids) {
-    pipeline::ForeignEqualityDeletes(*lakehouse_, task::kGoldTable, pipeline::LiveFiles(*lakehouse_, task::kGoldTable).front(), "message_id", ids);
+    pipeline::ForeignEqualityDeletes(*lakehouse_, task::kGoldTable,
+                                     pipeline::LiveFiles(*lakehouse_, task::kGoldTable).front(), "message_id", ids);
   }
   Result<CompactionReport> Join(std::string_view table, const table::CommitPolicy& commit = {}) {
     return Compact(*lakehouse_, table, {.settled_us = 0}, now_us_ + kHour, {.threads = 2, .commit = commit});
@@ -55,11 +57,12 @@ class Deletes : public MaintainTest {
 // Silver accounts for the rows that were deleted from Bronze, and does not take them; Gold does the same with Silver's.
 TEST_F(Deletes, TheLayersReadNoDeletedRow) {
   Bronze(0, 9, day_us_);
-  pipeline::ForeignPositionDeletes(*lakehouse_, task::kBronzeTable, pipeline::LiveFiles(*lakehouse_, task::kBronzeTable).front(), {3, 7});
+  pipeline::ForeignPositionDeletes(*lakehouse_, task::kBronzeTable,
+                                   pipeline::LiveFiles(*lakehouse_, task::kBronzeTable).front(), {3, 7});
   ASSERT_TRUE(StepSilver());
   EXPECT_EQ(Trades(kSilver), UpTo(9, {3, 7}));
-  pipeline::ForeignEqualityDeletes(*lakehouse_, kSilver, pipeline::LiveFiles(*lakehouse_, kSilver).front(), "message_id",
-                         {IdOf(0), IdOf(9), "no-such-id"});
+  pipeline::ForeignEqualityDeletes(*lakehouse_, kSilver, pipeline::LiveFiles(*lakehouse_, kSilver).front(),
+                                   "message_id", {IdOf(0), IdOf(9), "no-such-id"});
   ASSERT_TRUE(StepGold());
   EXPECT_EQ(Trades(task::kGoldTable), UpTo(9, {0, 3, 7, 9}));
   Bronze(10, 19, day_us_);
@@ -181,7 +184,8 @@ TEST_F(Deletes, ThatArriveDuringACompaction) {
 TEST_F(Deletes, RetentionDropsThoseOfItsPartitions) {
   Bronze(0, 9, day_us_);
   ReadByAll();
-  pipeline::ForeignPositionDeletes(*lakehouse_, task::kBronzeTable, pipeline::LiveFiles(*lakehouse_, task::kBronzeTable).front(), {3});
+  pipeline::ForeignPositionDeletes(*lakehouse_, task::kBronzeTable,
+                                   pipeline::LiveFiles(*lakehouse_, task::kBronzeTable).front(), {3});
   EXPECT_EQ(Totals(task::kBronzeTable).position_deletes, 1);
   Apply(task::kBronzeTable, now_us_ + 30 * kDay);
   EXPECT_TRUE(pipeline::LiveFiles(*lakehouse_, task::kBronzeTable).empty());
@@ -198,14 +202,16 @@ TEST_F(Deletes, DuringARebuildRefuseIt) {
   table::Table table = Open(task::kGoldTable);
   const auto find = [&](std::string_view) -> Result<table::Table*> { return &table; };
   pipeline::LayerStats stats;
-  const Status refused = pipeline::RunRebuild(*plan, find, {.io = lakehouse_->io(), .schemas = schemas_}, layer_, stats);
+  const Status refused =
+      pipeline::RunRebuild(*plan, find, {.io = lakehouse_->io(), .schemas = schemas_}, layer_, stats);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().kind, ErrorKind::kOffsetMismatch) << refused.error().message;
   EXPECT_EQ(Trades(task::kGoldTable), UpTo(9, {4}));
   // Planned after it, the rebuild brings the row back out of Silver, and warns.
   plan = pipeline::PlanRebuild(*lakehouse_, layer_, "gold", {}, 1);
   testing::internal::CaptureStderr();
-  const Status rebuilt = pipeline::RunRebuild(*plan, find, {.io = lakehouse_->io(), .schemas = schemas_}, layer_, stats);
+  const Status rebuilt =
+      pipeline::RunRebuild(*plan, find, {.io = lakehouse_->io(), .schemas = schemas_}, layer_, stats);
   EXPECT_NE(testing::internal::GetCapturedStderr().find("come back"), std::string::npos);
   ASSERT_TRUE(rebuilt) << rebuilt.error().message;
   EXPECT_EQ(Trades(task::kGoldTable), UpTo(9, {}));

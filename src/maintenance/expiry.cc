@@ -26,7 +26,8 @@ void Count(const iceberg::ExpiredFiles& files, ExpiryReport& report) {
   report.metadata_files = static_cast<int64_t>(files.manifests.size() + files.manifest_lists.size());
 }
 
-void Delete(table::Table& table, const iceberg::ExpiredFiles& files, const ExpiryOptions& options, ExpiryReport& report) {
+void Delete(table::Table& table, const iceberg::ExpiredFiles& files, const ExpiryOptions& options,
+            ExpiryReport& report) {
   for (const auto* list : {&files.data_files, &files.manifests, &files.manifest_lists}) {
     for (const std::string& path : *list) {
       if (!table.io().Delete(path)) ++report.not_deleted;
@@ -90,7 +91,8 @@ Result<ExpiryReport> ExpireSnapshots(table::Table& table, int64_t now_us, const 
                   table.name().ToString(), unknown->error.message);
     }
     if (const auto* not_sent = std::get_if<catalog::NotSent>(&outcome)) last = not_sent->error;
-    if (const auto* conflict = std::get_if<catalog::Conflict>(&outcome)) last = Error{ErrorKind::kConflict, conflict->reason};
+    if (const auto* conflict = std::get_if<catalog::Conflict>(&outcome))
+      last = Error{ErrorKind::kConflict, conflict->reason};
   }
   return Fail(last->kind, "{}: expiry gave up after {} tries: {}", table.name().ToString(), kTries, last->message);
 }

@@ -62,7 +62,9 @@ TEST_F(Expiry, DroppedFilesGoWithTheSnapshotsThatNamedThem) {
   EXPECT_TRUE(There(files_[1]));
   ExpectNothingLiveMissing();
   EXPECT_TRUE(Open(task::kBronzeTable).metadata().FindRef("k2-offsets") != nullptr);
-  EXPECT_EQ(table::ReadProgress(Open(task::kBronzeTable).metadata())->positions.at(pipeline::KafkaKey(kTopic)).next_offset, 20);
+  EXPECT_EQ(
+      table::ReadProgress(Open(task::kBronzeTable).metadata())->positions.at(pipeline::KafkaKey(kTopic)).next_offset,
+      20);
   Bronze(20, 29, young_us_);
   ReadByAll();
   EXPECT_EQ(pipeline::LiveRows(*lakehouse_, task::kGoldTable), 30);

@@ -45,15 +45,15 @@ class MaintainTest : public pipeline::LayerTest {
   static pipeline::BronzeRow Row(int64_t offset, int64_t time_us, int32_t partition = 0) {
     const std::string trade_id = fmt::format("BINANCE-{}", partition * 1'000'000 + offset);
     const trade::Trade trade{.message_id = trade::TradeMessageId("BINANCE", "BTCUSDT", trade_id),
-                      .trade_id = trade_id,
-                      .symbol = "BTCUSDT",
-                      .exchange = "BINANCE",
-                      .timestamp_us = time_us,
-                      .price_e14 = 100 * trade::PowerOfTen(6),
-                      .quantity_e8 = 1,
-                      .currency = "USDT",
-                      .side = trade::TradeSide::kBuy,
-                      .ingestion_timestamp_us = time_us};
+                             .trade_id = trade_id,
+                             .symbol = "BTCUSDT",
+                             .exchange = "BINANCE",
+                             .timestamp_us = time_us,
+                             .price_e14 = 100 * trade::PowerOfTen(6),
+                             .quantity_e8 = 1,
+                             .currency = "USDT",
+                             .side = trade::TradeSide::kBuy,
+                             .ingestion_timestamp_us = time_us};
     std::string payload;
     trade::EncodeTrade(trade, trade::kTradeV3SchemaId, payload);
     return {kTopic, partition, offset, payload, time_us};

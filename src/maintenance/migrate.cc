@@ -23,16 +23,16 @@ using iceberg::TableUpdate;
 struct SchemaChange {
   std::vector<std::string> changes;  // in words
   std::vector<TableUpdate> updates;
-  task::TableShape shape;       // after them
-  bool rewrites = false;  // the files do not have the columns
+  task::TableShape shape;  // after them
+  bool rewrites = false;   // the files do not have the columns
 };
 
 // A specification that names the column would name nothing.
 Status CheckNotUsed(const std::string& table, const TableMetadata& metadata, const NestedField& field) {
   const auto fail = [&](std::string_view how) {
     return Fail(ErrorKind::kUnsupported,
-                "{}.{} is {} {}, whose type `k2 tables migrate` has to change: change that first", task::kNamespace, table,
-                how, field.name);
+                "{}.{} is {} {}, whose type `k2 tables migrate` has to change: change that first", task::kNamespace,
+                table, how, field.name);
   };
   // Earlier ones too: they stay in the metadata, and would speak of a column that no schema has.
   for (const iceberg::PartitionSpec& spec : metadata.partition_specs) {

@@ -43,15 +43,15 @@ class OlderWarehouse : public MaintainTest {
     pipeline::BronzeRow row = Row(offset, midnight_us_ - kDay);
     const std::string trade_id = fmt::format("BINANCE-{}", offset);
     const trade::Trade trade{.message_id = trade::TradeMessageId("BINANCE", "BTCUSDT", trade_id),
-                      .trade_id = trade_id,
-                      .symbol = "BTCUSDT",
-                      .exchange = "BINANCE",
-                      .timestamp_us = midnight_us_ - kDay,
-                      .price_e14 = 12345,
-                      .quantity_e8 = trade::PowerOfTen(19),
-                      .currency = "USDT",
-                      .side = trade::TradeSide::kBuy,
-                      .ingestion_timestamp_us = midnight_us_ - kDay};
+                             .trade_id = trade_id,
+                             .symbol = "BTCUSDT",
+                             .exchange = "BINANCE",
+                             .timestamp_us = midnight_us_ - kDay,
+                             .price_e14 = 12345,
+                             .quantity_e8 = trade::PowerOfTen(19),
+                             .currency = "USDT",
+                             .side = trade::TradeSide::kBuy,
+                             .ingestion_timestamp_us = midnight_us_ - kDay};
     std::string payload;
     trade::EncodeTrade(trade, trade::kTradeV3SchemaId, payload);
     row.payload = payload;
@@ -97,7 +97,8 @@ TEST_F(OlderWarehouse, GoesOnAsItIsAndIsMigratedInPlace) {
   }
   const auto ids = [&] {
     std::vector<std::string> all;
-    for (const pipeline::StoredTrade& trade : pipeline::ReadTrades(*lakehouse_, task::kGoldTable)) all.push_back(trade.message_id);
+    for (const pipeline::StoredTrade& trade : pipeline::ReadTrades(*lakehouse_, task::kGoldTable))
+      all.push_back(trade.message_id);
     return all;
   };
   const std::vector<std::string> before = ids();

@@ -13,8 +13,8 @@ std::string LeftOut(const catalog::MetadataFile& file, const std::vector<std::st
 }
 
 // From the end of the chain back: the first place in it that a whole state has.
-Result<NewestState> LongestChain(const std::vector<catalog::MetadataFile>& files, const catalog::MetadataHistory& history,
-                                 const FindFaults& faults) {
+Result<NewestState> LongestChain(const std::vector<catalog::MetadataFile>& files,
+                                 const catalog::MetadataHistory& history, const FindFaults& faults) {
   std::map<int64_t, std::vector<const catalog::MetadataFile*>, std::greater<>> by_depth;
   for (const catalog::MetadataFile& file : files) by_depth[history.Depth(file.location)].push_back(&file);
   NewestState state;
@@ -44,8 +44,9 @@ Result<NewestState> LongestChain(const std::vector<catalog::MetadataFile>& files
 Result<NewestState> FindNewestState(const std::vector<catalog::MetadataFile>& files, const std::string& current,
                                     const FindFaults& faults, bool catalog_is_old) {
   const catalog::MetadataHistory history(files);
-  const auto now = std::ranges::find_if(
-      files, [&](const catalog::MetadataFile& file) { return catalog::LastNameOf(file.location) == catalog::LastNameOf(current); });
+  const auto now = std::ranges::find_if(files, [&](const catalog::MetadataFile& file) {
+    return catalog::LastNameOf(file.location) == catalog::LastNameOf(current);
+  });
   if (now == files.end()) return LongestChain(files, history, faults);
   K2_ASSIGN(const std::vector<std::string> wrong, faults(*now));
   if (!wrong.empty()) return LongestChain(files, history, faults);

@@ -13,7 +13,7 @@ namespace k2::maintenance {
 struct NewestState {
   std::optional<catalog::MetadataFile> chosen;
   std::vector<catalog::MetadataFile> tied;  // more than one that could be it; nothing is chosen then
-  std::vector<std::string> notes;  // newer ones that are left out, and why
+  std::vector<std::string> notes;           // newer ones that are left out, and why
 };
 
 // What is wrong with a metadata file's table; empty: nothing.

@@ -31,7 +31,8 @@ class Chain {
     return parent;
   }
   void Lose(const std::string& name) {
-    std::erase_if(files_, [&](const catalog::MetadataFile& file) { return catalog::LastNameOf(file.location) == name; });
+    std::erase_if(files_,
+                  [&](const catalog::MetadataFile& file) { return catalog::LastNameOf(file.location) == name; });
   }
   void Break(const std::string& name) { broken_.insert(name); }
 

@@ -24,8 +24,8 @@ struct OrphanOptions {
 
 struct OrphanReport {
   std::vector<storage::FileInfo> files;  // that were removed, or would be
-  int64_t bytes = 0;            // of them
-  int64_t not_deleted = 0;      // of them
+  int64_t bytes = 0;                     // of them
+  int64_t not_deleted = 0;               // of them
 };
 
 // Removes files of `data/` and `metadata/` under the table's location, of the kinds that Iceberg tables have, that no

@@ -4,8 +4,8 @@
 #include <filesystem>
 #include <fstream>
 
-#include "storage/testing/faulty_file_io.h"
 #include "maintenance/maintenance_fixture.h"
+#include "storage/testing/faulty_file_io.h"
 
 namespace k2::maintenance {
 namespace {
@@ -40,12 +40,13 @@ class Orphans : public MaintainTest {
 };
 
 TEST_F(Orphans, GoWhenTheyAreOldAndNothingElseDoes) {
-  const std::set<std::string> left = {Leave(task::kGoldTable, "/data/exchange_date=2024-01-02/exchange_hour=3/0-0.parquet"),
-                                      Leave(task::kGoldTable, "/data/deletes.avro"), Leave(task::kGoldTable, "/metadata/0-m0.avro"),
-                                      Leave(task::kGoldTable, "/metadata/00009-0.metadata.json")};
-  const std::set<std::string> others = {Leave(task::kGoldTable, "/data/README.txt"), Leave(task::kGoldTable, "/notes.parquet"),
-                                        Leave(task::kGoldTable, "/metadata/version-hint.text"),
-                                        Leave(task::kGoldTable, "/data-of-mine/rows.parquet")};
+  const std::set<std::string> left = {
+      Leave(task::kGoldTable, "/data/exchange_date=2024-01-02/exchange_hour=3/0-0.parquet"),
+      Leave(task::kGoldTable, "/data/deletes.avro"), Leave(task::kGoldTable, "/metadata/0-m0.avro"),
+      Leave(task::kGoldTable, "/metadata/00009-0.metadata.json")};
+  const std::set<std::string> others = {
+      Leave(task::kGoldTable, "/data/README.txt"), Leave(task::kGoldTable, "/notes.parquet"),
+      Leave(task::kGoldTable, "/metadata/version-hint.text"), Leave(task::kGoldTable, "/data-of-mine/rows.parquet")};
   const auto before = OnDisk(task::kGoldTable);
   EXPECT_TRUE(Remove(task::kGoldTable, NowMicros() + 2 * kDay).files.empty()) << "they are too young";
   const OrphanReport dry = Remove(task::kGoldTable, later_us_, /*dry_run=*/true);

@@ -9,9 +9,9 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "catalog/metadata_files.h"
-#include "storage/location.h"
 #include "maintenance/newest_state.h"
 #include "maintenance/whole_table.h"
+#include "storage/location.h"
 
 namespace k2::maintenance {
 namespace {
@@ -54,7 +54,8 @@ struct FoundTable {
   std::string uuid;
   std::vector<catalog::MetadataFile> files;
   [[nodiscard]] bool HasSnapshots() const {
-    return std::ranges::any_of(files, [](const catalog::MetadataFile& file) { return !file.metadata->snapshots.empty(); });
+    return std::ranges::any_of(files,
+                               [](const catalog::MetadataFile& file) { return !file.metadata->snapshots.empty(); });
   }
 };
 
@@ -88,7 +89,8 @@ std::string Listed(const std::vector<catalog::MetadataFile>& files) {
 
 class Recovery {
  public:
-  Recovery(catalog::Catalog* catalog, const std::shared_ptr<storage::FileIo>& io, std::string warehouse, const RecoverOptions& options)
+  Recovery(catalog::Catalog* catalog, const std::shared_ptr<storage::FileIo>& io, std::string warehouse,
+           const RecoverOptions& options)
       : catalog_(catalog), io_(io), warehouse_(std::move(warehouse)), options_(options), stored_(io) {
     while (warehouse_.ends_with('/')) warehouse_.pop_back();
   }
@@ -111,7 +113,8 @@ class Recovery {
  private:
   static catalog::TableName NameOfText(const std::string& text) {
     const size_t dot = text.rfind('.');
-    return dot == std::string::npos ? catalog::TableName{"", text} : catalog::TableName{text.substr(0, dot), text.substr(dot + 1)};
+    return dot == std::string::npos ? catalog::TableName{"", text}
+                                    : catalog::TableName{text.substr(0, dot), text.substr(dot + 1)};
   }
 
   Status ReadCatalog() {
@@ -189,15 +192,17 @@ class Recovery {
     if (!known.uuid.empty() && found_.contains(known.uuid)) return known.uuid;
     std::vector<std::string> keys;
     for (const auto& [key, table] : found_) {
-      const bool logged = !known.pointer.empty() && std::ranges::any_of(table.files, [&](const catalog::MetadataFile& file) {
-        return std::ranges::any_of(file.metadata->metadata_log, [&](const iceberg::MetadataLogEntry& entry) {
-          return catalog::LastNameOf(entry.metadata_file) == catalog::LastNameOf(known.pointer);
-        });
-      });
+      const bool logged =
+          !known.pointer.empty() && std::ranges::any_of(table.files, [&](const catalog::MetadataFile& file) {
+            return std::ranges::any_of(file.metadata->metadata_log, [&](const iceberg::MetadataLogEntry& entry) {
+              return catalog::LastNameOf(entry.metadata_file) == catalog::LastNameOf(known.pointer);
+            });
+          });
       if (logged) return key;
       const bool here = std::ranges::any_of(table.files, [&](const catalog::MetadataFile& file) {
         const std::string_view folder = std::string_view(file.location).substr(0, file.location.rfind('/'));
-        const bool same_folder = !known.pointer.empty() && storage::BareLocation(folder) == storage::BareLocation(known.folder);
+        const bool same_folder =
+            !known.pointer.empty() && storage::BareLocation(folder) == storage::BareLocation(known.folder);
         return same_folder || BelongingOf(file, warehouse_).name == name;
       });
       if (here && table.HasSnapshots()) keys.push_back(key);
@@ -216,9 +221,11 @@ class Recovery {
       const auto key = KeyOf(name, known);
       if (!key) continue;
       if (known.uuid.empty()) return true;
-      K2_ASSIGN(const NewestState state, FindNewestState(found_.at(*key).files, known.pointer,
-                                                         [&](const catalog::MetadataFile& file) { return Faults(file); }));
-      if (state.chosen && catalog::LastNameOf(state.chosen->location) != catalog::LastNameOf(known.pointer)) return true;
+      K2_ASSIGN(const NewestState state,
+                FindNewestState(found_.at(*key).files, known.pointer,
+                                [&](const catalog::MetadataFile& file) { return Faults(file); }));
+      if (state.chosen && catalog::LastNameOf(state.chosen->location) != catalog::LastNameOf(known.pointer))
+        return true;
     }
     return false;
   }
@@ -278,7 +285,8 @@ class Recovery {
   Status Decide(const catalog::TableName& name, const FoundTable& table, const std::string& pointer) {
     K2_ASSIGN(
         const NewestState state,
-        FindNewestState(table.files, pointer, [&](const catalog::MetadataFile& file) { return Faults(file); }, catalog_is_old_));
+        FindNewestState(
+            table.files, pointer, [&](const catalog::MetadataFile& file) { return Faults(file); }, catalog_is_old_));
     std::string notes = fmt::to_string(fmt::join(state.notes, "; "));
     if (!state.tied.empty()) {
       Note(name, RecoveryOutcome::kFailed,
@@ -310,7 +318,8 @@ class Recovery {
     return Take(name, *file, pointer, "as asked for");
   }
 
-  Status Take(const catalog::TableName& name, const catalog::MetadataFile& file, const std::string& pointer, std::string note) {
+  Status Take(const catalog::TableName& name, const catalog::MetadataFile& file, const std::string& pointer,
+              std::string note) {
     RecoveredTable& row = Note(name, RecoveryOutcome::kInOrder, std::move(note));
     row.before = pointer;
     row.metadata_location = file.location;
@@ -396,7 +405,8 @@ Result<std::vector<RecoveredTable>> Recover(catalog::Catalog* catalog, const std
   return Recovery(catalog, io, warehouse, options).Run();
 }
 
-Status CheckCatalogIsNewest(catalog::Catalog& catalog, const std::shared_ptr<storage::FileIo>& io, const catalog::TableName& table) {
+Status CheckCatalogIsNewest(catalog::Catalog& catalog, const std::shared_ptr<storage::FileIo>& io,
+                            const catalog::TableName& table) {
   K2_ASSIGN(const auto before, catalog.MetadataLocation(table));
   if (!before) return {};
   const std::string folder = before->substr(0, before->rfind('/'));
@@ -406,7 +416,9 @@ Status CheckCatalogIsNewest(catalog::Catalog& catalog, const std::shared_ptr<sto
   K2_ASSIGN(const auto current, catalog.MetadataLocation(table));
   if (!current) return {};
   const int64_t version = catalog::MetadataVersionOf(*current);
-  const auto is_later = [&](const storage::FileInfo& file) { return catalog::MetadataVersionOf(file.location) > version + 1; };
+  const auto is_later = [&](const storage::FileInfo& file) {
+    return catalog::MetadataVersionOf(file.location) > version + 1;
+  };
   if (version < 0 || std::ranges::none_of(listed, is_later)) return {};
   std::vector<catalog::MetadataFile> files;
   for (const storage::FileInfo& info : listed) {
@@ -416,10 +428,12 @@ Status CheckCatalogIsNewest(catalog::Catalog& catalog, const std::shared_ptr<sto
   K2_ASSIGN(const NewestState state, FindNewestState(files, *current, [&](const catalog::MetadataFile& file) {
               return FaultsOf(stored, *file.metadata);
             }));
-  const bool newest = state.tied.empty() && (!state.chosen || state.chosen->location.ends_with(catalog::LastNameOf(*current)));
+  const bool newest =
+      state.tied.empty() && (!state.chosen || state.chosen->location.ends_with(catalog::LastNameOf(*current)));
   // A table that the catalog cannot read says so itself.
-  const bool readable = std::ranges::any_of(
-      files, [&](const catalog::MetadataFile& file) { return catalog::LastNameOf(file.location) == catalog::LastNameOf(*current); });
+  const bool readable = std::ranges::any_of(files, [&](const catalog::MetadataFile& file) {
+    return catalog::LastNameOf(file.location) == catalog::LastNameOf(*current);
+  });
   if (newest || !readable) return {};
   const catalog::MetadataFile& later = state.chosen ? *state.chosen : state.tied[0];
   return Fail(

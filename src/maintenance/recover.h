@@ -51,6 +51,7 @@ Result<std::vector<RecoveredTable>> Recover(catalog::Catalog* catalog, const std
 // Whether a newer whole state of the table lies beside the one that the catalog names, from which it came: the catalog
 // was restored from a copy, and a commit would part from what was committed since. kInvalidData names `k2 tables
 // recover`.
-Status CheckCatalogIsNewest(catalog::Catalog& catalog, const std::shared_ptr<storage::FileIo>& io, const catalog::TableName& table);
+Status CheckCatalogIsNewest(catalog::Catalog& catalog, const std::shared_ptr<storage::FileIo>& io,
+                            const catalog::TableName& table);
 
 }  // namespace k2::maintenance

@@ -10,10 +10,10 @@
 #include "catalog/warehouse_place.h"
 #include "iceberg/manifest.h"
 #include "iceberg/relocation.h"
-#include "storage/location.h"
-#include "storage/moved_file_io.h"
 #include "maintenance/recover.h"
 #include "maintenance/whole_table.h"
+#include "storage/location.h"
+#include "storage/moved_file_io.h"
 #include "table/metadata_store.h"
 #include "table/position_deletes.h"
 
@@ -53,8 +53,8 @@ Status CheckApart(const TableMetadata& metadata, const storage::LocationMap& map
 
 class TableRelocation {
  public:
-  TableRelocation(const std::shared_ptr<storage::FileIo>& io, const storage::LocationMap& map, catalog::MetadataFile current,
-                  const RelocateOptions& options)
+  TableRelocation(const std::shared_ptr<storage::FileIo>& io, const storage::LocationMap& map,
+                  catalog::MetadataFile current, const RelocateOptions& options)
       : io_(io),
         map_(map),
         before_(storage::MakeMovedFileIo(io, map, "it is only read while the tables are relocated")),
@@ -143,8 +143,8 @@ class TableRelocation {
       const auto moved = map_.Apply(path);
       const std::string folder = moved ? moved->substr(0, moved->rfind('/')) : target_.location + "/data";
       const std::string to = fmt::format("{}/{}-deletes.parquet", folder, RandomUuid().ToString());
-      K2_ASSIGN(rewritten, table::RewritePositionDeletes(*io_, NameOf(path), to,
-                                                  [&](const std::string& location) { return NameOf(location); }));
+      K2_ASSIGN(rewritten, table::RewritePositionDeletes(
+                               *io_, NameOf(path), to, [&](const std::string& location) { return NameOf(location); }));
     }
     return {};
   }
@@ -220,7 +220,8 @@ Result<RelocatedTable> RelocateTable(const std::shared_ptr<storage::FileIo>& io,
   return TableRelocation(io, map, std::move(file), options).Run();
 }
 
-Result<std::vector<RelocatedTable>> RelocateTables(catalog::Catalog& catalog, const std::shared_ptr<storage::FileIo>& io,
+Result<std::vector<RelocatedTable>> RelocateTables(catalog::Catalog& catalog,
+                                                   const std::shared_ptr<storage::FileIo>& io,
                                                    const storage::LocationMap& map, const RelocateOptions& options) {
   if (options.copied) K2_TRY(CheckCatalogsApart(map));
   std::vector<RelocatedTable> tables;
@@ -246,8 +247,8 @@ Result<std::vector<RelocatedTable>> RelocateTables(catalog::Catalog& catalog, co
   return tables;
 }
 
-Result<std::vector<RelocatedTable>> RelocateFiles(const std::shared_ptr<storage::FileIo>& io, const storage::LocationMap& map,
-                                                  const RelocateOptions& options) {
+Result<std::vector<RelocatedTable>> RelocateFiles(const std::shared_ptr<storage::FileIo>& io,
+                                                  const storage::LocationMap& map, const RelocateOptions& options) {
   K2_ASSIGN(const std::vector<RecoveredTable> found, Recover(nullptr, io, map.to(), {.dry_run = true}));
   std::vector<RelocatedTable> tables;
   for (const RecoveredTable& table : found) {

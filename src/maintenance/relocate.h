@@ -41,12 +41,13 @@ bool NeedsRelocation(const iceberg::TableMetadata& metadata, const storage::Loca
 
 // All tables of a catalog, one after the other, each swapped in when it is whole; then the catalog's place is settled,
 // where none has failed. May be run again after it was killed: what is in place is left as it is.
-Result<std::vector<RelocatedTable>> RelocateTables(catalog::Catalog& catalog, const std::shared_ptr<storage::FileIo>& io,
+Result<std::vector<RelocatedTable>> RelocateTables(catalog::Catalog& catalog,
+                                                   const std::shared_ptr<storage::FileIo>& io,
                                                    const storage::LocationMap& map, const RelocateOptions& options);
 
 // The same by the files alone, for tables of a catalog that lies elsewhere: the newest whole metadata that is found
 // under the new place is written again. Nothing is registered.
-Result<std::vector<RelocatedTable>> RelocateFiles(const std::shared_ptr<storage::FileIo>& io, const storage::LocationMap& map,
-                                                  const RelocateOptions& options);
+Result<std::vector<RelocatedTable>> RelocateFiles(const std::shared_ptr<storage::FileIo>& io,
+                                                  const storage::LocationMap& map, const RelocateOptions& options);
 
 }  // namespace k2::maintenance

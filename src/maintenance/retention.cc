@@ -92,7 +92,8 @@ std::string Span(int64_t us) {
 
 class Planner {
  public:
-  Planner(const table::Table& table, const pipeline::Lakehouse& lakehouse, const RetentionPolicy& policy, int64_t now_us)
+  Planner(const table::Table& table, const pipeline::Lakehouse& lakehouse, const RetentionPolicy& policy,
+          int64_t now_us)
       : table_(table),
         metadata_(table.metadata()),
         lakehouse_(lakehouse),
@@ -346,13 +347,14 @@ int64_t TableRetention::LongestHeldUs(int64_t now_us) const {
   return longest;
 }
 
-Result<TableRetention> PlanRetention(const table::Table& table, const pipeline::Lakehouse& lakehouse, const RetentionPolicy& policy,
-                                     int64_t now_us, const RetentionScope& scope) {
+Result<TableRetention> PlanRetention(const table::Table& table, const pipeline::Lakehouse& lakehouse,
+                                     const RetentionPolicy& policy, int64_t now_us, const RetentionScope& scope) {
   return Planner(table, lakehouse, policy, now_us).Run(scope);
 }
 
-Result<TableRetention> ApplyRetention(const pipeline::Lakehouse& lakehouse, std::string_view name, const RetentionPolicy& policy,
-                                      int64_t now_us, const table::CommitPolicy& commit_policy, const RetentionScope& scope) {
+Result<TableRetention> ApplyRetention(const pipeline::Lakehouse& lakehouse, std::string_view name,
+                                      const RetentionPolicy& policy, int64_t now_us,
+                                      const table::CommitPolicy& commit_policy, const RetentionScope& scope) {
   constexpr int kAttempts = 5;
   table::CommitPolicy hooked = commit_policy;
   hooked.on_step = [&](std::string_view step) {

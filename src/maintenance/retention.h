@@ -63,13 +63,13 @@ struct RetentionScope {
 
 // What retention would do with a table now. A partition is dropped when both the end of its date and the newest commit
 // among its files are past the limit, and the layer below has read all of it, or was given `hold_us` longer to do so.
-Result<TableRetention> PlanRetention(const table::Table& table, const pipeline::Lakehouse& lakehouse, const RetentionPolicy& policy,
-                                     int64_t now_us, const RetentionScope& scope = {});
+Result<TableRetention> PlanRetention(const table::Table& table, const pipeline::Lakehouse& lakehouse,
+                                     const RetentionPolicy& policy, int64_t now_us, const RetentionScope& scope = {});
 
 // Does it, in one commit, and says what it did. Files that came into such a partition since stay. Plans again where
 // another writer has removed a file; kConflict when that happens again and again.
-Result<TableRetention> ApplyRetention(const pipeline::Lakehouse& lakehouse, std::string_view table, const RetentionPolicy& policy,
-                                      int64_t now_us, const table::CommitPolicy& commit = {},
-                                      const RetentionScope& scope = {});
+Result<TableRetention> ApplyRetention(const pipeline::Lakehouse& lakehouse, std::string_view table,
+                                      const RetentionPolicy& policy, int64_t now_us,
+                                      const table::CommitPolicy& commit = {}, const RetentionScope& scope = {});
 
 }  // namespace k2::maintenance

@@ -60,7 +60,8 @@ TEST_F(Retention, OnlyPartitionsThatAreDueGoAndInOneCommit) {
   EXPECT_EQ(bronze.metadata().CurrentSnapshot()->operation, "delete");
   EXPECT_TRUE(bronze.metadata().CurrentSnapshot()->summary.contains("k2.retention"));
   EXPECT_FALSE(bronze.metadata().properties.contains(table::kDroppedUnreadKey));
-  EXPECT_EQ(table::ReadProgress(bronze.metadata())->positions.at(pipeline::KafkaKey(kTopic)).next_offset, 40) << "offsets are kept";
+  EXPECT_EQ(table::ReadProgress(bronze.metadata())->positions.at(pipeline::KafkaKey(kTopic)).next_offset, 40)
+      << "offsets are kept";
   Apply(task::kBronzeTable, due_us);
   EXPECT_EQ(Open(task::kBronzeTable).metadata().snapshots.size(), snapshots + 1) << "nothing to do is no commit";
   Bronze(40, 49, midnight_us_);
@@ -165,7 +166,8 @@ TEST_F(Retention, AFileOfSeveralSourcesIsReadWhenAllOfItIs) {
   EXPECT_EQ(plan.partitions.front().fate, PartitionFate::kHeld);
   EXPECT_EQ(plan.partitions.front().unread.rows, 10);
   ASSERT_EQ(plan.partitions.front().unread.gaps.size(), 1U);
-  EXPECT_EQ(plan.partitions.front().unread.gaps.begin()->second, (table::OffsetGap{.first = 510, .last = 519, .rows = 10}));
+  EXPECT_EQ(plan.partitions.front().unread.gaps.begin()->second,
+            (table::OffsetGap{.first = 510, .last = 519, .rows = 10}));
 }
 
 TEST_F(Retention, WhatGoldHasNotReadIsHeldThenDroppedAndGoldStops) {
@@ -250,7 +252,8 @@ TEST_F(Retention, RejectedRowsStayWhileSilverStandsBehindThem) {
   ReadByAll();
   ASSERT_EQ(pipeline::LiveRows(*lakehouse_, task::kRejectedTable), 1);
   EXPECT_EQ(FateOf(task::kRejectedTable, now_us_ + 31 * kDay), PartitionFate::kDropped);
-  table::Table rejected = Open(task::kRejectedTable);  // as a crash between the two commits leaves it, of a step from 0 to 2
+  table::Table rejected =
+      Open(task::kRejectedTable);  // as a crash between the two commits leaves it, of a step from 0 to 2
   table::LayerCommit ahead;
   const table::SourceKey key = pipeline::KafkaKey(kTopic, 3);
   ahead.next.positions[key] = {.next_offset = 2};
@@ -311,13 +314,14 @@ TEST_F(Retention, PlansAgainAfterACompaction) {
 TEST_F(Retention, ALostReplyOfTheCatalogDropsOnce) {
   Bronze(0, 9, now_us_ - 20 * kDay);
   ReadByAll();
-  auto faults = std::make_shared<std::vector<catalog::SwapFault>>(std::vector<catalog::SwapFault>{catalog::SwapFault::kReplyLost});
+  auto faults = std::make_shared<std::vector<catalog::SwapFault>>(
+      std::vector<catalog::SwapFault>{catalog::SwapFault::kReplyLost});
   const pipeline::Lakehouse lossy = OpenLakehouse(storage::MakeFileIo(), {.swap_fault = [faults] {
-                                          if (faults->empty()) return catalog::SwapFault::kNone;
-                                          const catalog::SwapFault fault = faults->back();
-                                          faults->pop_back();
-                                          return fault;
-                                        }});
+                                                    if (faults->empty()) return catalog::SwapFault::kNone;
+                                                    const catalog::SwapFault fault = faults->back();
+                                                    faults->pop_back();
+                                                    return fault;
+                                                  }});
   ASSERT_TRUE(ApplyRetention(*lakehouse_, task::kBronzeTable, policy_, now_us_));  // notes the commit times
   const auto done = ApplyRetention(lossy, task::kBronzeTable, policy_, now_us_ + 8 * kDay);
   ASSERT_TRUE(done) << done.error().message;

@@ -23,7 +23,7 @@ struct MaintenanceOptions {
   std::set<std::string> compact;  // tables whose small files are joined
   // Smaller than what `k2 maintain compact` takes at once: the memory is the pipeline's, and a stop waits for a commit.
   CompactionPolicy compaction = {.target_rows = 1 << 18, .rows_per_commit = 1 << 22};
-  table::CommitPolicy commit = {};            // of retention and compaction
+  table::CommitPolicy commit = {};     // of retention and compaction
   int64_t claim_settles_us = 250'000;  // how long after a claim another one that was made at the same time is seen
 };
 
@@ -75,7 +75,7 @@ class Maintenance {
   pipeline::Lakehouse lakehouse_;
   MaintenanceOptions options_;
   std::string name_ = MaintainerName();
-  std::set<std::string> left_;  // tables with work that another service does
+  std::set<std::string> left_;         // tables with work that another service does
   table::SourcePositions recordings_;  // of Bronze, as the round before saw them
   int64_t next_us_ = 0;
   mutable std::mutex mutex_;

@@ -73,7 +73,8 @@ TEST_F(SharedFiles, AFileElsewhereIsLetGoAndStays) {
   foreign.file_path = "file://" + elsewhere;
   table::Table table = Open(task::kBronzeTable);
   ASSERT_TRUE(std::holds_alternative<table::CommitDone>(table.Commit({.operation = "append", .added = {foreign}})));
-  ASSERT_TRUE(std::holds_alternative<table::CommitDone>(table.Commit({.operation = "delete", .removed = {own, foreign}})));
+  ASSERT_TRUE(
+      std::holds_alternative<table::CommitDone>(table.Commit({.operation = "delete", .removed = {own, foreign}})));
   const ExpiryReport done = Expire(task::kBronzeTable, 0, NowMicros() + kHour);
   EXPECT_EQ(done.data_files, 1);
   EXPECT_FALSE(OnDisk(task::kBronzeTable).contains(own.file_path));

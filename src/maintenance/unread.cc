@@ -60,8 +60,8 @@ int64_t ReadSequence(const iceberg::TableMetadata& metadata, const table::Upstre
 Result<Readers> Readers::Of(const pipeline::Lakehouse& lakehouse, const table::Table& table) {
   Readers readers(table);
   const std::string& name = table.name().name;
-  readers.below_stands_ = std::ranges::any_of(table.metadata().refs,
-                                              [](const auto& ref) { return ref.first.starts_with(pipeline::kStandsTagPrefix); });
+  readers.below_stands_ = std::ranges::any_of(
+      table.metadata().refs, [](const auto& ref) { return ref.first.starts_with(pipeline::kStandsTagPrefix); });
   if (name == task::kBronzeTable || name == task::kRejectedTable) {
     readers.below_ = name == task::kBronzeTable ? Below::kSilver : Below::kSilverCatchingUp;
     K2_TRY(readers.LookAtSilver(lakehouse));

@@ -22,7 +22,7 @@ class Readers {
 
   struct Unread {
     table::DroppedUnread rows;  // what would be lost with the file
-    bool held = false;   // the layer below stands: as long as it does, no hold ends
+    bool held = false;          // the layer below stands: as long as it does, no hold ends
     bool vital = false;  // no hold's end makes it droppable: without it the layer below would go wrong in silence
   };
   // Never too little. May read columns of a Bronze file that holds rows of several sources.
@@ -47,7 +47,7 @@ class Readers {
   table::LayerProgress own_;
   bool below_stands_ = false;
   std::map<table::SourceKey, int64_t> read_to_;  // offsets below it are judged
-  int64_t read_sequence_ = 0;             // Gold has read all that came up to it
+  int64_t read_sequence_ = 0;                    // Gold has read all that came up to it
 };
 
 }  // namespace k2::maintenance

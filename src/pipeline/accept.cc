@@ -8,8 +8,8 @@
 
 #include "base/time.h"
 #include "pipeline/gold/rewrites.h"
-#include "pipeline/standing.h"
 #include "pipeline/silver/unread_sources.h"
+#include "pipeline/standing.h"
 #include "table/scan.h"
 #include "task/gold_index.h"
 #include "task/market_tables.h"
@@ -62,7 +62,8 @@ Status PlanForSilver(const Lakehouse& lakehouse, const table::Table& bronze, con
 }
 
 // The rows of one file that Silver has got, by what Gold holds in their hours.
-Result<AcceptLine> CompareWithGold(const table::Table& silver, const iceberg::DataFile& file, const table::Table& gold) {
+Result<AcceptLine> CompareWithGold(const table::Table& silver, const iceberg::DataFile& file,
+                                   const table::Table& gold) {
   AcceptLine line{.table = std::string(task::kGoldTable), .source = file.file_path};
   boost::unordered_flat_map<Uuid, std::set<int64_t>, task::UuidHash> wanted;  // hours, by id
   int64_t first = INT64_MAX;
@@ -77,10 +78,11 @@ Result<AcceptLine> CompareWithGold(const table::Table& silver, const iceberg::Da
   for (const auto& [id, hours] : wanted) line.read += static_cast<int64_t>(hours.size());
   K2_ASSIGN(const task::TableShape shape, ShapeOf(gold, task::TableUse::kRead));
   const int32_t time_id = shape.columns.at("timestamp");
-  K2_ASSIGN(const std::vector<table::ScanFile> stored,
-            table::PlanScan(gold.io(), gold.metadata(), gold.metadata().current_snapshot_id.value_or(0),
-                     {{.field_id = time_id, .op = iceberg::CompareOp::kGe, .values = {first * kMicrosPerHour}},
-                      {.field_id = time_id, .op = iceberg::CompareOp::kLt, .values = {(last + 1) * kMicrosPerHour}}}));
+  K2_ASSIGN(
+      const std::vector<table::ScanFile> stored,
+      table::PlanScan(gold.io(), gold.metadata(), gold.metadata().current_snapshot_id.value_or(0),
+                      {{.field_id = time_id, .op = iceberg::CompareOp::kGe, .values = {first * kMicrosPerHour}},
+                       {.field_id = time_id, .op = iceberg::CompareOp::kLt, .values = {(last + 1) * kMicrosPerHour}}}));
   for (const table::ScanFile& one : stored) {
     K2_TRY(EachTradeInHour(gold, one.file, [&](const Uuid& id, int64_t hour, std::string_view) {
       const auto found = wanted.find(id);

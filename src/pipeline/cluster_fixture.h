@@ -45,15 +45,15 @@ class Cluster {
       if (random() % 7 == 0) offset += static_cast<int64_t>(random() % 50);
       const std::string trade_id = fmt::format("BINANCE-{}", ++produced_);
       const trade::Trade trade{.message_id = trade::TradeMessageId("BINANCE", "BTCUSDT", trade_id),
-                        .trade_id = trade_id,
-                        .symbol = "BTCUSDT",
-                        .exchange = "BINANCE",
-                        .timestamp_us = kTime + produced_ * 1000,
-                        .price_e14 = 1,
-                        .quantity_e8 = 1,
-                        .currency = "USDT",
-                        .side = trade::TradeSide::kBuy,
-                        .ingestion_timestamp_us = kTime + produced_ * 1000};
+                               .trade_id = trade_id,
+                               .symbol = "BTCUSDT",
+                               .exchange = "BINANCE",
+                               .timestamp_us = kTime + produced_ * 1000,
+                               .price_e14 = 1,
+                               .quantity_e8 = 1,
+                               .currency = "USDT",
+                               .side = trade::TradeSide::kBuy,
+                               .ingestion_timestamp_us = kTime + produced_ * 1000};
       Message message{.offset = offset, .payload = {}};
       trade::EncodeTrade(trade, trade::kTradeV3SchemaId, message.payload);
       messages.push_back(std::move(message));
@@ -149,7 +149,8 @@ class ClusterSet final : public SourceSet {
     return sources_;
   }
   [[nodiscard]] bool MayGrow() const override { return true; }
-  Result<table::SourcePositions> Starts(const std::vector<table::SourceKey>& unknown, const table::LayerProgress& /*progress*/) override {
+  Result<table::SourcePositions> Starts(const std::vector<table::SourceKey>& unknown,
+                                        const table::LayerProgress& /*progress*/) override {
     table::SourcePositions starts;
     for (const table::SourceKey& key : unknown) starts[key] = {.next_offset = 1'000 * key.partition, .messages = 0};
     return starts;

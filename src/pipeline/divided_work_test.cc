@@ -157,10 +157,10 @@ TEST_F(BronzeSteps, AFailedTaskTakesTheFilesOfTheOthersWithIt) {
   std::vector<task::TaskContext> contexts;
   for (PartitionReader* reader : {&good, &broken}) {
     task::BronzeTask task{.inputs = {},
-                    .max_messages = 1'000,
-                    .max_bytes = 1 << 20,
-                    .output = *OutputOf(*table),
-                    .attempt_id = fmt::format("{}", reader->key().partition)};
+                          .max_messages = 1'000,
+                          .max_bytes = 1 << 20,
+                          .output = *OutputOf(*table),
+                          .attempt_id = fmt::format("{}", reader->key().partition)};
     task.inputs.push_back({reader->key(), "", "", {}});
     tasks.emplace_back(std::move(task));
     task::TaskContext context{.io = table->io_ptr(), .schemas = nullptr, .cache = nullptr};

@@ -80,7 +80,8 @@ Status Lakehouse::CreateTable(const std::string& name) const {
   // Another process may be making the same table: its first snapshot is as good as ours.
   if (opened.metadata().CurrentSnapshot() != nullptr) return {};
   const auto check = [&] {
-    return catalog::CheckNoTableAt(*io_, table, iceberg::MetadataFolder(opened.metadata()), opened.metadata().table_uuid);
+    return catalog::CheckNoTableAt(*io_, table, iceberg::MetadataFolder(opened.metadata()),
+                                   opened.metadata().table_uuid);
   };
   const auto has_snapshot = [&]() -> Result<bool> {
     K2_TRY(opened.Refresh());
@@ -139,13 +140,14 @@ Result<table::Table> Lakehouse::OpenOrCreate(std::string_view table) const {
 namespace {
 
 bool NamesSourceOf(const exchange::Exchange& exchange, const table::LayerProgress& bronze) {
-  return std::ranges::any_of(bronze.positions,
-                             [&](const auto& source) { return exchange::ExchangeOfTopic(source.first.topic) == &exchange; });
+  return std::ranges::any_of(
+      bronze.positions, [&](const auto& source) { return exchange::ExchangeOfTopic(source.first.topic) == &exchange; });
 }
 
 }  // namespace
 
-Result<std::optional<table::Table>> Lakehouse::OpenSilver(const exchange::Exchange& exchange, const table::LayerProgress& bronze) const {
+Result<std::optional<table::Table>> Lakehouse::OpenSilver(const exchange::Exchange& exchange,
+                                                          const table::LayerProgress& bronze) const {
   Result<table::Table> opened = Open(exchange.silver_table);
   if (opened) return std::optional(std::move(*opened));
   if (opened.error().kind == ErrorKind::kNotFound && !NamesSourceOf(exchange, bronze)) return std::nullopt;
@@ -160,7 +162,8 @@ Result<std::vector<std::string>> Lakehouse::Tables() const {
       K2_ASSIGN(const bool there, catalog_->TableExists({std::string(task::kNamespace), name}));
       if (!there && !bronze) {
         const Result<table::Table> table = Open(task::kBronzeTable);
-        const Result<table::LayerProgress> progress = table ? table::ReadProgress(table->metadata()) : std::unexpected(table.error());
+        const Result<table::LayerProgress> progress =
+            table ? table::ReadProgress(table->metadata()) : std::unexpected(table.error());
         // Where Bronze says nothing all are listed: opening them tells what is wrong.
         if (!progress) return task::AllTables();
         bronze = *progress;
@@ -169,7 +172,8 @@ Result<std::vector<std::string>> Lakehouse::Tables() const {
     }
     names.push_back(std::move(name));
   }
-  K2_ASSIGN(const bool finished, catalog_->TableExists({std::string(task::kNamespace), std::string(task::kFinishedTable)}));
+  K2_ASSIGN(const bool finished,
+            catalog_->TableExists({std::string(task::kNamespace), std::string(task::kFinishedTable)}));
   if (finished) names.emplace_back(task::kFinishedTable);
   return names;
 }
@@ -194,9 +198,9 @@ task::InputFile InputOf(const iceberg::TableMetadata& metadata, const table::Sca
 Result<task::OutputTable> OutputOf(const table::Table& table, task::TableUse use) {
   K2_ASSIGN(task::TableShape shape, ShapeOf(table, use));
   return task::OutputTable{.name = table.name().name,
-                     .location = table.metadata().location,
-                     .shape = std::move(shape),
-                     .spec = table.metadata().DefaultSpec()};
+                           .location = table.metadata().location,
+                           .shape = std::move(shape),
+                           .spec = table.metadata().DefaultSpec()};
 }
 
 }  // namespace k2::pipeline

@@ -32,7 +32,8 @@ class Lakehouse {
   Result<table::Table> OpenOrCreate(std::string_view table) const;
   // An exchange's Silver table. Nothing where it is not there and Bronze, whose progress is `bronze`, names no source
   // of the exchange: the warehouse was made by a K2 that did not know it, and its next step of Silver makes the table.
-  Result<std::optional<table::Table>> OpenSilver(const exchange::Exchange& exchange, const table::LayerProgress& bronze) const;
+  Result<std::optional<table::Table>> OpenSilver(const exchange::Exchange& exchange,
+                                                 const table::LayerProgress& bronze) const;
   // AllTables(), without Silver tables that are not there and not needed (OpenSilver), and finished_sources where it is
   // there.
   Result<std::vector<std::string>> Tables() const;

@@ -18,12 +18,14 @@ constexpr size_t kStepsRemembered = 1 << 16;
 
 // By the alternatives of Task.
 constexpr std::string_view kLayerOfTask[] = {"bronze", "silver", "gold", "compaction"};
-static_assert(std::is_same_v<task::Task, std::variant<task::BronzeTask, task::SilverTask, task::GoldTask, task::CompactionTask>>);
+static_assert(
+    std::is_same_v<task::Task, std::variant<task::BronzeTask, task::SilverTask, task::GoldTask, task::CompactionTask>>);
 
 Result<task::TaskResult> RunTimed(const task::Task& task, const task::TaskContext& context) {
   const int64_t started_us = MonotonicMicros();
   const std::string_view layer = kLayerOfTask[task.index()];
-  Result<task::TaskResult> result = Guarded(fmt::format("a task of {}", layer), [&] { return task::RunTask(task, context); });
+  Result<task::TaskResult> result =
+      Guarded(fmt::format("a task of {}", layer), [&] { return task::RunTask(task, context); });
   // A look that found nothing is no task.
   if (result && result->rows_in > 0) {
     MetricsOf(layer).task_duration.ObserveMicros(MonotonicMicros() - started_us);
@@ -70,8 +72,8 @@ void AddStep(int64_t started_us, LayerStats& stats) {
   if (!stats.layer.empty()) MetricsOf(stats.layer).step_duration.ObserveMicros(step_us);
 }
 
-std::vector<Result<task::TaskResult>> RunEach(const std::vector<task::Task>& tasks, const std::vector<task::TaskContext>& contexts,
-                                        int32_t threads) {
+std::vector<Result<task::TaskResult>> RunEach(const std::vector<task::Task>& tasks,
+                                              const std::vector<task::TaskContext>& contexts, int32_t threads) {
   std::vector<Result<task::TaskResult>> results(tasks.size());
   std::atomic<size_t> next{0};
   const auto work = [&] {
@@ -89,8 +91,8 @@ std::vector<Result<task::TaskResult>> RunEach(const std::vector<task::Task>& tas
   return results;
 }
 
-Result<std::vector<task::TaskResult>> RunTasks(const std::vector<task::Task>& tasks, const std::vector<task::TaskContext>& contexts,
-                                         int32_t threads) {
+Result<std::vector<task::TaskResult>> RunTasks(const std::vector<task::Task>& tasks,
+                                               const std::vector<task::TaskContext>& contexts, int32_t threads) {
   std::vector<Result<task::TaskResult>> results = RunEach(tasks, contexts, threads);
   const auto failed = std::ranges::find_if(results, [](const auto& result) { return !result.has_value(); });
   if (failed != results.end()) {
@@ -145,8 +147,8 @@ Status RetryRaces(const std::function<Status()>& attempt) {
   return status;
 }
 
-Status CommitStep(table::Table& table, table::LayerCommit commit, const table::CommitPolicy& policy, std::string_view layer,
-                  LayerStats& stats) {
+Status CommitStep(table::Table& table, table::LayerCommit commit, const table::CommitPolicy& policy,
+                  std::string_view layer, LayerStats& stats) {
   const std::vector<iceberg::DataFile> files = commit.added;
   // A table of a K2 that found columns by name learns their ids with the next commit, whichever that is.
   commit.make_properties = [&table, make = std::move(commit.make_properties)](

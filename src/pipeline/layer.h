@@ -60,13 +60,13 @@ void AddResult(const task::TaskResult& result, LayerStats& stats);
 void AddStep(int64_t started_us, LayerStats& stats);
 
 // Runs tasks at most `threads` at once, fewer where the system has no more threads; results in the order of the tasks.
-std::vector<Result<task::TaskResult>> RunEach(const std::vector<task::Task>& tasks, const std::vector<task::TaskContext>& contexts,
-                                        int32_t threads);
+std::vector<Result<task::TaskResult>> RunEach(const std::vector<task::Task>& tasks,
+                                              const std::vector<task::TaskContext>& contexts, int32_t threads);
 
 // The same where all must succeed. The first error wins; what the other tasks wrote then is deleted, no commit having
 // named it.
-Result<std::vector<task::TaskResult>> RunTasks(const std::vector<task::Task>& tasks, const std::vector<task::TaskContext>& contexts,
-                                         int32_t threads);
+Result<std::vector<task::TaskResult>> RunTasks(const std::vector<task::Task>& tasks,
+                                               const std::vector<task::TaskContext>& contexts, int32_t threads);
 
 // Deletes files that were never sent to a commit.
 void DeleteUnsent(const std::vector<task::TableFiles>& outputs, storage::FileIo& io);
@@ -83,7 +83,7 @@ Status RetryRaces(const std::function<Status()>& attempt);
 
 // Commits; on a certain failure deletes `commit`'s files. Adds to `stats` and to the metrics, and writes the times of
 // the rows' messages into the snapshot's summary where they are known. `layer`: bronze, silver, rejected or gold.
-Status CommitStep(table::Table& table, table::LayerCommit commit, const table::CommitPolicy& policy, std::string_view layer,
-                  LayerStats& stats);
+Status CommitStep(table::Table& table, table::LayerCommit commit, const table::CommitPolicy& policy,
+                  std::string_view layer, LayerStats& stats);
 
 }  // namespace k2::pipeline

@@ -15,11 +15,11 @@
 #include <vector>
 
 #include "catalog/sqlite_catalog.h"
-#include "storage/testing/faulty_file_io.h"
 #include "pipeline/gold/gold_layer.h"
 #include "pipeline/lakehouse.h"
 #include "pipeline/runner.h"
 #include "pipeline/silver/silver_layer.h"
+#include "storage/testing/faulty_file_io.h"
 
 namespace k2::pipeline {
 
@@ -88,7 +88,8 @@ class LayerTest : public testing::Test {
   void TearDown() override;
 
   // An engineer of one's own: nothing shared with others but the files.
-  Lakehouse OpenLakehouse(std::shared_ptr<storage::FileIo> io = storage::MakeFileIo(), catalog::SqliteCatalogOptions options = {}) const;
+  Lakehouse OpenLakehouse(std::shared_ptr<storage::FileIo> io = storage::MakeFileIo(),
+                          catalog::SqliteCatalogOptions options = {}) const;
   void MakeTables() const;
   // A recording of both exchanges that crosses midnight. Adds to trades_.
   void Simulate(int64_t trades_each, uint64_t seed = 1, int64_t duplicates_ppm = 20'000);

@@ -45,10 +45,10 @@ void ForEachBatch(const Lakehouse& lakehouse, std::string_view name,
   ASSERT_TRUE(files) << files.error().message;
   for (const table::ScanFile& file : *files) {
     const Status read = table::ReadLiveRows(*lakehouse.io(), file.file.file_path, file.deletes,
-                                     table.metadata().CurrentSchema(), {}, [&](const Batch& batch) {
-                                       use(file.file.file_path, batch);
-                                       return Status{};
-                                     });
+                                            table.metadata().CurrentSchema(), {}, [&](const Batch& batch) {
+                                              use(file.file.file_path, batch);
+                                              return Status{};
+                                            });
     EXPECT_TRUE(read) << read.error().message;
   }
 }
@@ -213,9 +213,9 @@ iceberg::DataFile WriteBronzeFile(const Lakehouse& lakehouse, const std::vector<
   }
   const Batch batch = arrow::RecordBatch::Make(schema, count, std::move(columns));
   const std::vector<iceberg::Literal> partition = {DayOfMicros(rows.front().time_us)};
-  auto writer = table::DataFileWriter::Create(lakehouse.io(), *task::DataFileLocation(output, partition, RandomHex64(), 0),
-                                       output.shape.schema, output.spec, partition,
-                                       task::FileOptions(output.name, output.shape.schema));
+  auto writer = table::DataFileWriter::Create(
+      lakehouse.io(), *task::DataFileLocation(output, partition, RandomHex64(), 0), output.shape.schema, output.spec,
+      partition, task::FileOptions(output.name, output.shape.schema));
   EXPECT_TRUE(writer && (*writer)->Write(*batch));
   const auto file = (*writer)->Finish();
   EXPECT_TRUE(file) << file.error().message;
@@ -358,12 +358,13 @@ void ForeignCompaction(const Lakehouse& lakehouse, std::string_view name, const 
   for (const auto& [partition, files] : by_partition) {
     if (files.size() < 2) continue;
     // Other engines know nothing of our encodings.
-    auto writer = table::DataFileWriter::Create(lakehouse.io(), *task::DataFileLocation(output, partition, RandomHex64(), 0),
-                                         output.shape.schema, output.spec, partition, table::WriteOptions{});
+    auto writer =
+        table::DataFileWriter::Create(lakehouse.io(), *task::DataFileLocation(output, partition, RandomHex64(), 0),
+                                      output.shape.schema, output.spec, partition, table::WriteOptions{});
     ASSERT_TRUE(writer);
     for (const iceberg::DataFile& file : files) {
       ASSERT_TRUE(table::ReadDataFile(*lakehouse.io(), file.file_path, output.shape.schema, {},
-                               [&](const Batch& batch) { return (*writer)->Write(*batch); }));
+                                      [&](const Batch& batch) { return (*writer)->Write(*batch); }));
       removed.push_back(file);
     }
     auto file = (*writer)->Finish();

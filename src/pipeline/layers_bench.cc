@@ -10,10 +10,10 @@
 #include "base/time.h"
 #include "base/uuid.h"
 #include "catalog/sqlite_catalog.h"
-#include "storage/local_file_io.h"
 #include "pipeline/gold/gold_layer.h"
 #include "pipeline/silver/silver_layer.h"
 #include "recording/recording.h"
+#include "storage/local_file_io.h"
 #include "task/market_tables.h"
 
 namespace {
@@ -49,7 +49,9 @@ class ReadyReader final : public k2::source::SourceReader {
       : key_(std::move(key)), batches_(std::move(batches)) {}
   const k2::table::SourceKey& key() const override { return key_; }
   Status Seek(const k2::table::SourcePosition& /*position*/) override { return {}; }
-  Result<k2::source::RawBatch> Read(const k2::source::ReadLimits& /*limits*/) override { return std::move(batches_[next_++]); }
+  Result<k2::source::RawBatch> Read(const k2::source::ReadLimits& /*limits*/) override {
+    return std::move(batches_[next_++]);
+  }
   bool AtEnd() const override { return next_ == batches_.size(); }
   k2::source::SourceCounts counts() const override { return {}; }
   int64_t stored_bytes() const override { return -1; }
@@ -77,8 +79,8 @@ Result<int64_t> Bronze(const k2::pipeline::Lakehouse& lakehouse, ReadyReader& re
   int64_t rows = 0;
   while (!reader.AtEnd()) {
     const k2::task::BronzeTask task{.inputs = {{reader.key(), "binance", {}, position}},
-                              .output = *k2::pipeline::OutputOf(table),
-                              .attempt_id = k2::RandomHex64()};
+                                    .output = *k2::pipeline::OutputOf(table),
+                                    .attempt_id = k2::RandomHex64()};
     k2::task::TaskContext context;
     context.io = table.io_ptr();
     context.cache = cache;
@@ -95,13 +97,14 @@ Result<int64_t> Bronze(const k2::pipeline::Lakehouse& lakehouse, ReadyReader& re
   return rows;
 }
 
-Status Below(const k2::pipeline::Lakehouse& lakehouse, k2::task::BatchCache* cache, const char* silver_name, const char* gold_name) {
+Status Below(const k2::pipeline::Lakehouse& lakehouse, k2::task::BatchCache* cache, const char* silver_name,
+             const char* gold_name) {
   k2::pipeline::LayerOptions options;
   options.threads = 1;
   {
     const Stopwatch watch;
-    K2_ASSIGN(const auto silver,
-              k2::pipeline::SilverLayer::Open(lakehouse, options, std::make_shared<k2::registry::FileSchemaSource>(), cache));
+    K2_ASSIGN(const auto silver, k2::pipeline::SilverLayer::Open(
+                                     lakehouse, options, std::make_shared<k2::registry::FileSchemaSource>(), cache));
     int64_t rows = 0;
     while (true) {
       K2_ASSIGN(const int64_t moved, silver->Step());

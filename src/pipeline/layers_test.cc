@@ -5,8 +5,8 @@
 #include <functional>
 #include <thread>
 
-#include "storage/location.h"
 #include "pipeline/layer_fixture.h"
+#include "storage/location.h"
 #include "table/progress_json.h"
 #include "task/market_tables.h"
 
@@ -45,7 +45,8 @@ TEST_F(Layers, OneRunMovesEverythingAndASecondFindsNothing) {
   EXPECT_EQ(static_cast<int64_t>(ReadRejected(lakehouse).size()), malformed_);
   const auto snapshots = [&] {
     std::vector<int64_t> heads;
-    for (const std::string& name : task::AllTables()) heads.push_back(*lakehouse.Open(name)->metadata().current_snapshot_id);
+    for (const std::string& name : task::AllTables())
+      heads.push_back(*lakehouse.Open(name)->metadata().current_snapshot_id);
     return heads;
   };
   const auto before = snapshots();

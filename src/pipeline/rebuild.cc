@@ -109,11 +109,11 @@ Status EachText(const table::Table& table, const iceberg::DataFile& file, const 
   K2_ASSIGN(const task::TableShape shape, ShapeOf(table, task::TableUse::kRead));
   const task::TaskContext context{.io = table.io_ptr(), .schemas = nullptr};
   return task::ReadInput(context, {.path = file.file_path, .deletes = deletes}, shape, {std::string(column)},
-                   [&](const std::shared_ptr<arrow::RecordBatch>& batch) -> Status {
-                     const task::TextView texts(batch->column(0));
-                     for (int64_t row = 0; row < batch->num_rows(); ++row) use(texts[row]);
-                     return {};
-                   });
+                         [&](const std::shared_ptr<arrow::RecordBatch>& batch) -> Status {
+                           const task::TextView texts(batch->column(0));
+                           for (int64_t row = 0; row < batch->num_rows(); ++row) use(texts[row]);
+                           return {};
+                         });
 }
 
 // The ids of rows that are rejected now, as far as their messages can be decoded.
@@ -193,7 +193,8 @@ Result<std::map<std::string, iceberg::DeleteFiles, std::less<>>> DeletesByPath(c
   std::map<std::string, iceberg::DeleteFiles, std::less<>> deletes;
   const iceberg::TableMetadata& metadata = table.metadata();
   if (!metadata.current_snapshot_id) return deletes;
-  K2_ASSIGN(const std::vector<table::ScanFile> files, table::PlanScan(table.io(), metadata, *metadata.current_snapshot_id, {}));
+  K2_ASSIGN(const std::vector<table::ScanFile> files,
+            table::PlanScan(table.io(), metadata, *metadata.current_snapshot_id, {}));
   for (const table::ScanFile& file : files) {
     if (!file.deletes.empty()) deletes.emplace(file.file.file_path, file.deletes);
   }
@@ -207,7 +208,8 @@ Result<Vanishing> FindVanishing(const table::Table& table, const table::LayerCom
   K2_ASSIGN(const auto deletes, DeletesByPath(table));
   for (uint64_t share = 0; share < shares; ++share) {
     const auto in_share = [&](const Uuid& id) { return (task::UuidHash{}(id) >> 32) % shares == share; };
-    boost::unordered_flat_map<Uuid, bool, task::UuidHash> ids;  // of those written or removed, whether the table has it now
+    boost::unordered_flat_map<Uuid, bool, task::UuidHash>
+        ids;  // of those written or removed, whether the table has it now
     for (const iceberg::DataFile& file : commit.added) {
       K2_TRY(EachText(table, file, {}, "message_id", [&](std::string_view text) {
         if (const Uuid id = task::IdOfText(text); in_share(id)) ids.emplace(id, false);
@@ -288,8 +290,8 @@ Status CheckNothingVanishes(const StepPlan& plan, const TableByName& table,
   return {};
 }
 
-Status RunRebuild(StepPlan plan, const TableByName& table, const task::TaskContext& context, const LayerOptions& options,
-                  LayerStats& stats) {
+Status RunRebuild(StepPlan plan, const TableByName& table, const task::TaskContext& context,
+                  const LayerOptions& options, LayerStats& stats) {
   K2_ASSIGN(const std::vector<task::TaskResult> results,
             RunTasks(plan.tasks, std::vector<task::TaskContext>(plan.tasks.size(), context), options.threads));
   Status status = Complete(results, plan);
@@ -382,7 +384,7 @@ Result<std::vector<table::ScanFile>> GoldLayer::FilesToReadAgain(const Upstream&
 }
 
 Result<std::vector<task::GoldTask>> GoldLayer::MakeTasksAnew(const FilesByUpstream& inputs, const DayRange& days,
-                                                       int32_t tasks) {
+                                                             int32_t tasks) {
   task::GoldTask whole;
   K2_ASSIGN(std::vector<GoldSlice> slices, Slices(inputs, whole));
   if (slices.empty()) return std::vector<task::GoldTask>{};

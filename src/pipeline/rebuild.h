@@ -28,7 +28,7 @@ Status CheckNothingVanishes(const StepPlan& plan, const TableByName& table,
 
 // Runs the tasks of a planned rebuild in `threads` threads, checks what they have written, and commits it. What was
 // written is deleted where the rebuild is refused.
-Status RunRebuild(StepPlan plan, const TableByName& table, const task::TaskContext& context, const LayerOptions& options,
-                  LayerStats& stats);
+Status RunRebuild(StepPlan plan, const TableByName& table, const task::TaskContext& context,
+                  const LayerOptions& options, LayerStats& stats);
 
 }  // namespace k2::pipeline

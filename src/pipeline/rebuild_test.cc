@@ -18,15 +18,15 @@ constexpr int64_t kDay = 24 * 3600 * int64_t{1'000'000};
 std::string TradeMessage(int64_t number, int64_t price = 100, int64_t time_us = kTradeTime) {
   const std::string trade_id = fmt::format("BINANCE-{}", number);
   const trade::Trade trade{.message_id = trade::TradeMessageId("BINANCE", "BTCUSDT", trade_id),
-                    .trade_id = trade_id,
-                    .symbol = "BTCUSDT",
-                    .exchange = "BINANCE",
-                    .timestamp_us = time_us,
-                    .price_e14 = price,
-                    .quantity_e8 = 1,
-                    .currency = "USDT",
-                    .side = trade::TradeSide::kBuy,
-                    .ingestion_timestamp_us = time_us};
+                           .trade_id = trade_id,
+                           .symbol = "BTCUSDT",
+                           .exchange = "BINANCE",
+                           .timestamp_us = time_us,
+                           .price_e14 = price,
+                           .quantity_e8 = 1,
+                           .currency = "USDT",
+                           .side = trade::TradeSide::kBuy,
+                           .ingestion_timestamp_us = time_us};
   std::string payload;
   trade::EncodeTrade(trade, trade::kTradeV3SchemaId, payload);
   return payload;
@@ -120,7 +120,8 @@ TEST_F(Rebuild, TheSameRowsInOtherFiles) {
   const auto gold = GoldContents(lakehouse);
   const auto rejected = ReadRejected(lakehouse).size();
   std::map<std::string, table::LayerProgress> stood;
-  for (const std::string& name : task::AllTables()) stood[name] = *table::ReadProgress(lakehouse.Open(name)->metadata());
+  for (const std::string& name : task::AllTables())
+    stood[name] = *table::ReadProgress(lakehouse.Open(name)->metadata());
   const auto silver_files = Paths(lakehouse, "silver_binance_trades");
   const auto gold_files = Paths(lakehouse, task::kGoldTable);
   Again("silver");

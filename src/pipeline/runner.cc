@@ -14,9 +14,9 @@
 #include "base/metrics.h"
 #include "base/time.h"
 #include "pipeline/bronze/finished_sources.h"
-#include "pipeline/pipeline_state.h"
 #include "pipeline/gold/gold_layer.h"
 #include "pipeline/nothing_taken.h"
+#include "pipeline/pipeline_state.h"
 #include "pipeline/retry_policy.h"
 #include "pipeline/silver/silver_layer.h"
 

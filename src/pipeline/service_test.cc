@@ -45,11 +45,12 @@ TEST_F(ServiceTest, CommitsThatFailWhileTheNextStepIsWritten) {
   std::atomic<int> swaps{0};
   int ended = 0;
   for (bool done = false; !done && ended < 100; ++ended) {
-    const auto lakehouse = OpenLakehouse(storage::MakeFileIo(), {.swap_fault = [&swaps] {
-                                           const int swap = ++swaps;
-                                           if (swap % 17 == 9) return catalog::SwapFault::kRequestLost;
-                                           return swap % 17 == 13 ? catalog::SwapFault::kReplyLost : catalog::SwapFault::kNone;
-                                         }});
+    const auto lakehouse =
+        OpenLakehouse(storage::MakeFileIo(), {.swap_fault = [&swaps] {
+                        const int swap = ++swaps;
+                        if (swap % 17 == 9) return catalog::SwapFault::kRequestLost;
+                        return swap % 17 == 13 ? catalog::SwapFault::kReplyLost : catalog::SwapFault::kNone;
+                      }});
     done = RunAll(lakehouse, options).has_value();
   }
   EXPECT_GT(swaps, 50);

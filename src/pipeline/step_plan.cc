@@ -152,9 +152,9 @@ Error MiscountError(const PlannedRange& range, const Miscount& miscount, int64_t
       fmt::format("{} stands: {} holds {} rows where it must hold {}, from offset {} to {} of {}, partition {}: rows "
                   "were removed before they were read, or others were added{}{}. `k2 offsets accept {} {} --dry-run` "
                   "shows what there is; without --dry-run {} goes on with it",
-                  table, task::kBronzeTable, miscount.rows, miscount.expected, range.begin.next_offset, range.end.next_offset,
-                  range.key.topic, range.key.partition, told.empty() ? "" : "; last changed by ", told, task::kBronzeTable,
-                  changed, table)};
+                  table, task::kBronzeTable, miscount.rows, miscount.expected, range.begin.next_offset,
+                  range.end.next_offset, range.key.topic, range.key.partition, told.empty() ? "" : "; last changed by ",
+                  told, task::kBronzeTable, changed, table)};
 }
 
 iceberg::DataFile Bare(const iceberg::DataFile& file) {

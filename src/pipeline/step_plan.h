@@ -19,8 +19,8 @@ namespace k2::pipeline {
 // Offsets of one source that a Silver step decides about; each of its tasks has the same ranges in the same order.
 struct PlannedRange {
   table::SourceKey key;
-  table::SourcePosition begin;         // `messages`: rows before it as Silver has counted them; -1: not known
-  table::SourcePosition end;           // `messages`: as Bronze has counted them; -1: not known
+  table::SourcePosition begin;  // `messages`: rows before it as Silver has counted them; -1: not known
+  table::SourcePosition end;    // `messages`: as Bronze has counted them; -1: not known
   bool counted_at_end = false;  // `end` is where Bronze stands, or rejected_trades: its count is the one to reach
   bool accepted = false;        // what Bronze holds of it was accepted: it is not counted
   bool operator==(const PlannedRange&) const = default;

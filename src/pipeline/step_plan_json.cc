@@ -17,7 +17,8 @@ Json ProgressJson(const table::LayerProgress& progress, const std::string& table
 }
 
 Result<table::LayerProgress> ReadProgressJson(const Json& value, const table::Table& table) {
-  K2_ASSIGN(std::optional<table::LayerProgress> progress, table::ParseProgress(value.dump(), table.metadata().table_uuid));
+  K2_ASSIGN(std::optional<table::LayerProgress> progress,
+            table::ParseProgress(value.dump(), table.metadata().table_uuid));
   if (progress) return *std::move(progress);
   return Fail(ErrorKind::kOffsetMismatch, "{} was dropped and made anew since the plan was made; plan again",
               table.name().ToString());

@@ -37,15 +37,15 @@ class TaskMemory : public LayerTest {
 std::string Good(int64_t number) {
   const std::string trade_id = fmt::format("BINANCE-{}", number);
   const trade::Trade trade{.message_id = trade::TradeMessageId("BINANCE", "BTCUSDT", trade_id),
-                    .trade_id = trade_id,
-                    .symbol = "BTCUSDT",
-                    .exchange = "BINANCE",
-                    .timestamp_us = BronzeRow{}.time_us,
-                    .price_e14 = 100,
-                    .quantity_e8 = 1,
-                    .currency = "USDT",
-                    .side = trade::TradeSide::kBuy,
-                    .ingestion_timestamp_us = BronzeRow{}.time_us};
+                           .trade_id = trade_id,
+                           .symbol = "BTCUSDT",
+                           .exchange = "BINANCE",
+                           .timestamp_us = BronzeRow{}.time_us,
+                           .price_e14 = 100,
+                           .quantity_e8 = 1,
+                           .currency = "USDT",
+                           .side = trade::TradeSide::kBuy,
+                           .ingestion_timestamp_us = BronzeRow{}.time_us};
   std::string payload;
   trade::EncodeTrade(trade, trade::kTradeV3SchemaId, payload);
   return payload;

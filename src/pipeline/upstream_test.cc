@@ -48,20 +48,21 @@ class UpstreamTest : public LayerTest {
   // The file once more, its trades an hour later.
   iceberg::DataFile AnHourLater(const iceberg::DataFile& file) {
     const task::OutputTable output = *OutputOf(OpenAgain(kSilverBinance));
-    auto writer = table::DataFileWriter::Create(lakehouse_->io(), file.file_path + ".later.parquet", output.shape.schema,
-                                         output.spec, file.partition, table::WriteOptions{});
+    auto writer =
+        table::DataFileWriter::Create(lakehouse_->io(), file.file_path + ".later.parquet", output.shape.schema,
+                                      output.spec, file.partition, table::WriteOptions{});
     EXPECT_TRUE(writer);
-    EXPECT_TRUE(table::ReadDataFile(*lakehouse_->io(), file.file_path, output.shape.schema, {},
-                             [&](const std::shared_ptr<arrow::RecordBatch>& batch) -> Status {
-                               const int at = batch->schema()->GetFieldIndex("timestamp");
-                               const auto& times = static_cast<const arrow::TimestampArray&>(*batch->column(at));
-                               arrow::TimestampBuilder later(times.type(), arrow::default_memory_pool());
-                               for (int64_t row = 0; row < times.length(); ++row) {
-                                 (void)later.Append(times.Value(row) + kMicrosPerHour);
-                               }
-                               return (*writer)->Write(
-                                   *batch->SetColumn(at, batch->schema()->field(at), *later.Finish()).ValueOrDie());
-                             }));
+    EXPECT_TRUE(table::ReadDataFile(
+        *lakehouse_->io(), file.file_path, output.shape.schema, {},
+        [&](const std::shared_ptr<arrow::RecordBatch>& batch) -> Status {
+          const int at = batch->schema()->GetFieldIndex("timestamp");
+          const auto& times = static_cast<const arrow::TimestampArray&>(*batch->column(at));
+          arrow::TimestampBuilder later(times.type(), arrow::default_memory_pool());
+          for (int64_t row = 0; row < times.length(); ++row) {
+            (void)later.Append(times.Value(row) + kMicrosPerHour);
+          }
+          return (*writer)->Write(*batch->SetColumn(at, batch->schema()->field(at), *later.Finish()).ValueOrDie());
+        }));
     auto written = (*writer)->Finish();
     EXPECT_TRUE(written);
     return *written;
@@ -111,7 +112,8 @@ TEST_F(UpstreamTest, RowsThatAreInBronzeTwiceAreTakenOnce) {
   const auto report = Run(false, true, true);
   ASSERT_TRUE(report) << report.error().message;
   int64_t silver = 0;
-  for (const exchange::Exchange* exchange : exchange::Exchanges()) silver += LiveRows(*lakehouse_, exchange->silver_table);
+  for (const exchange::Exchange* exchange : exchange::Exchanges())
+    silver += LiveRows(*lakehouse_, exchange->silver_table);
   EXPECT_EQ(silver + static_cast<int64_t>(ReadRejected(*lakehouse_).size()), static_cast<int64_t>(rows.size()));
   EXPECT_EQ(LiveRows(*lakehouse_, task::kGoldTable), trades_);
 }
@@ -152,7 +154,8 @@ TEST_F(UpstreamTest, OneExchangesMissingRowsDoNotStopTheOthers) {
   ASSERT_TRUE(after) << after.error().message;
   const int64_t held = static_cast<int64_t>(ReadBronze(*lakehouse_).size());
   int64_t judged = static_cast<int64_t>(ReadRejected(*lakehouse_).size());
-  for (const exchange::Exchange* exchange : exchange::Exchanges()) judged += LiveRows(*lakehouse_, exchange->silver_table);
+  for (const exchange::Exchange* exchange : exchange::Exchanges())
+    judged += LiveRows(*lakehouse_, exchange->silver_table);
   EXPECT_EQ(judged, held);
   EXPECT_EQ(PlanAccept(*lakehouse_, task::kBronzeTable, foreign).error().kind, ErrorKind::kInvalidArgument);
   // What is lost later is noticed as ever: an acceptance is for those rows alone.

@@ -1,10 +1,10 @@
 #include <arrow/io/interfaces.h>
 #include <arrow/result.h>
 
+#include "query/lakehouse_table.h"
 #include "storage/arrow_error.h"
 #include "storage/file_io.h"
 #include "storage/location.h"
-#include "query/lakehouse_table.h"
 
 namespace k2::query {
 namespace {
@@ -35,7 +35,8 @@ class RemoteQueryFile : public QueryFile {
 
 }  // namespace
 
-std::function<Result<std::unique_ptr<QueryFile>>(const std::string& path)> QueryFilesOf(std::shared_ptr<storage::FileIo> io) {
+std::function<Result<std::unique_ptr<QueryFile>>(const std::string& path)> QueryFilesOf(
+    std::shared_ptr<storage::FileIo> io) {
   return [io = std::move(io)](const std::string& path) -> Result<std::unique_ptr<QueryFile>> {
     K2_ASSIGN(const std::string scheme, storage::LocationScheme(path));
     if (scheme == "file") return OpenLocalQueryFile(path);

@@ -5,8 +5,8 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 
-#include "base/time.h"
 #include "base/json_text.h"
+#include "base/time.h"
 #include "iceberg/literal.h"
 #include "iceberg/name_mapping.h"
 #include "iceberg/transform.h"
@@ -120,7 +120,8 @@ class CatalogTable final : public QueryTable {
       }
       if (usable) predicates.push_back(std::move(predicate));
     }
-    K2_ASSIGN(const std::vector<table::ScanFile> files, table::PlanScan(table_->io(), table_->metadata(), snapshot_id_, predicates));
+    K2_ASSIGN(const std::vector<table::ScanFile> files,
+              table::PlanScan(table_->io(), table_->metadata(), snapshot_id_, predicates));
     for (const table::ScanFile& file : files) {
       PlannedFile& one = planned.emplace_back(PlannedFile{.path = file.file.file_path,
                                                           .size_bytes = file.file.file_size_in_bytes,
@@ -208,7 +209,8 @@ Result<AsOf> ParseAsOf(const std::string& text) {
   return as_of;
 }
 
-std::shared_ptr<QueryTable> MakeQueryTable(std::string name, std::function<Result<table::Table>()> load, const AsOf& as_of) {
+std::shared_ptr<QueryTable> MakeQueryTable(std::string name, std::function<Result<table::Table>()> load,
+                                           const AsOf& as_of) {
   return std::make_shared<CatalogTable>(std::move(name), std::move(load), as_of);
 }
 

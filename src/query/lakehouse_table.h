@@ -22,9 +22,11 @@ struct AsOf {
 Result<AsOf> ParseAsOf(const std::string& text);
 
 // `load` is called when a query names the table, once; the snapshot is fixed then.
-std::shared_ptr<QueryTable> MakeQueryTable(std::string name, std::function<Result<table::Table>()> load, const AsOf& as_of);
+std::shared_ptr<QueryTable> MakeQueryTable(std::string name, std::function<Result<table::Table>()> load,
+                                           const AsOf& as_of);
 
 // Opens data files for QueryOptions::open_file: local ones as they are, others through `io`.
-std::function<Result<std::unique_ptr<QueryFile>>(const std::string& path)> QueryFilesOf(std::shared_ptr<storage::FileIo> io);
+std::function<Result<std::unique_ptr<QueryFile>>(const std::string& path)> QueryFilesOf(
+    std::shared_ptr<storage::FileIo> io);
 
 }  // namespace k2::query

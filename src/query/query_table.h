@@ -1,5 +1,5 @@
-// What the query module asks of a table: its columns, and which data files can hold rows that a filter wants. The engine
-// knows no catalog, no manifest and no disk beyond these two interfaces.
+// What the query module asks of a table: its columns, and which data files can hold rows that a filter wants. The
+// engine knows no catalog, no manifest and no disk beyond these two interfaces.
 #pragma once
 
 #include <cstdint>

@@ -36,11 +36,11 @@ class FrameMessages final : private exchange::FrameSink {
   }
   void OnReject(trade::RejectReason reason, std::string_view detail) override {
     trade::EncodeRejectedFrame({.exchange = exchange_.message_name,
-                         .reason = reason,
-                         .detail = detail,
-                         .frame = frame_,
-                         .receive_timestamp_us = receive_us_},
-                        rejected_schema_id_, batch_->payloads.data);
+                                .reason = reason,
+                                .detail = detail,
+                                .frame = frame_,
+                                .receive_timestamp_us = receive_us_},
+                               rejected_schema_id_, batch_->payloads.data);
     batch_->keys.AppendNull();
     EndMessage();
   }

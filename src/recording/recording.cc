@@ -47,7 +47,8 @@ RecordingReader::RecordingReader(const exchange::Exchange& exchange, const Recor
   key_.cluster = table::kRecordingCluster;
 }
 
-Result<std::unique_ptr<RecordingReader>> RecordingReader::Open(const exchange::Exchange& exchange, const std::string& path,
+Result<std::unique_ptr<RecordingReader>> RecordingReader::Open(const exchange::Exchange& exchange,
+                                                               const std::string& path,
                                                                const RecordingOptions& options) {
   std::unique_ptr<RecordingReader> reader(new RecordingReader(exchange, options));
   K2_TRY(reader->file_.Open(path));
@@ -139,7 +140,8 @@ Result<bool> RecordingReader::TakeEnd(const Line& line) {
   at_end_ = true;
   if (line.state == LineState::kNothing) return true;
   const RecordingLine parts = SplitRecordingLine(line.text);
-  if (parts.has_time && static_cast<size_t>(line.size) == line.text.size() && exchange::json::IsWholeContainer(parts.frame)) {
+  if (parts.has_time && static_cast<size_t>(line.size) == line.text.size() &&
+      exchange::json::IsWholeContainer(parts.frame)) {
     K2_TRY(TakeLine(line));
     lines_.TakeTail();
     return true;
@@ -199,10 +201,10 @@ void RecordingReader::OnTrade(const trade::Trade& trade) {
 
 void RecordingReader::OnReject(trade::RejectReason reason, std::string_view detail) {
   const trade::RejectedFrame rejected{.exchange = exchange_.message_name,
-                               .reason = reason,
-                               .detail = detail,
-                               .frame = frame_,
-                               .receive_timestamp_us = receive_us_};
+                                      .reason = reason,
+                                      .detail = detail,
+                                      .frame = frame_,
+                                      .receive_timestamp_us = receive_us_};
   trade::EncodeRejectedFrame(rejected, options_.rejected_schema_id, batch_->payloads.data);
   AddMessage({}, false, receive_us_);
 }

@@ -57,14 +57,14 @@ TEST_P(RealRecording, GivesEveryTradeOnce) {
   EXPECT_EQ((*reader)->stored_bytes(), (*reader)->stored_bytes_read());
 }
 
-INSTANTIATE_TEST_SUITE_P(All, RealRecording,
-                         testing::Values(Real{"binance_spot_ws/btcusdt_20240808.gz", &exchange::kBinanceExchange, 9757, 41249},
-                                         Real{"binance_spot_ws/btcusdt_20240809.gz", &exchange::kBinanceExchange, 10147, 58325},
-                                         Real{"binance_spot_ws/ethusdt_20240808.gz", &exchange::kBinanceExchange, 6106, 33618},
-                                         Real{"kraken/ws_v1_20210417.gz", &exchange::kKrakenExchange, 10, 4430},
-                                         Real{"kraken/ws_v2_reframed_20190701.gz", &exchange::kKrakenExchange, 2672, 1251},
-                                         Real{"coinbase/coinbase_exchange_20210417.gz", &exchange::kCoinbaseExchange, 107,
-                                              9946}));
+INSTANTIATE_TEST_SUITE_P(
+    All, RealRecording,
+    testing::Values(Real{"binance_spot_ws/btcusdt_20240808.gz", &exchange::kBinanceExchange, 9757, 41249},
+                    Real{"binance_spot_ws/btcusdt_20240809.gz", &exchange::kBinanceExchange, 10147, 58325},
+                    Real{"binance_spot_ws/ethusdt_20240808.gz", &exchange::kBinanceExchange, 6106, 33618},
+                    Real{"kraken/ws_v1_20210417.gz", &exchange::kKrakenExchange, 10, 4430},
+                    Real{"kraken/ws_v2_reframed_20190701.gz", &exchange::kKrakenExchange, 2672, 1251},
+                    Real{"coinbase/coinbase_exchange_20210417.gz", &exchange::kCoinbaseExchange, 107, 9946}));
 
 }  // namespace
 }  // namespace k2::recording

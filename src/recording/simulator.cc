@@ -142,10 +142,10 @@ bool Simulator::NextLine(std::string& out) {
   } else if (Chance(options_.other_frames_ppm)) {
     Market& market = markets_[static_cast<size_t>(Below(static_cast<int64_t>(markets_.size())))];
     const exchange::SimulatedTrade around{.pair = market.pair,
-                                .id = market.next_id,
-                                .time_us = clock_us_,
-                                .price_e8 = market.ticks * market.tick_e8,
-                                .quantity_e8 = market.lot_e8};
+                                          .id = market.next_id,
+                                          .time_us = clock_us_,
+                                          .price_e8 = market.ticks * market.tick_e8,
+                                          .quantity_e8 = market.lot_e8};
     options_.exchange->simulated->append_other(around, Random() >> 32, out);
     counts_.other_frames += 1;
   } else if (Chance(options_.malformed_ppm)) {

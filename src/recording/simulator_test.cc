@@ -82,7 +82,8 @@ TEST_P(FileSession, HoldsWhatItsCountsSay) {
   EXPECT_EQ(symbols.size(), GetParam()->simulated->markets.size());
 }
 
-INSTANTIATE_TEST_SUITE_P(Each, FileSession, testing::ValuesIn(exchange::Exchanges().begin(), exchange::Exchanges().end()),
+INSTANTIATE_TEST_SUITE_P(Each, FileSession,
+                         testing::ValuesIn(exchange::Exchanges().begin(), exchange::Exchanges().end()),
                          [](const auto& one) { return std::string(one.param->name); });
 
 TEST_P(FileSession, LivePacingKeepsToTheRate) {

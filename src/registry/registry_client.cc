@@ -168,7 +168,8 @@ Result<int32_t> RegistryClient::Register(const std::string& subject, std::string
 
 Result<bool> RegistryClient::Compatible(const std::string& subject, std::string_view schema) {
   const Json body = {{"schema", schema}};
-  const std::string url = fmt::format("{}/compatibility/subjects/{}/versions/latest", options_.url, net::UrlEncode(subject));
+  const std::string url =
+      fmt::format("{}/compatibility/subjects/{}/versions/latest", options_.url, net::UrlEncode(subject));
   K2_ASSIGN(const Answer answer, Ask("POST", url, body.dump()));
   if (answer.status == 404 && (answer.error_code == kSubjectNotFound || answer.error_code == kVersionNotFound)) {
     return true;

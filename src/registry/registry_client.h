@@ -16,8 +16,8 @@
 #include <utility>
 #include <vector>
 
-#include "net/http.h"
 #include "base/secret.h"
+#include "net/http.h"
 #include "registry/registry_answer.h"
 #include "registry/schema_source.h"
 
@@ -90,10 +90,10 @@ class RegistryClient final : public SchemaSource {
   std::atomic<bool> cache_fails_{false};
   std::mutex mutex_;
   std::map<trade::SchemaRef, std::string> schemas_;
-  std::map<trade::SchemaRef, std::pair<int64_t, Error>> missing_;                              // until when, monotonic
+  std::map<trade::SchemaRef, std::pair<int64_t, Error>> missing_;                       // until when, monotonic
   std::map<std::tuple<std::string, std::string, std::string>, SchemaAnswer> referred_;  // versions, which never change
   std::array<int64_t, trade::kSchemaRefKinds> unanswered_until_us_{};  // kinds that it has no schemas by
-  std::string apicurio_version_;                                // of its own API: v3, v2; empty while it is not known
+  std::string apicurio_version_;  // of its own API: v3, v2; empty while it is not known
   int64_t unavailable_until_us_ = 0;
   Error unavailable_;
 };

@@ -221,10 +221,10 @@ Result<SchemaAnswer> RegistryClient::FetchReference(const SchemaReference& refer
         fmt::format("/subjects/{}/versions/{}?deleted=true", net::UrlEncode(reference.subject), reference.version);
     K2_ASSIGN(answer, FetchAnswer(path, kReferredSubjectNotFound, shown));
   } else {
-    const std::string url =
-        fmt::format("{}/apis/registry/{}/groups/{}/artifacts/{}/versions/{}",
-                    options_.url.substr(0, options_.url.find(kApicurioMark)), own_version, net::UrlEncode(reference.group),
-                    net::UrlEncode(reference.subject), net::UrlEncode(reference.version));
+    const std::string url = fmt::format("{}/apis/registry/{}/groups/{}/artifacts/{}/versions/{}",
+                                        options_.url.substr(0, options_.url.find(kApicurioMark)), own_version,
+                                        net::UrlEncode(reference.group), net::UrlEncode(reference.subject),
+                                        net::UrlEncode(reference.version));
     K2_ASSIGN(auto found, FetchText(own_version == "v3" ? url + "/content" : url, url + "/references", shown));
     if (!found) return Fail(ErrorKind::kNotFound, "schema registry {}: there is no {}", Address(), shown);
     answer = *std::move(found);

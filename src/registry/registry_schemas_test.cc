@@ -29,7 +29,8 @@ class KnowingHttp final : public net::HttpClient {
     --at_once_;
     ++asked;
     if (away) return Fail(ErrorKind::kUnavailable, "connection refused");
-    net::HttpResponse response{.status = 404, .headers = {}, .body = R"({"error_code":40403,"message":"Schema not found"})"};
+    net::HttpResponse response{
+        .status = 404, .headers = {}, .body = R"({"error_code":40403,"message":"Schema not found"})"};
     const std::string path = request.url.substr(std::string("http://registry").size());
     if (path.starts_with("/subjects")) response.body = R"({"error_code":40401,"message":"Subject not found"})";
     if (path.starts_with("/apis/")) response.body = ApicurioAbsence(path);
@@ -210,7 +211,8 @@ TEST_F(RegistrySchemas, ARegistryThatIsAwayIsAskedNoFurther) {
   EXPECT_LE(http_->asked, 32);
 }
 
-const trade::SchemaRef kGuid = trade::SchemaRef::OfGuid({"\x89\x79\x1e\x5c\x4b\x6a\x4d\x21\x9f\x60\x00\xab\xcd\xef\xff\x02", 16});
+const trade::SchemaRef kGuid =
+    trade::SchemaRef::OfGuid({"\x89\x79\x1e\x5c\x4b\x6a\x4d\x21\x9f\x60\x00\xab\xcd\xef\xff\x02", 16});
 constexpr std::string_view kGuidPath = "/schemas/guids/89791e5c-4b6a-4d21-9f60-00abcdefff02";
 constexpr char kApicurio[] = "http://registry/apis/ccompat/v7";
 
@@ -256,10 +258,13 @@ TEST_F(RegistrySchemas, ApicurioIsAskedByItsOwnApi) {
     ASSERT_TRUE(text) << version << ": " << text.error().message;
     EXPECT_TRUE(avro::Schema::Parse(*text)) << *text;
     EXPECT_EQ(client->SchemaJson(trade::SchemaRef(trade::SchemaRef::Kind::kContentId, 8)).value(), "\"int\"");
-    EXPECT_EQ(client->SchemaJson(trade::SchemaRef(trade::SchemaRef::Kind::kGlobalId, 8)).error().kind, ErrorKind::kNotFound);
-    EXPECT_EQ(client->SchemaJson(trade::SchemaRef(trade::SchemaRef::Kind::kContentId, -1)).error().kind, ErrorKind::kNotFound);
+    EXPECT_EQ(client->SchemaJson(trade::SchemaRef(trade::SchemaRef::Kind::kGlobalId, 8)).error().kind,
+              ErrorKind::kNotFound);
+    EXPECT_EQ(client->SchemaJson(trade::SchemaRef(trade::SchemaRef::Kind::kContentId, -1)).error().kind,
+              ErrorKind::kNotFound);
     http_->Artifact("/ids/globalIds/9", kTrade, {{"", "gone"}});
-    EXPECT_EQ(client->SchemaJson(trade::SchemaRef(trade::SchemaRef::Kind::kGlobalId, 9)).error().kind, ErrorKind::kUnsupported);
+    EXPECT_EQ(client->SchemaJson(trade::SchemaRef(trade::SchemaRef::Kind::kGlobalId, 9)).error().kind,
+              ErrorKind::kUnsupported);
     http_->answers[fmt::format("/apis/registry/{}/ids/contentIds/8/references", version)] = "7";
     EXPECT_EQ(Open(kApicurio)->SchemaJson(trade::SchemaRef(trade::SchemaRef::Kind::kContentId, 8)).error().kind,
               ErrorKind::kUnavailable);
@@ -269,13 +274,16 @@ TEST_F(RegistrySchemas, ApicurioIsAskedByItsOwnApi) {
 TEST_F(RegistrySchemas, OtherRegistriesHaveNoneOfApicuriosIds) {
   const auto client = Open();
   for (int i = 1; i < 50; ++i) {
-    EXPECT_EQ(client->SchemaJson(trade::SchemaRef(trade::SchemaRef::Kind::kGlobalId, i)).error().kind, ErrorKind::kNotFound);
+    EXPECT_EQ(client->SchemaJson(trade::SchemaRef(trade::SchemaRef::Kind::kGlobalId, i)).error().kind,
+              ErrorKind::kNotFound);
   }
   EXPECT_EQ(http_->asked, 1);
   http_->apicurio = "v4";
-  EXPECT_EQ(Open(kApicurio)->SchemaJson(trade::SchemaRef(trade::SchemaRef::Kind::kContentId, 1)).error().kind, ErrorKind::kNotFound);
+  EXPECT_EQ(Open(kApicurio)->SchemaJson(trade::SchemaRef(trade::SchemaRef::Kind::kContentId, 1)).error().kind,
+            ErrorKind::kNotFound);
   http_->away = true;
-  EXPECT_EQ(Open()->SchemaJson(trade::SchemaRef(trade::SchemaRef::Kind::kContentId, 1)).error().kind, ErrorKind::kUnavailable);
+  EXPECT_EQ(Open()->SchemaJson(trade::SchemaRef(trade::SchemaRef::Kind::kContentId, 1)).error().kind,
+            ErrorKind::kUnavailable);
   EXPECT_EQ(Open(kApicurio)->SchemaJson(trade::SchemaRef(trade::SchemaRef::Kind::kContentId, 1)).error().kind,
             ErrorKind::kUnavailable);
 }

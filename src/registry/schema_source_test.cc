@@ -22,7 +22,8 @@ TEST(FileSchemaSource, KnowsItsOwnSchemasAndThoseOfAFolder) {
   EXPECT_EQ(source.SchemaJson(17).value(), "\"string\"");
   EXPECT_EQ(source.SchemaJson(18).error().kind, ErrorKind::kNotFound);
   EXPECT_EQ(source.SchemaJson(-1).error().kind, ErrorKind::kNotFound);
-  EXPECT_EQ(source.SchemaJson(trade::SchemaRef(trade::SchemaRef::Kind::kContentId, 17)).error().kind, ErrorKind::kNotFound);
+  EXPECT_EQ(source.SchemaJson(trade::SchemaRef(trade::SchemaRef::Kind::kContentId, 17)).error().kind,
+            ErrorKind::kNotFound);
   EXPECT_EQ(FileSchemaSource().SchemaJson(17).error().kind, ErrorKind::kNotFound);
   std::filesystem::remove_all(folder);
 }

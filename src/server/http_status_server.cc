@@ -35,7 +35,8 @@ std::string Lines(const HealthReport& report, std::string_view title, bool all) 
   return text + fmt::format("{}: {}\n", title, report.ok ? "ok" : "failed");
 }
 
-net::HttpServerResponse Report(const net::HttpServerRequest& request, const HealthReport& report, std::string_view title) {
+net::HttpServerResponse Report(const net::HttpServerRequest& request, const HealthReport& report,
+                               std::string_view title) {
   return {.status = report.ok ? 200 : 503, .body = Lines(report, title, request.HasParameter("verbose"))};
 }
 

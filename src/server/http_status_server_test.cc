@@ -23,7 +23,9 @@ class StatusServerTest : public ::testing::Test {
     ASSERT_GT(server_->address().port, 0);
   }
 
-  net::ResponseForTests Ask(const std::string& bytes) { return net::ConnectionForTests(server_->address().port).Ask(bytes); }
+  net::ResponseForTests Ask(const std::string& bytes) {
+    return net::ConnectionForTests(server_->address().port).Ask(bytes);
+  }
 
   // "<status> <body>"
   std::string Get(const std::string& path) {

@@ -10,10 +10,10 @@
 #include <vector>
 
 #include "base/result.h"
+#include "net/http.h"
 #include "storage/aws_key_services.h"
 #include "storage/aws_profile.h"
 #include "storage/aws_signature.h"
-#include "net/http.h"
 
 namespace k2::storage {
 

@@ -5,9 +5,9 @@
 #include <thread>
 
 #include "base/log.h"
+#include "base/secret.h"
 #include "base/time.h"
 #include "storage/s3_request.h"
-#include "base/secret.h"
 
 namespace k2::storage {
 namespace {
@@ -75,7 +75,8 @@ bool IsAgentAddress(const std::string& url) {
 }  // namespace
 
 // Signed where there is a scope. The last reply, or error.
-Result<net::HttpResponse> AwsKeyServices::Ask(net::HttpRequest request, const AwsScope* scope, const AwsKeys& with) const {
+Result<net::HttpResponse> AwsKeyServices::Ask(net::HttpRequest request, const AwsScope* scope,
+                                              const AwsKeys& with) const {
   ServiceClock clock("AWS");
   const auto headers = request.headers;
   for (int64_t tries = 1;; ++tries) {
@@ -145,7 +146,8 @@ Result<std::optional<AwsKeys>> AwsKeyServices::OfContainer() const {
                 "{}: AWS_CONTAINER_CREDENTIALS_FULL_URI must be https://, or an address of this machine, ECS or EKS",
                 what);
   }
-  net::HttpRequest request{.url = url, .timeout_ms = kAgentTimeoutMs, .connect_timeout_ms = kAgentTimeoutMs, .direct = true};
+  net::HttpRequest request{
+      .url = url, .timeout_ms = kAgentTimeoutMs, .connect_timeout_ms = kAgentTimeoutMs, .direct = true};
   std::string token = environment_("AWS_CONTAINER_AUTHORIZATION_TOKEN");
   if (const std::string file = environment_("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"); !file.empty()) {
     auto read = ReadSecretFile(file);
@@ -169,11 +171,11 @@ Result<std::optional<AwsKeys>> AwsKeyServices::OfInstance() const {
   if (endpoint.empty()) endpoint = "http://169.254.169.254";
   const std::string what = "keys of the instance from " + net::WithoutSecrets(endpoint);
   net::HttpRequest request{.method = "PUT",
-                      .url = endpoint + "/latest/api/token",
-                      .headers = {{"X-aws-ec2-metadata-token-ttl-seconds", "21600"}},
-                      .timeout_ms = kInstanceTimeoutMs,
-                      .connect_timeout_ms = kInstanceConnectMs,
-                      .direct = true};
+                           .url = endpoint + "/latest/api/token",
+                           .headers = {{"X-aws-ec2-metadata-token-ttl-seconds", "21600"}},
+                           .timeout_ms = kInstanceTimeoutMs,
+                           .connect_timeout_ms = kInstanceConnectMs,
+                           .direct = true};
   auto token = http_->Send(request);  // once: where this is no instance, nobody answers
   if (!token && token.error().kind == ErrorKind::kUnavailable) return std::nullopt;
   if (!token || MayRetry(token->status, "")) token = Ask(request, nullptr, {});

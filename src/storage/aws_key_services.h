@@ -8,9 +8,9 @@
 #include <string>
 
 #include "base/result.h"
+#include "net/http.h"
 #include "storage/aws_profile.h"
 #include "storage/aws_signature.h"
-#include "net/http.h"
 
 namespace k2::storage {
 

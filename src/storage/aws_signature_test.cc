@@ -18,16 +18,17 @@ std::string SignatureIn(const net::HttpRequest& request) {
 // content hash among their headers. Those here were computed by botocore 1.44.8 (SigV4Auth), which has been held to it.
 TEST(AwsSignature, EncodesThePathOnceMoreAndSortsTheQuery) {
   const int64_t time = ParseTimestamp("2015-08-30T12:36:00Z").value();
-  net::HttpRequest request{.method = "GET",
-                      .url =
-                          "https://glue.us-east-1.amazonaws.com:443/iceberg/v1/catalogs/1/namespaces/a%1Fb%20c/tables"
-                          "?pageToken=x%2Fy%3D&pageSize=10"};
+  net::HttpRequest request{
+      .method = "GET",
+      .url =
+          "https://glue.us-east-1.amazonaws.com:443/iceberg/v1/catalogs/1/namespaces/a%1Fb%20c/tables"
+          "?pageToken=x%2Fy%3D&pageSize=10"};
   SignAwsRequest(kExampleKeys, {"us-east-1", "glue"}, time, request);
   EXPECT_EQ(SignatureIn(request), "f0e26c869ed5d7865bbe1442b2d07c91733dc7154f8282bd0ee84ef0fc47379e");
   net::HttpRequest post{.method = "POST",
-                   .url = "http://127.0.0.1:8181/v1/arn%3Aaws%3As3tables%2Fx/namespaces",
-                   .headers = {{"Content-Type", "application/json"}},
-                   .body = R"({"namespace":["a"]})"};
+                        .url = "http://127.0.0.1:8181/v1/arn%3Aaws%3As3tables%2Fx/namespaces",
+                        .headers = {{"Content-Type", "application/json"}},
+                        .body = R"({"namespace":["a"]})"};
   AwsKeys keys = kExampleKeys;
   keys.session_token = "session/token+==";
   SignAwsRequest(keys, {"eu-west-1", "s3tables"}, time, post);

@@ -11,8 +11,8 @@
 #include <thread>
 
 #include "base/uuid.h"
-#include "storage/testing/faulty_file_io.h"
 #include "storage/location.h"
+#include "storage/testing/faulty_file_io.h"
 
 namespace k2::storage {
 namespace {

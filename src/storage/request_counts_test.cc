@@ -23,7 +23,8 @@ TEST(RequestCounts, CountByOutcome) {
   const int64_t denied = CountOf("catalog", "denied");
   const int64_t failed = CountOf("catalog", "failed");
   const int64_t storage = CountOf("storage", "failed");
-  for (const int status : {200, 204, 304, 404, 409, 412, 416}) CountRequest(Service::kCatalog, net::HttpResponse{status});
+  for (const int status : {200, 204, 304, 404, 409, 412, 416})
+    CountRequest(Service::kCatalog, net::HttpResponse{status});
   for (const int status : {401, 403, 419}) CountRequest(Service::kCatalog, net::HttpResponse{status});
   for (const int status : {408, 429, 500, 503, 504}) CountRequest(Service::kCatalog, net::HttpResponse{status});
   CountRequest(Service::kCatalog, Fail(ErrorKind::kUnavailable, "refused"));

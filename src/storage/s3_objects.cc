@@ -39,11 +39,11 @@ bool KeysWereRefused(int http_status, std::string_view code) {
 Result<net::HttpResponse> S3Objects::SendOnce(const S3Location& parsed, Request& request, int64_t tries) {
   K2_ASSIGN(const S3Address address, AddressOf(client_.endpoint, client_.region, parsed.bucket, client_.path_style));
   net::HttpRequest http{.method = request.method,
-                   .url = address.base_url + EncodedPath(address, parsed.key),
-                   .headers = request.headers,
-                   .body = std::move(request.body),
-                   .timeout_ms = client_.request_timeout_ms,
-                   .connect_timeout_ms = client_.connect_timeout_ms};
+                        .url = address.base_url + EncodedPath(address, parsed.key),
+                        .headers = request.headers,
+                        .body = std::move(request.body),
+                        .timeout_ms = client_.request_timeout_ms,
+                        .connect_timeout_ms = client_.connect_timeout_ms};
   http.timeout_ms += static_cast<int64_t>(http.body.size()) / 1'000;
   if (request.method == "GET") http.timeout_ms *= 2;
   http.timeout_ms *= std::min<int64_t>(tries, 4);  // what is slow rather than stuck must come through at last

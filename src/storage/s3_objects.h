@@ -9,8 +9,8 @@
 #include <string_view>
 
 #include "base/result.h"
-#include "storage/aws_signature.h"
 #include "net/http.h"
+#include "storage/aws_signature.h"
 #include "storage/s3_request.h"
 
 namespace k2::storage {
@@ -37,7 +37,8 @@ struct S3Tail {
 // (object or bucket), kPermission, kInvalidArgument (wrong region), kIo. Safe to share between threads.
 class S3Objects {
  public:
-  S3Objects(S3Client client, std::shared_ptr<net::HttpClient> http) : client_(std::move(client)), http_(std::move(http)) {}
+  S3Objects(S3Client client, std::shared_ptr<net::HttpClient> http)
+      : client_(std::move(client)), http_(std::move(http)) {}
 
   // kInvalidData when the object is larger than max_bytes.
   Result<std::string> Get(const std::string& location, int64_t max_bytes);

@@ -17,23 +17,29 @@ class TwiceSendingCatalog final : public catalog::Catalog {
 
   Status CreateNamespaceIfMissing(const std::string& name) override { return base_->CreateNamespaceIfMissing(name); }
   Result<std::vector<std::string>> ListNamespaces() override { return base_->ListNamespaces(); }
-  Result<std::vector<catalog::TableName>> ListTables(const std::string& name) override { return base_->ListTables(name); }
+  Result<std::vector<catalog::TableName>> ListTables(const std::string& name) override {
+    return base_->ListTables(name);
+  }
   Result<catalog::TableState> Load(const catalog::TableName& table) override {
     if (away_after && sent_) return Fail(ErrorKind::kUnavailable, "no answer");
     return base_->Load(table);
   }
-  Result<catalog::TableState> Create(const catalog::TableName& table, const catalog::CreateTableRequest& request) override {
+  Result<catalog::TableState> Create(const catalog::TableName& table,
+                                     const catalog::CreateTableRequest& request) override {
     return base_->Create(table, request);
   }
   catalog::CommitOutcome Commit(const catalog::TableName& table, const catalog::TableState& base,
-                       const std::vector<iceberg::TableRequirement>& requirements,
-                       const std::vector<iceberg::TableUpdate>& updates, const catalog::BeforeSwap& before_swap) override {
+                                const std::vector<iceberg::TableRequirement>& requirements,
+                                const std::vector<iceberg::TableUpdate>& updates,
+                                const catalog::BeforeSwap& before_swap) override {
     (void)base_->Commit(table, base, requirements, updates, before_swap);
     sent_ = true;
     return base_->Commit(table, base, requirements, updates, before_swap);
   }
   Status Drop(const catalog::TableName& table) override { return base_->Drop(table); }
-  Status Rename(const catalog::TableName& from, const catalog::TableName& to) override { return base_->Rename(from, to); }
+  Status Rename(const catalog::TableName& from, const catalog::TableName& to) override {
+    return base_->Rename(from, to);
+  }
   [[nodiscard]] std::string Describe() const override { return base_->Describe(); }
 
  private:
@@ -309,7 +315,8 @@ TEST_F(CommitTest, FindsItsOwnCommitWhenTheReplyIsLost) {
 
 TEST_F(CommitTest, AppliesOnceWhenTheRequestIsLost) {
   EXPECT_COMMITTED(Load(OpenWithFaults({catalog::SwapFault::kRequestLost})).Commit(Move(0, 0, 5)));
-  EXPECT_COMMITTED(Load(OpenWithFaults({catalog::SwapFault::kRequestLost, catalog::SwapFault::kRequestLost, catalog::SwapFault::kReplyLost}))
+  EXPECT_COMMITTED(Load(OpenWithFaults({catalog::SwapFault::kRequestLost, catalog::SwapFault::kRequestLost,
+                                        catalog::SwapFault::kReplyLost}))
                        .Commit(Move(0, 5, 8)));
   EXPECT_EQ(Rows(), 8);
   EXPECT_EQ(OffsetOf(0), 8);
@@ -327,7 +334,8 @@ TEST_F(CommitTest, FindsItsCommitBelowThoseOfOthers) {
                   ForeignSnapshot("append", {NewFile(100)});
                   EXPECT_COMMITTED(Load().Commit(Move(1, 0, 7)));
                 },
-            .swap_fault = [n = 0]() mutable { return n++ == 0 ? catalog::SwapFault::kReplyLost : catalog::SwapFault::kNone; }});
+            .swap_fault =
+                [n = 0]() mutable { return n++ == 0 ? catalog::SwapFault::kReplyLost : catalog::SwapFault::kNone; }});
   EXPECT_COMMITTED(Load(catalog).Commit(Move(0, 0, 5)));
   EXPECT_EQ(Rows(), 112);
   EXPECT_EQ(Progress().positions, (SourcePositions{{Key(0), At(5)}, {Key(1), At(7)}}));
@@ -344,7 +352,8 @@ TEST_F(CommitTest, AnExpiredOwnCommitIsUnknownAndKeepsItsFiles) {
                   EXPECT_COMMITTED(Load().Commit(Move(1, 0, 7)));
                   ForeignExpiry();
                 },
-            .swap_fault = [n = 0]() mutable { return n++ == 0 ? catalog::SwapFault::kReplyLost : catalog::SwapFault::kNone; }});
+            .swap_fault =
+                [n = 0]() mutable { return n++ == 0 ? catalog::SwapFault::kReplyLost : catalog::SwapFault::kNone; }});
   const auto outcome = Load(catalog).Commit(Move(0, 0, 5));
   ASSERT_TRUE(std::holds_alternative<OutcomeUnknown>(outcome));
   EXPECT_EQ(ErrorOf(outcome).kind, ErrorKind::kCommitUnknown);
@@ -557,12 +566,13 @@ TEST_F(CommitTest, ChanceMeetings) {
     if (chance(10)) ForeignExpiry();
   };
   bool quiet = false;
-  const auto catalog = Open({.on_step = [&](std::string_view) { disturb(); },
-                             .swap_fault =
-                                 [&] {
-                                   if (quiet || !chance(30)) return catalog::SwapFault::kNone;
-                                   return chance(50) ? catalog::SwapFault::kReplyLost : catalog::SwapFault::kRequestLost;
-                                 }});
+  const auto catalog =
+      Open({.on_step = [&](std::string_view) { disturb(); },
+            .swap_fault =
+                [&] {
+                  if (quiet || !chance(30)) return catalog::SwapFault::kNone;
+                  return chance(50) ? catalog::SwapFault::kReplyLost : catalog::SwapFault::kRequestLost;
+                }});
   Table table = Load(catalog);
   int unknown = 0;
   for (int i = 0; i < 40; ++i) {

@@ -29,7 +29,9 @@ class MemoryFileIo : public storage::FileIo {
     return Bytes()->ToString();
   }
   Status WriteNew(const std::string& /*location*/, std::string_view /*bytes*/) override { return {}; }
-  Result<std::vector<storage::FileInfo>> List(const std::string& /*folder*/) override { return std::vector<storage::FileInfo>{}; }
+  Result<std::vector<storage::FileInfo>> List(const std::string& /*folder*/) override {
+    return std::vector<storage::FileInfo>{};
+  }
   Status Delete(const std::string& /*location*/) override { return {}; }
 
  private:

@@ -83,7 +83,8 @@ struct ReadOptions {
   // Strings read as dictionary<int32, utf8>; below lists and maps too, by the id of the element, key or value.
   std::vector<int32_t> dictionary_fields;
 };
-Status ReadDataFile(storage::FileIo& io, const std::string& location, const iceberg::Schema& schema, const ReadOptions& options,
+Status ReadDataFile(storage::FileIo& io, const std::string& location, const iceberg::Schema& schema,
+                    const ReadOptions& options,
                     const std::function<Status(std::shared_ptr<arrow::RecordBatch>)>& batch);
 
 // Footer key-value metadata of a data file.

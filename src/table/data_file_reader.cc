@@ -308,7 +308,8 @@ class DataFileReader {
 
 }  // namespace
 
-Status ReadDataFile(storage::FileIo& io, const std::string& location, const iceberg::Schema& schema, const ReadOptions& options,
+Status ReadDataFile(storage::FileIo& io, const std::string& location, const iceberg::Schema& schema,
+                    const ReadOptions& options,
                     const std::function<Status(std::shared_ptr<arrow::RecordBatch>)>& batch) {
   DataFileReader reader(location, schema, options);
   K2_ASSIGN(auto file, io.Open(location));

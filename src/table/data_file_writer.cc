@@ -282,8 +282,8 @@ class ParquetDataFileWriter : public DataFileWriter {
 
 }  // namespace
 
-Result<std::unique_ptr<DataFileWriter>> DataFileWriter::Create(std::shared_ptr<storage::FileIo> io, std::string location,
-                                                               const iceberg::Schema& schema,
+Result<std::unique_ptr<DataFileWriter>> DataFileWriter::Create(std::shared_ptr<storage::FileIo> io,
+                                                               std::string location, const iceberg::Schema& schema,
                                                                const iceberg::PartitionSpec& spec,
                                                                std::vector<iceberg::Literal> partition,
                                                                const WriteOptions& options) {

@@ -170,7 +170,8 @@ Error BadDeleteFile(const iceberg::DeleteFile& deletes, std::string_view why) {
 }
 
 // The file's top-level columns by field id, with Arrow's types.
-Result<std::map<int32_t, std::shared_ptr<arrow::DataType>>> ColumnsOf(storage::FileIo& io, const iceberg::DeleteFile& deletes) {
+Result<std::map<int32_t, std::shared_ptr<arrow::DataType>>> ColumnsOf(storage::FileIo& io,
+                                                                      const iceberg::DeleteFile& deletes) {
   K2_ASSIGN(auto file, io.Open(deletes.path));
   std::map<int32_t, std::shared_ptr<arrow::DataType>> columns;
   try {
@@ -244,7 +245,8 @@ void AppendKey(const std::vector<const arrow::Array*>& columns, int64_t row, std
   for (const arrow::Array* column : columns) AppendValue(*column, row, key);
 }
 
-Result<std::shared_ptr<const std::vector<int64_t>>> LoadPositions(storage::FileIo& io, const iceberg::DeleteFile& deletes,
+Result<std::shared_ptr<const std::vector<int64_t>>> LoadPositions(storage::FileIo& io,
+                                                                  const iceberg::DeleteFile& deletes,
                                                                   const std::string& data_file) {
   K2_ASSIGN(const auto by_file, ReadPositions(io, deletes));
   const auto found = by_file->find(data_file);
@@ -278,7 +280,8 @@ Result<std::shared_ptr<const KeySet>> LoadKeys(storage::FileIo& io, const iceber
   return keys;
 }
 
-Result<iceberg::NestedField> FieldOfDeleteFile(storage::FileIo& io, const iceberg::DeleteFile& deletes, int32_t field_id) {
+Result<iceberg::NestedField> FieldOfDeleteFile(storage::FileIo& io, const iceberg::DeleteFile& deletes,
+                                               int32_t field_id) {
   K2_ASSIGN(const auto columns, ColumnsOf(io, deletes));
   const auto found = columns.find(field_id);
   if (found == columns.end()) {

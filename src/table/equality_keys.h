@@ -29,13 +29,15 @@ void AppendKey(const std::vector<const arrow::Array*>& columns, int64_t row, std
 
 // What a delete file removes, read once and kept while it is among those used last.
 // Positions of the rows of one data file, in order.
-Result<std::shared_ptr<const std::vector<int64_t>>> LoadPositions(storage::FileIo& io, const iceberg::DeleteFile& deletes,
+Result<std::shared_ptr<const std::vector<int64_t>>> LoadPositions(storage::FileIo& io,
+                                                                  const iceberg::DeleteFile& deletes,
                                                                   const std::string& data_file);
 // The rows of an equality delete file as keys of its equality ids, read as columns of `fields` (one an id).
 Result<std::shared_ptr<const KeySet>> LoadKeys(storage::FileIo& io, const iceberg::DeleteFile& deletes,
                                                const std::vector<iceberg::NestedField>& fields);
 // A column of a delete file as that file itself types it: for one that the table has dropped since. kInvalidData: the
 // file has no column of the id.
-Result<iceberg::NestedField> FieldOfDeleteFile(storage::FileIo& io, const iceberg::DeleteFile& deletes, int32_t field_id);
+Result<iceberg::NestedField> FieldOfDeleteFile(storage::FileIo& io, const iceberg::DeleteFile& deletes,
+                                               int32_t field_id);
 
 }  // namespace k2::table

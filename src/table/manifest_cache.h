@@ -32,7 +32,8 @@ class ManifestCache {
   void Wrote(const std::string& path, std::string_view bytes);
   // The file's bytes: as they were written, or from storage.
   Result<std::string> Read(storage::FileIo& io, const std::string& path);
-  Result<Entries> EntriesOf(storage::FileIo& io, const iceberg::TableMetadata& metadata, const iceberg::ManifestFile& manifest);
+  Result<Entries> EntriesOf(storage::FileIo& io, const iceberg::TableMetadata& metadata,
+                            const iceberg::ManifestFile& manifest);
 
   [[nodiscard]] int64_t bytes() const;
   [[nodiscard]] int64_t misses() const;  // reads from storage

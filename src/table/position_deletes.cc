@@ -94,8 +94,8 @@ arrow::Result<std::shared_ptr<arrow::Table>> Rename(const arrow::Table& table, c
 
 }  // namespace
 
-Result<iceberg::RewrittenFile> RewritePositionDeletes(storage::FileIo& io, const std::string& from, const std::string& to,
-                                                      const iceberg::NewName& name) {
+Result<iceberg::RewrittenFile> RewritePositionDeletes(storage::FileIo& io, const std::string& from,
+                                                      const std::string& to, const iceberg::NewName& name) {
   if (!from.ends_with(".parquet")) {
     return Fail(ErrorKind::kUnsupported,
                 "position delete file {} is not Parquet: compact the table's deletes away first", from);

@@ -121,8 +121,8 @@ Result<std::shared_ptr<arrow::RecordBatch>> Without(const std::shared_ptr<arrow:
 }  // namespace
 
 Status ReadMarkedRows(
-    storage::FileIo& io, const std::string& location, const iceberg::DeleteFiles& deletes, const iceberg::Schema& schema,
-    const ReadOptions& options,
+    storage::FileIo& io, const std::string& location, const iceberg::DeleteFiles& deletes,
+    const iceberg::Schema& schema, const ReadOptions& options,
     const std::function<Status(std::shared_ptr<arrow::RecordBatch> batch, const std::vector<bool>& deleted)>& batch) {
   DeletedRows rows(io, location, schema);
   K2_TRY(rows.Load(deletes));
@@ -152,7 +152,8 @@ Status ReadMarkedRows(
       std::vector<int> kept(asked);
       for (size_t i = 0; i < asked; ++i) kept[i] = static_cast<int>(i);
       auto selected = read->SelectColumns(kept);
-      if (!selected.ok()) return std::unexpected(storage::ArrowError(selected.status(), "apply deletes to " + location));
+      if (!selected.ok())
+        return std::unexpected(storage::ArrowError(selected.status(), "apply deletes to " + location));
       read = *std::move(selected);
     }
     return batch(std::move(read), deleted);

@@ -22,8 +22,8 @@ Status ReadLiveRows(storage::FileIo& io, const std::string& location, const iceb
 
 // As ReadDataFile, deleted rows too; `deleted` says which they are, by row of the batch, and is empty where none is.
 Status ReadMarkedRows(
-    storage::FileIo& io, const std::string& location, const iceberg::DeleteFiles& deletes, const iceberg::Schema& schema,
-    const ReadOptions& options,
+    storage::FileIo& io, const std::string& location, const iceberg::DeleteFiles& deletes,
+    const iceberg::Schema& schema, const ReadOptions& options,
     const std::function<Status(std::shared_ptr<arrow::RecordBatch> batch, const std::vector<bool>& deleted)>& batch);
 
 // Which rows of the file are deleted: their positions, in order, each once. `options`: how columns are found.

@@ -21,7 +21,8 @@ using iceberg::Snapshot;
 using iceberg::TableMetadata;
 
 // Says of each file which delete files of the snapshot apply to it.
-Status FindDeletes(storage::FileIo& io, const TableMetadata& metadata, const Snapshot& snapshot, std::vector<ScanFile>& files) {
+Status FindDeletes(storage::FileIo& io, const TableMetadata& metadata, const Snapshot& snapshot,
+                   std::vector<ScanFile>& files) {
   K2_ASSIGN(const iceberg::DeleteIndex index, ReadDeleteIndex(io, metadata, snapshot));
   if (index.empty()) return {};
   for (ScanFile& file : files) {
@@ -56,8 +57,8 @@ ScanFile Describe(const ManifestEntry& entry) {
 bool HasOurKey(const Snapshot& snapshot) { return snapshot.summary.contains(iceberg::kCommitIdKey); }
 
 // The data files whose entries this very snapshot has written with a status: those it added, or removed.
-Status AppendEntries(storage::FileIo& io, const TableMetadata& metadata, const Snapshot& snapshot, iceberg::EntryStatus status,
-                     std::vector<ScanFile>& files) {
+Status AppendEntries(storage::FileIo& io, const TableMetadata& metadata, const Snapshot& snapshot,
+                     iceberg::EntryStatus status, std::vector<ScanFile>& files) {
   K2_ASSIGN(const auto manifests, ManifestCache::Shared().ListOf(io, snapshot));
   for (const ManifestFile& manifest : *manifests) {
     const int32_t count =
@@ -114,7 +115,8 @@ Result<std::vector<ScanFile>> PlanScan(storage::FileIo& io, const TableMetadata&
   return files;
 }
 
-Result<iceberg::DeleteIndex> ReadDeleteIndex(storage::FileIo& io, const TableMetadata& metadata, const Snapshot& snapshot) {
+Result<iceberg::DeleteIndex> ReadDeleteIndex(storage::FileIo& io, const TableMetadata& metadata,
+                                             const Snapshot& snapshot) {
   iceberg::DeleteIndex index(metadata);
   K2_ASSIGN(const auto manifests, ManifestCache::Shared().ListOf(io, snapshot));
   for (const ManifestFile& manifest : *manifests) {
@@ -176,8 +178,8 @@ std::optional<std::vector<const Snapshot*>> SnapshotsBetween(const TableMetadata
   return chain;
 }
 
-Result<Increment> PlanIncrement(storage::FileIo& io, const TableMetadata& metadata, std::optional<int64_t> from_snapshot,
-                                int64_t to_snapshot) {
+Result<Increment> PlanIncrement(storage::FileIo& io, const TableMetadata& metadata,
+                                std::optional<int64_t> from_snapshot, int64_t to_snapshot) {
   K2_ASSIGN(const Snapshot* to, SnapshotOf(metadata, to_snapshot));
   const auto chain = ChainBetween(metadata, from_snapshot, *to);
   Increment increment;

@@ -13,7 +13,8 @@ class SleptCommitTest : public CommitTest {
     CommitTest::TearDown();
   }
   // A catalog before whose first swap, or in front of whose step, something happens.
-  std::shared_ptr<catalog::Catalog> OpenWith(std::function<void()> before_swap, std::vector<catalog::SwapFault> faults = {}) {
+  std::shared_ptr<catalog::Catalog> OpenWith(std::function<void()> before_swap,
+                                             std::vector<catalog::SwapFault> faults = {}) {
     catalog::SqliteCatalogOptions options;
     options.on_step = [before_swap = std::move(before_swap), happened = false](std::string_view step) mutable {
       if (step == "before-swap" && !std::exchange(happened, true)) before_swap();

@@ -386,7 +386,8 @@ iceberg::HistoryPolicy HistoryPolicyOf(const TableMetadata& metadata) {
   return policy;
 }
 
-Result<Table> Table::Load(std::shared_ptr<catalog::Catalog> catalog, std::shared_ptr<storage::FileIo> io, const catalog::TableName& name) {
+Result<Table> Table::Load(std::shared_ptr<catalog::Catalog> catalog, std::shared_ptr<storage::FileIo> io,
+                          const catalog::TableName& name) {
   K2_ASSIGN(catalog::TableState state, catalog->Load(name));
   io = storage::ConfinedTo(std::move(io), state.metadata->location);
   return Table(std::move(catalog), std::move(io), name, std::move(state));

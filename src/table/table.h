@@ -151,10 +151,12 @@ using LayerCommitOutcome = std::variant<CommitDone, NotCommitted, OutcomeUnknown
 // A table of one catalog. Cheap to copy; not shared between threads.
 class Table {
  public:
-  Table(std::shared_ptr<catalog::Catalog> catalog, std::shared_ptr<storage::FileIo> io, catalog::TableName name, catalog::TableState state)
+  Table(std::shared_ptr<catalog::Catalog> catalog, std::shared_ptr<storage::FileIo> io, catalog::TableName name,
+        catalog::TableState state)
       : catalog_(std::move(catalog)), io_(std::move(io)), name_(std::move(name)), state_(std::move(state)) {}
 
-  static Result<Table> Load(std::shared_ptr<catalog::Catalog> catalog, std::shared_ptr<storage::FileIo> io, const catalog::TableName& name);
+  static Result<Table> Load(std::shared_ptr<catalog::Catalog> catalog, std::shared_ptr<storage::FileIo> io,
+                            const catalog::TableName& name);
   Status Refresh();
 
   [[nodiscard]] const iceberg::TableMetadata& metadata() const { return *state_.metadata; }

@@ -171,8 +171,8 @@ Status ReadWhatIsThere(const BronzeTask& task, const TaskContext& context, Bronz
     const auto inputs_left = static_cast<int64_t>(task.inputs.size() - i);
     const source::SourceCounts before = reader->counts();
     K2_ASSIGN(source::RawBatch raw, reader->Read({.max_messages = std::max<int64_t>(messages_left / inputs_left, 1),
-                                          .max_bytes = std::max<int64_t>(bytes_left / inputs_left, 1),
-                                          .max_wait_us = context.wait_us}));
+                                                  .max_bytes = std::max<int64_t>(bytes_left / inputs_left, 1),
+                                                  .max_wait_us = context.wait_us}));
     result.counts += reader->counts().Since(before);
     result.ends.push_back(raw.end);
     const int64_t before_it = task.inputs[i].begin.messages;

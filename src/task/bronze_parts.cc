@@ -62,10 +62,11 @@ Result<std::vector<BronzePart>> ReadBronzeParts(const TaskContext& context, cons
       options.field_ids.push_back(topic_id->id);
       options.dictionary_fields.push_back(topic_id->id);
     }
-    K2_TRY(table::ReadDataFile(*context.io, path, schema, options, [&](const std::shared_ptr<arrow::RecordBatch>& batch) {
-      Add(*batch, parts);
-      return Status{};
-    }));
+    K2_TRY(
+        table::ReadDataFile(*context.io, path, schema, options, [&](const std::shared_ptr<arrow::RecordBatch>& batch) {
+          Add(*batch, parts);
+          return Status{};
+        }));
   }
   std::vector<BronzePart> found;
   for (auto& [key, part] : parts) found.push_back(std::move(part));

@@ -232,7 +232,7 @@ class GoldRun {
       options.range_max = to_us;
     }
     return table::ReadLiveRows(*context_.io, file.path, file.deletes, rows_, options,
-                        [&](const std::shared_ptr<arrow::RecordBatch>& batch) { return use(GoldRows(*batch)); });
+                               [&](const std::shared_ptr<arrow::RecordBatch>& batch) { return use(GoldRows(*batch)); });
   }
 
   // Files whose ids are not in memory: their ids are read past the batch's own, which are few enough to hold.

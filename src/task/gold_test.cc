@@ -36,7 +36,8 @@ struct TestTrade {
 
 TestTrade Own(int64_t number, int64_t price = 1, std::string symbol = "BTCUSDT") {
   const std::string trade_id = fmt::format("BINANCE-{}", number);
-  return {trade::TradeMessageId("BINANCE", symbol, trade_id).ToString(), trade_id, symbol, kStart + number % 1000, price};
+  return {trade::TradeMessageId("BINANCE", symbol, trade_id).ToString(), trade_id, symbol, kStart + number % 1000,
+          price};
 }
 TestTrade Foreign(std::string id, int64_t price = 1, int64_t timestamp_us = kStart) {
   return {std::move(id), "BINANCE-5", "BTCUSDT", timestamp_us, price};
@@ -130,13 +131,14 @@ class GoldTest : public testing::Test {
       return !hour || (file.first_hour == *hour && file.last_hour == *hour);
     };
     if (std::ranges::none_of(existing_, joined)) return;
-    auto writer = table::DataFileWriter::Create(io_, *DataFileLocation({.location = output.location}, {}, RandomHex64(), 0),
-                                         output.shape.schema, {}, {}, table::WriteOptions{});
+    auto writer =
+        table::DataFileWriter::Create(io_, *DataFileLocation({.location = output.location}, {}, RandomHex64(), 0),
+                                      output.shape.schema, {}, {}, table::WriteOptions{});
     ASSERT_TRUE(writer);
     for (const GoldFile& file : existing_) {
       if (!joined(file)) continue;
       ASSERT_TRUE(table::ReadDataFile(*io_, file.path, output.shape.schema, {},
-                               [&](const auto& batch) { return (*writer)->Write(*batch); }));
+                                      [&](const auto& batch) { return (*writer)->Write(*batch); }));
     }
     const auto whole = (*writer)->Finish();
     ASSERT_TRUE(whole);
@@ -150,8 +152,8 @@ class GoldTest : public testing::Test {
     Contents gold;
     const OutputTable output = Output(kGoldTable);
     for (const GoldFile& file : existing_) {
-      EXPECT_TRUE(
-          table::ReadDataFile(*io_, file.path, output.shape.schema, {}, [&](const std::shared_ptr<arrow::RecordBatch>& rows) {
+      EXPECT_TRUE(table::ReadDataFile(
+          *io_, file.path, output.shape.schema, {}, [&](const std::shared_ptr<arrow::RecordBatch>& rows) {
             const TextView ids(rows->GetColumnByName("message_id"));
             const auto& prices = static_cast<const arrow::FixedSizeBinaryArray&>(*rows->GetColumnByName("price"));
             const auto& times = static_cast<const arrow::TimestampArray&>(*rows->GetColumnByName("timestamp"));

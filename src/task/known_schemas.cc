@@ -6,7 +6,8 @@
 
 namespace k2::task {
 
-void KnownSchemas::AskFor(const std::vector<trade::SchemaRef>& refs, const trade::MessageDecoder& decoder, bool limited) {
+void KnownSchemas::AskFor(const std::vector<trade::SchemaRef>& refs, const trade::MessageDecoder& decoder,
+                          bool limited) {
   std::vector<trade::SchemaRef> fresh;
   std::set<trade::SchemaRef> seen;
   for (const trade::SchemaRef& ref : refs) {

@@ -56,7 +56,7 @@ Status PartitionedWriter::WriteFile(Batches rows, std::vector<iceberg::Literal> 
   options_.footer = footer_;
   K2_ASSIGN(const std::string location, DataFileLocation(output_, partition, attempt_id_, counter_++));
   K2_ASSIGN(auto writer, table::DataFileWriter::Create(context_.io, location, output_.shape.schema, output_.spec,
-                                                std::move(partition), options_));
+                                                       std::move(partition), options_));
   for (const auto& batch : rows) K2_TRY(writer->Write(*batch));
   K2_ASSIGN(iceberg::DataFile file, writer->Finish());
   Failpoint(failpoint_);
@@ -129,7 +129,7 @@ bool TakeFromCache(const TaskContext& context, const InputFile& file, Batches& b
 }
 
 Result<table::ReadOptions> OptionsFor(const InputFile& file, const TableShape& shape, const iceberg::Schema& schema,
-                               const std::vector<std::string>& names) {
+                                      const std::vector<std::string>& names) {
   table::ReadOptions options;
   options.name_mapping = shape.name_mapping;
   options.constants = file.constants;

@@ -24,8 +24,8 @@ Error FromArrow(const arrow::Status& status, std::string_view what);
 
 #define K2_ARROW_ASSIGN(lhs, expression, what) \
   K2_ARROW_ASSIGN_IMPL(K2_CONCAT(k2_arrow_, __LINE__), lhs, expression, what)
-#define K2_ARROW_ASSIGN_IMPL(name, lhs, expression, what)                 \
-  auto name = (expression);                                               \
+#define K2_ARROW_ASSIGN_IMPL(name, lhs, expression, what)                             \
+  auto name = (expression);                                                           \
   if (!name.ok()) return std::unexpected(::k2::task::FromArrow(name.status(), what)); \
   lhs = std::move(name).ValueUnsafe()
 

@@ -43,7 +43,8 @@ RejectedPlace PlaceOfDetail(std::string_view detail) {
   return {.place = place, .and_later = detail.ends_with(" more trades of this frame are rejected")};
 }
 
-Revalidation::Revalidation(std::shared_ptr<registry::SchemaSource> of_topics, std::shared_ptr<registry::SchemaSource> of_recordings)
+Revalidation::Revalidation(std::shared_ptr<registry::SchemaSource> of_topics,
+                           std::shared_ptr<registry::SchemaSource> of_recordings)
     : of_topics_(std::move(of_topics)), of_recordings_(std::move(of_recordings)) {
   (void)of_frames_.AddSchema(trade::kTradeV3SchemaId, trade::kTradeV3SchemaJson);
 }
@@ -58,7 +59,8 @@ Result<int64_t> Revalidation::Accept(std::string_view topic, const exchange::Exc
   return reader.decoder.Decode(payload, framing, exchange.message_name, out).accepted() ? 1 : 0;
 }
 
-int64_t Revalidation::AcceptFrame(const trade::CarriedFrame& carried, const exchange::Exchange& exchange, trade::TradeColumns& out) {
+int64_t Revalidation::AcceptFrame(const trade::CarriedFrame& carried, const exchange::Exchange& exchange,
+                                  trade::TradeColumns& out) {
   const RejectedPlace wanted = PlaceOfDetail(carried.detail);
   StoodForTrades trades(wanted);
   (void)exchange::FrameParser::Create(exchange)->Parse(carried.frame, carried.receive_timestamp_us, trades);

@@ -28,13 +28,15 @@ RejectedPlace PlaceOfDetail(std::string_view detail);
 // Not for several threads at once.
 class Revalidation {
  public:
-  Revalidation(std::shared_ptr<registry::SchemaSource> of_topics, std::shared_ptr<registry::SchemaSource> of_recordings);
+  Revalidation(std::shared_ptr<registry::SchemaSource> of_topics,
+               std::shared_ptr<registry::SchemaSource> of_recordings);
 
   // Appends the trades that the message holds by the current rules, and gives their number: 0 where it stays rejected.
   // A trade's message holds one. Of a RejectedFrame the frame is parsed again: all trades that the message stands for,
   // or none while one of them cannot be read, or is rejected by the rules. Errors: those of the schema source.
-  Result<int64_t> Accept(std::string_view topic, const exchange::Exchange& exchange, std::span<const trade::MessageHeader> headers,
-                         std::string_view payload, trade::TradeColumns& out);
+  Result<int64_t> Accept(std::string_view topic, const exchange::Exchange& exchange,
+                         std::span<const trade::MessageHeader> headers, std::string_view payload,
+                         trade::TradeColumns& out);
 
  private:
   struct Reader {

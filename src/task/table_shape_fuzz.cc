@@ -78,7 +78,9 @@ void Change(Bytes& bytes, iceberg::TableMetadata& metadata) {
                                .required = bytes.Next() % 4 == 0,
                                .type = bytes.Of(Types())});
       break;
-    case 6: metadata.properties[std::string(task::kColumnsProperty)] = task::ColumnsToJson({{"symbol", bytes.Next()}}); break;
+    case 6:
+      metadata.properties[std::string(task::kColumnsProperty)] = task::ColumnsToJson({{"symbol", bytes.Next()}});
+      break;
     case 7: metadata.properties.erase(std::string(task::kColumnsProperty)); break;
     case 8: schema.fields[at].name = schema.fields[bytes.Next() % schema.fields.size()].name; break;
     default:
@@ -139,7 +141,8 @@ void Check(std::string_view table, const iceberg::TableMetadata& metadata) {
     for (const iceberg::NestedField& own : definition.schema.fields) {
       const iceberg::NestedField* field = rows.Find(own.name);
       if (field == nullptr && own.required) std::abort();
-      if (field != nullptr && !task::HoldsValuesOf(field->type, own.type) && !task::IsOfOlderFormat(field->type, own)) std::abort();
+      if (field != nullptr && !task::HoldsValuesOf(field->type, own.type) && !task::IsOfOlderFormat(field->type, own))
+        std::abort();
     }
     (void)task::FileOptions(table, rows);
   }

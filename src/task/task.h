@@ -13,9 +13,9 @@
 #include "iceberg/data_file.h"
 #include "iceberg/delete_index.h"
 #include "iceberg/schema.h"
-#include "storage/file_io.h"
 #include "registry/schema_source.h"
 #include "source/source.h"
+#include "storage/file_io.h"
 #include "table/source_offsets.h"
 #include "task/table_shape.h"
 
@@ -152,9 +152,9 @@ struct TaskResult {
   int64_t duplicates = 0;
   int64_t identity_conflicts = 0;
   std::vector<table::SourcePosition> ends;  // Bronze: where the next task begins, in the order of its inputs
-  std::vector<int64_t> range_rows;   // Silver: rows of each of the task's ranges, those that are deleted too
-  source::SourceCounts counts;               // Bronze: what this task has seen
-  std::string warning;               // e.g. a recording that ends in half a line
+  std::vector<int64_t> range_rows;          // Silver: rows of each of the task's ranges, those that are deleted too
+  source::SourceCounts counts;              // Bronze: what this task has seen
+  std::string warning;                      // e.g. a recording that ends in half a line
 
   [[nodiscard]] const TableFiles* Find(std::string_view table) const;
 };
@@ -167,10 +167,10 @@ class HeldByTasks;
 struct TaskContext {
   std::shared_ptr<storage::FileIo> io;
   std::shared_ptr<registry::SchemaSource> schemas;
-  BatchCache* cache = nullptr;              // files this process has just written, in memory
+  BatchCache* cache = nullptr;                      // files this process has just written, in memory
   std::vector<source::SourceReader*> readers = {};  // Bronze: open readers that stand where the inputs begin
-  GoldIndex* index = nullptr;               // Gold: ids of recent hours
-  kafka::KafkaRanges* kafka = nullptr;             // Bronze: opens partitions that no open reader was handed in for
+  GoldIndex* index = nullptr;                       // Gold: ids of recent hours
+  kafka::KafkaRanges* kafka = nullptr;              // Bronze: opens partitions that no open reader was handed in for
   // Silver: where a schema cannot be had, its partition's rows are left out from there on and this is told; the results
   // are then not to be committed. Without it that is the task's error.
   HeldByTasks* held = nullptr;

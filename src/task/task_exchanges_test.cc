@@ -24,7 +24,8 @@ SilverTask TaskOf(std::vector<std::string> topics, TableFormat format = TableFor
   SilverTask task;
   task.input_shape = OutputNamed(kBronzeTable).shape;
   for (std::string& topic : topics) task.ranges.push_back({.topic = std::move(topic), .end = 1});
-  for (const exchange::Exchange* exchange : exchange::Exchanges()) task.silver.push_back(OutputNamed(exchange->silver_table, format));
+  for (const exchange::Exchange* exchange : exchange::Exchanges())
+    task.silver.push_back(OutputNamed(exchange->silver_table, format));
   task.rejected = OutputNamed(kRejectedTable);
   task.attempt_id = "a";
   return task;

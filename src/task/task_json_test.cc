@@ -336,7 +336,8 @@ TEST(TaskJson, ACopyDoesTheSameWork) {
   silver.input_shape = output(kBronzeTable).shape;
   silver.ranges = {{.topic = key.topic, .end = bronze.ends.at(0).next_offset}};
   silver.rejected = output(kRejectedTable);
-  for (const exchange::Exchange* exchange : exchange::Exchanges()) silver.silver.push_back(output(exchange->silver_table));
+  for (const exchange::Exchange* exchange : exchange::Exchanges())
+    silver.silver.push_back(output(exchange->silver_table));
   silver.attempt_id = "a";
   const TaskResult judged = run(silver);
   EXPECT_EQ(judged.rows_in, bronze.rows_out);

@@ -21,8 +21,8 @@ constexpr std::string_view kOtherVersion = R"({"type":"record","name":"TradeV2",
   {"name":"side","type":{"type":"enum","name":"TradeSide","symbols":["SELL","BUY"]}},
   {"name":"source_sequence","type":["int","null","string"]}]})";
 
-void Check(k2::trade::MessageDecoder& decoder, std::string_view payload, const std::optional<k2::trade::MessageFraming>& framing,
-           k2::trade::TradeColumns& columns) {
+void Check(k2::trade::MessageDecoder& decoder, std::string_view payload,
+           const std::optional<k2::trade::MessageFraming>& framing, k2::trade::TradeColumns& columns) {
   const size_t before = columns.rows();
   const k2::trade::Verdict verdict = decoder.Decode(payload, framing, "BINANCE", columns);
   if (columns.rows() != before + (verdict.accepted() ? 1 : 0)) std::abort();
@@ -33,9 +33,11 @@ void Check(k2::trade::MessageDecoder& decoder, std::string_view payload, const s
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const auto decoders = [] {
-    auto made = std::array{k2::trade::MessageDecoder(), k2::trade::MessageDecoder(k2::trade::MessageDecoder::Mode::kDecodeOnly)};
+    auto made = std::array{k2::trade::MessageDecoder(),
+                           k2::trade::MessageDecoder(k2::trade::MessageDecoder::Mode::kDecodeOnly)};
     for (auto& decoder : made) {
-      if (!decoder.AddSchema(1, k2::trade::kTradeV2SchemaJson) || !decoder.AddSchema(2, k2::trade::kRejectedFrameSchemaJson) ||
+      if (!decoder.AddSchema(1, k2::trade::kTradeV2SchemaJson) ||
+          !decoder.AddSchema(2, k2::trade::kRejectedFrameSchemaJson) ||
           !decoder.AddSchema(3, k2::trade::kTradeV3SchemaJson) || !decoder.AddSchema(4, kOtherVersion)) {
         std::abort();
       }

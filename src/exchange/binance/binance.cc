@@ -154,7 +154,8 @@ void ReadBinanceTrade(const BinanceEvent& event, PendingTrade& pending) {
   pending.ReadDecimal(event.q, Kind::kString, "q", trade::kQuantityType, trade.quantity_e8);
   ReadTime(event, pending);
   if (pending.Need(event.m, Kind::kBoolean, "m")) {
-    trade.side = event.m.text == "true" ? trade::TradeSide::kSell : trade::TradeSide::kBuy;  // the maker bought: the taker sold
+    trade.side =
+        event.m.text == "true" ? trade::TradeSide::kSell : trade::TradeSide::kBuy;  // the maker bought: the taker sold
     pending.AddVendor("is_buyer_maker", event.m.text);
   }
   pending.ReadVendor(event.e, Kind::kString, "e", "event_type");

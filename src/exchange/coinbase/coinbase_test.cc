@@ -59,7 +59,8 @@ TEST(Coinbase, ReadsAMatch) {
 }
 
 TEST(Coinbase, TheSideIsTheTakersOppositeOfTheMakers) {
-  for (const auto& [maker, taker] : {std::pair{"\"sell\"", trade::TradeSide::kBuy}, std::pair{"\"buy\"", trade::TradeSide::kSell}}) {
+  for (const auto& [maker, taker] :
+       {std::pair{"\"sell\"", trade::TradeSide::kBuy}, std::pair{"\"buy\"", trade::TradeSide::kSell}}) {
     CollectingSink sink;
     ParseCoinbase(With("\"sell\"", maker), sink);
     ASSERT_EQ(sink.trades.size(), 1U);

@@ -71,7 +71,8 @@ void KrakenFrames::ReadRow(json::Cursor& cursor, std::string_view pair, PendingT
   }
   trade.side = ReadSide(side.text);
   if (trade.side == trade::TradeSide::kUnknown) {
-    pending.Reject(trade::RejectReason::kFrameBadSide, "side", fmt::format("{} is neither b nor s", json::Quoted(side.text)));
+    pending.Reject(trade::RejectReason::kFrameBadSide, "side",
+                   fmt::format("{} is neither b nor s", json::Quoted(side.text)));
   }
   pending.AddVendor("pair", pair);
   pending.AddVendor("order_type", order_type.text);

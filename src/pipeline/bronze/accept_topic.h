@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "base/result.h"
-#include "pipeline/lakehouse.h"
 #include "kafka/kafka_client.h"
+#include "pipeline/lakehouse.h"
 
 namespace k2::pipeline {
 

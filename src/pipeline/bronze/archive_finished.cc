@@ -85,7 +85,8 @@ class ArchiveRound {
     return {};
   }
 
-  static int64_t OffsetIn(const ArchivedTable& one, const table::SourcePositions& finished, const table::SourceKey& key) {
+  static int64_t OffsetIn(const ArchivedTable& one, const table::SourcePositions& finished,
+                          const table::SourceKey& key) {
     for (const table::SourcePositions* positions : {&one.progress.positions, &finished}) {
       if (const auto found = positions->find(key); found != positions->end()) return found->second.next_offset;
     }
@@ -164,8 +165,8 @@ class ArchiveRound {
     for (const table::ScanFile& file : files) {
       if (file.file.record_count > 2 * joined) break;
       K2_TRY(task::ReadFinishedRows(table.io(), file.file.file_path, output.shape,
-                              {std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max()},
-                              [&](task::FinishedRow row) { rows.push_back(std::move(row)); }));
+                                    {std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max()},
+                                    [&](task::FinishedRow row) { rows.push_back(std::move(row)); }));
       joined += file.file.record_count;
       commit.removed.push_back(file.file);
     }

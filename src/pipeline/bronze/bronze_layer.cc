@@ -239,10 +239,10 @@ Result<BronzeLayer::Written> BronzeLayer::Write(const std::vector<size_t>& open,
   std::vector<task::TaskContext> contexts;
   for (const Group& group : groups) {
     task::BronzeTask task{.inputs = {},
-                    .max_messages = std::max<int64_t>(options_.rows_per_step / parts, 1),
-                    .max_bytes = std::max<int64_t>(options_.bytes_per_step / parts, 1 << 20),
-                    .output = output,
-                    .attempt_id = RandomHex64()};
+                          .max_messages = std::max<int64_t>(options_.rows_per_step / parts, 1),
+                          .max_bytes = std::max<int64_t>(options_.bytes_per_step / parts, 1 << 20),
+                          .output = output,
+                          .attempt_id = RandomHex64()};
     task::TaskContext context{.io = table_.io_ptr(), .schemas = nullptr, .cache = cache_};
     if (sources_->ApartFromEachOther()) context.wait_us = wait_us / parts;
     for (const size_t at : group) {

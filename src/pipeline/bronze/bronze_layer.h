@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "pipeline/bronze/finished_sources.h"
-#include "pipeline/layer.h"
 #include "pipeline/bronze/source_set.h"
+#include "pipeline/layer.h"
 
 namespace k2::pipeline {
 
@@ -57,8 +57,8 @@ class BronzeLayer {
   struct Input {
     SourceSet::Source source;
     table::SourcePosition position;   // the end of what was read: committed, or on its way there
-    bool known = false;        // Bronze's document names it, or will with the commit that is on its way
-    bool placed = false;       // the reader stands at `position`
+    bool known = false;               // Bronze's document names it, or will with the commit that is on its way
+    bool placed = false;              // the reader stands at `position`
     table::SourceKey placed_in = {};  // the reader's key at that time
     int64_t committed_offset = 0;
     bool failed = false;

@@ -20,8 +20,10 @@ struct Backlog {
   int64_t end = 0;
 };
 
-Result<std::vector<Backlog>> FindBacklog(const table::LayerProgress& progress, const std::vector<SourceSet::Source>& sources,
-                                         const kafka::KafkaOptions& options, std::map<table::SourceKey, Error>& stopped) {
+Result<std::vector<Backlog>> FindBacklog(const table::LayerProgress& progress,
+                                         const std::vector<SourceSet::Source>& sources,
+                                         const kafka::KafkaOptions& options,
+                                         std::map<table::SourceKey, Error>& stopped) {
   std::vector<kafka::KafkaPartition> partitions;
   for (const SourceSet::Source& source : sources) {
     partitions.emplace_back(source.reader->key().topic, source.reader->key().partition);
@@ -70,7 +72,8 @@ void Shorten(std::vector<Backlog>& backlog, int64_t rows_max) {
 }
 
 // Ranges go to the tasks in order; one that is more than a task's work goes on in the next task.
-std::vector<task::Task> MakeTasks(const std::vector<Backlog>& backlog, const task::OutputTable& output, int32_t tasks_max) {
+std::vector<task::Task> MakeTasks(const std::vector<Backlog>& backlog, const task::OutputTable& output,
+                                  int32_t tasks_max) {
   constexpr int64_t kRowsWorthATask = 65'536;
   int64_t total = 0;
   for (const Backlog& one : backlog) total += one.end - one.begin.next_offset;

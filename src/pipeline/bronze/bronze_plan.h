@@ -3,9 +3,9 @@
 
 #include <cstdint>
 
+#include "pipeline/bronze/source_set.h"
 #include "pipeline/lakehouse.h"
 #include "pipeline/layer.h"
-#include "pipeline/bronze/source_set.h"
 #include "pipeline/step_plan.h"
 
 namespace k2::pipeline {

@@ -53,8 +53,8 @@ Status FinishedSources::Check(const table::Table& table, const table::LayerProgr
   return {};
 }
 
-Status FinishedSources::Read(const table::Table& table, const table::FinishedMark& mark, const std::set<table::SourceKey>* keys,
-                             Known& known) {
+Status FinishedSources::Read(const table::Table& table, const table::FinishedMark& mark,
+                             const std::set<table::SourceKey>* keys, Known& known) {
   std::pair<int64_t, int64_t> prefixes = {0, std::numeric_limits<int64_t>::max()};
   if (keys != nullptr) {
     prefixes = {std::numeric_limits<int64_t>::max(), 0};
@@ -89,7 +89,7 @@ Status FinishedSources::Read(const table::Table& table, const table::FinishedMar
 }
 
 Result<table::SourcePositions> FinishedSources::Find(const table::Table& table, const table::LayerProgress& progress,
-                                              const std::vector<table::SourceKey>& keys) {
+                                                     const std::vector<table::SourceKey>& keys) {
   table::SourcePositions found;
   if (progress.finished.generation == 0) return found;
   Known& known = KnownOf(table, progress.finished);

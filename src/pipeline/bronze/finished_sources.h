@@ -25,7 +25,8 @@ class FinishedSources {
 
   // Where `table`, whose document says `progress`, stands in those of `keys` that the document does not name; what is
   // in neither is new. Reads nothing where no source has ever left the document, and none of `keys` can have.
-  Result<table::SourcePositions> Find(const table::Table& table, const table::LayerProgress& progress, const std::vector<table::SourceKey>& keys);
+  Result<table::SourcePositions> Find(const table::Table& table, const table::LayerProgress& progress,
+                                      const std::vector<table::SourceKey>& keys);
   // Of all recordings that the document does not name.
   Result<table::SourcePositions> All(const table::Table& table, const table::LayerProgress& progress);
   // Whether Find and All could tell.
@@ -38,7 +39,8 @@ class FinishedSources {
     bool all = false;
   };
   Known& KnownOf(const table::Table& table, const table::FinishedMark& mark);
-  Status Read(const table::Table& table, const table::FinishedMark& mark, const std::set<table::SourceKey>* keys, Known& known);
+  Status Read(const table::Table& table, const table::FinishedMark& mark, const std::set<table::SourceKey>* keys,
+              Known& known);
 
   Lakehouse lakehouse_;
   std::optional<table::Table> finished_;

@@ -65,9 +65,10 @@ class FinishedSourcesTest : public LayerTest {
     for (int i = 0; i < count; ++i) to = table->metadata().FindSnapshot(*to->parent_snapshot_id);
     iceberg::SnapshotRef main = *table->metadata().FindRef("main");
     main.snapshot_id = to->snapshot_id;
-    const auto outcome = lakehouse_->catalog()->Commit(
-        table->name(), table->state(), {},
-        {iceberg::SetSnapshotRef{"main", main}, iceberg::SetSnapshotRef{std::string(table::kOffsetsTag), {to->snapshot_id}}});
+    const auto outcome =
+        lakehouse_->catalog()->Commit(table->name(), table->state(), {},
+                                      {iceberg::SetSnapshotRef{"main", main},
+                                       iceberg::SetSnapshotRef{std::string(table::kOffsetsTag), {to->snapshot_id}}});
     ASSERT_TRUE(std::holds_alternative<catalog::Committed>(outcome));
   }
   // The rest of a recording that was cut, in its place.
@@ -178,7 +179,8 @@ TEST_F(FinishedSourcesTest, ARoundThatIsCutShort) {
     policy.commit.on_step = [&](std::string_view step) {
       if (step != "manifests" || commits++ != refused) return;
       // Another writer comes in between, in each table: the only try of this commit is refused.
-      const std::string_view names[] = {task::kFinishedTable, task::kBronzeTable, task::kRejectedTable, kBinanceSilver, kKrakenSilver};
+      const std::string_view names[] = {task::kFinishedTable, task::kBronzeTable, task::kRejectedTable, kBinanceSilver,
+                                        kKrakenSilver};
       ForeignSnapshot(*lakehouse_, names[refused], "append", {}, {});
     };
     const auto round = ArchiveFinished(*lakehouse_, policy);

@@ -2,15 +2,16 @@
 #include <set>
 
 #include "base/health.h"
-#include "pipeline/bronze/source_set.h"
 #include "kafka/kafka_source.h"
+#include "pipeline/bronze/source_set.h"
 
 namespace k2::pipeline {
 namespace {
 
 class KafkaSet final : public SourceSet {
  public:
-  KafkaSet(KafkaFeed feed, std::unique_ptr<kafka::KafkaSource> source) : feed_(std::move(feed)), source_(std::move(source)) {}
+  KafkaSet(KafkaFeed feed, std::unique_ptr<kafka::KafkaSource> source)
+      : feed_(std::move(feed)), source_(std::move(source)) {}
 
   Result<std::vector<Source>> Sources(const table::LayerProgress& progress) override {
     const kafka::KafkaHealth health = source_->health();
@@ -43,7 +44,8 @@ class KafkaSet final : public SourceSet {
   }
   [[nodiscard]] bool MayGrow() const override { return true; }
 
-  Result<table::SourcePositions> Starts(const std::vector<table::SourceKey>& unknown, const table::LayerProgress& progress) override {
+  Result<table::SourcePositions> Starts(const std::vector<table::SourceKey>& unknown,
+                                        const table::LayerProgress& progress) override {
     std::vector<table::SourceKey> first_met;
     std::vector<table::SourceKey> later;
     for (const table::SourceKey& key : unknown) (IsLater(key, progress) ? later : first_met).push_back(key);
@@ -90,7 +92,7 @@ class KafkaSet final : public SourceSet {
   KafkaFeed feed_;
   std::unique_ptr<kafka::KafkaSource> source_;
   std::map<std::string, Error> others_;  // topics that are not those of which Bronze has committed offsets
-  std::set<table::SourceKey> appeared_;         // partitions that known topics have got since they were opened
+  std::set<table::SourceKey> appeared_;  // partitions that known topics have got since they were opened
   std::vector<Source> sources_;
 };
 

@@ -1,5 +1,5 @@
-#include "pipeline/bronze/source_set.h"
 #include "kafka/kafka_mock_for_tests.h"
+#include "pipeline/bronze/source_set.h"
 
 namespace k2::pipeline {
 namespace {

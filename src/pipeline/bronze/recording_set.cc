@@ -58,7 +58,7 @@ class RecordingSet final : public SourceSet {
   [[nodiscard]] bool MayGrow() const override { return !std::ranges::all_of(inputs_, &Input::known); }
 
   Result<table::SourcePositions> Starts(const std::vector<table::SourceKey>& /*unknown*/,
-                                 const table::LayerProgress& /*progress*/) override {
+                                        const table::LayerProgress& /*progress*/) override {
     return table::SourcePositions{};
   }
   [[nodiscard]] bool ApartFromEachOther() const override { return true; }

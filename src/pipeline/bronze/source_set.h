@@ -26,9 +26,9 @@ class SourceSet {
  public:
   struct Source {
     source::SourceReader* reader = nullptr;  // lives as long as the set
-    std::string name;                // for messages: a path, a topic and partition
-    std::string exchange;            // of a recording
-    std::string recording;           // its path
+    std::string name;                        // for messages: a path, a topic and partition
+    std::string exchange;                    // of a recording
+    std::string recording;                   // its path
   };
 
   virtual ~SourceSet() = default;
@@ -44,7 +44,8 @@ class SourceSet {
 
   // Where to begin sources that Bronze does not know. What is given is committed before the first read, so that a later
   // start finds the same place; the others begin at their beginning.
-  virtual Result<table::SourcePositions> Starts(const std::vector<table::SourceKey>& unknown, const table::LayerProgress& progress) = 0;
+  virtual Result<table::SourcePositions> Starts(const std::vector<table::SourceKey>& unknown,
+                                                const table::LayerProgress& progress) = 0;
 
   // Sources of which one that cannot be read on must not hold up the others: each is a task of its own.
   [[nodiscard]] virtual bool ApartFromEachOther() const = 0;

@@ -25,8 +25,8 @@ ValueRange HoursOfTimes(const ValueRange& times) {
   return hours;
 }
 
-task::GoldFile Described(const iceberg::TableMetadata& metadata, const iceberg::Schema& rows, const iceberg::DataFile& file,
-                   iceberg::DeleteFiles deletes) {
+task::GoldFile Described(const iceberg::TableMetadata& metadata, const iceberg::Schema& rows,
+                         const iceberg::DataFile& file, iceberg::DeleteFiles deletes) {
   const HourRange hours = HoursOf(metadata, rows, file);
   const ValueRange times = RangeOfColumn(metadata, rows, file, "timestamp");
   return {.path = file.file_path,
@@ -74,8 +74,8 @@ Status GoldFiles::List(const table::Table& gold, const iceberg::Schema& rows, in
   const int32_t date_id = rows.Find("exchange_date")->id;
   K2_ASSIGN(const std::vector<table::ScanFile> files,
             table::PlanScan(gold.io(), metadata, snapshot_,
-                     {{.field_id = date_id, .op = iceberg::CompareOp::kGe, .values = {first_day}},
-                      {.field_id = date_id, .op = iceberg::CompareOp::kLe, .values = {last_day}}}));
+                            {{.field_id = date_id, .op = iceberg::CompareOp::kGe, .values = {first_day}},
+                             {.field_id = date_id, .op = iceberg::CompareOp::kLe, .values = {last_day}}}));
   std::map<int64_t, std::vector<task::GoldFile>> fresh;
   for (const table::ScanFile& file : files) {
     task::GoldFile described = Described(metadata, rows, file.file, file.deletes);
@@ -93,7 +93,7 @@ Status GoldFiles::List(const table::Table& gold, const iceberg::Schema& rows, in
 }
 
 Result<std::vector<task::GoldFile>> GoldFiles::Of(const table::Table& gold, const iceberg::Schema& rows,
-                                            const std::vector<HourRange>& hours) {
+                                                  const std::vector<HourRange>& hours) {
   const int64_t current = gold.metadata().current_snapshot_id.value_or(0);
   if (current != snapshot_) {
     Forget();
@@ -115,7 +115,8 @@ Result<std::vector<task::GoldFile>> GoldFiles::Of(const table::Table& gold, cons
   return found;
 }
 
-void GoldFiles::Committed(const table::Table& gold, const iceberg::Schema& rows, const std::vector<iceberg::DataFile>& added) {
+void GoldFiles::Committed(const table::Table& gold, const iceberg::Schema& rows,
+                          const std::vector<iceberg::DataFile>& added) {
   // No one else's commit came in between when our snapshot stands directly on the one the list is true for.
   const iceberg::Snapshot* head = gold.metadata().CurrentSnapshot();
   if (head == nullptr || head->parent_snapshot_id != snapshot_) return;

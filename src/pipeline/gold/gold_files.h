@@ -27,7 +27,8 @@ HourRange HoursOf(const iceberg::TableMetadata& metadata, const iceberg::Schema&
 class GoldFiles {
  public:
   // Each file once that may have rows of some of these hours, at Gold's present snapshot.
-  Result<std::vector<task::GoldFile>> Of(const table::Table& gold, const iceberg::Schema& rows, const std::vector<HourRange>& hours);
+  Result<std::vector<task::GoldFile>> Of(const table::Table& gold, const iceberg::Schema& rows,
+                                         const std::vector<HourRange>& hours);
   // This process has committed: `gold` is as it stands after that.
   void Committed(const table::Table& gold, const iceberg::Schema& rows, const std::vector<iceberg::DataFile>& added);
   void Forget();

@@ -214,8 +214,8 @@ Result<std::vector<GoldSlice>> GoldLayer::Slices(const FilesByUpstream& inputs, 
     // One input a schema: files that are not read yet may be older than a migration of the table.
     std::map<int32_t, size_t> by_schema;
     for (const table::ScanFile& file : inputs[i]) {
-      K2_ASSIGN(task::TableShape shape,
-                task::ShapeOfFile(upstream.table.name().name, upstream.table.metadata(), upstream.shape, file.snapshot_id));
+      K2_ASSIGN(task::TableShape shape, task::ShapeOfFile(upstream.table.name().name, upstream.table.metadata(),
+                                                          upstream.shape, file.snapshot_id));
       const auto [at, added] = by_schema.emplace(shape.schema.schema_id, whole.inputs.size());
       if (added) whole.inputs.push_back({.shape = std::move(shape), .files = {}});
       task::GoldInput& input = whole.inputs[at->second];
@@ -412,7 +412,8 @@ Result<PlannedCommit> GoldLayer::PlanCommit(const std::vector<std::optional<Read
 }
 
 // Recordings that Silver's document names no more are named here no more: they tell no lag.
-Status GoldLayer::DropFinished(const Upstream& upstream, const exchange::Exchange& exchange, table::LayerCommit& commit) const {
+Status GoldLayer::DropFinished(const Upstream& upstream, const exchange::Exchange& exchange,
+                               table::LayerCommit& commit) const {
   if (upstream.table.metadata().CurrentSnapshot() == nullptr) return {};
   K2_ASSIGN(const table::LayerProgress silver, OffsetsOfSilver(upstream.table));
   if (silver.finished.generation == 0) return {};

@@ -63,13 +63,13 @@ class GoldLayer {
   // One Silver table: the files that Gold has yet to read, and the snapshot it has read wholly when they are done.
   struct Upstream {
     table::Table table;
-    task::TableShape shape{};                     // as CheckShapes() found it fit to be read
-    iceberg::Schema rows{};                 // its columns under K2's names
+    task::TableShape shape{};                      // as CheckShapes() found it fit to be read
+    iceberg::Schema rows{};                        // its columns under K2's names
     std::deque<table::ScanFile> pending;           // in the order of the snapshots that added them
-    int64_t planned_sequence = 0;           // sequence number of that snapshot
-    int64_t planned_snapshot = 0;           // up to which `pending` knows the files; 0: not planned yet
+    int64_t planned_sequence = 0;                  // sequence number of that snapshot
+    int64_t planned_snapshot = 0;                  // up to which `pending` knows the files; 0: not planned yet
     std::optional<table::UpstreamHint> committed;  // as it stands in Gold
-    int64_t stands_at = 0;                  // a later snapshot that cannot be read, when what is before it was; 0: none
+    int64_t stands_at = 0;  // a later snapshot that cannot be read, when what is before it was; 0: none
   };
 
   GoldLayer(table::Table gold, std::vector<Upstream> upstreams, LayerOptions options, task::BatchCache* cache)
@@ -120,10 +120,10 @@ class GoldLayer {
   bool stands_wholly_ = false;
   bool doubled_ = false;  // the last commit was refused: another engine had added trades of it since the plan
   task::GoldIndex index_;
-  bool gold_known_ = false;    // gold_ is as this layer's own commits, or a look since, have left it
-  table::FoundProgress progress_;     // as planned from
-  task::OutputTable output_;         // Gold, as CheckShapes() found it fit to be written
-  iceberg::Schema gold_rows_;  // its columns under K2's names
+  bool gold_known_ = false;        // gold_ is as this layer's own commits, or a look since, have left it
+  table::FoundProgress progress_;  // as planned from
+  task::OutputTable output_;       // Gold, as CheckShapes() found it fit to be written
+  iceberg::Schema gold_rows_;      // its columns under K2's names
   LayerStats stats_;
   GoldFiles gold_files_;
   std::future<void> reading_;  // last: it uses the others

@@ -58,13 +58,13 @@ std::vector<Part> Divide(const std::map<int64_t, double>& rows, double rows_per_
 // What of the whole task the hours of a part need.
 task::GoldTask Narrow(const task::GoldTask& whole, const std::vector<GoldSlice>& slices, const Part& part) {
   task::GoldTask task{.inputs = {},
-                .existing = {},
-                .output = whole.output,
-                .attempt_id = {},
-                .memory_bytes = whole.memory_bytes,
-                .hours = part.hours,
-                .share = 0,
-                .shares = part.shares};
+                      .existing = {},
+                      .output = whole.output,
+                      .attempt_id = {},
+                      .memory_bytes = whole.memory_bytes,
+                      .hours = part.hours,
+                      .share = 0,
+                      .shares = part.shares};
   std::map<size_t, std::vector<task::InputFile>> files;
   for (const GoldSlice& slice : slices) {
     const auto hour = std::ranges::lower_bound(part.hours, slice.first_hour);
@@ -83,7 +83,8 @@ task::GoldTask Narrow(const task::GoldTask& whole, const std::vector<GoldSlice>&
 
 }  // namespace
 
-std::vector<task::GoldTask> ShareOut(task::GoldTask whole, const std::vector<GoldSlice>& slices, const GoldSpread& spread) {
+std::vector<task::GoldTask> ShareOut(task::GoldTask whole, const std::vector<GoldSlice>& slices,
+                                     const GoldSpread& spread) {
   const int64_t total = std::accumulate(slices.begin(), slices.end(), int64_t{0},
                                         [](int64_t sum, const GoldSlice& slice) { return sum + slice.rows; });
   const int64_t wanted = std::clamp<int64_t>(total / kRowsWorthATask, 1, std::max(spread.tasks, 1));

@@ -29,6 +29,7 @@ struct GoldSpread {
 // About `spread.tasks` tasks that together do what `whole` does, each trade in one of them; fewer where the rows are
 // few. Each has those files and existing files that its hours need. Without knowledge of the hours it is one task. The
 // attempt ids are the caller's.
-std::vector<task::GoldTask> ShareOut(task::GoldTask whole, const std::vector<GoldSlice>& slices, const GoldSpread& spread);
+std::vector<task::GoldTask> ShareOut(task::GoldTask whole, const std::vector<GoldSlice>& slices,
+                                     const GoldSpread& spread);
 
 }  // namespace k2::pipeline

@@ -24,7 +24,8 @@ Error StandsAtRewrite(const table::Table& silver, const iceberg::Snapshot& snaps
   return {ErrorKind::kUpstreamChanged,
           fmt::format("{} stands at {}: {} {}. `k2 offsets accept {} {} --dry-run` shows the rows; without --dry-run "
                       "{} reads what the snapshot has added",
-                      task::kGoldTable, name, table::DescribeSnapshot(snapshot), what, name, snapshot.snapshot_id, task::kGoldTable)};
+                      task::kGoldTable, name, table::DescribeSnapshot(snapshot), what, name, snapshot.snapshot_id,
+                      task::kGoldTable)};
 }
 
 }  // namespace

@@ -24,14 +24,14 @@ Status EachTradeInHour(const table::Table& table, const iceberg::DataFile& file,
   K2_ASSIGN(const task::TableShape shape, ShapeOf(table, task::TableUse::kRead));
   const task::TaskContext context{.io = table.io_ptr(), .schemas = nullptr};
   return task::ReadInput(context, {.path = file.file_path}, shape, {"message_id", "timestamp"},
-                   [&](const std::shared_ptr<arrow::RecordBatch>& batch) -> Status {
-                     const task::GoldRows rows(*batch);
-                     for (int64_t row = 0; row < rows.size(); ++row) {
-                       const std::string_view text = rows.message_id(row);
-                       use(task::IdOfText(text), HourOfMicros(rows.timestamp_us(row)), text);
-                     }
-                     return {};
-                   });
+                         [&](const std::shared_ptr<arrow::RecordBatch>& batch) -> Status {
+                           const task::GoldRows rows(*batch);
+                           for (int64_t row = 0; row < rows.size(); ++row) {
+                             const std::string_view text = rows.message_id(row);
+                             use(task::IdOfText(text), HourOfMicros(rows.timestamp_us(row)), text);
+                           }
+                           return {};
+                         });
 }
 
 namespace {
@@ -88,7 +88,8 @@ RefuseDoubledTrades(const table::Table& gold, std::vector<iceberg::DataFile> own
   };
 }
 
-Result<MovedTrades> FindMovedTrades(const table::Table& silver, const iceberg::Snapshot& rewrite, int64_t memory_bytes) {
+Result<MovedTrades> FindMovedTrades(const table::Table& silver, const iceberg::Snapshot& rewrite,
+                                    int64_t memory_bytes) {
   K2_ASSIGN(const table::SnapshotFiles files, table::FilesOfSnapshot(silver.io(), silver.metadata(), rewrite));
   MovedTrades moved;
   if (files.added.empty()) return moved;

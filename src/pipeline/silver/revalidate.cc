@@ -152,7 +152,7 @@ class RevalidationRun {
   }
 
   static Result<std::vector<table::ScanFile>> LiveFilesOf(const table::Table& table,
-                                                   const std::vector<iceberg::ColumnPredicate>& conjuncts) {
+                                                          const std::vector<iceberg::ColumnPredicate>& conjuncts) {
     if (!table.metadata().current_snapshot_id) return std::vector<table::ScanFile>{};
     return table::PlanScan(table.io(), table.metadata(), *table.metadata().current_snapshot_id, conjuncts);
   }
@@ -190,8 +190,8 @@ class RevalidationRun {
 
   Status TakeFrom(const task::InputFile& file) {
     return ReadRejected(file,
-                        task::WithOptional({"topic", "partition", "offset", "payload", "reason"}, {"topic_id", "headers"},
-                                     rejected_output_.shape),
+                        task::WithOptional({"topic", "partition", "offset", "payload", "reason"},
+                                           {"topic_id", "headers"}, rejected_output_.shape),
                         [&](const std::shared_ptr<arrow::RecordBatch>& batch) { return TakeRows(*batch); });
   }
 
@@ -303,7 +303,8 @@ class RevalidationRun {
     task::PartitionedWriter writer(rejected_output_, attempt_id, context_, "silver.rejected-data-file", false);
     table::LayerCommit commit;
     commit.begun = begun;
-    commit.planned_sequence = table::SequenceOf(rejected_.metadata(), rejected_.metadata().current_snapshot_id.value_or(0));
+    commit.planned_sequence =
+        table::SequenceOf(rejected_.metadata(), rejected_.metadata().current_snapshot_id.value_or(0));
     commit.summary[std::string(table::kRebuiltKey)] = "1";
     for (const table::ScanFile& file : files) {
       K2_ASSIGN(const bool holds, HoldsAny(InputOf(rejected_.metadata(), file), mark.places));
@@ -394,10 +395,9 @@ class RevalidationRun {
 
 }  // namespace
 
-Result<std::map<std::string, RevalidatedRows>> RevalidateRejected(const Lakehouse& lakehouse,
-                                                                  const LayerOptions& options,
-                                                                  const std::shared_ptr<registry::SchemaSource>& schemas,
-                                                                  bool dry_run, LayerStats& stats) {
+Result<std::map<std::string, RevalidatedRows>> RevalidateRejected(
+    const Lakehouse& lakehouse, const LayerOptions& options, const std::shared_ptr<registry::SchemaSource>& schemas,
+    bool dry_run, LayerStats& stats) {
   K2_ASSIGN(table::Table rejected, lakehouse.Open(task::kRejectedTable));
   K2_ASSIGN(table::Table bronze, lakehouse.Open(task::kBronzeTable));
   RevalidationRun run(options, schemas, dry_run, stats, std::move(rejected), std::move(bronze),

@@ -22,9 +22,8 @@ struct RevalidatedRows {
 // By the reason of the rows. A dry run changes nothing. A run that was interrupted is finished first; its rows are not
 // counted again. Several processes may do it at once, beside running layers. Errors: kConflict: others have changed the
 // tables again and again.
-Result<std::map<std::string, RevalidatedRows>> RevalidateRejected(const Lakehouse& lakehouse,
-                                                                  const LayerOptions& options,
-                                                                  const std::shared_ptr<registry::SchemaSource>& schemas,
-                                                                  bool dry_run, LayerStats& stats);
+Result<std::map<std::string, RevalidatedRows>> RevalidateRejected(
+    const Lakehouse& lakehouse, const LayerOptions& options, const std::shared_ptr<registry::SchemaSource>& schemas,
+    bool dry_run, LayerStats& stats);
 
 }  // namespace k2::pipeline

@@ -26,15 +26,15 @@ constexpr int64_t kTwoYearsUs = 2 * 366 * kMicrosPerDay;
 std::string KrakenMessage(int64_t number, int64_t age_us = 0, trade::TradeSide side = trade::TradeSide::kBuy) {
   const std::string trade_id = fmt::format("KRAKEN-{}", number);
   const trade::Trade trade{.message_id = trade::TradeMessageId("KRAKEN", "NANOETH", trade_id),
-                    .trade_id = trade_id,
-                    .symbol = "NANOETH",
-                    .exchange = "KRAKEN",
-                    .timestamp_us = kReceivedUs - age_us,
-                    .price_e14 = 100,
-                    .quantity_e8 = 1,
-                    .currency = "ETH",
-                    .side = side,
-                    .ingestion_timestamp_us = kReceivedUs};
+                           .trade_id = trade_id,
+                           .symbol = "NANOETH",
+                           .exchange = "KRAKEN",
+                           .timestamp_us = kReceivedUs - age_us,
+                           .price_e14 = 100,
+                           .quantity_e8 = 1,
+                           .currency = "ETH",
+                           .side = side,
+                           .ingestion_timestamp_us = kReceivedUs};
   std::string payload;
   trade::EncodeTrade(trade, trade::kTradeV3SchemaId, payload);
   return payload;
@@ -50,8 +50,8 @@ std::string KrakenFrame(const std::vector<std::string>& trades) {
 }
 std::string RejectedFrameMessage(const std::string& frame, std::string_view detail) {
   std::string payload;
-  trade::EncodeRejectedFrame({"KRAKEN", trade::RejectReason::kFrameOther, detail, frame, kReceivedUs}, trade::kRejectedFrameSchemaId,
-                      payload);
+  trade::EncodeRejectedFrame({"KRAKEN", trade::RejectReason::kFrameOther, detail, frame, kReceivedUs},
+                             trade::kRejectedFrameSchemaId, payload);
   return payload;
 }
 
@@ -163,7 +163,9 @@ class Revalidate : public LayerTest {
     }
     return ids;
   }
-  int32_t RulesOf(std::string_view table) { return table::ReadProgress(lakehouse_->Open(table)->metadata())->rules_version; }
+  int32_t RulesOf(std::string_view table) {
+    return table::ReadProgress(lakehouse_->Open(table)->metadata())->rules_version;
+  }
   bool IsPending() { return !CheckNoRevalidationPending(lakehouse_->Open(kSilver)->metadata()).has_value(); }
 
   static constexpr const char* kSilver = "silver_kraken_trades";
@@ -223,7 +225,8 @@ TEST_F(Revalidate, ACrashBetweenTheTablesIsFinished) {
     // Silver's commit is the first, with its mark; the machine stops before rejected_trades'.
     int swaps = 0;
     const Lakehouse dying = OpenLakehouse(
-        storage::MakeFileIo(), {.swap_fault = [&] { return ++swaps == 1 ? catalog::SwapFault::kNone : catalog::SwapFault::kRequestLost; }});
+        storage::MakeFileIo(),
+        {.swap_fault = [&] { return ++swaps == 1 ? catalog::SwapFault::kNone : catalog::SwapFault::kRequestLost; }});
     LayerOptions few = layer_;
     few.commit.max_attempts = 1;
     LayerStats stats;
@@ -337,7 +340,8 @@ TEST_F(Revalidate, TwoAtOnceTakeARowOnce) {
 
 TEST(RejectedPlace, IsWhatTheDetailNames) {
   EXPECT_EQ(task::PlaceOfDetail("data[3]: field \"price\": is missing"), (task::RejectedPlace{3, false}));
-  EXPECT_EQ(task::PlaceOfDetail("trades[12]: x; and 7 more trades of this frame are rejected"), (task::RejectedPlace{12, true}));
+  EXPECT_EQ(task::PlaceOfDetail("trades[12]: x; and 7 more trades of this frame are rejected"),
+            (task::RejectedPlace{12, true}));
   for (const char* whole :
        {"", "not JSON at byte 3: \"[1]: \"", "[1]: x", "data[]: x", "data[1x]: x", "field \"s\": x"}) {
     EXPECT_EQ(task::PlaceOfDetail(whole), task::RejectedPlace{}) << whole;

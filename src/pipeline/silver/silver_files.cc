@@ -31,7 +31,8 @@ Status SilverLayer::PlanFiles() {
   std::vector<BronzeFile> described;
   bool known = false;
   if (planned_snapshot_ != 0) {
-    K2_ASSIGN(table::Increment increment, table::PlanIncrement(bronze_.io(), bronze_.metadata(), planned_snapshot_, current));
+    K2_ASSIGN(table::Increment increment,
+              table::PlanIncrement(bronze_.io(), bronze_.metadata(), planned_snapshot_, current));
     // Of rows that others have moved to other files, those count that are there now.
     known = increment.complete && increment.rewrites.empty();
     files = std::move(increment.files);
@@ -49,7 +50,8 @@ Status SilverLayer::PlanFiles() {
     planned_snapshot_ = 0;
     described.swap(pending_);
     const int32_t offset_id = bronze_rows_.Find("offset")->id;
-    K2_ASSIGN(files, table::PlanScan(bronze_.io(), bronze_.metadata(), current,
+    K2_ASSIGN(files,
+              table::PlanScan(bronze_.io(), bronze_.metadata(), current,
                               {{.field_id = offset_id, .op = iceberg::CompareOp::kGe, .values = {unjudged_from_}}}));
   }
   std::ranges::stable_sort(files, {}, &table::ScanFile::sequence_number);  // as they were committed
@@ -160,17 +162,18 @@ std::optional<task::BronzePart> SilverLayer::PartOfBounds(const iceberg::DataFil
     return std::nullopt;
   }
   task::BronzePart part{.topic = std::get<std::string>(topic),
-                  .partition = std::get<int32_t>(partition),
-                  .first = std::get<int64_t>(first),
-                  .last = std::get<int64_t>(last),
-                  .rows = file.record_count};
+                        .partition = std::get<int32_t>(partition),
+                        .first = std::get<int64_t>(first),
+                        .last = std::get<int64_t>(last),
+                        .rows = file.record_count};
   if (part.topic.starts_with(kOfRecordings)) {
     part.topic_id = TopicIdOf(part);
-    const bool whole =
-        task::HashPrefixOf(
-            {.cluster = table::kRecordingCluster, .topic = part.topic, .topic_id = part.topic_id, .partition = part.partition})
-            .has_value() &&
-        part.topic_id.size() == task::kRecordingHashDigits;
+    const bool whole = task::HashPrefixOf({.cluster = table::kRecordingCluster,
+                                           .topic = part.topic,
+                                           .topic_id = part.topic_id,
+                                           .partition = part.partition})
+                           .has_value() &&
+                       part.topic_id.size() == task::kRecordingHashDigits;
     if (!whole && !InBronze(part)) return std::nullopt;
     return part;
   }

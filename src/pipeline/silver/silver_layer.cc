@@ -11,7 +11,8 @@
 namespace k2::pipeline {
 
 Result<std::unique_ptr<SilverLayer>> SilverLayer::Open(const Lakehouse& lakehouse, const LayerOptions& options,
-                                                       std::shared_ptr<registry::SchemaSource> schemas, task::BatchCache* cache) {
+                                                       std::shared_ptr<registry::SchemaSource> schemas,
+                                                       task::BatchCache* cache) {
   K2_ASSIGN(table::Table bronze, lakehouse.Open(task::kBronzeTable));
   K2_ASSIGN(table::Table rejected, lakehouse.Open(task::kRejectedTable));
   std::vector<table::Table> silver;
@@ -225,8 +226,8 @@ table::UpstreamHint SilverLayer::Hint() const {
           .sequence_number = table::SequenceOf(bronze_.metadata(), bronze_.metadata().current_snapshot_id.value_or(0))};
 }
 
-Result<std::vector<task::Task>> SilverLayer::MakeTasks(const std::vector<Range>& ranges, const std::vector<BronzeFile>& files,
-                                                 int32_t tasks_max) {
+Result<std::vector<task::Task>> SilverLayer::MakeTasks(const std::vector<Range>& ranges,
+                                                       const std::vector<BronzeFile>& files, int32_t tasks_max) {
   task::SilverTask base;
   base.schema_folder = options_.schema_folder;
   base.input_shape = bronze_shape_;
@@ -247,9 +248,10 @@ Result<std::vector<task::Task>> SilverLayer::MakeTasks(const std::vector<Range>&
     int64_t first = INT64_MAX;
     for (const Range& range : ranges) first = std::min(first, range.begin.next_offset);
     const int32_t offset_id = rejected_output_.shape.Rows().Find("offset")->id;
-    K2_ASSIGN(const auto rejected,
-              table::PlanScan(rejected_.io(), rejected_.metadata(), rejected_.metadata().current_snapshot_id.value_or(0),
-                       {{.field_id = offset_id, .op = iceberg::CompareOp::kGe, .values = {first}}}));
+    K2_ASSIGN(
+        const auto rejected,
+        table::PlanScan(rejected_.io(), rejected_.metadata(), rejected_.metadata().current_snapshot_id.value_or(0),
+                        {{.field_id = offset_id, .op = iceberg::CompareOp::kGe, .values = {first}}}));
     for (const table::ScanFile& file : rejected) base.rejected_files.push_back(file.file.file_path);
   }
   // Files are dealt out to as many tasks as run at once, largest first, each to the task with the fewest rows; few rows
@@ -387,7 +389,8 @@ int64_t SilverLayer::TellLag() const {
 std::vector<PlannedCommit> SilverLayer::PlanCommits(const std::vector<Range>& ranges,
                                                     const std::optional<MessageTimes>& times) const {
   // rejected_trades first: a crash after it leaves Silver behind, and Silver then leaves out what rejected_trades has.
-  PlannedCommit rejected{.table = std::string(task::kRejectedTable), .layer = "rejected", .commit = {}, .needs_rows = true};
+  PlannedCommit rejected{
+      .table = std::string(task::kRejectedTable), .layer = "rejected", .commit = {}, .needs_rows = true};
   rejected.commit.base.finished = rejected_progress_.finished;
   rejected.commit.next.upstream[bronze_.name().ToString()] = Hint();
   for (const Range& range : ranges) {
@@ -443,7 +446,8 @@ Status SilverLayer::TrySettle() {
 Result<StepPlan> SilverLayer::PlanSettling() {
   K2_TRY(Refresh());
   StepPlan plan{.layer = "silver", .tasks = {}, .ranges = {}, .commits = {}};
-  PlannedCommit planned{.table = std::string(task::kRejectedTable), .layer = "rejected", .commit = {}, .needs_rows = false};
+  PlannedCommit planned{
+      .table = std::string(task::kRejectedTable), .layer = "rejected", .commit = {}, .needs_rows = false};
   table::LayerCommit& commit = planned.commit;
   commit.base.finished = rejected_progress_.finished;
   for (const table::LayerProgress& progress : silver_progress_) {

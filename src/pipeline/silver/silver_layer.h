@@ -26,7 +26,8 @@ namespace k2::pipeline {
 class SilverLayer {
  public:
   static Result<std::unique_ptr<SilverLayer>> Open(const Lakehouse& lakehouse, const LayerOptions& options,
-                                                   std::shared_ptr<registry::SchemaSource> schemas, task::BatchCache* cache);
+                                                   std::shared_ptr<registry::SchemaSource> schemas,
+                                                   task::BatchCache* cache);
 
   // Judges at most about rows_per_step rows of Bronze that were not yet. The number judged; 0: nothing is new. A table
   // of an exchange that stands does not stop the others: its sources are left out, and its error is Step's when nothing
@@ -62,14 +63,14 @@ class SilverLayer {
     table::SourcePosition begin;           // as Silver has committed it
     table::SourcePosition rejected_begin;  // as rejected_trades has
     table::SourcePosition end;
-    table::SourcePosition bronze_end;        // how far Bronze has it
-    size_t table = 0;                 // index in silver_
-    bool leave_out_rejected = false;  // rejected_trades stands ahead: of the rows that it holds, nothing is taken
-    bool in_silver = false;           // Silver's document names it
-    bool in_rejected = false;         // that of rejected_trades does
-    bool whole = false;               // `end` is where Bronze stands, or a count was accepted
-    bool accepted = false;            // its rows are not counted: somebody has accepted what Bronze holds
-    std::optional<table::OffsetGap> gap;     // `end` is where retention has dropped rows that were not read
+    table::SourcePosition bronze_end;     // how far Bronze has it
+    size_t table = 0;                     // index in silver_
+    bool leave_out_rejected = false;      // rejected_trades stands ahead: of the rows that it holds, nothing is taken
+    bool in_silver = false;               // Silver's document names it
+    bool in_rejected = false;             // that of rejected_trades does
+    bool whole = false;                   // `end` is where Bronze stands, or a count was accepted
+    bool accepted = false;                // its rows are not counted: somebody has accepted what Bronze holds
+    std::optional<table::OffsetGap> gap;  // `end` is where retention has dropped rows that were not read
   };
   // A Bronze file and those of its rows that are not judged yet.
   struct BronzeFile {
@@ -98,8 +99,8 @@ class SilverLayer {
   [[nodiscard]] std::optional<table::SourcePosition> InSilver(const table::SourceKey& key) const;
   [[nodiscard]] Result<int64_t> LevelSnapshot() const;
   Result<std::vector<Range>> PlanRanges(bool ask);
-  Result<Range> PlanRange(const table::SourceKey& key, const table::SourcePosition& bronze_end, const exchange::Exchange& exchange,
-                          const std::optional<table::DroppedUnread>& dropped) const;
+  Result<Range> PlanRange(const table::SourceKey& key, const table::SourcePosition& bronze_end,
+                          const exchange::Exchange& exchange, const std::optional<table::DroppedUnread>& dropped) const;
   void StopAtAccepted(Range& range) const;
   static task::HeldSource HeldSourceOf(const table::SourceKey& key);
   std::optional<task::HeldPartition> StopAtHeld(Range& range, bool ask) const;
@@ -129,7 +130,7 @@ class SilverLayer {
   void ForgetJudged(const std::vector<PlannedRange>& ranges);
   std::vector<BronzeFile> Cut(std::vector<Range>& ranges) const;
   Result<std::vector<task::Task>> MakeTasks(const std::vector<Range>& ranges, const std::vector<BronzeFile>& files,
-                                      int32_t tasks);
+                                            int32_t tasks);
   [[nodiscard]] std::vector<PlannedCommit> PlanCommits(const std::vector<Range>& ranges,
                                                        const std::optional<MessageTimes>& times) const;
   int64_t TellLag() const;

@@ -4,9 +4,9 @@
 #include <cerrno>
 #include <mutex>
 
-#include "storage/testing/faulty_file_io.h"
 #include "pipeline/gold/gold_layer.h"
 #include "pipeline/layer_fixture.h"
+#include "storage/testing/faulty_file_io.h"
 #include "task/market_tables.h"
 #include "trade/encode.h"
 #include "trade/identity.h"
@@ -19,19 +19,20 @@ const std::string kBinance = "market.crypto.trades.binance";
 const std::string kKraken = "market.crypto.trades.kraken";
 constexpr int64_t kMessageTime = 1'704'153'600'000'000;
 
-std::string MessageOf(int64_t number, const std::string& exchange = "BINANCE", int32_t schema_id = trade::kTradeV3SchemaId,
-                      int64_t price = 100, int64_t timestamp_us = kMessageTime, int64_t ingestion_us = kMessageTime) {
+std::string MessageOf(int64_t number, const std::string& exchange = "BINANCE",
+                      int32_t schema_id = trade::kTradeV3SchemaId, int64_t price = 100,
+                      int64_t timestamp_us = kMessageTime, int64_t ingestion_us = kMessageTime) {
   const std::string trade_id = fmt::format("{}-{}", exchange, number);
   const trade::Trade trade{.message_id = trade::TradeMessageId(exchange, "BTCUSDT", trade_id),
-                    .trade_id = trade_id,
-                    .symbol = "BTCUSDT",
-                    .exchange = exchange,
-                    .timestamp_us = timestamp_us,
-                    .price_e14 = price,
-                    .quantity_e8 = 1,
-                    .currency = "USDT",
-                    .side = trade::TradeSide::kBuy,
-                    .ingestion_timestamp_us = ingestion_us};
+                           .trade_id = trade_id,
+                           .symbol = "BTCUSDT",
+                           .exchange = exchange,
+                           .timestamp_us = timestamp_us,
+                           .price_e14 = price,
+                           .quantity_e8 = 1,
+                           .currency = "USDT",
+                           .side = trade::TradeSide::kBuy,
+                           .ingestion_timestamp_us = ingestion_us};
   std::string payload;
   trade::EncodeTrade(trade, schema_id, payload);
   return payload;
@@ -62,19 +63,25 @@ class RefusingCatalog final : public catalog::Catalog {
 
   Status CreateNamespaceIfMissing(const std::string& name) override { return base_->CreateNamespaceIfMissing(name); }
   Result<std::vector<std::string>> ListNamespaces() override { return base_->ListNamespaces(); }
-  Result<std::vector<catalog::TableName>> ListTables(const std::string& name) override { return base_->ListTables(name); }
+  Result<std::vector<catalog::TableName>> ListTables(const std::string& name) override {
+    return base_->ListTables(name);
+  }
   Result<catalog::TableState> Load(const catalog::TableName& table) override { return base_->Load(table); }
-  Result<catalog::TableState> Create(const catalog::TableName& table, const catalog::CreateTableRequest& request) override {
+  Result<catalog::TableState> Create(const catalog::TableName& table,
+                                     const catalog::CreateTableRequest& request) override {
     return base_->Create(table, request);
   }
   catalog::CommitOutcome Commit(const catalog::TableName& table, const catalog::TableState& base,
-                       const std::vector<iceberg::TableRequirement>& requirements,
-                       const std::vector<iceberg::TableUpdate>& updates, const catalog::BeforeSwap& before_swap) override {
+                                const std::vector<iceberg::TableRequirement>& requirements,
+                                const std::vector<iceberg::TableUpdate>& updates,
+                                const catalog::BeforeSwap& before_swap) override {
     if (table.name == refused) return catalog::Rejected{{ErrorKind::kIo, "the machine stops here"}};
     return base_->Commit(table, base, requirements, updates, before_swap);
   }
   Status Drop(const catalog::TableName& table) override { return base_->Drop(table); }
-  Status Rename(const catalog::TableName& from, const catalog::TableName& to) override { return base_->Rename(from, to); }
+  Status Rename(const catalog::TableName& from, const catalog::TableName& to) override {
+    return base_->Rename(from, to);
+  }
   [[nodiscard]] std::string Describe() const override { return base_->Describe(); }
 
  private:
@@ -474,7 +481,8 @@ constexpr std::string_view kNumber7("\0\0\0\0\0\0\0\7", 8);
 // Each way to name a schema, beside messages without headers; a schema that nobody has is named in the detail.
 TEST_F(SilverLayerTest, SchemasAreNamedByHeadersAndPrefixes) {
   const trade::SchemaRef guid = trade::SchemaRef::OfGuid(kGuidBytes.substr(1));
-  schemas_->known = {guid, trade::SchemaRef(trade::SchemaRef::Kind::kContentId, 7), trade::SchemaRef(trade::SchemaRef::Kind::kGlobalId, 7)};
+  schemas_->known = {guid, trade::SchemaRef(trade::SchemaRef::Kind::kContentId, 7),
+                     trade::SchemaRef(trade::SchemaRef::Kind::kGlobalId, 7)};
   const auto body = [](int64_t number) { return MessageOf(number).substr(5); };
   const auto row = [&](int64_t offset, std::string payload, decltype(BronzeRow::headers) headers) {
     return BronzeRow{.topic = kBinance, .offset = offset, .payload = std::move(payload), .headers = std::move(headers)};

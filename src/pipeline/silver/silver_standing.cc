@@ -78,7 +78,8 @@ Status SilverLayer::CheckStanding(const std::optional<table::DroppedUnread>& dro
 }
 
 Status SilverLayer::CheckAccounted(size_t table) {
-  std::vector<UnreadSource> sources = SourcesToRead(*exchange::Exchanges()[table], silver_progress_[table], bronze_progress_);
+  std::vector<UnreadSource> sources =
+      SourcesToRead(*exchange::Exchanges()[table], silver_progress_[table], bronze_progress_);
   const auto upstream = accepted_[table].find(bronze_.name().ToString());
   std::erase_if(sources, [&](const UnreadSource& source) {
     if (!options_.Owns(source.key.topic, source.key.partition)) return true;

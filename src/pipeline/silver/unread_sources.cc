@@ -46,9 +46,10 @@ Status CountUnread(const table::Table& bronze, std::vector<UnreadSource>& source
   const task::TaskContext context{.io = bronze.io_ptr(), .schemas = nullptr};
   int64_t first = INT64_MAX;
   for (const UnreadSource& source : sources) first = std::min(first, source.begin);
-  K2_ASSIGN(const std::vector<table::ScanFile> files,
-            table::PlanScan(bronze.io(), bronze.metadata(), bronze.metadata().current_snapshot_id.value_or(0),
-                     {{.field_id = shape.columns.at("offset"), .op = iceberg::CompareOp::kGe, .values = {first}}}));
+  K2_ASSIGN(
+      const std::vector<table::ScanFile> files,
+      table::PlanScan(bronze.io(), bronze.metadata(), bronze.metadata().current_snapshot_id.value_or(0),
+                      {{.field_id = shape.columns.at("offset"), .op = iceberg::CompareOp::kGe, .values = {first}}}));
   K2_ASSIGN(const table::RecreatedTopics recreated, table::ReadRecreatedTopics(bronze.metadata()));
   const auto count = [&](const std::shared_ptr<arrow::RecordBatch>& batch) -> Status {
     const task::TextView topic(batch->GetColumnByName("topic"));

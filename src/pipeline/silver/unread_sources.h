@@ -16,10 +16,10 @@ struct UnreadSource {
   table::SourceKey key;
   std::string table;
   int64_t begin = 0;
-  table::SourcePosition end;     // Bronze's
-  int64_t expected = -1;  // rows, by Bronze's count; -1: not known
-  int64_t rows = 0;       // that are there
-  task::IntervalSet offsets;    // of them
+  table::SourcePosition end;  // Bronze's
+  int64_t expected = -1;      // rows, by Bronze's count; -1: not known
+  int64_t rows = 0;           // that are there
+  task::IntervalSet offsets;  // of them
 
   [[nodiscard]] int64_t distinct() const;
   [[nodiscard]] bool Fits() const { return expected < 0 || expected == distinct(); }
