@@ -219,7 +219,7 @@ def test_a_run_that_takes_nothing_says_why(
     for text in said:
         assert text in done.stderr
     again = warehouse.k2_run("run", *recording_flags([(exchange, path)]))
-    assert again.stdout == "nothing new\n"
+    assert again.stdout == "Up to date: nothing new to read\n"
 
 
 def test_heartbeats_alone_are_no_error(warehouse: Warehouse, tmp_path: Path) -> None:

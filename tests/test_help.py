@@ -110,3 +110,82 @@ def test_settings_as_json(k2: Path) -> None:
     (start,) = (one for one in told if one["setting"] == "start")
     assert start["variable"] == "K2_START"
     assert start["default"] == "earliest"
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        (["quer"], "unknown command 'quer'", "did you mean 'query'?"),
+        (["maintain", "compct"], "unknown command 'maintain compct'", "did you mean 'maintain compact'?"),
+        (["frobnicate"], "unknown command 'frobnicate'", "'k2 --help' lists the commands"),
+        (["maintain"], "no command was given", "'k2 maintain --help' lists the commands"),
+        (["--verison"], "unknown option --verison", "did you mean '--version'?"),
+        (["--warehouse=x"], "no command was given", "'k2 --help' lists the commands"),
+        (["run", "--layr", "gold"], "unknown option --layr", "did you mean '--layer'?"),
+        (["--warehous", "x", "tables"], "unknown option --warehous", "did you mean '--warehouse'?"),
+        (["query", "--xyzzy=secret", "select 1"], "unknown option --xyzzy", "'k2 query --help' lists its options"),
+        (["query", "--output"], "--output: 1 required FORMAT missing", "'k2 query --help' lists its options"),
+        (["tables", "foo"], "unexpected argument 'foo'", "'k2 tables --help' lists its options"),
+        (["help", "storag"], "unknown command or topic 'storag'", "did you mean 'storage'?"),
+        (["run"], "run needs a source", "--recording binance=FILE, --kafka HOST:PORT, or --layer silver or gold"),
+        (["run", "--layer", "glod"], "unknown layer 'glod' (--layer)", "bronze, silver or gold"),
+        (
+            ["simulate", "--exchange", "binanc", "--out", "x"],
+            "--exchange: unknown exchange 'binanc': binance, kraken or coinbase",
+            "did you mean 'binance'?",
+        ),
+        (
+            ["ohlcv", "BTCUSDT", "--from", "todai"],
+            "cannot read the time 'todai' (--from)",
+            "2024-08-08T23:55:00Z, or a day such as 2024-08-08; times are UTC",
+        ),
+        (
+            ["tables"],
+            "no warehouse in {folder}/warehouse",
+            "choose one with --warehouse DIR, or create it with 'k2 tables create' or by running 'k2 run'",
+        ),
+    ],
+)
+def test_what_it_says_when_you_are_wrong(k2: Path, tmp_path: Path, words: list[str], message: str, hint: str) -> None:
+    """What happened, in one line, and what to do, in another; the same two as JSON."""
+
+    def said(**environment: str) -> str:
+        done = subprocess.run(
+            [k2, *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+            cwd=tmp_path,
+            env=k2_environment(environment),
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        return done.stderr
+
+    message = message.format(folder=tmp_path)
+    assert said() == f"k2: {message}\nhint: {hint}\n"
+    told = json.loads(said(K2_LOG_FORMAT="json"))
+    assert (told["error"], told["hint"], told["exit_code"]) == (message, hint, 2)
+
+
+def test_what_is_missing_is_named_with_examples(k2: Path) -> None:
+    def said(*words: str) -> str:
+        done = subprocess.run(
+            [k2, *words], capture_output=True, text=True, check=False, timeout=30, env=k2_environment()
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        return done.stderr
+
+    assert said() == help_of(k2, "--help")
+    query = said("query").splitlines()
+    assert query[:2] == ["k2: query needs an argument: sql", "Usage: k2 query [OPTIONS] sql"]
+    assert [line[:5] for line in query[2:]] == ["  k2 ", "  k2 "], "two examples"
+    assert said("rebuild").startswith("k2: rebuild needs --layer\nUsage: k2 rebuild [OPTIONS]\n  k2 rebuild ")
+
+
+def test_an_unknown_setting_is_told_with_its_line(k2: Path, tmp_path: Path) -> None:
+    (tmp_path / "k2.toml").write_text('warehouse = "x"\ncommit-intervall = "1s"\n')
+    done = subprocess.run(
+        [k2, "tables"], capture_output=True, text=True, check=False, timeout=30, cwd=tmp_path, env=k2_environment()
+    )
+    assert done.stderr == "k2: k2.toml:2: unknown setting 'commit-intervall'\nhint: did you mean 'commit-interval'?\n"

@@ -1,4 +1,4 @@
-// Result and errors: how every room of K2 says that something went wrong.
+// Result and errors: how every module of K2 says that something went wrong.
 #pragma once
 
 #include <fmt/format.h>
@@ -39,13 +39,15 @@ struct Error {
   // What it is about, for programs; the message names it too. The file is one that is not there (kNotFound).
   std::string table = {};
   std::string file = {};
+  // What to do about it, a command to paste where there is one: at most two lines, shown below the message.
+  std::string hint = {};
 
   // Puts "where" in front of the message: `context: message`.
   [[nodiscard]] Error With(std::string_view context) const {
-    return {kind, fmt::format("{}: {}", context, message), table, file};
+    return {kind, fmt::format("{}: {}", context, message), table, file, hint};
   }
-  [[nodiscard]] Error OfTable(std::string_view name) const { return {kind, message, std::string(name), file}; }
-  [[nodiscard]] Error OfFile(std::string_view path) const { return {kind, message, table, std::string(path)}; }
+  [[nodiscard]] Error OfTable(std::string_view name) const { return {kind, message, std::string(name), file, hint}; }
+  [[nodiscard]] Error OfFile(std::string_view path) const { return {kind, message, table, std::string(path), hint}; }
 };
 
 template <typename T>
@@ -55,6 +57,12 @@ using Status = std::expected<void, Error>;
 template <typename... Args>
 [[nodiscard]] std::unexpected<Error> Fail(ErrorKind kind, fmt::format_string<Args...> format, Args&&... args) {
   return std::unexpected(Error{kind, fmt::format(format, std::forward<Args>(args)...)});
+}
+
+// Adds a hint to a failure: return WithHint(Fail(...), "k2 tables lists them").
+[[nodiscard]] inline std::unexpected<Error> WithHint(std::unexpected<Error> failure, std::string hint) {
+  failure.error().hint = std::move(hint);
+  return failure;
 }
 
 // Exit codes (README): 0 ok, 1 data or check failure, 2 usage, 3 dependency, 4 commit unknown, 5 a fault of k2.

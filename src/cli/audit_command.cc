@@ -23,8 +23,8 @@ Result<int64_t> SinceOf(const std::string& text) {
   if (text.empty()) return INT64_MIN;
   if (const Result<int64_t> time = ParseTimestamp(text)) return *time;
   if (const Result<int64_t> span = ParseSpan("--since", text)) return NowMicros() - *span;
-  return Fail(ErrorKind::kInvalidArgument, "--since {}: a UTC time such as 2024-08-08T23:55:00Z, or a span such as 7d",
-              text);
+  return WithHint(Fail(ErrorKind::kInvalidArgument, "cannot read the time '{}' (--since)", text),
+                  "2024-08-08T23:55:00Z, or how long ago: 7d; times are UTC");
 }
 
 struct TableEvent {

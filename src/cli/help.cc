@@ -5,6 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/similar.h"
+
 namespace k2::cli {
 namespace {
 
@@ -154,13 +156,48 @@ Result<int> RunHelp(Program& program, const std::vector<std::string>& words) {
     std::fputs(program.app.get_formatter()->make_help(command, name, CLI::AppFormatMode::Normal).c_str(), stdout);
     return 0;
   }
-  return Fail(ErrorKind::kInvalidArgument, "unknown command or topic '{}'; `k2 help` lists the commands",
-              fmt::join(words, " "));
+  std::vector<std::string> known = SubcommandNames(program.app);
+  for (const Topic& topic : kTopics) known.emplace_back(topic.name);
+  known.insert(known.end(), {"settings", "exit-codes"});
+  const std::string typed = fmt::format("{}", fmt::join(words, " "));
+  return WithHint(Fail(ErrorKind::kInvalidArgument, "unknown command or topic '{}'", typed),
+                  DidYouMean(typed, known, "'k2 help' lists the commands"));
 }
 
 }  // namespace
 
 std::shared_ptr<CLI::Formatter> MakeHelpFormatter() { return std::make_shared<HelpFormatter>(); }
+
+std::string UsageWithExamples(const CLI::App& command, const std::string& name) {
+  constexpr int kExamplesMax = 2;
+  const std::string usage = HelpFormatter().make_usage(&command, name);
+  std::string text = usage.substr(usage.find_first_not_of('\n'));
+  text.erase(text.find_last_not_of('\n') + 1);
+  const std::string footer = command.get_footer();
+  int examples = 0;
+  for (size_t at = footer.find("  k2 "); at != std::string::npos && examples < kExamplesMax; ++examples) {
+    const size_t end = std::min(footer.find('\n', at), footer.size());
+    text += '\n' + footer.substr(at, end - at);
+    at = footer.find("  k2 ", end);
+  }
+  return text;
+}
+
+std::vector<std::string> SubcommandNames(const CLI::App& command) {
+  std::vector<std::string> names;
+  for (const CLI::App* one : command.get_subcommands([](const CLI::App*) { return true; })) {
+    names.push_back(one->get_name());
+  }
+  return names;
+}
+
+std::vector<std::string> FlagNames(const CLI::App& command) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : command.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  return names;
+}
 
 CLI::App* AddCommand(Program& program, const char* heading, const std::string& name, const std::string& what) {
   return program.app.add_subcommand(name, what)->group(heading);

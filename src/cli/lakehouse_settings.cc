@@ -56,17 +56,15 @@ Result<std::shared_ptr<catalog::Catalog>> OpenEmbedded(const Settings& settings,
   std::error_code error;
   if (use != WarehouseUse::kRecover && !std::filesystem::exists(folder / "catalog.db", error)) {
     if (HoldsTables(folder)) {
-      return Fail(
-          ErrorKind::kInvalidData,
-          "the catalog of {} is gone (no catalog.db), and the files of its tables are there: `k2 tables recover "
-          "--warehouse {}` finds the tables in them and makes a new catalog (docs/recovery.md)",
-          folder.string(), folder.string());
+      return WithHint(
+          Fail(ErrorKind::kInvalidData,
+               "the catalog of {} is gone (no catalog.db), and the files of its tables are there", folder.string()),
+          fmt::format("'k2 tables recover --warehouse {}' makes a new catalog from them (docs/recovery.md)",
+                      folder.string()));
     }
     if (use != WarehouseUse::kCreate) {
-      return Fail(ErrorKind::kNotFound,
-                  "{} holds no warehouse (no catalog.db). Name another with --warehouse, or make one: `k2 run` or "
-                  "`k2 tables create`",
-                  folder.string());
+      return WithHint(Fail(ErrorKind::kNotFound, "no warehouse in {}", folder.string()),
+                      "choose one with --warehouse DIR, or create it with 'k2 tables create' or by running 'k2 run'");
     }
   }
   catalog::SqliteCatalogOptions options;

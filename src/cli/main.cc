@@ -10,6 +10,7 @@
 
 #include "base/guard.h"
 #include "base/log.h"
+#include "base/similar.h"
 #include "base/this_process.h"
 #include "base/version.h"
 #include "cli/aws_settings.h"
@@ -52,6 +53,7 @@ std::string FailureToJson(const Error& error) {
       {"error", error.message}, {"kind", ToString(error.kind)}, {"exit_code", ExitCode(error.kind)}};
   if (!error.table.empty()) line["table"] = error.table;
   if (!error.file.empty()) line["file"] = error.file;
+  if (!error.hint.empty()) line["hint"] = error.hint;
   return line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
@@ -62,6 +64,7 @@ int PrintError(const Error& error) {
     std::fprintf(stderr, "%s\n", FailureToJson(error).c_str());
   } else {
     std::fprintf(stderr, "k2: %s\n", error.message.c_str());
+    if (!error.hint.empty()) std::fprintf(stderr, "hint: %s\n", error.hint.c_str());
   }
   return ExitCode(error.kind);
 }
@@ -85,19 +88,88 @@ namespace {
 
 bool IsFlag(std::string_view argument) { return argument.starts_with('-'); }
 
+// "maintain retention": the subcommands that were chosen.
+std::string CommandWords(const CLI::App& app) {
+  std::string words;
+  for (const CLI::App* at = &app; !at->get_subcommands().empty();) {
+    at = at->get_subcommands().front();
+    words += (words.empty() ? "" : " ") + at->get_name();
+  }
+  return words;
+}
+
+// The innermost command that was chosen: of `k2 maintain compact`, compact.
+const CLI::App& ChosenCommand(const CLI::App& app) {
+  const CLI::App* at = &app;
+  while (!at->get_subcommands().empty()) at = at->get_subcommands().front();
+  return *at;
+}
+
 // What was given and is known to nobody: of an unknown flag its name alone, and no word behind a flag, for these may be
 // secret.
-std::string UnknownArguments(const std::vector<std::string>& left, const std::vector<std::string>& given) {
-  std::vector<std::string> flags;
+std::unexpected<Error> UnknownArguments(const CLI::App& app, const std::vector<std::string>& left,
+                                        const std::vector<std::string>& given) {
+  const CLI::App& command = ChosenCommand(app);
+  const std::string help = &command == &app ? "'k2 --help' lists the commands"
+                                            : fmt::format("'k2 {} --help' lists its options", CommandWords(app));
   for (const std::string& one : left) {
-    if (IsFlag(one)) flags.push_back(one.substr(0, one.find('=')));
+    if (!IsFlag(one)) continue;
+    const std::string flag = one.substr(0, one.find('='));
+    std::vector<std::string> known = FlagNames(command);
+    for (const std::string& setting : FlagNames(app)) known.push_back(setting);
+    return WithHint(Fail(ErrorKind::kInvalidArgument, "unknown option {}", flag), DidYouMean(flag, known, help));
   }
-  if (!flags.empty()) return fmt::format("there is no flag {} here", fmt::join(flags, ", "));
   const auto first_flag = std::ranges::find_if(given, IsFlag);
   for (const std::string& one : left) {
-    if (std::find(given.begin(), first_flag, one) != first_flag) return fmt::format("'{}' is not expected here", one);
+    if (std::find(given.begin(), first_flag, one) != first_flag) {
+      return WithHint(Fail(ErrorKind::kInvalidArgument, "unexpected argument '{}'", one), help);
+    }
   }
-  return "there are words that no flag takes; a value with spaces goes into quotes";
+  return WithHint(Fail(ErrorKind::kInvalidArgument, "unexpected arguments behind the options"),
+                  "put a value that has spaces into quotes");
+}
+
+// A command that is needed and not there, or that nobody knows.
+std::unexpected<Error> NoCommand(const CLI::App& app, const std::vector<std::string>& given) {
+  const CLI::App& command = ChosenCommand(app);
+  const std::string words = CommandWords(app);
+  const std::string help = fmt::format("'k2 {}--help' lists the commands", words.empty() ? "" : words + " ");
+  const auto chosen = std::ranges::find(given, command.get_name());
+  const auto word = words.empty() ? given.begin() : chosen + (chosen == given.end() ? 0 : 1);
+  if (word == given.end() || IsFlag(*word)) {
+    const std::vector<std::string> flags = FlagNames(app);
+    if (word != given.end() && std::ranges::find(flags, word->substr(0, word->find('='))) == flags.end()) {
+      return UnknownArguments(app, {*word}, given);
+    }
+    return WithHint(Fail(ErrorKind::kInvalidArgument, "no command was given"), help);
+  }
+  const std::string typed = words.empty() ? *word : words + " " + *word;
+  std::vector<std::string> known = SubcommandNames(command);
+  for (std::string& name : known) name = words.empty() ? name : words + " " + name;
+  return WithHint(Fail(ErrorKind::kInvalidArgument, "unknown command '{}'", typed), DidYouMean(typed, known, help));
+}
+
+// What CLI11 says, in the style of other errors.
+Result<int> UsageError(const CLI::App& app, const CLI::ParseError& error, const std::vector<std::string>& given) {
+  const CLI::App& command = ChosenCommand(app);
+  const std::string name = fmt::format("k2{}{}", command.get_parent() == nullptr ? "" : " ", CommandWords(app));
+  const auto is = [&](CLI::ExitCodes code) { return error.get_exit_code() == static_cast<int>(code); };
+  if (is(CLI::ExitCodes::ExtrasError)) return UnknownArguments(app, app.remaining(true), given);
+  std::string message = error.what();
+  if (is(CLI::ExitCodes::RequiredError)) {
+    if (command.get_require_subcommand_min() > 0) return NoCommand(app, given);
+    const std::string missing = message.substr(0, message.find(' '));
+    message = fmt::format("{} needs {}", CommandWords(app), IsFlag(missing) ? missing : "an argument: " + missing);
+    const std::string usage = UsageWithExamples(command, name);
+    if (log::IsJson()) return WithHint(Fail(ErrorKind::kInvalidArgument, "{}", message), usage);
+    std::fprintf(stderr, "k2: %s\n%s\n", message.c_str(), usage.c_str());
+    return ExitCode(ErrorKind::kInvalidArgument);
+  }
+  if (message.starts_with(": ")) {  // of an option that ends the line, without its name
+    const auto last = std::ranges::find_if(given.rbegin(), given.rend(), IsFlag);
+    if (last != given.rend()) message = last->substr(0, last->find('=')) + message;
+  }
+  return WithHint(Fail(ErrorKind::kInvalidArgument, "{}", message), fmt::format("'{} --help' lists its options", name));
 }
 
 std::vector<std::string> SettingNames(const Settings& settings) {
@@ -107,16 +179,6 @@ std::vector<std::string> SettingNames(const Settings& settings) {
     if (!setting.former_name.empty()) names.push_back(setting.former_name);
   }
   return names;
-}
-
-// "maintain retention": the subcommands that were chosen.
-std::string CommandWords(const CLI::App& app) {
-  std::string words;
-  for (const CLI::App* at = &app; !at->get_subcommands().empty();) {
-    at = at->get_subcommands().front();
-    words += (words.empty() ? "" : " ") + at->get_name();
-  }
-  return words;
 }
 
 Result<int> RunCommandLine(int argc, char** argv) {
@@ -171,21 +233,16 @@ Result<int> RunCommandLine(int argc, char** argv) {
       "             k2 run --recording binance=demo.zst");
   const std::vector<std::string> given(argv + std::min(argc, 1), argv + argc);
   const NoCoreDumps no_core_dumps;
-  const bool has_command = !given.empty() && !IsFlag(given.front());
   HideArguments(std::span(argv, static_cast<size_t>(argc)), SettingNames(program.settings));
   try {
     app.parse(std::vector<std::string>(given.rbegin(), given.rend()));  // as CLI11 takes them: the last one first
-  } catch (const CLI::RequiredError& error) {
-    if (has_command && app.get_subcommands().empty()) {
-      std::fprintf(stderr, "k2: there is no command '%s'; `k2 --help` lists them\n", given.front().c_str());
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    if (given.empty()) {
+      std::fputs(app.help().c_str(), stderr);
       return 2;
     }
-    return app.exit(error) == 0 ? 0 : 2;
-  } catch (const CLI::ExtrasError&) {
-    std::fprintf(stderr, "k2: %s; --help says what there is\n", UnknownArguments(app.remaining(true), given).c_str());
-    return 2;
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    return UsageError(app, error, given);
   }
   SetCommandOfThisProcess(CommandWords(app));
   K2_TRY(program.settings.Resolve(program.config));

@@ -140,7 +140,10 @@ Result<int> RunOhlcv(const Settings& settings, OhlcvFlags flags) {
   const auto time = [](const std::string& text, const char* flag, std::optional<int64_t>& into) -> Status {
     if (text.empty()) return {};
     const auto micros = ParseTimestamp(text);
-    if (!micros) return Fail(ErrorKind::kInvalidArgument, "{} {}: a UTC time such as 2024-08-08T23:55:00Z", flag, text);
+    if (!micros) {
+      return WithHint(Fail(ErrorKind::kInvalidArgument, "cannot read the time '{}' ({})", text, flag),
+                      "2024-08-08T23:55:00Z, or a day such as 2024-08-08; times are UTC");
+    }
     into = *micros;
     return {};
   };

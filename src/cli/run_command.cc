@@ -4,11 +4,15 @@
 #include <atomic>
 #include <cstdio>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "base/guard.h"
+#include "base/similar.h"
 #include "base/time.h"
 #include "cli/commands.h"
 #include "cli/kafka_settings.h"
@@ -78,16 +82,17 @@ Result<pipeline::RunOptions> MakeOptions(const Settings& settings, const RunFlag
     options.silver = flags.layer == "silver";
     options.gold = flags.layer == "gold";
     if (!options.bronze && !options.silver && !options.gold) {
-      return Fail(ErrorKind::kInvalidArgument, "--layer {}: bronze, silver or gold", flags.layer);
+      return WithHint(Fail(ErrorKind::kInvalidArgument, "unknown layer '{}' (--layer)", flags.layer),
+                      "bronze, silver or gold");
     }
   }
   const bool kafka = !settings.Text("kafka").empty() && flags.recordings.empty();
   if (options.bronze && flags.recordings.empty() && !kafka) {
-    return Fail(ErrorKind::kInvalidArgument,
-                "nothing to read: give --recording EXCHANGE=FILE, --kafka BROKERS, or --layer silver or gold");
+    return WithHint(Fail(ErrorKind::kInvalidArgument, "run needs a source"),
+                    "--recording binance=FILE, --kafka HOST:PORT, or --layer silver or gold");
   }
   if (!options.bronze && !flags.recordings.empty()) {
-    return Fail(ErrorKind::kInvalidArgument, "--layer {} reads the table above it, not a recording", flags.layer);
+    return Fail(ErrorKind::kInvalidArgument, "--layer {} reads its upstream table, not a recording", flags.layer);
   }
   if (flags.follow && flags.until_caught_up) {
     return Fail(ErrorKind::kInvalidArgument, "--follow waits for more, --until-caught-up does not: give one of them");
@@ -120,8 +125,8 @@ Status SetCompaction(const Settings& settings, maintenance::MaintenanceOptions& 
   const std::vector<std::string> tables = task::AllTables();
   for (const std::string& name : settings.List("compact")) {
     if (std::ranges::find(tables, name) == tables.end()) {
-      return Fail(ErrorKind::kInvalidArgument, "--compact {}: there is no such table: {}, or none", name,
-                  fmt::join(tables, ", "));
+      return WithHint(Fail(ErrorKind::kInvalidArgument, "--compact {}: there is no such table", name),
+                      DidYouMean(name, tables, fmt::format("the tables are {}; or none", fmt::join(tables, ", "))));
     }
     upkeep.compact.insert(name);
   }
@@ -191,34 +196,77 @@ nlohmann::ordered_json LayerJson(const pipeline::LayerStats& stats, int64_t elap
           {"step_ms_p99", static_cast<double>(Quantile(stats.step_us, 0.99)) / 1e3}};
 }
 
-void PrintText(const pipeline::RunReport& report, const pipeline::RunOptions& options) {
+// "frame_bad_type 11, frame_not_json 8, and 6 other reasons", the most frequent first.
+std::string MostRejected(const std::map<std::string, int64_t>& rejected) {
+  constexpr size_t kReasonsMax = 3;
+  std::vector<std::pair<int64_t, std::string_view>> reasons;
+  for (const auto& [reason, count] : rejected) reasons.emplace_back(-count, reason);
+  std::ranges::sort(reasons);
   std::string text;
-  const auto line = [&](const char* name, const pipeline::LayerStats& stats) {
-    text += fmt::format(
-        "{:<7} {:>13} rows in {:>13} out  {:>5} commits  {:>10}  {:>10} rows/s  step p50 {:.0f} ms p99 {:.0f} ms\n",
-        name, WithCommas(stats.rows_in), WithCommas(stats.rows_out), stats.commits, HumanBytes(stats.file_bytes),
-        WithCommas(report.elapsed_us > 0 ? stats.rows_in * 1'000'000 / report.elapsed_us : 0),
-        static_cast<double>(Quantile(stats.step_us, 0.5)) / 1e3,
-        static_cast<double>(Quantile(stats.step_us, 0.99)) / 1e3);
-  };
-  if (options.bronze) line("bronze", report.bronze);
-  if (options.silver) line("silver", report.silver);
-  if (options.gold) line("gold", report.gold);
-  if (options.bronze) {
-    text +=
-        fmt::format("frames  {} read, {} without trades, {} unreadable\n", WithCommas(report.bronze.source.frames),
-                    WithCommas(report.bronze.source.frames_skipped), WithCommas(report.bronze.source.frames_rejected));
+  for (size_t i = 0; i < std::min(reasons.size(), kReasonsMax); ++i) {
+    text += fmt::format("{}{} {}", i == 0 ? "" : ", ", reasons[i].second, WithCommas(-reasons[i].first));
   }
-  for (const auto& [reason, count] : report.silver.rejected) {
-    text += fmt::format("rejected {:<28} {:>10}\n", reason, WithCommas(count));
+  if (reasons.size() > kReasonsMax) text += fmt::format(", and {} other reasons", reasons.size() - kReasonsMax);
+  return text;
+}
+
+std::string LayerLine(const char* name, const pipeline::LayerStats& stats, int64_t rows, const std::string& more) {
+  std::string line = fmt::format("{:<7} {:>13} rows  {:>10}  {:>5} commit{}", name, WithCommas(rows),
+                                 HumanBytes(stats.file_bytes), stats.commits, stats.commits == 1 ? "" : "s");
+  if (!more.empty()) line += fmt::format("{}   {}", stats.commits == 1 ? " " : "", more);
+  return line + "\n";
+}
+
+// What was read, what each layer has written, what was rejected and dropped: in so many lines. `steps`: how long the
+// layers' steps took, too.
+std::string SummaryOf(const pipeline::RunReport& report, const pipeline::RunOptions& options, bool steps) {
+  const int64_t moved = report.bronze.rows_in + report.silver.rows_in + report.gold.rows_in;
+  if (moved + report.bronze.source.frames_other == 0) return "Up to date: nothing new to read\n";
+  std::string text;
+  const double seconds = static_cast<double>(report.elapsed_us) / 1e6;
+  const auto rate = [&](int64_t rows) {
+    return WithCommas(report.elapsed_us > 0 ? static_cast<int64_t>(static_cast<double>(rows) / seconds) : 0);
+  };
+  const source::SourceCounts& source = report.bronze.source;
+  if (options.bronze) {
+    text += "Read ";
+    if (source.frames > 0) text += fmt::format("{} frames: ", WithCommas(source.frames));
+    text += fmt::format("{} messages", WithCommas(report.bronze.rows_in));
+    if (source.frames_skipped > 0) text += fmt::format(", {} frames without trades", WithCommas(source.frames_skipped));
+    text += fmt::format("   {:.1f} s, {} messages/s\n", seconds, rate(report.bronze.rows_in));
+    text += LayerLine("Bronze", report.bronze, report.bronze.rows_out, "");
+  }
+  if (options.silver) {
+    const auto found = report.silver.rows_by_table.find(std::string(task::kRejectedTable));
+    const int64_t rejected = found == report.silver.rows_by_table.end() ? 0 : found->second;
+    std::string more;
+    if (rejected > 0) {
+      const double share = 100.0 * static_cast<double>(rejected) / static_cast<double>(report.silver.rows_in);
+      more = fmt::format("{} rejected ({:.2f} %)", WithCommas(rejected), share);
+    }
+    text += LayerLine("Silver", report.silver, report.silver.rows_out, more);
   }
   if (options.gold) {
-    text += fmt::format("duplicates dropped {}, identity conflicts {}\n", WithCommas(report.gold.duplicates),
-                        WithCommas(report.gold.identity_conflicts));
+    std::string more;
+    if (report.gold.duplicates > 0) more = fmt::format("{} duplicates dropped", WithCommas(report.gold.duplicates));
+    text += LayerLine("Gold", report.gold, report.gold.rows_out, more);
+    if (report.gold.identity_conflicts > 0) {
+      text += fmt::format("Identity conflicts: {} trades have the id of another one with other contents\n",
+                          WithCommas(report.gold.identity_conflicts));
+    }
   }
-  const int64_t rows = report.bronze.rows_in + report.silver.rows_in + report.gold.rows_in;
-  if (rows + report.bronze.source.frames_other == 0) text = "nothing new\n";
-  std::fputs(text.c_str(), stdout);
+  if (!report.silver.rejected.empty()) {
+    text += fmt::format("Rejected: {} (k2 query \"FROM rejected_trades\")\n", MostRejected(report.silver.rejected));
+  }
+  if (!steps) return text;
+  for (const auto& [name, stats] :
+       {std::pair("Bronze", &report.bronze), std::pair("Silver", &report.silver), std::pair("Gold", &report.gold)}) {
+    if (stats->step_us.empty()) continue;
+    text += fmt::format("{:<7} step p50 {:.0f} ms, p99 {:.0f} ms\n", name,
+                        static_cast<double>(Quantile(stats->step_us, 0.5)) / 1e3,
+                        static_cast<double>(Quantile(stats->step_us, 0.99)) / 1e3);
+  }
+  return text;
 }
 
 Result<int> RunPipeline(const Settings& settings, const RunFlags& flags) {
@@ -263,7 +311,8 @@ Result<int> RunPipeline(const Settings& settings, const RunFlags& flags) {
     if (options.gold) object["gold"] = LayerJson(report->gold, report->elapsed_us);
     std::printf("%s\n", object.dump(2).c_str());
   } else {
-    PrintText(*report, options);
+    const std::string& level = settings.Text("log-level");
+    std::fputs(SummaryOf(*report, options, level == "info" || level == "debug").c_str(), stdout);
   }
   for (const Error& failure : report->failures) std::fprintf(stderr, "k2: %s\n", failure.message.c_str());
   if (!report->failures.empty()) return 1;

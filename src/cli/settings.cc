@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <stdexcept>
 
+#include "base/similar.h"
 #include "cli/secrets.h"
 
 namespace k2::cli {
@@ -153,8 +154,11 @@ Status Settings::Resolve(const std::string& config) {
       return setting.name == key.str() || (!setting.former_name.empty() && setting.former_name == key.str());
     };
     if (std::ranges::none_of(settings_, known)) {
-      return Fail(ErrorKind::kInvalidArgument, "{}: unknown setting '{}'; `k2 help settings` lists them all", path,
-                  key.str());
+      std::vector<std::string> names;
+      for (const Setting& setting : settings_) names.push_back(setting.name);
+      return WithHint(
+          Fail(ErrorKind::kInvalidArgument, "{}:{}: unknown setting '{}'", path, node.source().begin.line, key.str()),
+          DidYouMean(key.str(), names, "'k2 help settings' lists them all"));
     }
   }
   return {};

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/similar.h"
 #include "exchange/binance/binance.h"
 #include "exchange/coinbase/coinbase.h"
 #include "exchange/kraken/kraken.h"
@@ -47,7 +48,10 @@ const Exchange* ExchangeOfTopic(std::string_view topic) {
 
 Result<const Exchange*> KnownExchange(std::string_view name) {
   if (const Exchange* exchange = ExchangeByName(name)) return exchange;
-  return Fail(ErrorKind::kInvalidArgument, "unknown exchange '{}': {}", name, ExchangeNames());
+  std::vector<std::string> known;
+  for (const Exchange* exchange : Exchanges()) known.emplace_back(exchange->name);
+  return WithHint(Fail(ErrorKind::kInvalidArgument, "unknown exchange '{}': {}", name, ExchangeNames()),
+                  DidYouMean(name, known, ""));
 }
 
 std::string ExchangeNames(std::string_view Exchange::* name, std::string_view before_each) {

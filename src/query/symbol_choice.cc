@@ -1,30 +1,12 @@
 #include "query/symbol_choice.h"
 
 #include <algorithm>
-#include <numeric>
 #include <utility>
 
+#include "base/similar.h"
 #include "exchange/registry.h"
 
 namespace k2::query {
-namespace {
-
-// Letters to change, add or leave out to come from one to the other (Levenshtein).
-size_t EditDistance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = std::exchange(row[0], i);
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t changed = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, changed}));
-    }
-  }
-  return row[b.size()];
-}
-
-}  // namespace
-
 std::string FoldSymbol(std::string_view text) {
   std::string folded;
   std::string asset;

@@ -254,6 +254,8 @@ def failure(command: str, code: int, stderr: str) -> K2Error:
     """What a k2 command that did not end well has told: JSON on the last line, unless it ended before it could."""
     told = _told(stderr)
     text = told.get("error", "")
+    if told.get("hint"):
+        text += f" ({told['hint']})"
     if code < 0:
         text = f"k2 {command} was killed by signal {-code}{': ' if text else ''}{text}"
         if command == "commit":
@@ -267,7 +269,7 @@ def failure(command: str, code: int, stderr: str) -> K2Error:
 
 
 def _told(stderr: str) -> dict[str, Any]:
-    """The last line that k2 has written, as {"error", "kind", "exit_code"} and, where known, "table" and "file"."""
+    """The last line that k2 has written, as {"error", "kind", "exit_code"} and, where known, "table", "file", "hint"."""
     last = next(reversed(stderr.strip().splitlines()), "")
     try:
         told = json.loads(last)
