@@ -269,7 +269,7 @@ def failure(command: str, code: int, stderr: str) -> K2Error:
 
 
 def _told(stderr: str) -> dict[str, Any]:
-    """The last line that k2 has written, as {"error", "kind", "exit_code"} and, where known, "table", "file", "hint"."""
+    """The last line that k2 has written: {"error", "kind", "exit_code"}; where known, "table", "file" and "hint"."""
     last = next(reversed(stderr.strip().splitlines()), "")
     try:
         told = json.loads(last)
