@@ -76,7 +76,7 @@ HealthReport Health::Layers(bool must_work) const {
       check.detail = "is being opened";
     } else if (!layer.stands.empty()) {
       check.ok = !must_work;
-      check.detail = "stands: " + layer.stands;
+      check.detail = "blocked: " + layer.stands;
     }
     report.ok &= check.ok;
     report.checks.push_back(std::move(check));

@@ -174,13 +174,13 @@ def check_nothing_vanishes(replacements: Sequence[Replacement], rejected: DataFr
                 count, example = _told(lost.join(rejected, "message_id", "left_anti"))
         if count:
             raise DataError(
-                f"{one.table.name} is not rebuilt: {count} of its trades are not in the layer above any more, "
-                f"message_id {example} for one. Nothing was changed"
+                f"cannot rebuild {one.table.name}: {count} of its trades are no longer in the upstream layer (for "
+                f"example message_id {example}). Nothing was changed"
             )
         if returning := one.returning():
             warnings.warn(
-                f"the rebuild of {one.table.name} adds {returning} trades that it does not hold now: rows that were "
-                "deleted from it come back, unless rules that have changed accept them for the first time",
+                f"the rebuild of {one.table.name} adds {returning} trades that it does not hold now: rows deleted "
+                "from it reappear, unless changed validation rules accept them for the first time",
                 stacklevel=2,
             )
 

@@ -30,7 +30,7 @@ def exchange_of_topic(topic: str) -> Exchange:
     found = schemas.exchange_of_topic(topic)
     if found is None:
         names = " or ".join(f".{exchange.topic}" for exchange in EXCHANGES)
-        raise ConfigurationError(f"topic {topic} belongs to no exchange K2 knows; its name must end in {names}")
+        raise ConfigurationError(f"topic {topic} belongs to no supported exchange; its name must end in {names}")
     return found
 
 
@@ -273,7 +273,7 @@ class Table:
         try:
             manage.commit()
         except JAVA_ERRORS as error:
-            print(f"{self.key}: its tags are not as they should be yet: {said(error)}", file=sys.stderr)
+            print(f"{self.key}: cannot update the tags of a blocked table yet: {said(error)}", file=sys.stderr)
 
     def scan_tasks(self, scan: Any) -> Iterator[Any]:
         """The files of a scan with the deletes that apply to each."""

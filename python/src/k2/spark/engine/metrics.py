@@ -18,16 +18,16 @@ from k2.spark.utils.errors import ConfigurationError, K2Error, RaceError, Unknow
 
 _HELP = {
     "k2_build_info": ("gauge", "1, with the version of K2."),
-    "k2_rows_total": ("counter", "Rows that a layer has read (in) and written (out)."),
-    "k2_rejected_rows_total": ("counter", "Messages that Silver has rejected, by reason."),
-    "k2_duplicate_rows_total": ("counter", "Rows that Gold has dropped because it holds their trade already."),
-    "k2_identity_conflicts_total": ("counter", "Trades that came to Gold with another trade's message_id."),
-    "k2_commits_total": ("counter", "Commits by how they ended."),
-    "k2_lag_messages": ("gauge", "Messages that the layer above holds and this one has yet to take."),
-    "k2_lag_seconds": ("gauge", "Age of what the layer has yet to take from the layer above it; 0 when it is level."),
+    "k2_rows_total": ("counter", "Rows read (in) and written (out) by a layer."),
+    "k2_rejected_rows_total": ("counter", "Messages rejected by Silver, by reason."),
+    "k2_duplicate_rows_total": ("counter", "Rows dropped by Gold because it already holds their trade."),
+    "k2_identity_conflicts_total": ("counter", "Trades that reached Gold with another trade's message_id."),
+    "k2_commits_total": ("counter", "Commits by outcome."),
+    "k2_lag_messages": ("gauge", "Messages in the upstream layer that the layer has not yet read."),
+    "k2_lag_seconds": ("gauge", "How far the layer is behind its upstream, in time; 0 when it is up to date."),
     "k2_job_step_seconds_total": ("counter", "Time of steps, by part: plan, run, commit."),
-    "k2_job_failures_total": ("counter", "Steps that failed and were tried again, by error."),
-    "k2_job_last_look_timestamp_seconds": ("gauge", "When the job last knew how far it is behind."),
+    "k2_job_failures_total": ("counter", "Steps that failed and were retried, by error."),
+    "k2_job_last_look_timestamp_seconds": ("gauge", "When the job last determined its lag."),
 }
 _TABLES = {
     "bronze": (schemas.BRONZE,),
