@@ -309,7 +309,7 @@ def test_plan_task_commit_by_hand(k2: Path, lake: Lake, oracle: Oracle, tmp_path
             assert commit(lake, tmp_path / "plan.json", results)["rows_in"] == first["rows_in"]
             assert lake.heads() == heads
             refused = commit(lake, tmp_path / "stale.json", late, expect=1)
-            assert "another writer" in refused
+            assert "concurrent writer detected" in refused
             assert lake.heads() == heads
             lake.assert_files_exist()
         oracle.check(lake)

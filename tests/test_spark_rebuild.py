@@ -365,7 +365,9 @@ def test_the_layers_go_on_meanwhile(frames: Frames, lake: Lake, oracle: Oracle, 
     assert slip.done == 1
     assert {one.table: one.attempts for one in result.commits} == {REJECTED: 1, SILVER[0]: 2, SILVER[1]: 1}
     frames.policy.on_step = slip = Slip(GOLD, lambda: more("bronze", "silver", "gold"))
-    with pytest.raises(AnotherWriterError, match=r"another writer has moved on: .* nothing was committed"):
+    with pytest.raises(
+        AnotherWriterError, match=r"concurrent writer detected: the table has changed: .* nothing was committed"
+    ):
         gold_rebuild(frames.spark, frames.of_gold)
     assert slip.done == 1
     frames.policy.on_step = None
