@@ -18,7 +18,7 @@ from stack.services import Services
 
 
 def get(process: Process, path: str) -> tuple[int, str]:
-    found = re.search(r"status page is up.*address=(\S+)", process.said())
+    found = re.search(r"status page is available.*address=(\S+)", process.said())
     if not found:
         return 0, ""
     try:

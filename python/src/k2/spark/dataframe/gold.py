@@ -273,7 +273,7 @@ class GoldStep:
             found |= {file.path: file for file in self._files(upstream, scan, paths)}
         missing = gone.keys() - found.keys()
         if missing:
-            raise DataError(f"{upstream.table.key}: the file {min(missing)} is in no snapshot that added it")
+            raise DataError(f"{upstream.table.key}: the file {min(missing)} was not added by any snapshot")
         return found
 
     def _check_schema(self, upstream: Upstream, snapshot: Snapshot) -> None:
@@ -285,7 +285,7 @@ class GoldStep:
             return
         raise ConfigurationError(
             f"{GOLD} has not read {snapshot} of {upstream.table.key}, which is older than `k2 tables migrate`: let the "
-            "k2 program read it once (`k2 run --layer gold`), then go on with Spark"
+            "k2 program read it once (`k2 run --layer gold`), then continue with Spark"
         )
 
     def _files(self, upstream: Upstream, scan: Any, paths: set[str] | None = None) -> list[File]:

@@ -102,7 +102,7 @@ class KafkaAdmin:
         with self._asking("asking for the cluster"):
             found = self._get(self._admin.describeCluster().clusterId())
         if not found:
-            raise ConfigurationError(f"Kafka at {self.brokers} tells no cluster id: K2 needs Kafka 0.10.1 or newer")
+            raise ConfigurationError(f"Kafka at {self.brokers} reports no cluster id: K2 needs Kafka 0.10.1 or newer")
         return str(found)
 
     def topics(self, patterns: Iterable[str]) -> tuple[list[Topic], list[str]]:
@@ -171,7 +171,7 @@ class KafkaAdmin:
             found |= self.offsets(later, "latest")
         if len(found) != len(wanted):
             raise UnavailableError(
-                f"Kafka at {self.brokers} told the offsets of {len(found)} of {len(wanted)} partitions"
+                f"Kafka at {self.brokers} returned offsets for only {len(found)} of {len(wanted)} partitions"
             )
         return found
 

@@ -114,10 +114,10 @@ class Table:
                     return self.java
                 if {"NoSuchTableException", "NoSuchNamespaceException", "ParseException"} & set(causes):
                     raise ConfigurationError(
-                        f"there is no table {self.identifier}: make K2's tables first (`k2 tables create`, or the jobs "
-                        "create_bronze_table, create_silver_tables and create_gold_table)"
+                        f"there is no table {self.identifier}: create K2's tables first (`k2 tables create`, or the "
+                        "jobs create_bronze_table, create_silver_tables and create_gold_table)"
                     ) from None
-                raise unavailable(error, f"{self.identifier} cannot be loaded") from None
+                raise unavailable(error, f"cannot load {self.identifier}") from None
             check_table_place(loaded, self.catalog, self._conf)
             self._loaded = loaded
         return self._loaded
@@ -145,7 +145,7 @@ class Table:
             java.refresh()
             return self.current()
         except JAVA_ERRORS as error:
-            raise unavailable(error, f"{self.identifier} cannot be read") from None
+            raise unavailable(error, f"cannot read {self.identifier}") from None
 
     def metadata_with_head(self) -> Metadata:
         """As it stands now. A table of other makers has no snapshot at first; K2's commits need one to stand on."""
@@ -349,8 +349,8 @@ def partition_keys(metadata: Metadata, name: str, catalog: str) -> list[Column]:
             keys.append(f.expr(f"{catalog}.system.{_TRANSFORM_FUNCTIONS[kind]}({quoted})"))
         else:
             raise ConfigurationError(
-                f"table {name} cannot be written: its partition transform {transform} is none that this K2 knows. "
-                "Remove the field from the partition spec, or use a K2 that knows it; nothing was written"
+                f"cannot write table {name}: this K2 does not support its partition transform {transform}. "
+                "Remove the field from the partition spec, or use a K2 that supports it; nothing was written"
             )
     return keys
 

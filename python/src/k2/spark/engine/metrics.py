@@ -127,7 +127,7 @@ class JobMetrics:
             def do_GET(self) -> None:
                 status, body = 404, b"/metrics\n"
                 if loopback and not _is_loopback(self.headers.get("Host", "localhost")):
-                    status, body = 421, b"this server is not known by the request's Host\n"
+                    status, body = 421, b"the request's Host is not allowed by this server\n"
                 elif self.path.split("?", 1)[0] == "/metrics":
                     status, body = 200, metrics.text().encode()
                 self.send_response(status)
