@@ -46,9 +46,7 @@ def parse_start(text: str) -> str | int:
     except ValueError:
         when = None
     if when is None or when.tzinfo is None:
-        raise ConfigurationError(
-            f"the start '{text}' is none: earliest, latest, or a time such as 2024-05-05T22:00:00Z"
-        )
+        raise ConfigurationError(f"'{text}' is not a start: earliest, latest, or a time such as 2024-05-05T22:00:00Z")
     micros = int(when.timestamp()) * 1_000_000 + when.microsecond
     return max(-(-micros // 1000), 0)
 

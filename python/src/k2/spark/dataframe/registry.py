@@ -120,7 +120,7 @@ class Schemas:
                 name = json.loads(own)["name"]
                 raise ConfigurationError(
                     f"schemas: {path} is not the schema that k2 has under the id {schema_id} ({name}). Give it another "
-                    "id, to the messages too, or remove the file"
+                    "id, also in the messages, or remove the file"
                 )
 
     def of(self, recording: bool, ref: Ref) -> str | None:

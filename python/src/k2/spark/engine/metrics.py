@@ -143,7 +143,8 @@ class JobMetrics:
             self._server = _BoundedServer((host, port), Handler)
         except (OSError, OverflowError) as error:
             raise ConfigurationError(
-                f"--metrics-port {port} of {host} cannot be listened on: {error}. Give another one, or 0 for a free one"
+                f"--metrics-port {port} of {host} is not available to listen on: {error}. Give another one, or 0 for a "
+                "free one"
             ) from None
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
