@@ -238,7 +238,7 @@ def test_a_service_warns_and_runs_on(warehouse: Warehouse, tmp_path: Path) -> No
         while "1 frame_bad_time" not in told:  # Silver's; Bronze warns too, of frames that could not be read
             told = service.stderr.readline()
             assert told, "it ended"
-        assert "nothing of what is read is taken" in told
+        assert "no trades accepted from the input" in told
         assert service.poll() is None
         with path.open("a") as feed:
             feed.write(f"{NOW_NS} {TRADE_FRAME}\n")

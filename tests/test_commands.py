@@ -249,7 +249,7 @@ def test_ohlcv_usage(lake: Warehouse) -> None:
         assert ask_candles(lake, typed, "--exchange", "binance", "--interval", "1h") == wanted
     empty = lake.k2_run("ohlcv", "btcusdt", "--from", "2025-01-01", "--output", "json")
     assert json.loads(empty.stdout) == []
-    assert "no trades of BTCUSDT in the time that was asked for" in empty.stderr
+    assert "no trades of BTCUSDT in the given period" in empty.stderr
     assert "of BINANCE from 2024-03-01" in empty.stderr
     picture = lake.k2_run("ohlcv", "BTCUSDT", "--draw").stdout
     assert "BTCUSDT" in picture

@@ -104,7 +104,7 @@ def test_a_service_joins_files_beside_its_layers(
                     file.write(b"".join(lines[begin : begin + 200]))
                 time.sleep(0.1)
                 until = time.monotonic() + 30
-                while begin > len(lines) // 2 and "small files were joined" not in (tmp_path / "log").read_text():
+                while begin > len(lines) // 2 and "small files compacted" not in (tmp_path / "log").read_text():
                     assert time.monotonic() < until, (tmp_path / "log").read_text()[-2000:]
                     time.sleep(0.1)  # a second join takes files that come after a first one
             deadline = time.monotonic() + 60
@@ -118,7 +118,7 @@ def test_a_service_joins_files_beside_its_layers(
             service.kill()
             service.wait()
     said = (tmp_path / "log").read_text()
-    assert said.count("small files were joined") >= 2, said
+    assert said.count("small files compacted") >= 2, said
     assert "maintenance failed" not in said
     assert len(files(warehouse, BRONZE)) > 5, "only Gold is joined unless others are named"
     for name in (GOLD, REJECTED):

@@ -256,7 +256,7 @@ def test_rows_that_left_bronze_unread_are_accepted(warehouse: Warehouse, half: l
     counts = warehouse.counts()
     assert counts[SILVER[0]] + counts[SILVER[1]] + counts[REJECTED] == len(places)
     refused = warehouse.k2_run(*command, expect=2).stderr
-    assert "nothing stands at" in refused
+    assert "no layer is blocked at" in refused
 
 
 def test_trades_that_were_moved_to_another_hour_are_accepted(

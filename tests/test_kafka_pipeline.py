@@ -373,7 +373,7 @@ def test_a_recreated_topic_stops_alone(lake: Lake, oracle: Oracle, topics: list[
     recreated.create(topics[0])
     recreated.send(topics[0], 500)
     recreated.flush()
-    running.await_words("a layer stands", 40)
+    running.await_words("layer blocked", 40)
     oracle.send(topics[1], 300)
     oracle.flush()
     lake.await_rows(oracle.expected_counts())

@@ -13,8 +13,8 @@ from conftest import Simulate
 from pyiceberg.table.snapshots import Operation
 from warehouse import ALL_TABLES, BRONZE, GOLD, TABLES, Warehouse, assert_nothing_lost
 
-LEFT = "another service does the maintenance of a table"
-JOINED = "small files were joined"
+LEFT = "another service maintains a table"
+JOINED = "small files compacted"
 FLAGS = ("--follow", "--log-level", "info", "--retention-interval", "1s", "--compact-settled", "0s")
 
 

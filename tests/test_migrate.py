@@ -72,7 +72,7 @@ def test_an_older_warehouse_works_and_says_what_it_is(
     gold = older.gold()
     assert without_source(gold) == expected
     told = older.k2_run("run", "--recording", f"binance={recordings[0][1]}").stderr
-    assert told.count("of an older format") == 1
+    assert told.count("the warehouse has an older format") == 1
     assert "k2 tables migrate" in told
     doctor = older.k2_run("doctor").stdout
     assert "of an older format, with prices and quantities of decimal(18,8): " in doctor

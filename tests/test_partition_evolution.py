@@ -298,7 +298,7 @@ def test_days_of_gold_are_rebuilt_where_files_are_of_days(warehouse: Warehouse, 
     assert {task.file.file_path for task in warehouse.table(GOLD).scan().plan_files()} == before
     warehouse.k2_run("maintain", "compact", "--settled", "0s", "--table", GOLD)
     said = warehouse.k2_run(*day, expect=1).stderr
-    assert "not in the layer above any more" in said, "nobody has their trades but Gold"
+    assert "no longer in the upstream layer" in said, "nobody has their trades but Gold"
     assert len(warehouse.gold()) == 2 * len(held)
 
 

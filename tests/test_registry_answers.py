@@ -176,7 +176,9 @@ def test_a_step_asks_for_so_many_schemas_and_so_long(monkeypatch: pytest.MonkeyP
         asking.learn(ids(*range(50)))
         assert list(asking.found) == ids(3)
         assert list(asking.waiting) == ids(*range(20, 50)), "the first ones come first"
-        assert "is asked for in the next step: this one has met 20 unknown ones" in str(asking.waiting[ids(20)[0]])
+        assert "will be requested in the next step: this step has requested 20 unknown schemas" in str(
+            asking.waiting[ids(20)[0]]
+        )
         asking.learn(ids(60))
         assert ids(60)[0] in asking.waiting
         assert len(slow.asked) == 20

@@ -137,7 +137,7 @@ def test_held_for_gold_then_dropped_and_accepted(warehouse: Warehouse, recording
     retention(warehouse, *SHORT, "--retention-hold", "0s")
     warehouse.k2_run("maintain", "expire", "--older-than", "0s")
     stopped = warehouse.k2_run("run", "--layer", "gold", expect=1)
-    assert "had not read" in stopped.stderr
+    assert "before Gold had read them" in stopped.stderr
     warehouse.k2_run("offsets", "set", "--table", GOLD, "--accept-loss")
     warehouse.k2_run("run", "--layer", "gold")
     notes = [

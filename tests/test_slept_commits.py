@@ -99,7 +99,9 @@ def test_a_plan_that_waited(lake: Lake, recordings: list[tuple[str, Path]], expe
     assert "timed out" in said
     set_clock(lake, "120 0")
     said = lake.k2_run("commit", "--plan", str(plan), stdin=results, expect=1).stderr
-    assert "was removed or changed before a commit could name it" in said, "young enough, and looked at all the same"
+    assert "was removed or changed before a commit could reference it" in said, (
+        "young enough, and looked at all the same"
+    )
     lake.assert_files_exist()
     lake.run(recordings)
     gold = lake.gold()

@@ -186,7 +186,7 @@ def test_topics_that_are_not_what_they_were(
     oracle.send(topics[0], 10, partition=0)
     oracle.flush()
     oracle.forget_before(topics[0], 0, 55)
-    with pytest.raises(OffsetsError, match="5 messages were deleted unread"):
+    with pytest.raises(OffsetsError, match="5 messages were deleted before they were read"):
         bronze_step(frames.spark, frames.of_bronze)
     partitions = oracle.partitions[topics[1]]
     oracle.delete([topics[1]])

@@ -217,18 +217,18 @@ def told(error: str, kind: str, **more: str) -> str:
 @pytest.mark.parametrize(
     ("command", "code", "said", "kind"),
     [
-        ("commit", 1, told("another writer", "offset_mismatch", table="gold_crypto_trades"), RaceError),
-        ("commit", 1, told("gave up after 20 tries: the commit was refused", "conflict"), RaceError),
-        ("commit", 1, told("rows are missing: another writer has moved", "upstream_changed"), DataError),
+        ("commit", 1, told("concurrent writer detected", "offset_mismatch", table="gold_crypto_trades"), RaceError),
+        ("commit", 1, told("cannot commit after 20 attempts: the commit was refused", "conflict"), RaceError),
+        ("commit", 1, told("rows are missing: concurrent writer detected", "upstream_changed"), DataError),
         ("commit", 2, told("--plan x.parquet", "not_found"), ConfigurationError),
         ("plan", 2, told("gone", "not_found", file="s3://lake/t/metadata/snap-1.avro"), RaceError),
         ("plan", 2, told("gone", "not_found", file="/etc/k2/schemas"), ConfigurationError),
         ("plan", 2, told("no table", "not_found", table="gold_crypto_trades"), ConfigurationError),
-        ("commit", 3, told("gave up after 4 tries: no route", "unavailable"), UnavailableError),
+        ("commit", 3, told("cannot commit after 4 attempts: no route", "unavailable"), UnavailableError),
         ("commit", 4, told("the outcome", "commit_unknown"), UnknownOutcomeError),
         ("commit", -9, "", UnknownOutcomeError),
         ("plan", -15, "", UnavailableError),
-        ("plan", 1, told("another writer has moved", "offset_mismatch"), DataError),
+        ("plan", 1, told("concurrent writer detected", "offset_mismatch"), DataError),
         ("plan", 2, "k2: there is no flag --x here", ConfigurationError),
     ],
 )

@@ -57,7 +57,7 @@ def test_metrics_are_prometheus_own_text(metrics: JobMetrics) -> None:
     metrics.took("silver", step)
     metrics.took("silver", replace(step, tables=[silver]))
     metrics.failed("silver", TimeoutError())
-    metrics.failed("silver", RaceError(f"market_data.{silver}: another writer has moved on"))
+    metrics.failed("silver", RaceError(f"market_data.{silver}: concurrent writer detected"))
     metrics.failed("silver", UnknownOutcomeError("the catalog did not say"))
     samples = series(metrics)
     assert samples["k2_rows_total", "in", "silver"] == 140

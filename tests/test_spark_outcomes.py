@@ -348,6 +348,6 @@ def test_files_written_long_ago_are_looked_at_once_more(
     if done:
         table.publish(**policy)
     else:
-        with pytest.raises(RaceError, match=r"one\.parquet.*before a commit could name it"):
+        with pytest.raises(RaceError, match=r"one\.parquet.*before a commit could reference it"):
             table.publish(**policy)
     assert (table.place, table.branches) == (7 if done else 0, [])

@@ -299,9 +299,9 @@ def test_what_is_judged_otherwise_now(frames: Frames, lake: Lake, oracle: Oracle
     rewrite_bronze(lake, payloads(first.value, b"no message", None))
     assert second.verdict.row is not None
     lost = second.verdict.row["message_id"]
-    refused(silver, f"silver_binance_trades is not rebuilt: 1 of its trades .* message_id {lost} for one. Nothing was")
+    refused(silver, f"cannot rebuild silver_binance_trades: 1 of its trades .* message_id {lost}\\). Nothing was")
     rewrite_bronze(lake, lambda rows: rows[:2])
-    refused(silver, "Bronze holds 2 rows of .* up to offset 3, and Silver was made of 3. Nothing was changed")
+    refused(silver, "Bronze holds 2 rows of .* up to offset 3, but Silver was built from 3. Nothing was changed")
 
     # One that was good is refused now, and the other way round.
     rewrite_bronze(lake, lambda rows: [*rows, rows[0] | {"offset": 2}])
@@ -316,7 +316,7 @@ def test_what_is_judged_otherwise_now(frames: Frames, lake: Lake, oracle: Oracle
     # Gold holds a trade that no row of Silver stands for any more.
     before, heads = after, lake.heads()
     refused(
-        lambda: gold_rebuild(frames.spark, frames.of_gold), f"gold_crypto_trades is not rebuilt: 1 .* message_id {lost}"
+        lambda: gold_rebuild(frames.spark, frames.of_gold), f"cannot rebuild gold_crypto_trades: 1 .* message_id {lost}"
     )
 
 
@@ -339,7 +339,7 @@ def test_silver_behind_rejected_trades(frames: Frames, lake: Lake, oracle: Oracl
     with pytest.raises(InterruptedError):
         frames.silver()
     frames.policy.on_step = None
-    with pytest.raises(OffsetsError, match=r"silver_binance_trades stands behind rejected_trades in .*: run Silver"):
+    with pytest.raises(OffsetsError, match=r"silver_binance_trades is behind rejected_trades in .*: run Silver"):
         silver_rebuild(frames.spark, frames.of_silver)
     frames.silver()
     silver_rebuild(frames.spark, frames.of_silver)
@@ -365,7 +365,9 @@ def test_the_layers_go_on_meanwhile(frames: Frames, lake: Lake, oracle: Oracle, 
     assert slip.done == 1
     assert {one.table: one.attempts for one in result.commits} == {REJECTED: 1, SILVER[0]: 2, SILVER[1]: 1}
     frames.policy.on_step = slip = Slip(GOLD, lambda: more("bronze", "silver", "gold"))
-    with pytest.raises(AnotherWriterError, match=r"another writer has moved on: .* nothing was committed"):
+    with pytest.raises(
+        AnotherWriterError, match=r"concurrent writer detected: the table has changed: .* nothing was committed"
+    ):
         gold_rebuild(frames.spark, frames.of_gold)
     assert slip.done == 1
     frames.policy.on_step = None
@@ -430,5 +432,5 @@ def test_the_job_in_a_process_of_its_own(lake: Lake, oracle: Oracle, topics: lis
     rewrite_bronze(lake, lambda rows: rows[:-1])
     done = run("silver")
     assert done.returncode == 1
-    assert "error: Silver is not rebuilt: Bronze holds" in done.stderr.strip().splitlines()[-1]
+    assert "error: cannot rebuild Silver: Bronze holds" in done.stderr.strip().splitlines()[-1]
     assert lake.heads() == heads | {BRONZE: lake.heads()[BRONZE]}

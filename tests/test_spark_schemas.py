@@ -94,7 +94,7 @@ def test_a_registry_that_is_away_holds_up_its_partition_only(
     assert done.rows_in == taken(lake) - at_first == 10 + 30 + 40
     assert done.behind == 25
     said = capsys.readouterr().err
-    assert said.count("a partition waits for the schema of a message; other partitions go on") == 1
+    assert said.count("a partition waits for the schema of a message; other partitions continue") == 1
     assert f"topic {topics[0]}, partition 0" in said
     assert f"schema id {SECOND_ID}" in said
     with pytest.raises(UnavailableError, match="schema registry"):

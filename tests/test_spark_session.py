@@ -231,7 +231,7 @@ def test_what_was_set_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ({"adaptive": "maybe"}, "true or false"),
         ({"log_level": "LOUD"}, "one of ALL, TRACE"),
         ({"catalog": "my-lake"}, "letters, digits"),
-        ({"master": "sparc://x:1"}, "none that Spark knows"),
+        ({"master": "sparc://x:1"}, "not one that Spark supports"),
         ({"master": "spark://nowhere"}, "not of the form spark://HOST:PORT"),
         ({"catalogue_uri": "http://x"}, "there is no option catalogue_uri"),
         ({"connect_timeout_s": "soon"}, "a number of seconds"),

@@ -133,7 +133,7 @@ def test_silver_stops_at_rows_that_were_dropped_though_none_lie_before_them(
     gap = ["c", "t.binance", "id", 0, 5, 9, 5]
     dropped = {"version": 1, "rows": 5, "sequence": 1, "at": "2026-01-01", "sources": [gap]}
     bronze.java.updateProperties().set("k2.dropped-unread", json.dumps(dropped)).commit()
-    with pytest.raises(OffsetsError, match=r"stands at offset 0 of t\.binance, .* --next 10 --accept-loss"):
+    with pytest.raises(OffsetsError, match=r"committed offset is 0 in t\.binance, .* --next 10 --accept-loss"):
         silver_step(frames.spark, frames.of_silver)
 
 

@@ -424,7 +424,7 @@ def job(name: str, *words: str, env: dict[str, str] | None = None) -> subprocess
         ("maintenance", ["--settled", "forever"], 2, "--settled is forever"),
         ("maintenance", ["--expire-older-than", "0s"], 2, "below 10m"),
         ("create_gold_table", ["--conf", "spark.x"], 2, "KEY=VALUE"),
-        ("create_gold_table", ["--master", "sparc://x:1"], 2, "none that Spark knows"),
+        ("create_gold_table", ["--master", "sparc://x:1"], 2, "not one that Spark supports"),
         ("create_silver_tables", ["--catalog", "rest.example"], 2, "catalog_uri"),
     ],
 )

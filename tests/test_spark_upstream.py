@@ -84,7 +84,7 @@ def test_silver_takes_each_offset_once_and_stands_where_rows_are_gone(frames: Fr
     again = bronze.scan(row_filter="offset < 50").to_arrow()
     bronze.append(again.cast(bronze.schema().as_arrow()))
     bronze.delete("offset >= 100 and offset < 120")
-    with pytest.raises(StandsError, match=r"silver_binance_trades stands: bronze_trades holds") as stands:
+    with pytest.raises(StandsError, match=r"silver_binance_trades is blocked: bronze_trades holds") as stands:
         silver_step(frames.spark, frames.of_silver)
     assert "k2-stands-silver-binance" in bronze.refresh().metadata.refs
     accept(lake, stands.value)

@@ -18,7 +18,7 @@ from stack.services import Services
 
 
 def get(process: Process, path: str) -> tuple[int, str]:
-    found = re.search(r"status page is up.*address=(\S+)", process.said())
+    found = re.search(r"status page is available.*address=(\S+)", process.said())
     if not found:
         return 0, ""
     try:
@@ -58,12 +58,12 @@ def test_bronze_and_the_other_exchange_go_on(k2: Path, tmp_path: Path, services:
             "--commit-interval",
             "20ms",
         )
-        wait_until(lambda: "stands: " in get(service, "/readyz")[1], 40, service.said)
+        wait_until(lambda: "blocked: " in get(service, "/readyz")[1], 40, service.said)
         code, told = get(service, "/readyz")
         assert code == 503
         command = re.search(r"`k2 (offsets accept bronze_trades \d+) --dry-run`", told)
         assert command, told
-        assert f"layer silver: stands: {SILVER[0]}" in told
+        assert f"layer silver: blocked: {SILVER[0]}" in told
         assert get(service, "/livez")[0] == 200
         for topic in (binance, kraken):
             oracle.send(topic, 1000)  # far more than two steps
@@ -73,7 +73,7 @@ def test_bronze_and_the_other_exchange_go_on(k2: Path, tmp_path: Path, services:
         lake.await_rows({BRONZE: oracle.expected_counts()[BRONZE], GOLD: trades})
         assert lake.total(SILVER[0]) == 0
         assert standing(service) == {"bronze": 0, "silver": 1, "gold": 0}
-        assert service.said().count("a layer stands") == 1
+        assert service.said().count("layer blocked") == 1
         (line,) = json.loads(lake.k2_run(*command[1].split(), "--dry-run", "--output", "json").stdout)
         assert (line["table"], line["missing"]) == (SILVER[0], 20)
         lake.k2_run(*command[1].split())

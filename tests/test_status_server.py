@@ -120,7 +120,7 @@ def read_log(running: Server) -> Iterator[None]:
         while not running.address:
             assert running.process.poll() is None, "".join(running.log)
             assert time.monotonic() < deadline, "".join(running.log)
-            found = re.search(r"status page is up.*address=(\S+)", "".join(running.log))
+            found = re.search(r"status page is available.*address=(\S+)", "".join(running.log))
             if found:
                 running.address = found[1]
             time.sleep(0.02)
@@ -297,7 +297,7 @@ def test_names_that_are_allowed(warehouse: Warehouse, growing: Growing, k2: Path
     done = warehouse.k2_run(
         "run", "--recording", f"binance={growing.path}", "--http", ":0", "--http-host", "a:1", expect=2
     )
-    assert "'a:1' is no host" in done.stderr
+    assert "'a:1' is not a host" in done.stderr
 
 
 def test_sigterm_ends_it_beside_open_connections(server: Server) -> None:
@@ -331,7 +331,7 @@ def test_an_address_in_use_ends_the_run(server: Server, simulate: Simulate, k2: 
     done = other.k2_run("run", "--recording", f"binance={recording}", "--http", server.address, expect=2)
     assert f"cannot listen on {server.address}: Address already in use" in done.stderr
     done = other.k2_run("run", "--recording", f"binance={recording}", "--http", "nonsense", expect=2)
-    assert "'nonsense' is no address to listen on" in done.stderr
+    assert "'nonsense' is not an address to listen on" in done.stderr
 
 
 def test_no_page_unless_asked_for(warehouse: Warehouse, simulate: Simulate) -> None:

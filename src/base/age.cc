@@ -14,7 +14,7 @@ Status CheckAttemptAge(const StartTime& begun) {
   if (age_us <= kAttemptAgeMaxUs) return {};
   return Fail(ErrorKind::kConflict,
               "the attempt timed out: it began {} minutes ago, and after {} minutes its files may have been removed as "
-              "orphan files; the catalog was not asked",
+              "orphan files; the commit was not sent to the catalog",
               age_us / (60 * kMicrosPerSecond), kAttemptAgeMaxUs / (60 * kMicrosPerSecond));
 }
 

@@ -43,9 +43,9 @@ std::string CaughtText() {
 }  // namespace
 
 Error CaughtError(std::string_view place) {
-  return {ErrorKind::kInternal,
-          fmt::format("internal error in {}: {}. This is a fault of k2: please report it with the log", place,
-                      CaughtText())};
+  return {
+      ErrorKind::kInternal,
+      fmt::format("internal error in {}: {}. This is a bug in k2: please report it with the log", place, CaughtText())};
 }
 
 void LogCaughtError(std::string_view place) { log::Error(CaughtError(place).message); }

@@ -69,14 +69,14 @@ HealthReport Health::Layers(bool must_work) const {
       check.detail = "has ended";
     } else if (check.age_us > beat_age_max_us_) {
       check.ok = false;
-      check.detail = fmt::format("has made no turn for {}, at most {} are allowed", Seconds(check.age_us),
+      check.detail = fmt::format("has made no progress for {}; at most {} are allowed", Seconds(check.age_us),
                                  Seconds(beat_age_max_us_));
     } else if (!layer.open) {
       check.ok = !must_work;
       check.detail = "is being opened";
     } else if (!layer.stands.empty()) {
       check.ok = !must_work;
-      check.detail = "stands: " + layer.stands;
+      check.detail = "blocked: " + layer.stands;
     }
     report.ok &= check.ok;
     report.checks.push_back(std::move(check));
@@ -94,16 +94,16 @@ HealthReport Health::Ready() const {
   HealthReport report = Layers(true);
   if (layers_.empty()) {
     report.ok = false;
-    report.checks.push_back({.name = "layers", .ok = false, .detail = "none has been started yet"});
+    report.checks.push_back({.name = "layers", .ok = false, .detail = "no layer has started yet"});
   }
   for (const auto& [name, dependency] : dependencies_) {
     HealthCheck check{
         .name = name, .ok = dependency.ok, .detail = dependency.detail, .age_us = clock_() - dependency.answered_us};
     if (check.ok && check.age_us > dependency.age_max_us) {
       check.ok = false;
-      check.detail = fmt::format("has not answered for {}", Seconds(check.age_us));
+      check.detail = fmt::format("has not responded for {}", Seconds(check.age_us));
     }
-    if (check.detail.empty()) check.detail = check.ok ? "answers" : "does not answer";
+    if (check.detail.empty()) check.detail = check.ok ? "answers" : "does not respond";
     report.ok &= check.ok;
     report.checks.push_back(std::move(check));
   }

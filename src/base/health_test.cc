@@ -63,7 +63,7 @@ TEST_F(HealthTest, ALayerThatStandsLivesAndIsNotReady) {
   EXPECT_TRUE(health_.Live().ok);
   const HealthReport ready = health_.Ready();
   EXPECT_FALSE(ready.ok);
-  EXPECT_EQ(Find(ready, "layer gold")->detail, "stands: rows are gone");
+  EXPECT_EQ(Find(ready, "layer gold")->detail, "blocked: rows are gone");
   EXPECT_TRUE(Find(ready, "layer bronze")->ok);
   health_.Stands("gold", "");
   EXPECT_TRUE(health_.Ready().ok);

@@ -84,7 +84,7 @@ void AddProcess(std::vector<MetricFamily>& families) {
   add("process_start_time_seconds", "Start time of the process since unix epoch in seconds.", MetricType::Gauge,
       process.start_time_seconds);
   add("process_open_fds", "Number of open file descriptors.", MetricType::Gauge, static_cast<double>(process.open_fds));
-  add("k2_memory_limit_bytes", "Memory that this process may use: of its control group, else the machine's.",
+  add("k2_memory_limit_bytes", "Memory limit of this process: that of its control group, else the machine's.",
       MetricType::Gauge, static_cast<double>(process.memory_limit_bytes));
   add("process_max_fds", "Maximum number of open file descriptors.", MetricType::Gauge,
       static_cast<double>(process.max_fds));

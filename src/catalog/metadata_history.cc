@@ -26,7 +26,7 @@ std::string TimeOf(int64_t time_ms) { return FormatTimestamp(time_ms * 1000); }
 std::string HowFarBehind(storage::FileIo& io, const std::string& location) {
   const std::string folder = location.substr(0, location.rfind('/'));
   const auto names = MetadataFilesIn(io, folder);
-  if (!names) return fmt::format("{} cannot be listed: {}", folder, names.error().message);
+  if (!names) return fmt::format("cannot list {}: {}", folder, names.error().message);
   for (const std::string& name : *names) {
     const auto file = ReadMetadataFile(io, name);
     if (!file) continue;
@@ -45,7 +45,7 @@ std::string HowFarBehind(storage::FileIo& io, const std::string& location) {
     }
     return text;
   }
-  return fmt::format("No metadata file is left in {}", folder);
+  return fmt::format("There is no metadata file in {}", folder);
 }
 
 }  // namespace
@@ -116,8 +116,8 @@ Status CheckNoTableAt(storage::FileIo& io, const TableName& table, const std::st
     if (file && (!HoldsDataFiles(*file->metadata) || file->metadata->table_uuid == own_uuid)) continue;
     return Fail(
         ErrorKind::kInvalidArgument,
-        "{} cannot be made: {} holds the metadata of a table that the catalog does not know ({}{}). `k2 tables "
-        "recover` registers it; or move the files elsewhere, if they are of no use any more",
+        "cannot create {}: {} holds the metadata of a table that is not in the catalog ({}{}). `k2 tables recover` "
+        "registers it; or move the files elsewhere if they are not needed",
         table.ToString(), metadata_folder, LastNameOf(name),
         file ? fmt::format(", uuid {}, {} snapshots", file->metadata->table_uuid, file->metadata->snapshots.size())
              : "");
@@ -128,8 +128,8 @@ Status CheckNoTableAt(storage::FileIo& io, const TableName& table, const std::st
 Error MissingMetadata(storage::FileIo& io, const TableName& table, const std::string& location,
                       const std::string& catalog) {
   return {ErrorKind::kInvalidData,
-          fmt::format("table {}: the metadata file that the {} names is gone: {}. {}. `k2 tables recover` finds the "
-                      "newest state of the table in its files and registers it (docs/recovery.md)",
+          fmt::format("table {}: the metadata file that the {} references is gone: {}. {}. `k2 tables recover` finds "
+                      "the newest state of the table in its files and registers it (docs/recovery.md)",
                       table.ToString(), catalog, location, HowFarBehind(io, location))};
 }
 

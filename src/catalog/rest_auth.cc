@@ -42,7 +42,7 @@ Result<Token> ReadToken(const std::string& body) {
   }
   K2_TRY(fields.status());
   if (token.text.empty() || token.text.find_first_of("\r\n") != std::string::npos) {
-    return Fail(ErrorKind::kInvalidData, "the token service's reply holds no token");
+    return Fail(ErrorKind::kInvalidData, "the token service's reply contains no token");
   }
   return token;
 }
@@ -71,7 +71,7 @@ Result<std::string> RestAuth::Header() {
     if (!fetched && (token_.empty() || now_us >= ends_at_us_)) return std::unexpected(fetched.error());
     if (!fetched) {
       renew_at_us_ = now_us + kTryAgainAfterUs;
-      log::Warn("the catalog's token could not be renewed, the old one serves until it ends",
+      log::Warn("cannot renew the catalog's token; using the old one until it expires",
                 {{"error", fetched.error().message}});
     }
   }
@@ -118,7 +118,7 @@ Status RestAuth::Fetch() {
     const int64_t now_us = NowUs();
     renew_at_us_ = now_us + std::max(life_us - kRenewBeforeUs, life_us / 10 * 8);
     ends_at_us_ = now_us + life_us;
-    GaugeOf("k2_credential_expiry_timestamp_seconds", "When a credential ends, since 1970.",
+    GaugeOf("k2_credential_expiry_timestamp_seconds", "Time when a credential expires, in seconds since 1970.",
             {{"credential", "catalog"}})
         .Set(static_cast<double>((NowMicros() + life_us) / kMicrosPerSecond));
   }

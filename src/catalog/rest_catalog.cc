@@ -105,7 +105,7 @@ Status RestCatalog::Open() {
     Error error = ErrorOf(ReadFailure(reply), Describe());
     if (error.kind == ErrorKind::kNotFound) {
       return Fail(ErrorKind::kInvalidArgument,
-                  "{}; either there is no such warehouse or the address is not the root of an Iceberg REST catalog",
+                  "{}; either the warehouse does not exist or the address is not the root of an Iceberg REST catalog",
                   error.message);
     }
     return std::unexpected(std::move(error));
@@ -163,7 +163,7 @@ void RestCatalog::Forget(const TableName& table) {
 Status RestCatalog::CreateNamespaceIfMissing(const std::string& name_space) {
   std::string name;
   for (const std::string& level : NamespaceLevels(name_space)) {
-    if (level.empty()) return Fail(ErrorKind::kInvalidArgument, "'{}' cannot be the name of a namespace", name_space);
+    if (level.empty()) return Fail(ErrorKind::kInvalidArgument, "'{}' is not a valid name of a namespace", name_space);
     name += name.empty() ? level : "." + level;
     K2_ASSIGN(const net::HttpResponse found, session_.Repeating(Call("GET", NamespacePath(name))));
     if (found.status == 200) continue;
@@ -260,7 +260,7 @@ Result<TableState> RestCatalog::LoadFrom(const TableName& table, bool cache) {
   const RestFailure failure = ReadFailure(reply);
   if (reply.status == 404 && failure.type == "NotFoundException") {  // of a file, not of a table
     return Fail(ErrorKind::kInvalidData,
-                "table {}: the {} has it, and cannot find its metadata file: {}. `k2 tables recover` finds the newest "
+                "table {}: the {} has it but cannot find its metadata file: {}. `k2 tables recover` finds the newest "
                 "state of the table in its files and registers it (docs/recovery.md)",
                 table.ToString(), Describe(), failure.message);
   }
@@ -292,10 +292,11 @@ Result<TableState> RestCatalog::Accept(const TableName& table, const net::HttpRe
   }
   if (!options_.table_root.empty() && !storage::IsLocalLocation(options_.table_root) &&
       storage::IsLocalLocation(state.metadata->location)) {
-    return refused({ErrorKind::kPermission,
-                    fmt::format("the catalog says that it lies at {}, on this machine's disks, while the warehouse is "
-                                "{}: refused",
-                                state.metadata->location, options_.table_root)});
+    return refused(
+        {ErrorKind::kPermission,
+         fmt::format(
+             "refused: the catalog reports its location as {}, on this machine's disks, but the warehouse is {}",
+             state.metadata->location, options_.table_root)});
   }
   keys_.Keep(table, state.metadata->location, properties_, *read);
   const auto etag = reply.headers.find("etag");
@@ -333,7 +334,7 @@ Result<TableState> RestCatalog::Create(const TableName& table, const CreateTable
   K2_ASSIGN(const net::HttpResponse reply, session_.Repeating(call));
   if (reply.status == 200 || reply.status == 201) return Accept(table, reply);
   const RestFailure failure = ReadFailure(reply);
-  if (reply.status == 409) return Fail(ErrorKind::kAlreadyExists, "table {} exists already", table.ToString());
+  if (reply.status == 409) return Fail(ErrorKind::kAlreadyExists, "table {} already exists", table.ToString());
   return std::unexpected(ErrorOf(failure, "create table " + table.ToString()));
 }
 
@@ -356,9 +357,8 @@ Status RestCatalog::Register(const TableName& table, const std::string& metadata
   Error error = ErrorOf(ReadFailure(reply), what);
   if (instead_of) {
     error.message +=
-        " (the catalog has a table of this name, and does not let it be registered again: drop its entry there, "
-        "without "
-        "purging its files, then run `k2 tables recover` again)";
+        " (the catalog has a table of this name and does not allow it to be registered again: drop its entry there, "
+        "without purging its files, then run `k2 tables recover` again)";
   }
   return std::unexpected(std::move(error));
 }
@@ -401,7 +401,7 @@ CommitOutcome RestCatalog::Commit(const TableName& table, const TableState& /*ba
     if (added != nullptr && state->metadata->FindSnapshot(added->snapshot.snapshot_id) == nullptr) {
       Forget(table);
       return Unknown{
-          {ErrorKind::kCommitUnknown, what + ": the catalog's reply does not hold the snapshot that was sent"}};
+          {ErrorKind::kCommitUnknown, what + ": the catalog's reply does not contain the snapshot that was sent"}};
     }
   }
   return Committed{*std::move(state)};
@@ -422,7 +422,7 @@ Status RestCatalog::Rename(const TableName& from, const TableName& to) {
   K2_ASSIGN(const net::HttpResponse reply, session_.Once(Call("POST", root_ + "/tables/rename", RenameBody(from, to))));
   if (reply.status == 200 || reply.status == 204) return {};
   const RestFailure failure = ReadFailure(reply);
-  if (reply.status == 409) return Fail(ErrorKind::kAlreadyExists, "table {} exists already", to.ToString());
+  if (reply.status == 409) return Fail(ErrorKind::kAlreadyExists, "table {} already exists", to.ToString());
   return std::unexpected(ErrorOf(failure, fmt::format("rename table {} to {}", from.ToString(), to.ToString())));
 }
 
@@ -431,7 +431,7 @@ Status RestCatalog::Rename(const TableName& from, const TableName& to) {
 Result<std::shared_ptr<Catalog>> OpenRestCatalog(RestCatalogOptions options) {
   options.uri = WithoutSlash(options.uri);
   if (!options.uri.starts_with("http://") && !options.uri.starts_with("https://")) {
-    return Fail(ErrorKind::kInvalidArgument, "'{}' is no address of a REST catalog: expected http:// or https://",
+    return Fail(ErrorKind::kInvalidArgument, "'{}' is not an address of a REST catalog: expected http:// or https://",
                 net::WithoutSecrets(options.uri));
   }
   if (options.http == nullptr) options.http = net::MakeHttpClient();

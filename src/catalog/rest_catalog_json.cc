@@ -98,11 +98,11 @@ StringMap Texts(const Json* object) {
 
 Result<std::string> JoinLevels(const Json& levels, std::string_view what) {
   if (!levels.is_array() || levels.empty()) {
-    return Fail(ErrorKind::kInvalidData, "{}: a namespace is no list of names", what);
+    return Fail(ErrorKind::kInvalidData, "{}: a namespace is not a list of names", what);
   }
   std::string joined;
   for (const Json& level : levels) {
-    if (!level.is_string()) return Fail(ErrorKind::kInvalidData, "{}: a namespace is no list of names", what);
+    if (!level.is_string()) return Fail(ErrorKind::kInvalidData, "{}: a namespace is not a list of names", what);
     if (!joined.empty()) joined += '.';
     joined += level.get<std::string>();
   }
@@ -162,12 +162,11 @@ Result<RestConfig> ReadConfig(std::string_view body) {
 
 Result<TableReply> ReadTableReply(std::string_view body) {
   const RawObject object(body);
-  if (!object.valid())
-    return Fail(ErrorKind::kInvalidData, "the catalog's reply is no JSON object, or not a whole one");
+  if (!object.valid()) return Fail(ErrorKind::kInvalidData, "the catalog's reply is not a complete JSON object");
   TableReply reply;
   if (const std::string_view location = object.Find("metadata-location"); !location.empty()) {
     K2_ASSIGN(const Json text, ParseJson(location, "metadata-location"));
-    if (!text.is_string()) return Fail(ErrorKind::kInvalidData, "metadata-location is no text");
+    if (!text.is_string()) return Fail(ErrorKind::kInvalidData, "metadata-location is not a string");
     reply.metadata_location = text.get<std::string>();
   }
   reply.metadata = object.Find("metadata");

@@ -53,7 +53,8 @@ TEST_F(RestCatalogTest, KeepsSecretsOutOfMessages) {
   EXPECT_EQ(garbled.error().message.find("secret"), std::string::npos) << garbled.error().message;
   EXPECT_EQ(OpenRestCatalog({.uri = "ftp://user:secret@host"}).error().message.find("secret"), std::string::npos);
   net::HttpResponse moved{.status = 302, .headers = {{"location", "https://login/?code=secret"}}, .body = {}};
-  EXPECT_TRUE(ReadFailure(moved).message.starts_with("it points to https://login/: redirects are not followed. Give "));
+  EXPECT_TRUE(
+      ReadFailure(moved).message.starts_with("it redirects to https://login/: redirects are not followed. Give "));
 }
 
 TEST_F(RestCatalogTest, LoadsOnceWhatHasNotMoved) {

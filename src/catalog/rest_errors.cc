@@ -83,12 +83,10 @@ RestFailure ReadFailure(const net::HttpResponse& reply) {
   if (failure.message.empty()) failure.message = OneLine(reply.body.substr(0, kMessageMax));
   const auto location = reply.headers.find("location");
   if (reply.status >= 300 && reply.status < 400 && location != reply.headers.end()) {
-    failure.message =
-        "it points to " + OneLine(net::WithoutSecrets(location->second)) +
-        ": redirects are not followed. Give the address that answers itself as --catalog, with its scheme; where it is "
-        "a "
-        "page to log in at, the host is not the one of your workspace (Databricks: https://<workspace>/api/2.1/"
-        "unity-catalog/iceberg-rest), or the token is missing";
+    failure.message = "it redirects to " + OneLine(net::WithoutSecrets(location->second)) +
+                      ": redirects are not followed. Give the final address as --catalog, with its scheme. If it is a "
+                      "login page, the host is not that of your workspace (Databricks: "
+                      "https://<workspace>/api/2.1/unity-catalog/iceberg-rest), or the token is missing";
   }
   return failure;
 }
@@ -123,10 +121,9 @@ CommitOutcome OutcomeOf(const RestFailure& failure, std::string_view what) {
   if (failure.status == 400 && SpeaksOfConflict(failure)) return Conflict{std::move(error.message)};
   if (failure.status == 429) return NotSent{std::move(error)};
   if (failure.status == 400 && SpeaksOfAClockBehind(failure)) {
-    return NotSent{
-        {ErrorKind::kUnavailable, std::move(error.message) +
-                                      " (the catalog's clock is behind the table's newest snapshot: set it, or "
-                                      "this machine's, right; until then commits are tried again)"}};
+    return NotSent{{ErrorKind::kUnavailable, std::move(error.message) +
+                                                 " (the catalog's clock is behind the table's newest snapshot: correct "
+                                                 "it, or this machine's clock; until then commits are retried)"}};
   }
   return Rejected{std::move(error)};
 }

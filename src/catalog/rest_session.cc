@@ -118,7 +118,7 @@ Result<net::HttpResponse> RestSession::Repeating(const RestCall& call) {
       if (!reply) return std::unexpected(Error{ErrorKind::kUnavailable, reply.error().message});
       return reply;
     }
-    log::Info("the catalog is asked again", {{"path", call.path}, {"attempt", attempt}, {"reason", trouble}});
+    log::Info("retrying a request to the catalog", {{"path", call.path}, {"attempt", attempt}, {"reason", trouble}});
     Pause(pause_ms);
   }
 }

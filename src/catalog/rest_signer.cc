@@ -50,8 +50,8 @@ Result<storage::AwsKeys> RestSigner::Sign(net::HttpRequest& request) {
   }
   if (keys->access_key.empty()) {
     return Fail(ErrorKind::kPermission,
-                "there are no AWS keys to sign requests to the catalog with: looked for AWS_ACCESS_KEY_ID, web "
-                "identity, the profile, the container's agent and the instance's metadata (docs/storage.md)");
+                "there are no AWS keys to sign requests to the catalog: looked for AWS_ACCESS_KEY_ID, web identity, "
+                "the profile, the container's agent and the instance's metadata (docs/storage.md)");
   }
   storage::SignAwsRequest(*keys, signing_.scope, clock_.NowUs(), request);
   return keys;

@@ -33,7 +33,7 @@ Status CheckName(std::string_view what, std::string_view name) {
   const bool odd = name.empty() || name.size() > 255 || name == "." || name == ".." || name.starts_with('.') ||
                    name.ends_with('.') || name.find("..") != std::string_view::npos ||
                    name.find_first_of("/?#\\") != std::string_view::npos;
-  if (odd) return Fail(ErrorKind::kInvalidArgument, "'{}' cannot be the name of a {}", name, what);
+  if (odd) return Fail(ErrorKind::kInvalidArgument, "'{}' is not a valid name of a {}", name, what);
   return {};
 }
 
@@ -119,7 +119,7 @@ Status SqliteCatalog::Open() {
   std::filesystem::create_directories(std::filesystem::path(path_).parent_path(), error);
   if (error) {
     const bool denied = error == std::errc::permission_denied || error == std::errc::read_only_file_system;
-    return Fail(denied ? ErrorKind::kPermission : ErrorKind::kIo, "cannot make the warehouse folder of {}: {}", path_,
+    return Fail(denied ? ErrorKind::kPermission : ErrorKind::kIo, "cannot create the warehouse folder of {}: {}", path_,
                 error.message());
   }
   K2_ASSIGN(db_, SqliteDb::Open(path_, options_.busy_timeout_ms));
@@ -154,8 +154,8 @@ Status SqliteCatalog::CheckPlace() const {
   struct stat info{};
   if (::stat(folder_.c_str(), &info) == 0 && info.st_dev == device_ && info.st_ino == inode_) return {};
   return Fail(ErrorKind::kInvalidArgument,
-              "{} was moved or replaced while this process had it open: nothing was committed; start again there where "
-              "it lies now",
+              "{} was moved or replaced while this process had it open: nothing was committed; start again with its "
+              "present location",
               folder_);
 }
 
@@ -280,7 +280,7 @@ Status SqliteCatalog::Register(const TableName& table, const std::string& metada
   if (swap.unknown) return std::unexpected(swap.unknown->error);
   K2_TRY(swap.status);
   if (swap.rows == 1) return {};
-  return Fail(ErrorKind::kConflict, "table {} was changed since it was looked at", table.ToString());
+  return Fail(ErrorKind::kConflict, "table {} was changed concurrently", table.ToString());
 }
 
 Status SqliteCatalog::SettlePlace() {
@@ -309,7 +309,7 @@ Result<TableState> SqliteCatalog::Create(const TableName& table, const CreateTab
   K2_TRY(CheckName("table", table.name));
   K2_TRY(CheckPlace());
   const std::string location = request.location.empty() ? *LocationOfNew(table) : request.location;
-  const auto exists = [&] { return Fail(ErrorKind::kAlreadyExists, "table {} exists already", table.ToString()); };
+  const auto exists = [&] { return Fail(ErrorKind::kAlreadyExists, "table {} already exists", table.ToString()); };
   {
     const std::lock_guard lock(mutex_);
     K2_ASSIGN(const bool has_namespace, NamespaceExists(table.name_space));
@@ -356,8 +356,7 @@ Status SqliteCatalog::CheckStillThere(const WrittenMetadata& written) const {
   const Result<int64_t> bytes = io_->Size(written.file);
   if (!bytes && bytes.error().kind != ErrorKind::kNotFound) return std::unexpected(bytes.error());
   if (bytes && *bytes == written.bytes) return {};
-  return Fail(ErrorKind::kConflict, "the metadata file {} was removed or changed before the catalog was asked",
-              written.file);
+  return Fail(ErrorKind::kConflict, "the metadata file {} was removed or changed before the commit", written.file);
 }
 
 SqliteCatalog::Swap SqliteCatalog::SwapPointer(const TableName& table, const std::string& from, const std::string& to,
@@ -392,7 +391,7 @@ CommitOutcome SqliteCatalog::Commit(const TableName& table, const TableState& ba
     const std::lock_guard lock(mutex_);
     const auto pointer = Pointer(table);
     if (!pointer) return refused(pointer.error());
-    if (!*pointer) return Rejected{{ErrorKind::kNotFound, "table " + table.ToString() + " does not exist any more"}};
+    if (!*pointer) return Rejected{{ErrorKind::kNotFound, "table " + table.ToString() + " no longer exists"}};
     if (**pointer != base.metadata_location) return moved;
   }
   auto made = iceberg::ApplyUpdates(*base.metadata, updates, NowMs());
@@ -433,12 +432,12 @@ void SqliteCatalog::DeleteOld(const iceberg::TableMetadata& metadata, const std:
   const iceberg::OwnFiles own(metadata);
   for (const std::string& file : dropped) {
     if (!own.Hold(file) || !file.ends_with(".metadata.json")) {
-      log::Warn("the metadata log names a file that is not the table's own metadata: it stays",
+      log::Warn("the metadata log references a file that is not the table's own metadata; not deleting it",
                 {{"table", metadata.location}, {"file", file}});
       continue;
     }
     if (const Status deleted = io_->Delete(file); !deleted) {
-      log::Warn("old table metadata stays", {{"file", file}, {"error", deleted.error().message}});
+      log::Warn("cannot delete old table metadata", {{"file", file}, {"error", deleted.error().message}});
     }
   }
 }
@@ -469,7 +468,7 @@ Status SqliteCatalog::Rename(const TableName& from, const TableName& to) {
       {to.name_space, to.name, options_.catalog_name, from.name_space, from.name});
   if (swap.unknown) return std::unexpected(swap.unknown->error);
   if (!swap.status && swap.status.error().kind == ErrorKind::kAlreadyExists) {
-    return Fail(ErrorKind::kAlreadyExists, "table {} exists already", to.ToString());
+    return Fail(ErrorKind::kAlreadyExists, "table {} already exists", to.ToString());
   }
   K2_TRY(swap.status);
   if (swap.rows == 0) return Fail(ErrorKind::kNotFound, "table {} does not exist", from.ToString());

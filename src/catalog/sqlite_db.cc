@@ -97,12 +97,12 @@ Error SqliteDb::LastError(std::string_view action) const {
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
       return error(ErrorKind::kInvalidData,
-                   "; move it elsewhere and run `k2 tables recover`, which makes a new one of the tables' files");
+                   "; move it elsewhere and run `k2 tables recover`, which creates a new one from the tables' files");
     case SQLITE_CONSTRAINT: return error(ErrorKind::kAlreadyExists, "");
     case SQLITE_CANTOPEN:
       if (system == EACCES || system == EROFS || system == EPERM) return error(ErrorKind::kPermission, kAccess);
       if (system == ENOSPC) return error(ErrorKind::kNoSpace, kFreeSpace);
-      return error(ErrorKind::kIo, "; is its folder there?");
+      return error(ErrorKind::kIo, "; does its folder exist?");
     default: return error(system == ENOSPC ? ErrorKind::kNoSpace : ErrorKind::kIo, "");
   }
 }

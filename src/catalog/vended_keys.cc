@@ -38,7 +38,7 @@ Result<TableName> VendedKeys::TableOf(const std::string& prefix) {
   for (const auto& [known, table] : table_of_prefix_) {
     if (prefix.starts_with(known)) return table;  // "s3" is kept as s3://
   }
-  return Fail(ErrorKind::kNotFound, "no table has brought keys for {}", prefix);
+  return Fail(ErrorKind::kNotFound, "no table has provided keys for {}", prefix);
 }
 
 }  // namespace k2::catalog

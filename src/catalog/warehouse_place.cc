@@ -117,13 +117,13 @@ std::string Displacement::Describe() const {
   const std::string_view to = storage::BareLocation(map.to());
   const std::string_view from = storage::BareLocation(map.from());
   return copied ? fmt::format(
-                      "{} is a copy of the warehouse {}: its tables name the files of the original, which writing here "
-                      "would change. `k2 tables relocate --warehouse {}` makes it a warehouse of its own; until then "
-                      "it can be read only",
+                      "{} is a copy of the warehouse {}: its tables reference the files of the original, which writing "
+                      "here would change. `k2 tables relocate --warehouse {}` makes it an independent warehouse; until "
+                      "then it is read-only",
                       to, from, to)
                 : fmt::format(
-                      "the warehouse {} was moved to {}: its tables name their files by the old place. `k2 tables "
-                      "relocate --warehouse {}` gives them their present names; until then it can be read only",
+                      "the warehouse {} was moved to {}: its tables reference their files at the old location. `k2 "
+                      "tables relocate --warehouse {}` updates them; until then it is read-only",
                       from, to, to);
 }
 
@@ -152,7 +152,7 @@ Result<WarehousePlace> FindPlace(SqliteDb& db, const std::string& catalog_name, 
   }
   // Another process may note it at the same time. Where it cannot be noted, the next one that opens the catalog will.
   const Status noted = WritePlace(db, {place.location, RandomUuid().ToString()}, /*only_if_none=*/true);
-  if (!noted) log::Debug("the warehouse's place was not noted", {{"error", noted.error().message}});
+  if (!noted) log::Debug("cannot store the warehouse's location in the catalog", {{"error", noted.error().message}});
   return place;
 }
 

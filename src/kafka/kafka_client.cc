@@ -122,7 +122,7 @@ Result<std::vector<std::string>> KafkaAdmin::Metadata(bool all_topics) {
   }
   if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
     const KafkaHealth now = events_->health();
-    return Fail(KafkaErrorKind(code), "Kafka at {} does not answer: {}", options_.brokers,
+    return Fail(KafkaErrorKind(code), "cannot connect to Kafka at {}: {}", options_.brokers,
                 now.ok ? rd_kafka_err2str(code) : now.last_error);
   }
   events_->Answered();
@@ -147,7 +147,7 @@ Result<std::string> KafkaAdmin::ClusterId() {
   const std::string id = text == nullptr ? "" : text;
   if (text != nullptr) rd_kafka_mem_free(handle_, text);
   if (!id.empty()) return id;
-  return Fail(ErrorKind::kUnsupported, "Kafka at {} tells no cluster id: K2 needs Kafka 0.10.1 or newer",
+  return Fail(ErrorKind::kUnsupported, "Kafka at {} reports no cluster id: K2 needs Kafka 0.10.1 or newer",
               options_.brokers);
 }
 
@@ -219,7 +219,7 @@ Status KafkaAdmin::CreateTopic(const std::string& name, int32_t partitions, int3
   size_t count = 0;
   const auto* const* results =
       rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event.get()), &count);
-  if (count != 1) return Fail(ErrorKind::kUnavailable, "Kafka topic {}: the answer names {} topics", name, count);
+  if (count != 1) return Fail(ErrorKind::kUnavailable, "Kafka topic {}: the reply contains {} topics", name, count);
   const auto code = rd_kafka_topic_result_error(results[0]);
   if (code == RD_KAFKA_RESP_ERR_NO_ERROR) return {};
   const char* reason = rd_kafka_topic_result_error_string(results[0]);
@@ -263,7 +263,7 @@ Result<std::map<KafkaPartition, int64_t>> KafkaAdmin::Offsets(const KafkaStart& 
     offsets.merge(ends);
   }
   if (offsets.size() == of.size()) return offsets;
-  return Fail(ErrorKind::kUnavailable, "Kafka at {} told the offsets of {} of {} partitions", options_.brokers,
+  return Fail(ErrorKind::kUnavailable, "Kafka at {} returned offsets for only {} of {} partitions", options_.brokers,
               offsets.size(), of.size());
 }
 

@@ -139,19 +139,20 @@ void KafkaEvents::GiveToken(rd_kafka_t* handle) const {
 void KafkaEvents::GiveNewPassword(rd_kafka_t* handle) {
   if (!newest_settings_) return;
   const auto settings = newest_settings_();
-  if (!settings) return log::Warn("kafka: settings cannot be read again", {{"error", settings.error().message}});
+  if (!settings) return log::Warn("kafka: cannot reload settings", {{"error", settings.error().message}});
   const std::lock_guard lock(mutex_);
   auto login = LoginIn(*settings);
   if (login == login_ || login.first.empty()) return;
   if (RdError(rd_kafka_sasl_set_credentials(handle, login.first.c_str(), login.second.c_str()))) return;
   login_ = std::move(login);
-  log::Info("kafka: another password is tried", {});
+  log::Info("kafka: retrying with a new password", {});
 }
 
 void KafkaEvents::Failed(rd_kafka_resp_err_t code, const char* reason) {
   const std::lock_guard lock(mutex_);
   const int64_t now = NowMicros();
-  if (health_.ok) log::Warn("kafka: no good answer", {{"error", rd_kafka_err2name(code)}, {"reason", reason}});
+  if (health_.ok)
+    log::Warn("kafka: request failed; retrying", {{"error", rd_kafka_err2name(code)}, {"reason", reason}});
   if (health_.ok) health_.since_us = now;
   // That all are down is told beside why the last one is.
   const bool why_is_known = code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && !health_.ok;
@@ -167,7 +168,7 @@ void KafkaEvents::Failed(rd_kafka_resp_err_t code, const char* reason) {
 void KafkaEvents::Answered() {
   const std::lock_guard lock(mutex_);
   if (health_.ok || fatal_) return;
-  log::Info("kafka: answers again", {{"last_error", health_.last_error}});
+  log::Info("kafka: available again", {{"last_error", health_.last_error}});
   health_.ok = true;
   auth_error_.clear();
 }
@@ -199,12 +200,12 @@ Status CheckKafkaOptions(const KafkaOptions& options) {
     return Fail(ErrorKind::kInvalidArgument, "no Kafka brokers are given: --kafka HOST:PORT");
   if (options.brokers.find('@') != std::string::npos) {
     return Fail(ErrorKind::kInvalidArgument,
-                "Kafka brokers are host:port, comma-separated, without a user: sasl.username and sasl.password go into "
-                "kafka-set");
+                "Kafka brokers are host:port, comma-separated, without a user: set sasl.username and sasl.password "
+                "with kafka-set");
   }
   for (const auto& [name, value] : options.settings) {
     if (std::ranges::find(kOwnSettings, name) == std::end(kOwnSettings)) continue;
-    return Fail(ErrorKind::kInvalidArgument, "Kafka setting {}: K2 sets it itself, it cannot be changed", name);
+    return Fail(ErrorKind::kInvalidArgument, "Kafka setting {} cannot be changed: K2 sets it itself", name);
   }
   rd_kafka_conf_t* conf = rd_kafka_conf_new();
   Status status;

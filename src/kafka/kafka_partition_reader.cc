@@ -49,8 +49,8 @@ void KafkaPartitionReader::DropPending() {
 
 Status KafkaPartitionReader::Seek(const table::SourcePosition& position) {
   if (position.next_offset < 0) {
-    return Fail(ErrorKind::kInternal, "Kafka topic {}, partition {}: {} is no offset", key_.topic, key_.partition,
-                position.next_offset);
+    return Fail(ErrorKind::kInternal, "Kafka topic {}, partition {}: {} is not a valid offset", key_.topic,
+                key_.partition, position.next_offset);
   }
   DropPending();
   failure_.reset();
@@ -149,10 +149,10 @@ Status KafkaPartitionReader::AppendHeaders(const rd_kafka_message_s& message, so
     return {};
   }
   if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
-    return Fail(ErrorKind::kInvalidData,
-                "Kafka topic {}, partition {}, at offset {}: the message's headers cannot be read: {}; nothing was "
-                "skipped",
-                key_.topic, key_.partition, message.offset, rd_kafka_err2str(error));
+    return Fail(
+        ErrorKind::kInvalidData,
+        "Kafka topic {}, partition {}, at offset {}: cannot read the message's headers: {}; nothing was skipped",
+        key_.topic, key_.partition, message.offset, rd_kafka_err2str(error));
   }
   if (headers.empty()) headers.ends.assign(before, 0);
   const char* key = nullptr;
@@ -219,12 +219,12 @@ std::optional<Error> KafkaPartitionReader::TakeEvent(const rd_kafka_message_s& m
     case RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED:
     case RD_KAFKA_RESP_ERR_INVALID_MSG:
       // librdkafka goes on behind such bytes; K2 does not.
-      return failed(ErrorKind::kInvalidData, "What the broker has stored there cannot be read; nothing was skipped");
+      return failed(ErrorKind::kInvalidData, "The stored message is unreadable; nothing was skipped");
     case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
       return failed(ErrorKind::kInvalidArgument,
                     "Raise receive.message.max.bytes and fetch.message.max.bytes (--kafka-set)");
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-      return failed(ErrorKind::kPermission, "The user needs the right to read the topic");
+      return failed(ErrorKind::kPermission, "Grant the user permission to read the topic");
     case RD_KAFKA_RESP_ERR__FATAL: return failed(ErrorKind::kUnavailable, "Start again");
     default:
       // A leader that moves, a broker that is away, a topic that is gone (the source's own checks tell that).
@@ -234,23 +234,22 @@ std::optional<Error> KafkaPartitionReader::TakeEvent(const rd_kafka_message_s& m
 }
 
 Error KafkaPartitionReader::PositionLost(std::string_view reason) const {
-  std::string there = "what it has now could not be learnt";
+  std::string there = "its present offsets are unknown";
   std::string missing;
   std::string next = "OFFSET";
   if (const auto marks = consumer_->admin().Watermarks({key_.topic, key_.partition})) {
-    there = fmt::format("it has the offsets {} to {} now", marks->low, marks->high);
+    there = fmt::format("it now has the offsets {} to {}", marks->low, marks->high);
     if (marks->low > position_.next_offset) {
-      missing = fmt::format("; {} messages were deleted unread", marks->low - position_.next_offset);
+      missing = fmt::format("; {} messages were deleted before they were read", marks->low - position_.next_offset);
       next = std::to_string(marks->low);
     }
   }
-  return {
-      ErrorKind::kOffsetMismatch,
-      fmt::format("Kafka topic {}, partition {} cannot be read on at offset {} (leader epoch {}): {}; {}{}. Nothing "
-                  "was skipped. See `k2 offsets show`; to give up what is missing: `k2 offsets set --table "
-                  "bronze_trades --topic {} --partition {} --next {} --accept-loss`",
-                  key_.topic, key_.partition, position_.next_offset, position_.leader_epoch, reason, there, missing,
-                  key_.topic, key_.partition, next)};
+  return {ErrorKind::kOffsetMismatch,
+          fmt::format("cannot continue reading Kafka topic {}, partition {} at offset {} (leader epoch {}): {}; {}{}. "
+                      "Nothing was skipped. See `k2 offsets show`; to skip the missing messages: `k2 offsets set "
+                      "--table bronze_trades --topic {} --partition {} --next {} --accept-loss`",
+                      key_.topic, key_.partition, position_.next_offset, position_.leader_epoch, reason, there, missing,
+                      key_.topic, key_.partition, next)};
 }
 
 KafkaWatermarks KafkaPartitionReader::watermarks() const {

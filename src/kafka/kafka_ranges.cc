@@ -19,14 +19,14 @@ Status KafkaRanges::Check(std::span<const Place> places) {
   for (const auto& [key, position] : places) {
     if (key.cluster != cluster) {
       return Fail(ErrorKind::kOffsetMismatch,
-                  "the task reads Kafka topic {} of the cluster {}, and the brokers at {} are of the cluster {}",
-                  key.topic, key.cluster, options_.brokers, cluster);
+                  "the task reads Kafka topic {} of cluster {}, but the brokers at {} belong to cluster {}", key.topic,
+                  key.cluster, options_.brokers, cluster);
     }
     const auto topic = std::ranges::find(found.topics, key.topic, &KafkaTopic::name);
     if (topic == found.topics.end() || topic->id != key.topic_id) {
-      return Fail(ErrorKind::kOffsetMismatch, "the task reads Kafka topic {} with the id {}, and the brokers have {}",
+      return Fail(ErrorKind::kOffsetMismatch, "the task reads Kafka topic {} with the id {}, but the brokers have {}",
                   key.topic, key.topic_id,
-                  topic == found.topics.end() ? "none of that name" : "one with the id " + topic->id);
+                  topic == found.topics.end() ? "no topic of that name" : "one with the id " + topic->id);
     }
   }
   return {};

@@ -22,15 +22,15 @@ constexpr int kGoneChecks = 3;  // a broker that has just started may not know a
 // Both have the same name, partitions and offsets, and only somebody who knows why can say that they belong together.
 std::string HowToGoOn(const std::string& topic) {
   return fmt::format(
-      "Nothing was skipped, and nothing of the other one was read; `k2 offsets show` tells how far the table came. If "
-      "it is meant, `k2 offsets accept --topic {} --dry-run` tells what follows, and without --dry-run it is read into "
-      "the same tables from its beginning",
+      "Nothing was skipped, and nothing of the other topic was read; `k2 offsets show` shows the committed offsets. If "
+      "this is intended, `k2 offsets accept --topic {} --dry-run` shows what will be read; without --dry-run, the "
+      "topic is read from its beginning into the same tables",
       topic);
 }
 
 constexpr char kWholeCluster[] =
-    "Nothing was skipped, and nothing of it was read; `k2 offsets show` tells how far the table came. Name the brokers "
-    "of before, or accept the topics of this cluster one by one: `k2 offsets accept --topic NAME --dry-run`";
+    "Nothing was skipped, and nothing of this cluster was read; `k2 offsets show` shows the committed offsets. Give "
+    "the former brokers, or accept the topics of this cluster one by one: `k2 offsets accept --topic NAME --dry-run`";
 
 std::optional<Error> CheckNames(const std::vector<std::string>& topics) {
   constexpr size_t kMaxName = 249;  // Kafka's own rule
@@ -40,7 +40,7 @@ std::optional<Error> CheckNames(const std::vector<std::string>& topics) {
         topic, [](unsigned char c) { return std::isalnum(c) != 0 || c == '.' || c == '_' || c == '-'; });
     if (topic.empty() || topic.size() > kMaxName || !plain) {
       return Error{ErrorKind::kInvalidArgument,
-                   fmt::format("'{}' is no name of a Kafka topic (a pattern begins with ^)", topic)};
+                   fmt::format("'{}' is not a valid name of a Kafka topic (a pattern begins with ^)", topic)};
     }
   }
   return std::nullopt;
@@ -60,11 +60,11 @@ Result<std::unique_ptr<KafkaSource>> KafkaSource::Open(const KafkaOptions& optio
   if (!found.missing.empty() && (!options.topics_may_be_missing || found.topics.empty())) {
     return Fail(
         ErrorKind::kNotFound,
-        "there is no Kafka topic {} at {}: name another (--topics), or make it (`k2 produce --create-topics N`)",
+        "there is no Kafka topic {} at {}: choose another (--topics), or create it (`k2 produce --create-topics N`)",
         found.missing.front(), options.brokers);
   }
   if (found.topics.empty()) {
-    return Fail(ErrorKind::kNotFound, "no Kafka topic at {} fits {}", options.brokers, fmt::join(topics, ", "));
+    return Fail(ErrorKind::kNotFound, "no Kafka topic at {} matches {}", options.brokers, fmt::join(topics, ", "));
   }
   int64_t partitions = 0;
   for (const KafkaTopic& topic : found.topics) partitions += topic.partitions;
@@ -167,12 +167,11 @@ std::map<std::string, Error> KafkaSource::OthersThan(const table::SourcePosition
     if (known || other == nullptr) continue;
     std::string what;
     if (other->cluster != cluster_id_) {
-      what = fmt::format(
-          "the table has read Kafka topic {} of the cluster {}, and the brokers at {} are of the cluster {}", name,
-          other->cluster, options_.brokers, cluster_id_);
+      what = fmt::format("the table has read Kafka topic {} of cluster {}, but the brokers at {} belong to cluster {}",
+                         name, other->cluster, options_.brokers, cluster_id_);
     } else {
       what =
-          fmt::format("Kafka topic {} was recreated: the table has read the one with the id {}, and its id is {} now",
+          fmt::format("Kafka topic {} was recreated: the table has read the topic with the id {}, but its id is now {}",
                       name, other->topic_id, id);
     }
     others.emplace(name, Error{ErrorKind::kOffsetMismatch, fmt::format("{}. {}", what, HowToGoOn(name))});
@@ -226,7 +225,7 @@ Status KafkaSource::ConfirmTopics(const table::SourcePositions& read, int64_t ma
   }
   lock.unlock();
   const KafkaHealth now = health();
-  return Fail(ErrorKind::kUnavailable, "Kafka at {} does not confirm that the topics are still the same: {}",
+  return Fail(ErrorKind::kUnavailable, "cannot confirm with Kafka at {} that the topics are still the same: {}",
               options_.brokers, now.ok ? "no answer in time" : now.last_error);
 }
 
@@ -310,7 +309,7 @@ bool KafkaSource::Check(bool all) {
   const std::lock_guard lock(mutex_);
   if (!found || !cluster) {
     const Error& error = found ? cluster.error() : found.error();
-    log::Debug("kafka: topics were not checked", {{"error", error.message}});
+    log::Debug("kafka: cannot check the topics", {{"error", error.message}});
     failure_ = admin_->events().Lasting(kAuthPatienceUs);
     if (!failure_) failure_ = consumer_->events().Lasting(kAuthPatienceUs);
     if (failure_) checked_.notify_all();
@@ -318,7 +317,7 @@ bool KafkaSource::Check(bool all) {
   }
   if (*cluster != cluster_id_) {
     failure_ = Error{ErrorKind::kOffsetMismatch,
-                     fmt::format("the Kafka brokers at {} belong to the cluster {} now, and to {} before. {}",
+                     fmt::format("the Kafka brokers at {} now belong to cluster {}; before, they belonged to {}. {}",
                                  options_.brokers, *cluster, cluster_id_, kWholeCluster)};
   } else {
     FindStopped(*found);
@@ -344,17 +343,17 @@ void KafkaSource::FindStopped(const KafkaTopics& found) {
     }
     stopped_.insert_or_assign(
         topic.name, Error{ErrorKind::kOffsetMismatch,
-                          fmt::format("Kafka topic {} was recreated while it was read: its id was {} and is {} now. {}",
+                          fmt::format("Kafka topic {} was recreated while it was read: its id was {} and is now {}. {}",
                                       topic.name, before->second, topic.id, HowToGoOn(topic.name))});
     recreated_.insert_or_assign(topic.name, topic.id);
   }
   for (const std::string& name : found.missing) {
     if (!topic_ids_.contains(name) || ++gone_[name] < kGoneChecks) continue;
-    stopped_.try_emplace(
-        name, Error{ErrorKind::kOffsetMismatch,
-                    fmt::format("Kafka topic {} (id {}) is gone from the cluster {}. Leave it out of --topics; where "
-                                "one of its name is created again, that is another topic",
-                                name, topic_ids_[name], cluster_id_)});
+    stopped_.try_emplace(name,
+                         Error{ErrorKind::kOffsetMismatch,
+                               fmt::format("Kafka topic {} (id {}) no longer exists in cluster {}. Remove it from "
+                                           "--topics; if a topic of this name is created again, it is another topic",
+                                           name, topic_ids_[name], cluster_id_)});
   }
 }
 
@@ -372,7 +371,7 @@ void KafkaSource::FlushGroup() {
   if (positions.empty()) return;
   const Status written = admin_->CommitGroup(options_.group, positions);
   if (!written && !group_failed_) {
-    log::Warn("kafka: the group's offsets, which only lag tools read, were not written",
+    log::Warn("kafka: cannot write the group's offsets (best effort, for lag monitoring)",
               {{"group", options_.group}, {"error", written.error().message}});
   }
   group_failed_ = !written;

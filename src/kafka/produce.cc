@@ -158,7 +158,7 @@ Status Session::OpenTopics() {
   K2_ASSIGN(KafkaTopics found, admin->Describe(wanted));
   for (const std::string& name : found.missing) {
     if (options_.create_partitions <= 0) {
-      return Fail(ErrorKind::kNotFound, "there is no Kafka topic {} at {}: make it with --create-topics PARTITIONS",
+      return Fail(ErrorKind::kNotFound, "there is no Kafka topic {} at {}: create it with --create-topics PARTITIONS",
                   name, options_.kafka.brokers);
     }
     const Status made = admin->CreateTopic(name, options_.create_partitions, options_.replication);
@@ -170,7 +170,7 @@ Status Session::OpenTopics() {
     K2_ASSIGN(found, admin->Describe(wanted));
     if (found.missing.empty()) break;
     if (MonotonicMicros() >= deadline) {
-      return Fail(ErrorKind::kUnavailable, "Kafka topic {} was made and does not show", found.missing.front());
+      return Fail(ErrorKind::kUnavailable, "Kafka topic {} was created but is not visible yet", found.missing.front());
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
@@ -295,7 +295,7 @@ void Session::Finish() {
   report_.delivered = counts.delivered;
   report_.failed = report_.sent - counts.delivered;
   report_.first_failure = counts.first_failure;
-  if (report_.failed > 0 && report_.first_failure.empty()) report_.first_failure = "not delivered when it was stopped";
+  if (report_.failed > 0 && report_.first_failure.empty()) report_.first_failure = "stopped before delivery";
   if (report_.failed > 0 && !health.ok) report_.first_failure += "; " + health.last_error;
 }
 

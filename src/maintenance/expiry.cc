@@ -76,7 +76,7 @@ Result<ExpiryReport> ExpireSnapshots(table::Table& table, int64_t now_us, const 
       const auto files = iceberg::FilesOfExpired(store, *before.metadata, *committed->state.metadata, report.snapshots);
       K2_TRY(table.Refresh());
       if (!files) {
-        log::Warn("files of expired snapshots stay behind",
+        log::Warn("cannot delete the files of expired snapshots",
                   {{"table", table.name().ToString()}, {"error", files.error().message}});
         return report;
       }
@@ -87,14 +87,15 @@ Result<ExpiryReport> ExpireSnapshots(table::Table& table, int64_t now_us, const 
     if (const auto* rejected = std::get_if<catalog::Rejected>(&outcome)) return std::unexpected(rejected->error);
     if (const auto* unknown = std::get_if<catalog::Unknown>(&outcome)) {
       return Fail(ErrorKind::kCommitUnknown,
-                  "{}: whether its snapshots were expired could not be learnt ({}); no file was deleted",
+                  "{}: unknown commit outcome: its snapshots may or may not be expired ({}); no file was deleted",
                   table.name().ToString(), unknown->error.message);
     }
     if (const auto* not_sent = std::get_if<catalog::NotSent>(&outcome)) last = not_sent->error;
     if (const auto* conflict = std::get_if<catalog::Conflict>(&outcome))
       last = Error{ErrorKind::kConflict, conflict->reason};
   }
-  return Fail(last->kind, "{}: expiry gave up after {} tries: {}", table.name().ToString(), kTries, last->message);
+  return Fail(last->kind, "{}: cannot expire snapshots after {} attempts: {}", table.name().ToString(), kTries,
+              last->message);
 }
 
 }  // namespace k2::maintenance

@@ -31,7 +31,7 @@ struct SchemaChange {
 Status CheckNotUsed(const std::string& table, const TableMetadata& metadata, const NestedField& field) {
   const auto fail = [&](std::string_view how) {
     return Fail(ErrorKind::kUnsupported,
-                "{}.{} is {} {}, whose type `k2 tables migrate` has to change: change that first", task::kNamespace,
+                "{}.{} is {} {}, whose type `k2 tables migrate` has to change: remove that first", task::kNamespace,
                 table, how, field.name);
   };
   // Earlier ones too: they stay in the metadata, and would speak of a column that no schema has.
@@ -147,8 +147,8 @@ class Rewrite {
       if (run_.stop.stop_requested()) return Fail(ErrorKind::kCancelled, "stopped; nothing was changed");
       if (AgeMicros(begun_) > kAttemptAgeMaxUs) {
         return Fail(ErrorKind::kUnsupported,
-                    "{} could not be written again within {} hours, after which its new files may be taken for orphan "
-                    "files: nothing was changed. Use more threads, or a machine nearer to the storage",
+                    "cannot rewrite {} within {} hours, after which its new files may be removed as orphan files: "
+                    "nothing was changed. Use more threads, or a machine closer to the storage",
                     table_.name().name, kAttemptAgeMaxUs / kMicrosPerHour);
       }
       if (attempt > 0) K2_TRY(table_.Refresh());
@@ -163,7 +163,7 @@ class Rewrite {
       last = done.error();
     }
     return std::unexpected(last.With(
-        fmt::format("{}: others have changed the table in each of {} tries; stop them for as long as this takes",
+        fmt::format("{}: concurrent writers changed the table in each of {} attempts; stop them during the migration",
                     table_.name().name, kAttempts)));
   }
 
@@ -172,7 +172,7 @@ class Rewrite {
     SchemaChange change;
     K2_TRY(table_.Update([&](const TableMetadata& metadata) -> Result<std::vector<TableUpdate>> {
       K2_ASSIGN(change, ChangeOf(table_.name().name, metadata));
-      if (change.rewrites) return Fail(ErrorKind::kConflict, "the table's columns were changed meanwhile");
+      if (change.rewrites) return Fail(ErrorKind::kConflict, "the table's columns were changed concurrently");
       return change.updates;
     }));
     return Migration{.changes = std::move(change.changes)};
@@ -211,10 +211,10 @@ class Rewrite {
     const std::optional<int64_t> planned_on = metadata.current_snapshot_id;
     commit.make_schema = [&](const TableMetadata& head) -> Result<std::vector<TableUpdate>> {
       if (head.current_schema_id != schema || head.current_snapshot_id != planned_on) {
-        return Fail(ErrorKind::kConflict, "the table was changed meanwhile");
+        return Fail(ErrorKind::kConflict, "the table was changed concurrently");
       }
       K2_ASSIGN(SchemaChange again, ChangeOf(table_.name().name, head));
-      if (!(again.shape == written_for_)) return Fail(ErrorKind::kConflict, "the columns were changed meanwhile");
+      if (!(again.shape == written_for_)) return Fail(ErrorKind::kConflict, "the columns were changed concurrently");
       return std::move(again.updates);
     };
     // Files and deletes that came meanwhile are of the columns of before: what is not of this head is planned again.
@@ -223,7 +223,8 @@ class Rewrite {
     const table::LayerCommitOutcome outcome = table_.Commit(std::move(commit), once);
     if (std::holds_alternative<table::CommitDone>(outcome)) return migration;
     if (const auto* unknown = std::get_if<table::OutcomeUnknown>(&outcome)) {
-      return std::unexpected(unknown->error.With("whether it was migrated is not known; run it again"));
+      return std::unexpected(
+          unknown->error.With("unknown commit outcome: the table may or may not be migrated; run the migration again"));
     }
     return std::unexpected(std::get<table::NotCommitted>(outcome).error());
   }

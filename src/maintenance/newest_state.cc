@@ -9,7 +9,7 @@ namespace {
 constexpr size_t kNotesMax = 3;
 
 std::string LeftOut(const catalog::MetadataFile& file, const std::vector<std::string>& faults) {
-  return fmt::format("{} is left out: {}", catalog::LastNameOf(file.location), fmt::to_string(fmt::join(faults, "; ")));
+  return fmt::format("ignored {}: {}", catalog::LastNameOf(file.location), fmt::to_string(fmt::join(faults, "; ")));
 }
 
 // From the end of the chain back: the first place in it that a whole state has.
@@ -61,7 +61,7 @@ Result<NewestState> FindNewestState(const std::vector<catalog::MetadataFile>& fi
   if (!went_on || later.empty()) {
     for (const catalog::MetadataFile& file : later) {
       stays.notes.push_back(
-          fmt::format("{} was written later and may be an attempt that was never committed: it is left out",
+          fmt::format("ignored {}: it was written later and may be an attempt that was never committed",
                       catalog::LastNameOf(file.location)));
     }
     return stays;

@@ -32,8 +32,8 @@ Status AddStatistics(const std::vector<iceberg::StatisticsEntry>& entries, std::
     const auto json = nlohmann::json::parse(entry.json, nullptr, /*allow_exceptions=*/false);
     const auto path = json.is_object() ? json.find("statistics-path") : json.end();
     if (!json.is_object() || path == json.end() || !path->is_string()) {
-      return Fail(ErrorKind::kInvalidData, "a statistics file of snapshot {} has no path: no orphan is looked for",
-                  entry.snapshot_id);
+      return Fail(ErrorKind::kInvalidData,
+                  "a statistics file of snapshot {} has no path: cannot search for orphan files", entry.snapshot_id);
     }
     names.emplace(LastName(path->get_ref<const std::string&>()));
   }
@@ -60,11 +60,10 @@ Result<std::set<std::string>> NamesInUse(const table::Table& table) {
 // have left, cut-off files among it, names nothing that counts.
 Status CheckMetadataFile(table::Table& table, const std::string& location) {
   const auto refuse = [&](std::string_view why) {
-    return Fail(
-        ErrorKind::kConflict,
-        "{}: {} {}: nothing is removed. `k2 tables recover --dry-run` says what there is (docs/recovery.md); move "
-        "the file elsewhere if nobody needs it",
-        table.name().ToString(), location, why);
+    return Fail(ErrorKind::kConflict,
+                "{}: {} {}: no orphan file was removed. `k2 tables recover --dry-run` shows the state of the tables "
+                "(docs/recovery.md); move the file elsewhere if it is not needed",
+                table.name().ToString(), location, why);
   };
   const auto file = catalog::ReadMetadataFile(table.io(), location);
   if (!file) {
@@ -78,7 +77,7 @@ Status CheckMetadataFile(table::Table& table, const std::string& location) {
     return refuse(fmt::format("is the metadata of another table (uuid {})", metadata.table_uuid));
   }
   if (metadata.last_sequence_number > table.metadata().last_sequence_number + 1) {
-    return refuse("is newer than what the catalog holds");
+    return refuse("is newer than the metadata in the catalog");
   }
   return {};
 }
@@ -88,8 +87,8 @@ Status CheckMetadataFile(table::Table& table, const std::string& location) {
 Result<OrphanReport> RemoveOrphans(table::Table& table, int64_t now_us, const OrphanOptions& options) {
   if (options.older_than_us < kOrphanAgeMinUs) {
     return Fail(ErrorKind::kInvalidArgument,
-                "orphan files younger than {} hours are not removed: they may belong to a commit that is on its way, "
-                "which times out only after {} hours",
+                "orphan files younger than {} hours are not removed: they may belong to a running commit, which times "
+                "out after {} hours",
                 kOrphanAgeMinUs / kMicrosPerHour, kAttemptAgeMaxUs / kMicrosPerHour);
   }
   K2_TRY(iceberg::CheckGarbageCollected(table.metadata(), table.name().ToString(), "no orphan file was removed"));
@@ -98,7 +97,7 @@ Result<OrphanReport> RemoveOrphans(table::Table& table, int64_t now_us, const Or
   K2_ASSIGN(std::vector<storage::FileInfo> files, table.io().List(location));
   K2_TRY(table.Refresh());
   if (table.metadata().location != location) {
-    return Fail(ErrorKind::kConflict, "{} was moved to {} meanwhile: start again", table.name().ToString(),
+    return Fail(ErrorKind::kConflict, "{} was moved to {} during the run: start again", table.name().ToString(),
                 table.metadata().location);
   }
   K2_ASSIGN(const std::set<std::string> names, NamesInUse(table));
@@ -121,7 +120,7 @@ Result<OrphanReport> RemoveOrphans(table::Table& table, int64_t now_us, const Or
     const Status deleted = table.io().Delete(file.location);
     if (deleted) continue;
     if (++report.not_deleted == 1) {
-      log::Warn("an orphan could not be removed", {{"file", file.location}, {"error", deleted.error().message}});
+      log::Warn("cannot remove an orphan file", {{"file", file.location}, {"error", deleted.error().message}});
     }
   }
   return report;

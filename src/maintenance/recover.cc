@@ -172,7 +172,7 @@ class Recovery {
                  file.error().kind != ErrorKind::kNotFound) {
         return std::unexpected(file.error());
       } else {
-        log::Warn("a metadata file is left out", {{"file", info.location}, {"error", file.error().message}});
+        log::Warn("ignoring a metadata file", {{"file", info.location}, {"error", file.error().message}});
       }
     }
     return {};
@@ -209,9 +209,9 @@ class Recovery {
     }
     if (keys.size() == 1) return keys[0];
     return Fail(ErrorKind::kInvalidData, "{}",
-                keys.empty() ? "no metadata file of it is left"
-                             : fmt::format("metadata of {} tables lies in its folder: name the file to take with --use",
-                                           keys.size()));
+                keys.empty()
+                    ? "none of its metadata files exists any more"
+                    : fmt::format("its folder holds metadata of {} tables: choose the file with --use", keys.size()));
   }
 
   // A catalog that is proven to be behind one table's files was restored as a whole: of the others, too, what came from
@@ -266,7 +266,7 @@ class Recovery {
                                   BelongingOf(other.files[0], warehouse_).name == name;
                          });
     if (!name || replaced || doubled) {
-      const std::string why = !name      ? "its name cannot be told by where it lies"
+      const std::string why = !name      ? "its location does not show its name"
                               : replaced ? "the catalog has another table of this name in the same folder"
                                          : "another table has the same folder";
       Note(shown, replaced ? RecoveryOutcome::kLeft : RecoveryOutcome::kFailed,
@@ -290,14 +290,14 @@ class Recovery {
     std::string notes = fmt::to_string(fmt::join(state.notes, "; "));
     if (!state.tied.empty()) {
       Note(name, RecoveryOutcome::kFailed,
-           fmt::format("it cannot be told by the files which of these was committed last; --use {}=FILE takes one: {}",
+           fmt::format("the files do not show which of these was committed last; choose one with --use {}=FILE: {}",
                        name.ToString(), Listed(state.tied)))
           .before = pointer;
       return {};
     }
     if (!state.chosen) {
-      if (notes.empty()) notes = "no metadata file of it is left";
-      Note(name, RecoveryOutcome::kFailed, "no state of it is whole: " + notes).before = pointer;
+      if (notes.empty()) notes = "none of its metadata files exists any more";
+      Note(name, RecoveryOutcome::kFailed, "no complete state of it exists: " + notes).before = pointer;
       return {};
     }
     return Take(name, *state.chosen, pointer, std::move(notes));
@@ -315,7 +315,7 @@ class Recovery {
       Note(name, RecoveryOutcome::kFailed, fmt::to_string(fmt::join(faults, "; "))).before = pointer;
       return {};
     }
-    return Take(name, *file, pointer, "as asked for");
+    return Take(name, *file, pointer, "as requested");
   }
 
   Status Take(const catalog::TableName& name, const catalog::MetadataFile& file, const std::string& pointer,
@@ -330,8 +330,8 @@ class Recovery {
     if (!former.empty() && !MayBeOf(former)) {
       row.outcome = RecoveryOutcome::kFailed;
       row.note = fmt::format(
-          "its files name the warehouse {}: `k2 tables relocate --from {} --to {}` writes its "
-          "metadata again; then recover again",
+          "its files reference the warehouse {}: `k2 tables relocate --from {} --to {}` rewrites its metadata; then "
+          "recover again",
           former, former, warehouse_);
       return {};
     }
@@ -436,13 +436,12 @@ Status CheckCatalogIsNewest(catalog::Catalog& catalog, const std::shared_ptr<sto
   });
   if (newest || !readable) return {};
   const catalog::MetadataFile& later = state.chosen ? *state.chosen : state.tied[0];
-  return Fail(
-      ErrorKind::kInvalidData,
-      "table {}: the {} is older than the table's files: it names {}, and {} of {} came from it. Was it restored "
-      "from a copy? What is committed now would part from that. `k2 tables recover` takes the newest state "
-      "(docs/recovery.md)",
-      table.ToString(), catalog.Describe(), catalog::LastNameOf(*current), catalog::LastNameOf(later.location),
-      FormatTimestamp(later.metadata->last_updated_ms * 1000));
+  return Fail(ErrorKind::kInvalidData,
+              "table {}: the {} is older than the table's files: it references {}, but {} of {} was derived from it. "
+              "Was the catalog restored from a copy? A commit now would fork the table's history. `k2 tables recover` "
+              "registers the newest state (docs/recovery.md)",
+              table.ToString(), catalog.Describe(), catalog::LastNameOf(*current), catalog::LastNameOf(later.location),
+              FormatTimestamp(later.metadata->last_updated_ms * 1000));
 }
 
 }  // namespace k2::maintenance

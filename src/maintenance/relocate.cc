@@ -30,15 +30,15 @@ Status CheckApart(const TableMetadata& metadata, const storage::LocationMap& map
   const std::string to = map.ApplyOrKeep(metadata.location);
   if (!storage::LiesUnder(to, map.to())) {
     return Fail(ErrorKind::kInvalidArgument,
-                "its files lie at {}, outside of the copied warehouse: both would write there. Drop it from this "
-                "catalog (its files stay), or copy it to a place below {}",
+                "its files are at {}, outside the copied warehouse: both warehouses would write there. Drop it from "
+                "this catalog (its files stay), or copy it to a folder below {}",
                 metadata.location, map.to());
   }
   for (const std::string_view name : kWritePaths) {
     const auto set = metadata.properties.find(std::string(name));
     if (set == metadata.properties.end() || storage::LiesUnder(map.ApplyOrKeep(set->second), map.to())) continue;
     return Fail(ErrorKind::kInvalidArgument,
-                "its property {} names {}, outside of the copied warehouse: both would write there. Remove the "
+                "its property {} is {}, outside the copied warehouse: both warehouses would write there. Remove the "
                 "property from the original, then copy again",
                 name, set->second);
   }
@@ -57,7 +57,7 @@ class TableRelocation {
                   catalog::MetadataFile current, const RelocateOptions& options)
       : io_(io),
         map_(map),
-        before_(storage::MakeMovedFileIo(io, map, "it is only read while the tables are relocated")),
+        before_(storage::MakeMovedFileIo(io, map, "it is read-only while the tables are relocated")),
         current_(std::move(current)),
         options_(options) {}
 
@@ -99,7 +99,7 @@ class TableRelocation {
   static Status CheckWhole(StoredFiles& stored, const TableMetadata& metadata) {
     K2_ASSIGN(const std::vector<std::string> faults, FaultsOf(stored, metadata));
     if (faults.empty()) return {};
-    return Fail(ErrorKind::kInvalidData, "not all of its files are at the new place: {}",
+    return Fail(ErrorKind::kInvalidData, "not all of its files are at the new location: {}",
                 fmt::to_string(fmt::join(faults, "; ")));
   }
 
@@ -208,7 +208,7 @@ bool NeedsRelocation(const TableMetadata& metadata, const storage::LocationMap& 
 
 Result<RelocatedTable> RelocateTable(const std::shared_ptr<storage::FileIo>& io, const storage::LocationMap& map,
                                      const std::string& current, const RelocateOptions& options) {
-  const auto before = storage::MakeMovedFileIo(io, map, "it is only read");
+  const auto before = storage::MakeMovedFileIo(io, map, "it is read-only");
   K2_ASSIGN(catalog::MetadataFile file, catalog::ReadMetadataFile(*before, current));
   if (!NeedsRelocation(*file.metadata, map)) {
     if (options.copied) K2_TRY(CheckApart(*file.metadata, map));
@@ -232,7 +232,7 @@ Result<std::vector<RelocatedTable>> RelocateTables(catalog::Catalog& catalog,
     for (const catalog::TableName& name : names) {
       const Result<RelocatedTable> done = [&]() -> Result<RelocatedTable> {
         K2_ASSIGN(const auto current, catalog.MetadataLocation(name));
-        if (!current) return Fail(ErrorKind::kConflict, "it was dropped meanwhile");
+        if (!current) return Fail(ErrorKind::kConflict, "it was dropped concurrently");
         K2_ASSIGN(RelocatedTable table, RelocateTable(io, map, *current, options));
         if (table.outcome == "relocated") K2_TRY(catalog.Register(name, table.metadata_location, *current));
         Failpoint("relocate.table");

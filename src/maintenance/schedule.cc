@@ -32,13 +32,14 @@ struct OfMetrics {
 
 OfMetrics MetricsOf(const std::string& table) {
   const MetricLabels labels = {{"table", table}};
-  return {CounterOf("k2_retention_dropped_rows_total", "Rows that retention has dropped.", labels),
-          CounterOf("k2_retention_unread_rows_total", "Of them, rows that the layer below had not read.", labels),
+  return {CounterOf("k2_retention_dropped_rows_total", "Rows dropped by retention.", labels),
+          CounterOf("k2_retention_unread_rows_total",
+                    "Rows dropped by retention before the downstream layer read them.", labels),
           GaugeOf("k2_retention_held_rows",
-                  "Rows past their time that are kept because the layer below has not read them.", labels),
-          GaugeOf("k2_retention_held_seconds", "How long the oldest of the held rows has been past its time.", labels),
-          CounterOf("k2_compaction_input_files_total", "Small files that compaction has joined.", labels),
-          CounterOf("k2_compaction_output_files_total", "Files that it has joined them into.", labels)};
+                  "Expired rows that retention holds because the downstream layer has not read them.", labels),
+          GaugeOf("k2_retention_held_seconds", "How long the oldest of the held rows has been expired.", labels),
+          CounterOf("k2_compaction_input_files_total", "Small files that compaction has replaced.", labels),
+          CounterOf("k2_compaction_output_files_total", "Files that compaction has written in their place.", labels)};
 }
 
 }  // namespace
@@ -110,7 +111,7 @@ std::map<std::string, std::set<std::string>> Maintenance::ClaimAll(int64_t now_u
     }
     next_us_ = std::min(next_us_, outcome->another->at_us + outcome->another->for_us + kMicrosPerSecond);
     if (left_.insert(name).second) {
-      log::Info("another service does the maintenance of a table", {{"table", name}, {"by", outcome->another->by}});
+      log::Info("another service maintains a table", {{"table", name}, {"by", outcome->another->by}});
     }
   };
   for (const std::string& name : task::AllTables()) claim(name);
@@ -199,7 +200,7 @@ Status Maintenance::Join(const std::string& name, int64_t now_us, const std::sto
   metrics.joined_files.Add(done.files_in);
   metrics.joined_into.Add(done.files_out);
   if (done.files_in > 0) {
-    log::Info("small files were joined",
+    log::Info("small files compacted",
               {{"table", name}, {"files", done.files_in}, {"into", done.files_out}, {"rows", done.rows}});
   }
   return {};
@@ -215,7 +216,7 @@ Status Maintenance::Expire(const std::string& name, int64_t now_us) {
 }
 
 void Maintenance::Failed(std::string_view what, const std::string& table, const Error& error) {
-  log::Warn("maintenance failed, the next round tries again",
+  log::Warn("maintenance failed; retrying in the next round",
             {{"what", what}, {"table", table}, {"error", error.message}});
   const std::lock_guard lock(mutex_);
   ++status_.failures;

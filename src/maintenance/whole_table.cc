@@ -109,7 +109,7 @@ Status StoredFiles::AddFolder(const std::string& folder) {
 StoredFiles StoredFiles::NamedBefore(const storage::LocationMap& map) const {
   StoredFiles before = *this;
   before.map_ = map;
-  before.io_ = storage::MakeMovedFileIo(base_, map, "its files are only looked at");
+  before.io_ = storage::MakeMovedFileIo(base_, map, "its files are read-only");
   return before;
 }
 

@@ -75,7 +75,8 @@ Result<OwnHosts> OwnHosts::Create(std::string_view bound, const std::vector<std:
     const std::string host = CanonicalHost(name);
     const bool has_port = name.starts_with('[') ? !name.ends_with(']') : std::ranges::count(name, ':') == 1;
     if (host.empty() || has_port) {
-      return Fail(ErrorKind::kInvalidArgument, "'{}' is no host: expected a name or an address without a port", name);
+      return Fail(ErrorKind::kInvalidArgument, "'{}' is not a host: expected a name or an address without a port",
+                  name);
     }
     own.hosts_.push_back(host);
   }

@@ -203,12 +203,12 @@ std::unexpected<Error> Failure(CURLcode code, const char* detail, const Exchange
   }
   if (!exchange.sending) return Fail(ErrorKind::kUnavailable, "{}: not sent: {}", what, text);
   if (exchange.too_large) return Fail(ErrorKind::kIo, "{}: the reply is larger than {} bytes", what, body_bytes_max);
-  return Fail(ErrorKind::kIo, "{}: sent, but no whole reply came: {}", what, text);
+  return Fail(ErrorKind::kIo, "{}: sent, but no complete reply was received: {}", what, text);
 }
 
 Result<HttpResponse> CurlHttpClient::Send(const HttpRequest& request) {
   Handle handle = Take();
-  if (!handle) return Fail(ErrorKind::kInternal, "libcurl gives no handle");
+  if (!handle) return Fail(ErrorKind::kInternal, "libcurl returned no handle");
   HeaderList headers;
   K2_TRY(SetUp(handle.get(), request, headers));
   Exchange exchange{.body_bytes_max = options_.max_response_bytes, .request = &request};

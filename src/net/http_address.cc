@@ -10,7 +10,7 @@ std::string HttpAddress::ToString() const {
 
 Result<HttpAddress> ParseHttpAddress(std::string_view text) {
   const auto bad = [&] {
-    return Fail(ErrorKind::kInvalidArgument, "'{}' is no address to listen on: expected HOST:PORT, such as :9464",
+    return Fail(ErrorKind::kInvalidArgument, "'{}' is not an address to listen on: expected HOST:PORT, such as :9464",
                 text);
   };
   HttpAddress address;

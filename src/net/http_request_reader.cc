@@ -130,14 +130,14 @@ class HttpRequestReader::Impl {
   }
 
   [[nodiscard]] HttpRefusal BodyTooLarge() const {
-    if (body_bytes_max_ == 0) return {413, "no request body is taken here"};
+    if (body_bytes_max_ == 0) return {413, "a request body is not supported"};
     return {413, fmt::format("the request body is larger than {} bytes", body_bytes_max_)};
   }
 
   [[nodiscard]] HttpRefusal Why(const boost::system::error_code& error, std::string_view line) const {
     if (error == http::error::body_limit || error == http::error::buffer_overflow) return BodyTooLarge();
     if (error == http::error::header_limit) return HeadTooLarge();
-    if (error == http::error::bad_version && NamesAnotherVersion(line)) return {505, "only HTTP/1.1 is spoken here"};
+    if (error == http::error::bad_version && NamesAnotherVersion(line)) return {505, "only HTTP/1.1 is supported"};
     return {400, "the request is not HTTP/1.1: " + error.message()};
   }
 
@@ -146,14 +146,14 @@ class HttpRequestReader::Impl {
     const auto& head = parser_->get();
     const size_t hosts = head.count(http::field::host);
     if (hosts > 1 || (hosts == 0 && head.version() >= 11)) {
-      return HttpRefusal{400, "a request of HTTP/1.1 has one Host header"};
+      return HttpRefusal{400, "an HTTP/1.1 request must have exactly one Host header"};
     }
     if (head.count(http::field::transfer_encoding) > 0) {
       if (body_bytes_max_ == 0) return BodyTooLarge();
       // Not chunked either: Beast 1.81 aborts on a last chunk that comes byte by byte.
-      return HttpRefusal{411, "a request body is taken with a Content-Length only"};
+      return HttpRefusal{411, "a request body requires a Content-Length"};
     }
-    if (head.count(http::field::expect) > 0) return HttpRefusal{417, "no expectation can be met here"};
+    if (head.count(http::field::expect) > 0) return HttpRefusal{417, "the Expect header is not supported"};
     return std::nullopt;
   }
 
@@ -164,7 +164,7 @@ class HttpRequestReader::Impl {
     request_.keep_alive = message.keep_alive();
     request_.host = Text(message[http::field::host]);
     if (!SplitTarget(Text(message.target()), request_)) {
-      return Refuse({400, "the request's target begins with '/'"});
+      return Refuse({400, "the request's target must begin with '/'"});
     }
     for (const auto& field : message) request_.headers.emplace_back(Text(field.name_string()), Text(field.value()));
     request_.body = std::move(message.body());

@@ -152,7 +152,7 @@ class HttpServer::Impl {
         Open(std::move(socket));
         Accept();
       } else if (IsOutOfResources(error)) {
-        log::Warn("the HTTP server cannot take a connection", {{"error", error.message()}});
+        log::Warn("the HTTP server cannot accept a connection", {{"error", error.message()}});
         MakePlace({});
         retry_.expires_after(kSweepInterval);
         retry_.async_wait([this](const error_code&) { Accept(); });
@@ -254,7 +254,7 @@ class HttpServer::Impl {
     // No page of a browser speaks HTTP/1.0 without a Host.
     const bool any_host = request.host.empty() || (rule.any_host_beyond_loopback && !loopback_only_);
     if (!any_host && !hosts_.Contains(request.host, connection.local)) {
-      return Refusal(421, "this server is not known by the request's Host");
+      return Refusal(421, "the request's Host is not allowed by this server");
     }
     Result<HttpServerResponse> response =
         Guarded("the answer to " + request.path, [&]() -> Result<HttpServerResponse> { return handler_(request); });
@@ -308,7 +308,7 @@ class HttpServer::Impl {
       for (const ConnectionPtr& connection : held) {
         if (connection->deadline_us > now_us) continue;
         if (connection->phase == Phase::kRequest || connection->phase == Phase::kResponse) slow_.Add();
-        Cut(*connection, Refusal(408, "the request was not there in time"));
+        Cut(*connection, Refusal(408, "the request timed out"));
       }
       Sweep();
     });
@@ -351,7 +351,7 @@ class HttpServer::Impl {
   Gauge& open_ = GaugeOf("k2_http_connections", "Connections to the HTTP server that are open.");
   Counter& slow_ = CounterOf("k2_http_connections_cut_total", kCutHelp, {{"reason", "slow"}});
   Counter& crowded_out_ = CounterOf("k2_http_connections_cut_total", kCutHelp, {{"reason", "crowded_out"}});
-  static constexpr const char* kCutHelp = "Connections that the HTTP server has cut.";
+  static constexpr const char* kCutHelp = "Connections that the HTTP server has closed early.";
 
   asio::io_context io_{1};
   tcp::acceptor acceptor_{io_};

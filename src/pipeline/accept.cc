@@ -27,7 +27,7 @@ table::AcceptedUpstream AsOf(const table::Table& upstream, const iceberg::Snapsh
 
 Error NothingStands(const table::Table& upstream, const iceberg::Snapshot& snapshot, std::string_view why) {
   return {ErrorKind::kInvalidArgument,
-          fmt::format("nothing stands at snapshot {} of {}: {}", snapshot.snapshot_id, upstream.name().name, why)};
+          fmt::format("no layer is blocked at snapshot {} of {}: {}", snapshot.snapshot_id, upstream.name().name, why)};
 }
 
 Status PlanForSilver(const Lakehouse& lakehouse, const table::Table& bronze, const iceberg::Snapshot& snapshot,
@@ -58,7 +58,7 @@ Status PlanForSilver(const Lakehouse& lakehouse, const table::Table& bronze, con
   }
   for (auto& [table, acceptance] : by_table) plan.acceptances.push_back(std::move(acceptance));
   if (!plan.acceptances.empty()) return {};
-  return std::unexpected(NothingStands(bronze, snapshot, "Silver can account for every row of it"));
+  return std::unexpected(NothingStands(bronze, snapshot, "Silver accounts for all of its rows"));
 }
 
 // The rows of one file that Silver has got, by what Gold holds in their hours.
@@ -100,10 +100,10 @@ Status PlanForGold(const Lakehouse& lakehouse, const table::Table& silver, const
   const auto hint = progress.upstream.find(silver.name().ToString());
   const bool known = hint != progress.upstream.end() && hint->second.table_uuid == silver.metadata().table_uuid;
   if (!table::IsForeignRewrite(snapshot)) {
-    return std::unexpected(NothingStands(silver, snapshot, "it is no rewrite by another engine"));
+    return std::unexpected(NothingStands(silver, snapshot, "it is not a rewrite by another engine"));
   }
   if (known && hint->second.sequence_number >= snapshot.sequence_number) {
-    return std::unexpected(NothingStands(silver, snapshot, "Gold has read it"));
+    return std::unexpected(NothingStands(silver, snapshot, "Gold has already read it"));
   }
   K2_ASSIGN(const table::SnapshotFiles files, table::FilesOfSnapshot(silver.io(), silver.metadata(), snapshot));
   for (const table::ScanFile& file : files.added) {
@@ -146,13 +146,13 @@ Result<AcceptPlan> PlanAccept(const Lakehouse& lakehouse, std::string_view upstr
   const bool bronze = upstream == task::kBronzeTable;
   if (!bronze && !task::IsSilver(upstream)) {
     return Fail(ErrorKind::kInvalidArgument,
-                "{} is read by no layer: give the table at whose snapshot a layer stands, {} or a Silver table",
-                upstream, task::kBronzeTable);
+                "no layer reads {}: give the table whose snapshot blocks a layer, {} or a Silver table", upstream,
+                task::kBronzeTable);
   }
   K2_ASSIGN(const table::Table table, lakehouse.Open(upstream));
   const iceberg::Snapshot* snapshot = table.metadata().FindSnapshot(snapshot_id);
   if (snapshot == nullptr) {
-    return Fail(ErrorKind::kNotFound, "{} has no snapshot {}: it never had, or it is expired", upstream, snapshot_id);
+    return Fail(ErrorKind::kNotFound, "{} has no snapshot {}: it never existed or has expired", upstream, snapshot_id);
   }
   AcceptPlan plan{.upstream = table.name().ToString(), .lines = {}, .acceptances = {}};
   K2_TRY(bronze ? PlanForSilver(lakehouse, table, *snapshot, plan) : PlanForGold(lakehouse, table, *snapshot, plan));

@@ -107,8 +107,8 @@ void TellOlderFormat(const catalog::TableName& table) {
   static std::atomic<bool> told = false;
   if (told.exchange(true)) return;
   log::Warn(
-      "the warehouse is of an older format: prices and quantities are decimal(18,8), and what that cannot hold is "
-      "rejected. `k2 tables migrate` changes it; with --dry-run it tells rows and time",
+      "the warehouse has an older format: prices and quantities are decimal(18,8), and values that do not fit are "
+      "rejected. `k2 tables migrate` upgrades it; with --dry-run it reports rows and time",
       {{"table", table.ToString()}});
 }
 
@@ -125,7 +125,7 @@ Result<table::Table> Lakehouse::Open(std::string_view table) const {
   const auto displacement = catalog_->displacement();
   const Error missing{ErrorKind::kNotFound,
                       fmt::format("there is no table {}.{} in {}; {}", task::kNamespace, table, catalog_->Describe(),
-                                  displacement ? displacement->Describe() : "`k2 tables create` makes it")};
+                                  displacement ? displacement->Describe() : "`k2 tables create` creates it")};
   return std::unexpected(missing.OfTable(table));
 }
 

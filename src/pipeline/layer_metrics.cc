@@ -32,8 +32,7 @@ State& StateOf(std::string_view layer) {
 class LagClock {
  public:
   explicit LagClock(const std::string& layer)
-      : gauge_(GaugeOf("k2_lag_seconds",
-                       "Age of what the layer has yet to take from the layer above it; 0 when it is level.",
+      : gauge_(GaugeOf("k2_lag_seconds", "How far the layer is behind its upstream, in time; 0 when it is up to date.",
                        {{"layer", layer}})) {
     AtScrape([this] { Update(); });
   }
@@ -84,7 +83,7 @@ class LagGauges {
     for (const auto& [key, count] : messages) {
       auto found = gauges_.find(key);
       if (found == gauges_.end()) {
-        Gauge& gauge = GaugeOf("k2_lag_messages", "Messages that the layer above holds and the layer has yet to take.",
+        Gauge& gauge = GaugeOf("k2_lag_messages", "Messages in the upstream layer that the layer has not yet read.",
                                {{"layer", layer_}, {"topic", key.first}, {"partition", std::to_string(key.second)}});
         found = gauges_.emplace(key, &gauge).first;
       }
@@ -109,20 +108,20 @@ Outcome OutcomeOf(const table::LayerCommitOutcome& outcome) {
 }
 
 Counter& CommitsOf(std::string_view layer, const std::string& table, Outcome outcome) {
-  return CounterOf("k2_commits_total", "Commits by how they ended.",
+  return CounterOf("k2_commits_total", "Commits by outcome.",
                    {{"layer", std::string(layer)},
                     {"table", table},
                     {"outcome", std::string(kOutcomeTexts[static_cast<size_t>(outcome)])}});
 }
 
 Counter& RejectedOf(const std::string& reason) {
-  return CounterOf("k2_rejected_rows_total", "Messages that Silver has rejected, by reason.", {{"reason", reason}});
+  return CounterOf("k2_rejected_rows_total", "Messages rejected by Silver, by reason.", {{"reason", reason}});
 }
 Counter& Duplicates() {
-  return CounterOf("k2_duplicate_rows_total", "Rows that Gold has dropped because it holds their trade already.");
+  return CounterOf("k2_duplicate_rows_total", "Rows dropped by Gold because it already holds their trade.");
 }
 Counter& IdentityConflicts() {
-  return CounterOf("k2_identity_conflicts_total", "Trades that came to Gold with another trade's message_id.");
+  return CounterOf("k2_identity_conflicts_total", "Trades that reached Gold with another trade's message_id.");
 }
 
 std::optional<int64_t> NumberIn(const std::map<std::string, std::string>& summary, const char* key) {
@@ -172,25 +171,26 @@ std::optional<MessageTimes> ReadTimes(const std::map<std::string, std::string>& 
 }
 
 LayerMetrics::LayerMetrics(const std::string& layer)
-    : rows_in(CounterOf("k2_rows_total", "Rows that a layer has read, and rows that it has written, in commits.",
+    : rows_in(CounterOf("k2_rows_total", "Rows read and rows written by a layer's commits.",
                         {{"layer", layer}, {"kind", "in"}})),
       rows_out(CounterOf("k2_rows_total", "", {{"layer", layer}, {"kind", "out"}})),
-      data_files(CounterOf("k2_data_files_total", "Data files that a layer has committed.", {{"layer", layer}})),
+      data_files(CounterOf("k2_data_files_total", "Data files committed by a layer.", {{"layer", layer}})),
       data_file_bytes(
-          CounterOf("k2_data_file_bytes_total", "Size of the data files a layer has committed.", {{"layer", layer}})),
+          CounterOf("k2_data_file_bytes_total", "Size of the data files committed by a layer.", {{"layer", layer}})),
       commit_attempts(CounterOf("k2_commit_attempts_total",
-                                "Tries that commits needed; more than there are commits where writers met.",
+                                "Commit attempts; more than there are commits where writers conflicted.",
                                 {{"layer", layer}})),
       commit_duration(HistogramOf("k2_commit_duration_seconds",
-                                  "Duration of a commit, from its first try to its outcome.", {{"layer", layer}})),
+                                  "Duration of a commit, from its first attempt to its outcome.", {{"layer", layer}})),
       step_duration(HistogramOf("k2_step_duration_seconds",
                                 "Duration of a layer's step that moved rows: plan, run and commit.",
                                 {{"layer", layer}})),
       task_duration(
           HistogramOf("k2_task_duration_seconds", "Duration of one task of a layer's step.", {{"layer", layer}})),
-      latency(HistogramOf("k2_latency_seconds",
-                          "From the Kafka timestamp of a commit's oldest message until it is visible in the layer.",
-                          {{"layer", layer}}, LatencyBuckets())) {
+      latency(
+          HistogramOf("k2_latency_seconds",
+                      "Time from the Kafka timestamp of a commit's oldest message until it is visible in the layer.",
+                      {{"layer", layer}}, LatencyBuckets())) {
   if (layer == "silver") {
     for (const std::string_view reason : trade::kRejectReasonTexts) {
       if (reason != ToString(trade::RejectReason::kNone)) RejectedOf(std::string(reason));
@@ -223,7 +223,7 @@ void CountCommit(std::string_view layer, const std::string& table, const table::
 }
 
 void ReportTable(const std::string& table, const iceberg::TableMetadata& metadata) {
-  GaugeOf("k2_table_snapshots", "Snapshots that the table's metadata holds.", {{"table", table}})
+  GaugeOf("k2_table_snapshots", "Snapshots in the table's metadata.", {{"table", table}})
       .Set(static_cast<double>(metadata.snapshots.size()));
   // Its JSON is written out for this: a millisecond for a thousand snapshots.
   constexpr int64_t kSizeIntervalUs = 60 * kMicrosPerSecond;

@@ -20,17 +20,18 @@ constexpr LikelyCause kLikelyCauses[] = {
      "a recording's line begins with the receive time in nanoseconds since 1970 (19 digits) and a space: is it in "
      "another unit (us, ms, s) or form?"},
     {"frame_other_market",
-     "these are trades of futures or options: K2 takes the spot market's, of other addresses than those of futures"},
-    {"frame_not_json", "a line is a receive time, a space and the frame as it was received: is it wrapped or cut?"},
-    {"exchange_mismatch", "the topic's name says another exchange than its messages"},
+     "these are trades of futures or options: K2 reads spot trades, which exchanges serve at other addresses"},
+    {"frame_not_json",
+     "a line is a receive time, a space and the frame as it was received: is it wrapped or truncated?"},
+    {"exchange_mismatch", "the exchange in the topic's name is not the one in its messages"},
     {"not_framed",
      "messages must be Avro, with a schema id before them or in a header: does the producer use a registry's "
-     "serializer, and has Bronze the column headers (`k2 tables migrate`)?"},
-    {"unknown_schema_id", "is --registry the one that the producers register their schemas in?"},
-    {"schema_not_resolvable", "the producers' schema is no version of TradeV3: see docs/messages.md"},
+     "serializer, and does Bronze have the column headers (`k2 tables migrate`)?"},
+    {"unknown_schema_id", "is --registry the registry that the producers use?"},
+    {"schema_not_resolvable", "the producers' schema is not a version of TradeV3: see docs/messages.md"},
     {"timestamp_in_future", "the producers' clock is behind the exchange's, or times are in another unit"},
     {"timestamp_out_of_range", "are times in microseconds since 1970?"},
-    {"invalid_asset_class", "K2 takes trades of the asset class crypto alone"},
+    {"invalid_asset_class", "K2 reads only trades of the asset class crypto"},
 };
 
 std::string Counts(const std::map<std::string, int64_t>& rejected) {
@@ -59,11 +60,10 @@ std::string NoFrameIsATrade(const source::SourceCounts& counts) {
   std::string text =
       fmt::format("{} frames were read and none of them is a trade: {} are market data of other channels",
                   counts.frames, counts.frames_other);
-  if (!counts.other_channel.empty()) text += fmt::format(" ({} the first)", counts.other_channel);
+  if (!counts.other_channel.empty()) text += fmt::format(" (first: {})", counts.other_channel);
   return text +
-         ". K2 takes the channel `trade`: was another one recorded (aggTrade, book, ticker), or is it the feed of "
-         "another "
-         "exchange than the one that is named? (docs/messages.md: Frames of the exchanges)";
+         ". K2 reads the channel `trade`: was another channel recorded (aggTrade, book, ticker), or does the feed come "
+         "from another exchange than the one given? (docs/messages.md: Frames of the exchanges)";
 }
 
 }  // namespace
@@ -78,8 +78,8 @@ std::optional<std::string> NothingTaken(const LayerStats* bronze, const LayerSta
   if (counts.frames_other > 0) return NoFrameIsATrade(counts);
   if (counts.frames_rejected == 0) return std::nullopt;
   return fmt::format(
-      "{} frames were read and none of them is a trade: {} could not be read. The layer silver puts each "
-      "with its reason into rejected_trades",
+      "{} frames were read and none of them is a trade: {} could not be read. Silver writes each with its reason to "
+      "rejected_trades",
       counts.frames, counts.frames_rejected);
 }
 
@@ -103,7 +103,7 @@ bool RefusalWatch::Look(const LayerStats& stats, int64_t now_us) {
   if (!why || told_) return false;
   if (since_us_ == 0) since_us_ = now_us;
   if (now_us - since_us_ < patience_us_) return false;
-  log::Warn("nothing of what is read is taken", {{"layer", layer_}, {"why", *why}});
+  log::Warn("no trades accepted from the input", {{"layer", layer_}, {"why", *why}});
   told_ = true;
   return true;
 }

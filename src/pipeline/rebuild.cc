@@ -91,8 +91,8 @@ Status CheckFilesAreWithin(const table::Table& gold, const iceberg::Schema& rows
   constexpr int32_t kDaysMax = 3'000'000;  // of years that have four digits
   const bool known = wide.first > -kDaysMax && wide.last < kDaysMax;
   return Fail(ErrorKind::kInvalidArgument,
-              "{} is not rebuilt: it is not partitioned by days alone, and files such as {} hold rows of other days "
-              "too. Rebuild {}; nothing was changed",
+              "cannot rebuild {}: it is not partitioned by day only, and files such as {} also hold rows of other "
+              "days. Rebuild {}; nothing was changed",
               task::kGoldTable, beyond->file_path,
               known ? fmt::format("--from {} --to {}", FormatDate(wide.first), FormatDate(wide.last))
                     : std::string("all of it, without --from and --to"));
@@ -237,9 +237,8 @@ Result<Vanishing> FindVanishing(const table::Table& table, const table::LayerCom
 void WarnOfReturning(const PlannedCommit& planned, int64_t trades) {
   if (trades == 0 || planned.commit.removed.empty()) return;
   log::Warn(
-      "the rebuild adds trades that the table does not hold now: rows that were deleted from it come back, unless "
-      "rules "
-      "that have changed accept them for the first time",
+      "the rebuild adds trades that the table does not hold now: rows deleted from it reappear, unless changed "
+      "validation rules accept them for the first time",
       {{"table", planned.table}, {"trades", trades}});
 }
 
@@ -281,11 +280,10 @@ Status CheckNothingVanishes(const StepPlan& plan, const TableByName& table,
       WarnOfReturning(planned, vanishing.returning);
       continue;
     }
-    return Fail(
-        ErrorKind::kInvalidData,
-        "{} is not rebuilt: {} of its trades are not in the layer above any more, message_id {} for one. Nothing "
-        "was changed",
-        planned.table, vanishing.ids.size(), vanishing.example);
+    return Fail(ErrorKind::kInvalidData,
+                "cannot rebuild {}: {} of its trades are no longer in the upstream layer (for example message_id {}). "
+                "Nothing was changed",
+                planned.table, vanishing.ids.size(), vanishing.example);
   }
   return {};
 }
@@ -320,13 +318,13 @@ Result<StepPlan> SilverLayer::PlanRebuild(int32_t tasks) {
       const auto judged = rejected_progress_.positions.find(key);
       if (judged != rejected_progress_.positions.end() && judged->second.next_offset > position.next_offset) {
         return Fail(ErrorKind::kOffsetMismatch,
-                    "{} stands behind {} in {}: run Silver until nothing is left to do, then rebuild",
+                    "{} is behind {} in {}: run Silver until it is up to date, then rebuild",
                     silver_[i].name().ToString(), task::kRejectedTable, key.ToString());
       }
       if (key.cluster != table::kRecordingCluster && position.messages < 0) {
         return Fail(ErrorKind::kOffsetMismatch,
-                    "{} cannot be rebuilt: it is not known how many messages of {} it has taken, so what Bronze may "
-                    "lack would not be noticed",
+                    "cannot rebuild {}: it is unknown how many messages of {} it has read, so messages missing from "
+                    "Bronze would go unnoticed",
                     silver_[i].name().ToString(), key.ToString());
       }
       plan.ranges.push_back(
@@ -405,8 +403,8 @@ Result<std::vector<task::GoldTask>> GoldLayer::MakeTasksAnew(const FilesByUpstre
     if (days.all() || !task.hours.empty()) continue;
     if (last - first > kRebuildHoursMax) {
       return Fail(ErrorKind::kInvalidArgument,
-                  "the days to rebuild span more than {} hours, and Silver's files do not tell theirs: give --from and "
-                  "--to",
+                  "the days to rebuild span more than {} hours, and Silver's files do not show which hours they hold: "
+                  "give --from and --to",
                   kRebuildHoursMax);
     }
     for (int64_t hour = first; hour <= last; ++hour) task.hours.push_back(hour);

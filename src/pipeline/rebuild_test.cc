@@ -265,7 +265,7 @@ TEST_F(Rebuild, IsRefusedWhereBronzeLacksRows) {
   ForeignSnapshot(lakehouse, task::kBronzeTable, "delete", {}, {LiveFiles(lakehouse, task::kBronzeTable).front()});
   const Status status = Commit(lakehouse, Plan(lakehouse, "silver"));
   ASSERT_FALSE(status);
-  EXPECT_NE(status.error().message.find("was made of 3"), std::string::npos) << status.error().message;
+  EXPECT_NE(status.error().message.find("was built from 3"), std::string::npos) << status.error().message;
   EXPECT_EQ(LiveRows(lakehouse, "silver_binance_trades"), 3);
 }
 

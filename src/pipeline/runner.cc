@@ -55,7 +55,7 @@ PatienceOptions PatienceOf(const RunOptions& options) {
 // one is to take over; false when the run ends before that. A catalog that does not answer tells nothing of the other.
 template <typename Layer>
 bool StandBy(Layer& layer, LayerNumber number, std::string_view name, const RunOptions& options, Floor& floor) {
-  log::Info("standing by: another process moves this layer's tables", {{"layer", std::string(name)}});
+  log::Info("standing by: another process writes this layer's tables", {{"layer", std::string(name)}});
   floor.StandBy(number, true);
   std::string head;
   int64_t since_us = MonotonicMicros();
@@ -68,7 +68,7 @@ bool StandBy(Layer& layer, LayerNumber number, std::string_view name, const RunO
       since_us = MonotonicMicros();
       if (now) head = *now;
     } else if (MonotonicMicros() - since_us > takeover_us) {
-      log::Info("taking over: no other process has moved this layer's tables",
+      log::Info("taking over: no other process has written this layer's tables",
                 {{"layer", std::string(name)}, {"seconds", std::to_string(takeover_us / 1'000'000)}});
       break;
     }
@@ -86,7 +86,7 @@ class StandingReport {
       : number_(number),
         name_(name),
         floor_(floor),
-        gauge_(GaugeOf("k2_layer_stands", "1 while the layer, or one of its tables, stands on an error.",
+        gauge_(GaugeOf("k2_layer_stands", "1 while the layer, or one of its tables, is blocked by an error.",
                        {{"layer", std::string(name)}})) {
     gauge_.Set(0);
   }
@@ -95,9 +95,9 @@ class StandingReport {
     const std::string why = error ? error->message : std::string{};
     if (why == told_) return;
     if (error) {
-      log::Error("a layer stands; the others go on, and it looks again", {{"layer", name_}, {"error", why}});
+      log::Error("layer blocked; retrying, other layers continue", {{"layer", name_}, {"error", why}});
     } else {
-      log::Info("a layer that stood goes on", {{"layer", name_}});
+      log::Info("blocked layer resumed", {{"layer", name_}});
     }
     gauge_.Set(error ? 1 : 0);
     floor_.Stands(number_, error.has_value());
@@ -309,7 +309,7 @@ void RunBelow(Layer& layer, LayerNumber number, std::string_view name, const Run
     if (options.endless && MonotonicMicros() - settled_us > kSettleIntervalUs) {
       settled_us = MonotonicMicros();
       if (const Status status = layer.Settle(); !status) {
-        log::Warn("offsets without rows are not committed yet",
+        log::Warn("cannot commit offsets without rows yet",
                   {{"layer", std::string(name)}, {"error", status.error().message}});
         layer.Recover();
       }
@@ -387,7 +387,7 @@ Result<RunReport> Run(const Lakehouse& lakehouse, const RunOptions& options, con
     // Of the recordings that this run and earlier ones have finished. Nothing is lost where it fails.
     const Result<int64_t> archived = ArchiveFinished(lakehouse, {.commit = options.layer.commit});
     if (!archived) {
-      log::Warn("finished recordings stay in the documents of the tables", {{"error", archived.error().message}});
+      log::Warn("cannot archive the positions of finished recordings", {{"error", archived.error().message}});
     }
   }
   RunReport report;

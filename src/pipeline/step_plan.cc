@@ -12,14 +12,14 @@ namespace {
 
 Status CheckKinds(const std::vector<task::TaskResult>& results, const StepPlan& plan) {
   if (results.size() != plan.tasks.size()) {
-    return Fail(ErrorKind::kInvalidArgument, "the plan has {} tasks, and there are {} results", plan.tasks.size(),
+    return Fail(ErrorKind::kInvalidArgument, "the plan has {} tasks, but there are {} results", plan.tasks.size(),
                 results.size());
   }
   for (size_t i = 0; i < results.size(); ++i) {
     // A result of another plan would have its rows committed in the place of this plan's.
     if (const std::string& planned = task::AttemptOf(plan.tasks[i]); !results[i].attempt_id.starts_with(planned)) {
       return Fail(ErrorKind::kInvalidArgument,
-                  "result {} is of attempt {}, not of task {} of this plan, whose attempts' ids begin with {}", i,
+                  "result {} belongs to attempt {}, not to task {} of this plan, whose attempt ids begin with {}", i,
                   results[i].attempt_id, i, planned);
     }
     for (const task::TableFiles& output : results[i].outputs) {
@@ -32,8 +32,8 @@ Status CheckKinds(const std::vector<task::TaskResult>& results, const StepPlan& 
     const bool silver = std::holds_alternative<task::SilverTask>(plan.tasks[i]);
     if (results[i].ends.size() != (bronze == nullptr ? 0 : bronze->inputs.size()) ||
         results[i].range_rows.size() != (silver ? plan.ranges.size() : 0)) {
-      return Fail(ErrorKind::kInvalidArgument, "result {} is not that of task {}: it has {} ends and {} ranges", i, i,
-                  results[i].ends.size(), results[i].range_rows.size());
+      return Fail(ErrorKind::kInvalidArgument, "result {} does not belong to task {}: it has {} ends and {} ranges", i,
+                  i, results[i].ends.size(), results[i].range_rows.size());
     }
   }
   return {};
@@ -63,7 +63,7 @@ Status CompleteBronze(const std::vector<task::TaskResult>& results, StepPlan& pl
     for (const Part& part : of_key) {
       if (part.begin.next_offset != at || (part.wanted_end >= 0 && part.end.next_offset != part.wanted_end)) {
         return Fail(ErrorKind::kOffsetMismatch,
-                    "{}: a task has read from offset {} to {}, and was to read from {} to {}", key.ToString(),
+                    "{}: a task read from offset {} to {}, but was planned to read from {} to {}", key.ToString(),
                     part.begin.next_offset, part.end.next_offset, at, part.wanted_end);
       }
       at = part.end.next_offset;
@@ -95,11 +95,10 @@ Status CompleteSilver(const std::vector<task::TaskResult>& results, StepPlan& pl
     const Miscount& first = miscounts.front();
     const PlannedRange& range = plan.ranges[first.range];
     if (plan.rebuild) {
-      return Fail(
-          ErrorKind::kInvalidData,
-          "Silver is not rebuilt: Bronze holds {} rows of {} up to offset {}, and Silver was made of {}. Nothing "
-          "was changed",
-          first.rows, range.key.ToString(), range.end.next_offset, first.expected);
+      return Fail(ErrorKind::kInvalidData,
+                  "cannot rebuild Silver: Bronze holds {} rows of {} up to offset {}, but Silver was built from {}. "
+                  "Nothing was changed",
+                  first.rows, range.key.ToString(), range.end.next_offset, first.expected);
     }
     int64_t snapshot = 0;
     for (const PlannedCommit& planned : plan.commits) {
@@ -147,14 +146,13 @@ std::vector<Miscount> MiscountedRanges(const std::vector<task::TaskResult>& resu
 Error MiscountError(const PlannedRange& range, const Miscount& miscount, int64_t changed, std::string_view told) {
   const exchange::Exchange* exchange = exchange::ExchangeOfTopic(range.key.topic);
   const std::string_view table = exchange == nullptr ? "Silver" : exchange->silver_table;
-  return {
-      ErrorKind::kUpstreamChanged,
-      fmt::format("{} stands: {} holds {} rows where it must hold {}, from offset {} to {} of {}, partition {}: rows "
-                  "were removed before they were read, or others were added{}{}. `k2 offsets accept {} {} --dry-run` "
-                  "shows what there is; without --dry-run {} goes on with it",
-                  table, task::kBronzeTable, miscount.rows, miscount.expected, range.begin.next_offset,
-                  range.end.next_offset, range.key.topic, range.key.partition, told.empty() ? "" : "; last changed by ",
-                  told, task::kBronzeTable, changed, table)};
+  return {ErrorKind::kUpstreamChanged,
+          fmt::format("{} is blocked: {} holds {} rows instead of {}, from offset {} to {} of {}, partition {}: rows "
+                      "were removed before they were read, or others were added{}{}. `k2 offsets accept {} {} "
+                      "--dry-run` shows the rows; without --dry-run, {} resumes with them",
+                      table, task::kBronzeTable, miscount.rows, miscount.expected, range.begin.next_offset,
+                      range.end.next_offset, range.key.topic, range.key.partition,
+                      told.empty() ? "" : "; last changed by ", told, task::kBronzeTable, changed, table)};
 }
 
 iceberg::DataFile Bare(const iceberg::DataFile& file) {

@@ -20,7 +20,7 @@ Result<table::LayerProgress> ReadProgressJson(const Json& value, const table::Ta
   K2_ASSIGN(std::optional<table::LayerProgress> progress,
             table::ParseProgress(value.dump(), table.metadata().table_uuid));
   if (progress) return *std::move(progress);
-  return Fail(ErrorKind::kOffsetMismatch, "{} was dropped and made anew since the plan was made; plan again",
+  return Fail(ErrorKind::kOffsetMismatch, "{} was dropped and recreated since the plan was made; plan again",
               table.name().ToString());
 }
 
@@ -86,7 +86,7 @@ Result<PlannedRange> ReadRange(const Json& value) {
   K2_ASSIGN(const auto begin, table::ParseProgress(value.at("begin").dump(), ""));
   K2_ASSIGN(const auto end, table::ParseProgress(value.at("end").dump(), ""));
   if (!begin || !end || begin->positions.size() != 1 || end->positions.size() != 1) {
-    return Fail(ErrorKind::kInvalidArgument, "a range is not of one source");
+    return Fail(ErrorKind::kInvalidArgument, "a range must have exactly one source");
   }
   return PlannedRange{.key = begin->positions.begin()->first,
                       .begin = begin->positions.begin()->second,
@@ -98,7 +98,8 @@ Result<PlannedRange> ReadRange(const Json& value) {
 Result<StepPlan> Read(const Json& object, const TableByName& table) {
   const int version = object.at("version");
   if (version != kVersion) {
-    return Fail(ErrorKind::kUnsupported, "a plan of version {}; this k2 knows version {}", version, kVersion);
+    return Fail(ErrorKind::kUnsupported, "plan version {} is not supported; this k2 supports version {}", version,
+                kVersion);
   }
   StepPlan plan{.layer = object.at("layer"), .tasks = {}, .ranges = {}, .commits = {}};
   object.at("behind").get_to(plan.behind);

@@ -127,7 +127,7 @@ TEST_F(UpstreamTest, OneExchangesMissingRowsDoNotStopTheOthers) {
   const auto report = Run(false, true, true);
   ASSERT_FALSE(report);
   EXPECT_EQ(report.error().kind, ErrorKind::kUpstreamChanged);
-  for (const std::string& word : {std::string("silver_binance_trades stands"), std::string("\"overwrite\""),
+  for (const std::string& word : {std::string("silver_binance_trades is blocked"), std::string("\"overwrite\""),
                                   fmt::format("k2 offsets accept bronze_trades {}", foreign)}) {
     EXPECT_NE(report.error().message.find(word), std::string::npos) << report.error().message;
   }
@@ -266,8 +266,8 @@ TEST_F(StandingService, BronzeGoesOnWhileSilverStands) {
     }
     return HealthCheck{};
   };
-  for (int i = 0; i < 400 && !silver().detail.starts_with("stands"); ++i) std::this_thread::sleep_for(20ms);
-  EXPECT_TRUE(silver().detail.starts_with("stands: silver_binance_trades")) << silver().detail;
+  for (int i = 0; i < 400 && !silver().detail.starts_with("blocked"); ++i) std::this_thread::sleep_for(20ms);
+  EXPECT_TRUE(silver().detail.starts_with("blocked: silver_binance_trades")) << silver().detail;
   cluster_.Produce(400, 3, random);  // ten times what it is ahead at most
   for (int i = 0; i < 400 && service.progress().bronze_rows < 400; ++i) std::this_thread::sleep_for(20ms);
   EXPECT_EQ(service.progress().bronze_rows, 400);

@@ -161,7 +161,7 @@ class Picture {
 std::string DrawCandles(std::span<const Candle> candles, const CandleStyle& style) {
   std::string out;
   if (!style.title.empty()) out += style.title + "\n";
-  if (candles.empty()) return out + "no candles: no trades in this time\n";
+  if (candles.empty()) return out + "no candles: no trades in this period\n";
   double low = candles.front().low;
   double high = candles.front().high;
   for (const Candle& candle : candles) {

@@ -67,7 +67,7 @@ TEST(DrawCandlesTest, ColoursOnlyWhenAsked) {
 }
 
 TEST(DrawCandlesTest, StandsOddInput) {
-  EXPECT_EQ(DrawCandles({}, {.title = "X"}), "X\nno candles: no trades in this time\n");
+  EXPECT_EQ(DrawCandles({}, {.title = "X"}), "X\nno candles: no trades in this period\n");
   const std::vector<Candle> flat = {{kStart, 5, 5, 5, 5, 0}};
   EXPECT_NE(DrawCandles(flat, {.width = 1, .height = 1}).find("┤"), std::string::npos);
   const std::vector<Candle> tiny = {{kStart, 1e-8, 2e-8, 1e-8, 2e-8, 1}};

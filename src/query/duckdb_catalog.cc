@@ -47,7 +47,7 @@ Status Tables::Add(std::shared_ptr<SharedTable> table) {
   const std::lock_guard lock(mutex_);
   const std::string name = table->name();
   if (!tables_.emplace(duckdb::StringUtil::Lower(name), std::move(table)).second) {
-    return Fail(ErrorKind::kAlreadyExists, "two tables are called {}; names are compared without case", name);
+    return Fail(ErrorKind::kAlreadyExists, "two tables are named {}; names are case-insensitive", name);
   }
   return {};
 }

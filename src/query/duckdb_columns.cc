@@ -104,13 +104,15 @@ void FitFile(const std::vector<ColumnInfo>& table, const PlannedFile& planned,
       continue;
     }
     if (!column.required || column.initial_default) continue;
-    Throw(files, Error{ErrorKind::kInvalidData,
-                       fmt::format("data file {} has no column of field id {}, the required column '{}'{}",
-                                   planned.path, column.field_id, column.name,
-                                   all_have_ids ? ""
-                                                : ": its columns carry no field ids, and the table's property "
-                                                  "schema.name-mapping.default names none of them for it; set the "
-                                                  "property to the mapping that the file was written for")});
+    Throw(files,
+          Error{ErrorKind::kInvalidData,
+                fmt::format(
+                    "data file {} has no column of field id {}, the required column '{}'{}", planned.path,
+                    column.field_id, column.name,
+                    all_have_ids
+                        ? ""
+                        : ": its columns have no field ids, and the table's property schema.name-mapping.default maps "
+                          "none of them to it; set the property to the mapping that the file was written for")});
   }
 }
 

@@ -39,15 +39,16 @@ Result<std::unique_ptr<QueryFile>> QueryFiles::Open(const std::string& path) {
     const std::lock_guard lock(mutex_);
     const auto found = allowed_.find(path);
     if (found == allowed_.end()) {
-      return k2::Fail(ErrorKind::kPermission, "{} is no data file of a planned table; queries read tables only", path);
+      return k2::Fail(ErrorKind::kPermission, "{} is not a data file of a planned table; queries read tables only",
+                      path);
     }
     size_bytes = found->second.size_bytes;
   }
   K2_ASSIGN(auto file, open_(path));
   if (file->size_bytes() != size_bytes) {
     return k2::Fail(ErrorKind::kInvalidData,
-                    "data file {} has {} bytes, its table's manifest says {}: it was changed or cut off after it was "
-                    "committed",
+                    "data file {} has {} bytes, but its table's manifest says {}: it was changed or truncated after it "
+                    "was committed",
                     path, file->size_bytes(), size_bytes);
   }
   return file;
@@ -190,7 +191,7 @@ class PlannedFileSystem : public duckdb::FileSystem {
 
  private:
   static Error ReadOnly(const std::string& path) {
-    return {ErrorKind::kPermission, fmt::format("queries only read: {} cannot be written by SQL", path)};
+    return {ErrorKind::kPermission, fmt::format("queries are read-only: {} cannot be written by SQL", path)};
   }
 
   std::shared_ptr<QueryFiles> files_;

@@ -102,8 +102,7 @@ class QueryEngine::Impl {
       return Fail(ErrorKind::kInvalidArgument, "one statement at a time: the SQL has {}", statements.size());
     }
     if (!IsReadOnly(statements[0]->type)) {
-      return Fail(ErrorKind::kPermission,
-                  "queries only read: {} is not allowed. To keep a result, choose an output format and file",
+      return Fail(ErrorKind::kPermission, "queries are read-only: {} is not allowed. To save a result, use --out FILE",
                   duckdb::StringUtil::Replace(duckdb::StatementTypeToString(statements[0]->type), "_STATEMENT", ""));
     }
     if (AsksForCatalog(sql)) ShowTables();
@@ -150,8 +149,8 @@ class QueryEngine::Impl {
       }
     }
     if (error.Type() == ExceptionType::OUT_OF_MEMORY) {
-      message += spills_ ? "\nRaise query-memory or query-spill-max, or ask for less."
-                         : "\nRaise query-memory, name a folder to spill to (query-spill), or ask for less.";
+      message += spills_ ? "\nRaise query-memory or query-spill-max, or query less data."
+                         : "\nRaise query-memory, set a folder to spill to (query-spill), or query less data.";
     }
     return {ErrorKindOf(error.Type()), std::move(message)};
   }

@@ -100,7 +100,7 @@ TEST_F(EngineTest, FindsColumnsWithoutIdsByTheNameMapping) {
   const auto refused = engine->Run("SELECT day FROM bare");
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().kind, ErrorKind::kInvalidData);
-  EXPECT_NE(refused.error().message.find("field id 13, the required column 'day': its columns carry no field ids"),
+  EXPECT_NE(refused.error().message.find("field id 13, the required column 'day': its columns have no field ids"),
             std::string::npos)
       << refused.error().message;
 }

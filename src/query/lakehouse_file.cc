@@ -21,7 +21,7 @@ class RemoteQueryFile : public QueryFile {
     const auto got = file_->ReadAt(offset, length, out);
     if (!got.ok()) return std::unexpected(storage::ArrowError(got.status(), "data file " + path_));
     if (*got != length) {
-      return Fail(ErrorKind::kIo, "data file {} ends at byte {}, {} bytes short of what was to be read", path_,
+      return Fail(ErrorKind::kIo, "data file {} is truncated: it ends at byte {}, {} bytes too early", path_,
                   offset + *got, length - *got);
     }
     return {};

@@ -159,7 +159,7 @@ class CatalogTable final : public QueryTable {
     const iceberg::TableMetadata& metadata = table.metadata();
     if (as_of_.snapshot_id) {
       if (metadata.FindSnapshot(*as_of_.snapshot_id) == nullptr) {
-        return Fail(ErrorKind::kNotFound, "{} has no snapshot {}; `k2 tables describe {}` lists those it has", name_,
+        return Fail(ErrorKind::kNotFound, "{} has no snapshot {}; `k2 tables describe {}` lists its snapshots", name_,
                     *as_of_.snapshot_id, name_);
       }
       snapshot_id_ = *as_of_.snapshot_id;

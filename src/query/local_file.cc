@@ -27,8 +27,8 @@ class LocalQueryFile : public QueryFile {
       if (got < 0 && errno == EINTR) continue;
       if (got < 0) return Fail(ErrorKind::kIo, "cannot read data file {}: {}", path_, std::strerror(errno));
       if (got == 0) {
-        return Fail(ErrorKind::kIo, "data file {} ends at byte {}, {} bytes short of what was to be read", path_,
-                    offset, length);
+        return Fail(ErrorKind::kIo, "data file {} is truncated: it ends at byte {}, {} bytes too early", path_, offset,
+                    length);
       }
       target += got;
       offset += got;

@@ -146,7 +146,7 @@ Result<std::string> FindSymbol(QueryEngine& engine, OhlcvOptions& options) {
   }
   K2_ASSIGN(const bool found, HasTrades(engine, options));
   if (found) return "";
-  return fmt::format("no trades of {} in the time that was asked for; {} holds {}", options.symbol, options.table,
+  return fmt::format("no trades of {} in the given period; {} holds {}", options.symbol, options.table,
                      WhatThereIs(meant));
 }
 
@@ -169,7 +169,8 @@ Result<int64_t> ParseInterval(const std::string& text) {
 
 Result<std::string> OhlcvSql(const OhlcvOptions& options) {
   if (options.interval_micros <= 0) {
-    return Fail(ErrorKind::kInvalidArgument, "an interval of {} us: it must be above zero", options.interval_micros);
+    return Fail(ErrorKind::kInvalidArgument, "interval of {} us: it must be greater than zero",
+                options.interval_micros);
   }
   if (options.from_micros && options.to_micros && *options.from_micros >= *options.to_micros) {
     return Fail(ErrorKind::kInvalidArgument, "from {} is not before to {}", FormatTimestamp(*options.from_micros),
@@ -216,7 +217,7 @@ FROM candles ORDER BY i)",
 Result<std::vector<Candle>> CandlesOf(const QueryResult& result) {
   std::vector<Candle> candles;
   for (const auto& row : result.rows) {
-    if (row.size() != 8 || !row[0]) return Fail(ErrorKind::kInternal, "the rows are not those of an OHLCV query");
+    if (row.size() != 8 || !row[0]) return Fail(ErrorKind::kInternal, "the rows are not the result of an OHLCV query");
     std::string time = row[0]->substr(0, row[0]->rfind('+'));  // 2024-08-08 00:01:00+00
     if (time.size() > 10) time[10] = 'T';
     const auto start = ParseTimestamp(time);

@@ -90,10 +90,9 @@ TEST_F(OhlcvTest, SaysWhatThereIsWhereNothingIsFound) {
   OhlcvOptions later{.symbol = "btcusdt", .from_micros = Time("2025-01-01T00:00:00Z")};
   const auto note = FindSymbol(*engine_, later);
   ASSERT_TRUE(note) << note.error().message;
-  EXPECT_EQ(
-      *note,
-      "no trades of BTCUSDT in the time that was asked for; gold_crypto_trades holds 7 of BINANCE from 2024-08-08 "
-      "00:00:00+00 to 2024-08-08 00:04:00+00");
+  EXPECT_EQ(*note,
+            "no trades of BTCUSDT in the given period; gold_crypto_trades holds 7 of BINANCE from 2024-08-08 "
+            "00:00:00+00 to 2024-08-08 00:04:00+00");
   EXPECT_EQ(later.symbol, "BTCUSDT");
 }
 

@@ -35,8 +35,7 @@ void RemoveAbandoned(const std::string& parent) {
       std::error_code error;
       fs::remove_all(path, error);
       if (error) {
-        log::Warn("the spilled rows of a query that was killed cannot be removed",
-                  {{"folder", path}, {"error", error.message()}});
+        log::Warn("cannot remove the spill files of a killed query", {{"folder", path}, {"error", error.message()}});
       }
     }
     ::close(folder);
@@ -48,13 +47,13 @@ void RemoveAbandoned(const std::string& parent) {
 Result<std::unique_ptr<SpillFolder>> SpillFolder::Open(const std::string& parent) {
   std::error_code failed;
   fs::create_directories(parent, failed);
-  if (failed) return std::unexpected(storage::ErrnoError(failed.value(), "make the folder of spilled queries", parent));
+  if (failed) return std::unexpected(storage::ErrnoError(failed.value(), "create the spill folder", parent));
   RemoveAbandoned(parent);
   // Between making a folder and locking it another process may take it for abandoned: then a next one is made.
   for (int attempt = 0;; ++attempt) {
     const std::string path = (fs::path(parent) / (std::string(kSpillPrefix) + RandomHex64())).string();
     if (::mkdir(path.c_str(), 0700) != 0) {
-      return std::unexpected(storage::ErrnoError(errno, "make the folder of spilled queries", path));
+      return std::unexpected(storage::ErrnoError(errno, "create the spill folder", path));
     }
     const int folder = ::open(path.c_str(), kFolderFlags);
     if (folder >= 0 && ::flock(folder, LOCK_EX | LOCK_NB) == 0 && fs::exists(path)) {
@@ -62,15 +61,14 @@ Result<std::unique_ptr<SpillFolder>> SpillFolder::Open(const std::string& parent
     }
     const int error = folder < 0 ? errno : EWOULDBLOCK;
     if (folder >= 0) ::close(folder);
-    if (attempt >= 8) return std::unexpected(storage::ErrnoError(error, "lock the folder of spilled queries", path));
+    if (attempt >= 8) return std::unexpected(storage::ErrnoError(error, "lock the spill folder", path));
   }
 }
 
 SpillFolder::~SpillFolder() {
   std::error_code failed;
   std::filesystem::remove_all(path_, failed);
-  if (failed)
-    log::Warn("the spilled rows of queries cannot be removed", {{"folder", path_}, {"error", failed.message()}});
+  if (failed) log::Warn("cannot remove the spill files of queries", {{"folder", path_}, {"error", failed.message()}});
   ::close(lock_);
 }
 

@@ -56,9 +56,10 @@ Result<std::unique_ptr<RecordingReader>> RecordingReader::Open(const exchange::E
   if (known || options.follow) return reader;
   K2_ASSIGN(const int64_t size, reader->file_.Size());
   if (size == 0) return Fail(ErrorKind::kInvalidData, "recording {} is empty", path);
-  return Fail(ErrorKind::kInvalidData,
-              "recording {} does not hold one whole line yet ({} bytes, {}); try again when it has grown, or follow it",
-              path, size, ToString(reader->compression_));
+  return Fail(
+      ErrorKind::kInvalidData,
+      "recording {} does not contain a complete line yet ({} bytes, {}); try again when it has grown, or use --follow",
+      path, size, ToString(reader->compression_));
 }
 
 // Reads the first line for its hash, and starts again. False: there is none yet.
@@ -131,11 +132,11 @@ Result<bool> RecordingReader::TakeEnd(const Line& line) {
     return false;
   }
   if (line.cut_stream) {
-    return Fail(
-        ErrorKind::kInvalidData,
-        "recording {} ends in the middle of its {} stream, after {} uncompressed bytes (line {}): it was cut, or "
-        "is still being written. What is whole was read; run again when the file is whole and it goes on there",
-        file_.path(), ToString(compression_), line.end_byte, position_.next_line + 1);
+    return Fail(ErrorKind::kInvalidData,
+                "recording {} ends in the middle of its {} stream, after {} uncompressed bytes (line {}): it was "
+                "truncated, or is still being written. The complete lines were read; run again when the file is "
+                "complete to resume from there",
+                file_.path(), ToString(compression_), line.end_byte, position_.next_line + 1);
   }
   at_end_ = true;
   if (line.state == LineState::kNothing) return true;
@@ -147,7 +148,7 @@ Result<bool> RecordingReader::TakeEnd(const Line& line) {
     return true;
   }
   unread_tail_bytes_ = line.size;
-  log::Warn("the last line of a recording has no end and is no whole frame: it is left unread",
+  log::Warn("the last line of a recording is incomplete and was not read",
             {{"recording", file_.path()}, {"line", position_.next_line + 1}, {"bytes", line.size}});
   return true;
 }
@@ -168,14 +169,14 @@ Status RecordingReader::TakeLine(const Line& line) {
   frame_ = parts.frame;
   if (static_cast<size_t>(line.size) > line.text.size()) {
     OnReject(trade::RejectReason::kFrameOversized,
-             fmt::format("a line of {} bytes, of which the first {} are kept", line.size, line.text.size()));
+             fmt::format("a line has {} bytes, of which the first {} are kept", line.size, line.text.size()));
     counts_.frames_rejected += 1;
   } else if (!parts.has_time) {
     const std::string beginning = exchange::json::Quoted(line.text.substr(0, 24));
     OnReject(trade::RejectReason::kFrameBadTime,
              parts.of_other_unit
-                 ? fmt::format("the receive time is not in nanoseconds since 1970: as such it is not within the years "
-                               "2000 to 2199: {}",
+                 ? fmt::format("the receive time is not in nanoseconds since 1970: read as nanoseconds, it is not "
+                               "within the years 2000 to 2199: {}",
                                beginning)
                  : fmt::format("the line does not begin with a receive time in ns and a space: {}", beginning));
     if (!std::exchange(told_bad_time_, true)) {
@@ -232,8 +233,8 @@ Status RecordingReader::CheckNotShorter() const {
   K2_ASSIGN(const int64_t size, file_.Size());
   if (size >= file_.position()) return {};
   return Fail(ErrorKind::kOffsetMismatch,
-              "recording {} was cut to {} bytes while it was followed, {} of it had been read", file_.path(), size,
-              file_.position());
+              "recording {} was truncated to {} bytes while it was followed; {} bytes had been read", file_.path(),
+              size, file_.position());
 }
 
 int64_t RecordingReader::stored_bytes() const { return file_.Size().value_or(-1); }

@@ -8,16 +8,16 @@
 namespace k2::recording {
 
 std::unexpected<Error> RecordingReader::Mismatch(const table::SourcePosition& position, std::string_view what) const {
-  return Fail(
-      ErrorKind::kOffsetMismatch,
-      "recording {} is not the one that was read: line {}, up to byte {} (message {}), {}. Put the file back as "
-      "it was, or look with `k2 offsets show` and say with `k2 offsets set` where to go on",
-      file_.path(), position.next_line, position.next_byte, position.next_offset, what);
+  return Fail(ErrorKind::kOffsetMismatch,
+              "recording {} is not the one that was read: line {}, up to byte {} (message {}), {}. Restore the "
+              "original file, or see `k2 offsets show` and set the position to resume from with `k2 offsets set`",
+              file_.path(), position.next_line, position.next_byte, position.next_offset, what);
 }
 
 Status RecordingReader::Seek(const table::SourcePosition& position) {
   if (key_.topic_id.empty()) {
-    return Fail(ErrorKind::kInvalidArgument, "recording {} has no first line yet, so no place to go to", file_.path());
+    return Fail(ErrorKind::kInvalidArgument, "recording {} has no first line yet, so K2 cannot seek in it",
+                file_.path());
   }
   failure_.reset();
   at_end_ = expect_line_end_ = false;
@@ -26,7 +26,7 @@ Status RecordingReader::Seek(const table::SourcePosition& position) {
   position_ = position;
   if (position.next_line == 0) {
     if (position != table::SourcePosition{.leader_epoch = position.leader_epoch}) {
-      return Mismatch(position, "is a place before the first line that is not the beginning");
+      return Mismatch(position, "is a position before the first line but not the beginning");
     }
     lines_.Start(compression_);
     return {};
@@ -77,7 +77,7 @@ Status RecordingReader::ReadUpTo(const table::SourcePosition& position, bool fro
     if (line.state == LineState::kNothing || text_end > position.next_byte) {
       return Mismatch(position, line.state == LineState::kNothing
                                     ? fmt::format("is beyond its end at byte {}", line.end_byte)
-                                    : fmt::format("has grown or moved: a line ends at byte {} now", line.end_byte));
+                                    : fmt::format("has changed: a line now ends at byte {}", line.end_byte));
     }
     const RecordingLine parts = SplitRecordingLine(line.text);
     if (parts.has_time) last_receive_us_ = parts.receive_us;
@@ -89,10 +89,10 @@ Status RecordingReader::ReadUpTo(const table::SourcePosition& position, bool fro
     }
     const std::string hash = fmt::format("{:016x}", lines_.Hash64());
     if (hash != position.line_hash) {
-      return Mismatch(position, fmt::format("has the hash {} now, and had {}", hash, position.line_hash));
+      return Mismatch(position, fmt::format("now has the hash {}, and had {}", hash, position.line_hash));
     }
     if (from_start && passed != position.next_line)
-      return Mismatch(position, fmt::format("is its line {} now", passed));
+      return Mismatch(position, fmt::format("is now line {} of the file", passed));
     if (line.state == LineState::kTail) {
       lines_.TakeTail();
       expect_line_end_ = true;

@@ -20,18 +20,18 @@ Result<SchemaAnswer> ParseSchemaAnswer(std::string_view body) {
   const AnswerJson said = AnswerJson::parse(body, nullptr, false);
   SchemaAnswer answer{.schema = {}, .type = "AVRO", .references = {}};
   if (!said.is_object() || !TextOf(said, "schema", answer.schema)) {
-    return Fail(ErrorKind::kInvalidData, "the answer is not that of a registry");
+    return Fail(ErrorKind::kInvalidData, "the reply is not a schema registry's");
   }
   (void)TextOf(said, "schemaType", answer.type);  // left out where it is Avro
   const auto references = said.find("references");
   if (references == said.end() || references->is_null()) return answer;
-  if (!references->is_array()) return Fail(ErrorKind::kInvalidData, "the answer's references are no list");
+  if (!references->is_array()) return Fail(ErrorKind::kInvalidData, "the reply's references are not a list");
   for (const AnswerJson& one : *references) {
     SchemaReference reference;
     const bool named = one.is_object() && TextOf(one, "subject", reference.subject) && !reference.subject.empty();
     const auto version = named ? one.find("version") : one.end();
     if (!named || version == one.end() || !version->is_number_integer() || *version < 1 || *version > INT32_MAX) {
-      return Fail(ErrorKind::kInvalidData, "a reference of the answer has no subject and version");
+      return Fail(ErrorKind::kInvalidData, "a reference in the reply has no subject and version");
     }
     (void)TextOf(one, "name", reference.name);
     reference.version = fmt::format("{}", version->get<int32_t>());
@@ -42,13 +42,13 @@ Result<SchemaAnswer> ParseSchemaAnswer(std::string_view body) {
 
 Result<std::vector<SchemaReference>> ParseArtifactReferences(std::string_view body) {
   const AnswerJson said = AnswerJson::parse(body, nullptr, false);
-  if (!said.is_array()) return Fail(ErrorKind::kInvalidData, "the answer's references are no list");
+  if (!said.is_array()) return Fail(ErrorKind::kInvalidData, "the reply's references are not a list");
   std::vector<SchemaReference> references;
   for (const AnswerJson& one : said) {
     SchemaReference reference;
     const bool named = one.is_object() && TextOf(one, "artifactId", reference.subject) && !reference.subject.empty() &&
                        TextOf(one, "version", reference.version) && !reference.version.empty();
-    if (!named) return Fail(ErrorKind::kInvalidData, "a reference of the answer has no artifact and version");
+    if (!named) return Fail(ErrorKind::kInvalidData, "a reference in the reply has no artifact and version");
     (void)TextOf(one, "name", reference.name);
     if (!TextOf(one, "groupId", reference.group) || reference.group.empty()) reference.group = "default";
     references.push_back(std::move(reference));

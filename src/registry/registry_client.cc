@@ -56,7 +56,7 @@ Result<std::shared_ptr<RegistryClient>> RegistryClient::Create(const RegistryOpt
                 net::WithoutSecrets(clean.url));
   }
   if (!clean.user_info.empty() && !clean.token.empty()) {
-    return Fail(ErrorKind::kInvalidArgument, "registry {}: a user and a token are given, only one can be sent",
+    return Fail(ErrorKind::kInvalidArgument, "registry {}: both a user and a token are given; give only one",
                 net::WithoutSecrets(clean.url));
   }
   return std::shared_ptr<RegistryClient>(new RegistryClient(clean, std::move(http)));
@@ -104,7 +104,7 @@ std::unexpected<Error> RegistryClient::Refused(const Answer& answer, std::string
   }
   // A 404 that is not the registry's own is the answer of something else: a wrong path, a proxy.
   return Fail(ErrorKind::kUnavailable, "schema registry {}: {}: HTTP {}: {}{}", Address(), what, answer.status, said,
-              answer.status == 404 && answer.error_code == 0 ? " (is the URL that of a registry?)" : "");
+              answer.status == 404 && answer.error_code == 0 ? " (is the URL that of a schema registry?)" : "");
 }
 
 Result<std::string> RegistryClient::SchemaJson(const trade::SchemaRef& ref) {
@@ -151,7 +151,7 @@ Result<int32_t> RegistryClient::Register(const std::string& subject, std::string
   K2_ASSIGN(const Answer answer,
             Ask("POST", fmt::format("{}/subjects/{}/versions", options_.url, net::UrlEncode(subject)), body.dump()));
   if (answer.status == 409) {
-    return Fail(ErrorKind::kInvalidData, "schema registry {}: {}: not compatible with what is registered there: {}",
+    return Fail(ErrorKind::kInvalidData, "schema registry {}: {}: not compatible with the registered schema: {}",
                 Address(), what, answer.message);
   }
   if (answer.status == 422 || answer.status == 400) {
@@ -161,7 +161,7 @@ Result<int32_t> RegistryClient::Register(const std::string& subject, std::string
   const Json said = Json::parse(answer.body, nullptr, false);
   const auto id = said.is_object() ? said.find("id") : said.end();
   if (id == said.end() || !id->is_number_integer() || id->get<int64_t>() < 0 || id->get<int64_t>() > INT32_MAX) {
-    return Fail(ErrorKind::kUnavailable, "schema registry {}: {}: the answer has no id", Address(), what);
+    return Fail(ErrorKind::kUnavailable, "schema registry {}: {}: the reply has no id", Address(), what);
   }
   return id->get<int32_t>();
 }
@@ -177,7 +177,7 @@ Result<bool> RegistryClient::Compatible(const std::string& subject, std::string_
   if (answer.status != 200) return Refused(answer, fmt::format("compatibility with {}", subject));
   const Json said = Json::parse(answer.body, nullptr, false);
   if (!said.is_object() || !said.contains("is_compatible") || !said["is_compatible"].is_boolean()) {
-    return Fail(ErrorKind::kUnavailable, "schema registry {}: compatibility with {}: the answer says nothing of it",
+    return Fail(ErrorKind::kUnavailable, "schema registry {}: compatibility with {}: the reply has no result",
                 Address(), subject);
   }
   return said["is_compatible"].get<bool>();
@@ -205,7 +205,7 @@ std::string RegistryClient::ReadCache(const trade::SchemaRef& ref) const {
   if (line_end == std::string::npos) return {};
   std::string schema = text.substr(line_end + 1);
   if (text.compare(0, line_end, kCacheMark + HashHex(schema)) == 0) return schema;
-  log::Warn("a cached schema is damaged and is asked for again", {{"file", CachePath(ref)}});
+  log::Warn("a cached schema is corrupt; fetching it again", {{"file", CachePath(ref)}});
   return {};
 }
 
@@ -229,7 +229,7 @@ void RegistryClient::WriteCache(const trade::SchemaRef& ref, const std::string& 
   const bool told = cache_fails_.exchange(static_cast<bool>(error));
   if (!error) return;
   if (!told) {
-    log::Warn("schemas cannot be kept on disk; the run goes on, and the next one asks the registry for them again",
+    log::Warn("cannot cache schemas on disk; continuing, and the next run will fetch them again",
               {{"file", path}, {"error", error.message()}, {"setting", "--schema-cache"}});
   }
   std::filesystem::remove(beside, error);

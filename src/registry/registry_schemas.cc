@@ -63,7 +63,7 @@ Result<SchemaAnswer> RegistryClient::ReadAnswer(const Answer& answer, int64_t mi
     return Fail(ErrorKind::kUnavailable, "schema registry {}: {}: {}", Address(), what, parsed.error().message);
   }
   if (parsed->type != "AVRO") {
-    return Fail(ErrorKind::kUnsupported, "schema registry {}: {} is of type {}, only Avro is read", Address(), what,
+    return Fail(ErrorKind::kUnsupported, "schema registry {}: {} is of type {}; K2 reads only Avro", Address(), what,
                 parsed->type);
   }
   return parsed;
@@ -113,7 +113,7 @@ Error RegistryClient::Unanswered(trade::SchemaRef::Kind kind, const std::string&
   const int64_t until_us = MonotonicMicros() + options_.missing_us;
   const std::lock_guard lock(mutex_);
   if (std::exchange(unanswered_until_us_[static_cast<size_t>(kind)], until_us) == 0) {
-    log::Warn("the schema registry has no schemas by what a message names; such messages are rejected",
+    log::Warn("the schema registry does not support the kind of schema reference in a message; rejecting such messages",
               {{"registry", Address()}, {"first", what}});
   }
   return {ErrorKind::kNotFound, fmt::format("schema registry {}: there is no {}", Address(), what)};
@@ -190,7 +190,7 @@ Status RegistryClient::Resolve(const std::vector<SchemaReference>& references, i
     }
     Result<SchemaAnswer> answer = FetchReference(reference, shown);
     if (!answer && (answer.error().kind == ErrorKind::kNotFound || answer.error().kind == ErrorKind::kUnsupported)) {
-      return unsupported(fmt::format("it refers to {}, which cannot be had: {}", shown, answer.error().message));
+      return unsupported(fmt::format("it refers to {}, which is not available: {}", shown, answer.error().message));
     }
     if (!answer) return std::unexpected(answer.error());
     resolving.bytes += answer->schema.size();
@@ -252,13 +252,13 @@ size_t RegistryClient::AskFor(std::span<const trade::SchemaRef> refs, int64_t ti
     std::vector<std::jthread> others;
     try {
       for (size_t i = 1; i < std::min(refs.size(), kRequestsAtOnce); ++i) {
-        others.emplace_back([&work] { GuardedOrLogged("asking the schema registry", work); });
+        others.emplace_back([&work] { GuardedOrLogged("querying the schema registry", work); });
       }
     } catch (const std::system_error& error) {  // no more threads to be had: fewer do it
-      log::Warn("the schema registry is asked by fewer threads",
+      log::Warn("cannot start all threads; querying the schema registry with fewer",
                 {{"threads", others.size() + 1}, {"error", error.what()}});
     }
-    GuardedOrLogged("asking the schema registry", work);
+    GuardedOrLogged("querying the schema registry", work);
   }
   return std::min(next.load(), refs.size());
 }

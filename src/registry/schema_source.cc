@@ -20,7 +20,7 @@ Result<std::string> ReadSchemaFile(const std::string& folder, int64_t id) {
     return Fail(ErrorKind::kUnavailable, "schema {}: {}", id, opened.error().message);
   }
   K2_ASSIGN(const int64_t size, file.Size());
-  if (size > kMaxSchemaSize) return Fail(ErrorKind::kInvalidData, "{} has {} bytes, which is no schema", path, size);
+  if (size > kMaxSchemaSize) return Fail(ErrorKind::kInvalidData, "{} has {} bytes, so it is not a schema", path, size);
   std::string json(static_cast<size_t>(size), '\0');
   const Result<size_t> bytes = file.Read(json.data(), json.size());
   if (!bytes) return Fail(ErrorKind::kUnavailable, "schema {}: {}", id, bytes.error().message);
@@ -34,7 +34,7 @@ size_t SchemaSource::AskFor(std::span<const trade::SchemaRef> refs, int64_t /*ti
 
 Result<std::string> FileSchemaSource::SchemaJson(const trade::SchemaRef& ref) {
   if (ref.kind != trade::SchemaRef::Kind::kId) {
-    return Fail(ErrorKind::kNotFound, "no schema with {}: only a registry has schemas by it, and none is asked",
+    return Fail(ErrorKind::kNotFound, "no schema with {}: only a schema registry resolves it, and none is configured",
                 ToString(ref));
   }
   if (const auto own = trade::OwnSchema(ref.id)) return std::string(*own);
@@ -54,8 +54,8 @@ Status FileSchemaSource::CheckFolder() const {
     const auto parse = [](std::string_view json) { return nlohmann::json::parse(json, nullptr, false); };
     if (parse(*text) == parse(*trade::OwnSchema(id))) continue;
     return Fail(ErrorKind::kInvalidArgument,
-                "schemas: {}/{}.avsc is not the schema that k2 has under the id {} ({}). Give it another id, to the "
-                "messages too, or remove the file",
+                "schemas: {}/{}.avsc is not the schema that k2 has under the id {} ({}). Give it another id, also in "
+                "the messages, or remove the file",
                 folder_, id, id, parse(*trade::OwnSchema(id)).at("name").get<std::string>());
   }
   return {};

@@ -14,12 +14,9 @@ constexpr char kPrometheusText[] = "text/plain; version=0.0.4; charset=utf-8";
 constexpr int kNiceness = 10;
 
 constexpr char kIndex[] =
-    "k2\n"
-    "\n"
-    "/metrics          counts and measures, in Prometheus' text format\n"
-    "/livez            200 while every layer makes its turns, else 503 and which does not\n"
-    "/readyz           200 when all layers are open and what they depend on answers, else 503 and what does not\n"
-    "/readyz?verbose   each check, with its state and age\n";
+    "k2\n\n/metrics          counts and measures, in Prometheus' text format\n/livez            200 while every layer "
+    "makes progress, else 503 and which does not\n/readyz           200 when all layers are open and their "
+    "dependencies respond, else 503 and which do not\n/readyz?verbose   each check, with its state and age\n";
 
 std::string Lines(const HealthReport& report, std::string_view title, bool all) {
   std::string text;
@@ -55,7 +52,7 @@ net::HttpServerResponse StatusResponse(const net::HttpServerRequest& request, co
   if (request.method == "GET" || request.method == "HEAD") {
     response = Page(request, health);
   } else {
-    response = {.status = 405, .body = "only GET and HEAD are answered here\n", .headers = {{"Allow", "GET, HEAD"}}};
+    response = {.status = 405, .body = "only GET and HEAD are supported\n", .headers = {{"Allow", "GET, HEAD"}}};
   }
   response.headers.emplace_back("Cache-Control", "no-store");
   return response;
@@ -73,7 +70,7 @@ Result<std::unique_ptr<HttpStatusServer>> HttpStatusServer::Start(const net::Htt
   K2_ASSIGN(auto server, net::HttpServer::Start(std::move(options), [&health](const net::HttpServerRequest& request) {
               return StatusResponse(request, health);
             }));
-  log::Info("status page is up", {{"address", server->address().ToString()}});
+  log::Info("status page is available", {{"address", server->address().ToString()}});
   return std::unique_ptr<HttpStatusServer>(new HttpStatusServer(std::move(server)));
 }
 

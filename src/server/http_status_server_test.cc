@@ -54,7 +54,7 @@ TEST_F(StatusServerTest, LivesWhileLayersBeat) {
   now_us_ += 61 * kMicrosPerSecond;
   health_.Beat("silver");
   EXPECT_EQ(Get("/livez"),
-            "503 [-] layer bronze: has made no turn for 61.0 s, at most 60.0 s are allowed (61.0 s ago)\n"
+            "503 [-] layer bronze: has made no progress for 61.0 s; at most 60.0 s are allowed (61.0 s ago)\n"
             "livez: failed\n");
   health_.Beat("bronze");
   EXPECT_EQ(Get("/livez"), "200 ok\n");

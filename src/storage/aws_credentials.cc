@@ -49,8 +49,8 @@ Result<AwsKeys> AwsCredentials::KeysLocked() {
   found_.keys = old;
   found_.origin = origin;
   renew_at_us_ = MonotonicMicros() + kTryAgainAfterUs;
-  log::Warn("AWS keys could not be renewed, the old ones serve until they end",
-            {{"error", renewed ? "there are none any more" : renewed.error().message}});
+  log::Warn("cannot renew the AWS keys; using the old ones until they expire",
+            {{"error", renewed ? "none are configured any more" : renewed.error().message}});
   return old;
 }
 
@@ -67,7 +67,8 @@ Status AwsCredentials::Load() {
   } else if (found_.keys.ends_at_us != INT64_MAX) {
     const int64_t life_us = found_.keys.ends_at_us - NowMicros();
     renew_at_us_ = now_us + std::max(life_us - kRenewBeforeUs, life_us / 10 * 8);
-    GaugeOf("k2_credential_expiry_timestamp_seconds", "When a credential ends, since 1970.", {{"credential", "aws"}})
+    GaugeOf("k2_credential_expiry_timestamp_seconds", "Time when a credential expires, in seconds since 1970.",
+            {{"credential", "aws"}})
         .Set(static_cast<double>(found_.keys.ends_at_us / kMicrosPerSecond));
   } else if (found_.of_files) {
     renew_at_us_ = now_us + kLookAtFilesUs;
@@ -83,7 +84,7 @@ bool AwsCredentials::Reject(const AwsKeys& refused) {
   reject_again_at_us_ = now_us + kRejectPauseUs;
   const Found before = found_;
   if (const Status loaded = Load(); !loaded) {
-    log::Warn("AWS keys were refused, and others could not be had", {{"error", loaded.error().message}});
+    log::Warn("AWS keys were refused, and no others are available", {{"error", loaded.error().message}});
     return false;
   }
   if (found_.keys.access_key.empty()) found_ = before;
@@ -127,8 +128,7 @@ Result<AwsCredentials::Found> AwsCredentials::Find() {
   K2_ASSIGN(Found found, FindFirst());
   if (options_.role.arn.empty()) return found;
   if (found.keys.access_key.empty()) {
-    return Fail(ErrorKind::kPermission, "cannot assume role {}: there are no AWS keys to do it with",
-                options_.role.arn);
+    return Fail(ErrorKind::kPermission, "cannot assume role {}: there are no AWS keys to assume it", options_.role.arn);
   }
   K2_ASSIGN(found.keys, services_.AssumeRole(found.keys, options_.role, Region()));
   return Found{.keys = found.keys, .origin = fmt::format("role {} by {}", options_.role.arn, found.origin)};
@@ -186,8 +186,8 @@ Result<std::optional<AwsCredentials::Found>> AwsCredentials::OfProfile(const std
     }
     if (with.keys.access_key.empty()) {
       return Fail(ErrorKind::kInvalidArgument,
-                  "AWS {}: role {} has no keys to be assumed with: source_profile or credential_source say which",
-                  origin, role.arn);
+                  "AWS {}: role {} has no keys to assume it: set source_profile or credential_source", origin,
+                  role.arn);
     }
     K2_ASSIGN(AwsKeys keys, services_.AssumeRole(with.keys, role, Region()));
     return Found{.keys = std::move(keys), .origin = origin};
@@ -223,16 +223,16 @@ Result<AwsCredentials::Found> AwsCredentials::OfSource(const std::string& source
 Result<AwsCredentials::Found> AwsCredentials::OfSdk(const std::string& name) {
   const std::string named = environment_("AWS_PROFILE");
   if (name != (named.empty() ? "default" : named) || OfEnvironment()) {
-    return Fail(
-        ErrorKind::kUnsupported,
-        "AWS profile '{}' takes its keys from a program or from single sign-on: name it by AWS_PROFILE, without "
-        "AWS_ACCESS_KEY_ID beside it",
-        name);
+    return Fail(ErrorKind::kUnsupported,
+                "AWS profile '{}' gets its keys from a program or from single sign-on: set AWS_PROFILE to it, and "
+                "unset AWS_ACCESS_KEY_ID",
+                name);
   }
   K2_ASSIGN(AwsKeys keys, AwsKeysOfSdk());
   if (keys.access_key.empty()) {
     return Fail(ErrorKind::kPermission,
-                "AWS profile '{}' gives no keys: run `aws sso login`, or see what its credential_process prints", name);
+                "AWS profile '{}' provides no keys: run `aws sso login`, or check the output of its credential_process",
+                name);
   }
   keys.ends_at_us = NowMicros() + kSdkKeysLiveUs;
   return Found{.keys = std::move(keys), .origin = "profile " + name};

@@ -30,7 +30,8 @@ Result<AwsKeys> ReadKeys(const std::string& body, std::string_view what) {
       .access_key = text("AccessKeyId"), .secret_key = text("SecretAccessKey"), .session_token = text("Token")};
   if (keys.access_key.empty() || keys.secret_key.empty()) {
     const std::string code = text("Code");
-    return Fail(ErrorKind::kUnavailable, "{}: the reply holds no keys{}", what, code.empty() ? "" : " (" + code + ")");
+    return Fail(ErrorKind::kUnavailable, "{}: the reply contains no keys{}", what,
+                code.empty() ? "" : " (" + code + ")");
   }
   if (const std::string end = text("Expiration"); !end.empty()) {
     K2_ASSIGN(keys.ends_at_us, ParseTimestamp(end));
@@ -114,7 +115,7 @@ Result<AwsKeys> AwsKeyServices::AskSts(const std::string& form, const AwsKeys& w
                .session_token = XmlText(reply->body, "SessionToken")};
   const auto end = ParseTimestamp(XmlText(reply->body, "Expiration"));
   if (keys.access_key.empty() || keys.secret_key.empty() || !end) {
-    return Fail(ErrorKind::kUnavailable, "{}: the reply holds no keys", what);
+    return Fail(ErrorKind::kUnavailable, "{}: the reply contains no keys", what);
   }
   keys.ends_at_us = *end;
   return keys;
@@ -198,7 +199,7 @@ Result<std::optional<AwsKeys>> AwsKeyServices::OfInstance() const {
   K2_ASSIGN(AwsKeys keys, ReadKeys(reply->body, what));
   if (keys.ends_at_us <= NowMicros()) {
     // Where the metadata service cannot renew them AWS takes these for longer than they say.
-    log::Warn("the instance's metadata gives keys that have ended by their own date; they are used", {});
+    log::Warn("the instance's metadata returns keys that have expired; using them", {});
     keys.ends_at_us = NowMicros() + 10 * 60 * kMicrosPerSecond;
   }
   return keys;

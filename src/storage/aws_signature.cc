@@ -179,7 +179,7 @@ bool ServiceClock::Learn(const net::HttpResponse& refused) {
   if (!theirs_us) return false;
   const int64_t ahead_us = *theirs_us - NowMicros();
   if (std::abs(ahead_us - ahead_us_.exchange(ahead_us)) < kTolerance) return false;
-  log::Warn("this machine's clock is not that of " + whose_ + "; requests are signed with its time",
+  log::Warn("this machine's clock differs from that of " + whose_ + "; requests are signed with its time",
             {{"ahead_seconds", std::to_string(-ahead_us / kMicrosPerSecond)}});
   return true;
 }

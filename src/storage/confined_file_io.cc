@@ -45,10 +45,11 @@ class RemoteOnlyFileIo : public FileIo {
  private:
   Status Check(const std::string& location) const {
     if (!IsLocalLocation(location)) return {};
-    return Fail(ErrorKind::kPermission,
-                "{} is a file of this machine, named by the metadata of a table at {}: refused. Find out who committed "
-                "that path (`k2 tables describe`); rolling the table back to a snapshot without it lets work resume",
-                location, table_location_);
+    return Fail(
+        ErrorKind::kPermission,
+        "refused: {} is a file of this machine, but it is referenced by the metadata of a table at {}. Find out who "
+        "committed that path (`k2 tables describe`); to resume, roll the table back to a snapshot without it",
+        location, table_location_);
   }
 
   std::shared_ptr<FileIo> io_;

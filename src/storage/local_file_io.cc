@@ -108,8 +108,7 @@ Result<std::string> LocalFileIo::Read(const std::string& location, int64_t max_b
   if (fstat(file.get(), &info) != 0) return std::unexpected(ErrnoError(errno, "stat", path));
   if (!S_ISREG(info.st_mode)) return Fail(ErrorKind::kInvalidData, "{} is not a file", path);
   if (info.st_size > max_bytes) {
-    return Fail(ErrorKind::kInvalidData, "{} has {} bytes, more than the {} that are read here", path, info.st_size,
-                max_bytes);
+    return Fail(ErrorKind::kInvalidData, "{} has {} bytes, more than the limit of {}", path, info.st_size, max_bytes);
   }
   std::string bytes(static_cast<size_t>(info.st_size), '\0');
   size_t filled = 0;
@@ -117,7 +116,7 @@ Result<std::string> LocalFileIo::Read(const std::string& location, int64_t max_b
     const ssize_t got = read(file.get(), bytes.data() + filled, bytes.size() - filled);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return std::unexpected(ErrnoError(errno, "read", path));
-    if (got == 0) return Fail(ErrorKind::kIo, "{} was cut short while it was read", path);
+    if (got == 0) return Fail(ErrorKind::kIo, "{} was truncated while it was read", path);
     filled += static_cast<size_t>(got);
   }
   return bytes;
@@ -128,7 +127,7 @@ Status LocalFileIo::MakeFolders(const std::string& folder) {
   if (folder == "/" || access(folder.c_str(), F_OK) == 0) return {};
   K2_TRY(MakeFolders(Parent(folder)));
   const int result = disk_->MakeFolder(folder);
-  if (result < 0 && result != -EEXIST) return std::unexpected(ErrnoError(-result, "make folder", folder));
+  if (result < 0 && result != -EEXIST) return std::unexpected(ErrnoError(-result, "create folder", folder));
   if (result == 0) {
     const std::lock_guard lock(mutex_);
     durable_folders_.erase(folder);

@@ -34,7 +34,7 @@ Result<std::string> LocationScheme(std::string_view location) {
   const size_t colon = location.find("://");
   if (colon == std::string_view::npos || colon == 0) {
     return Fail(ErrorKind::kInvalidArgument,
-                "'{}' is no file location: it needs a scheme (file:///…) or to be an absolute path", location);
+                "'{}' is not a file location: give a scheme (file:///…) or an absolute path", location);
   }
   return std::string(location.substr(0, colon));
 }

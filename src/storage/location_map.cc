@@ -44,11 +44,11 @@ Result<LocationMap> LocationMap::Create(std::string from, std::string to) {
     K2_ASSIGN(const std::string scheme, LocationScheme(*location));
     if (scheme == "file") {
       K2_ASSIGN(const std::string path, LocalPath(*location));
-      if (path == "/") return Fail(ErrorKind::kInvalidArgument, "the root of a disk is no warehouse");
+      if (path == "/") return Fail(ErrorKind::kInvalidArgument, "the root of a disk cannot be a warehouse");
     }
   }
   if (KindOf(from) == KindOf(to) && BareLocation(from) == BareLocation(to)) {
-    return Fail(ErrorKind::kInvalidArgument, "{} and {} are the same place", from, to);
+    return Fail(ErrorKind::kInvalidArgument, "{} and {} are the same location", from, to);
   }
   return LocationMap(std::move(from), std::move(to));
 }

@@ -200,11 +200,10 @@ class S3FileIo : public FileIo {
       K2_ASSIGN(const AwsKeys keys, chain_->Keys());
       options.access_key = keys.access_key;
       if (keys.access_key.empty() && remote_only) {
-        return Fail(
-            ErrorKind::kUnsupported,
-            "the catalog lends no keys for {}, it only signs requests itself (s3.remote-signing-enabled), which "
-            "K2 cannot use: let it vend credentials, or give AWS keys (docs/storage.md)",
-            location);
+        return Fail(ErrorKind::kUnsupported,
+                    "the catalog vends no keys for {}; it only signs requests itself (s3.remote-signing-enabled), "
+                    "which K2 does not support: let it vend credentials, or give AWS keys (docs/storage.md)",
+                    location);
       }
       options.secret_key = keys.secret_key;
       options.session_token = keys.session_token;
@@ -221,7 +220,7 @@ class S3FileIo : public FileIo {
 
   static Result<std::string> ArrowPath(const std::string& location) {
     K2_ASSIGN(const S3Location parsed, ParseS3Location(location));
-    if (parsed.key.empty()) return Fail(ErrorKind::kInvalidArgument, "{} names a bucket, not a file in it", location);
+    if (parsed.key.empty()) return Fail(ErrorKind::kInvalidArgument, "{} is a bucket, not a file in it", location);
     return parsed.bucket + "/" + parsed.key;
   }
 
@@ -267,13 +266,13 @@ Error ReadS3ArrowError(const arrow::Status& status, std::string_view action, std
     return Error{kind, fmt::format("cannot {} {}: {}{}", action, location, message, what_to_do)};
   };
   if (says("AWS Error NO_SUCH_BUCKET")) {
-    return error(ErrorKind::kNotFound, "; make the bucket, or name another with --warehouse");
+    return error(ErrorKind::kNotFound, "; create the bucket, or choose another with --warehouse");
   }
   if (says("AWS Error NO_SUCH_KEY") || says("HTTP status 404")) return error(ErrorKind::kNotFound, "").OfFile(location);
   if (says("AWS Error ACCESS_DENIED") || says("AWS Error INVALID_ACCESS_KEY_ID") ||
       says("AWS Error SIGNATURE_DOES_NOT_MATCH") || says("HTTP status 403") || says("HTTP status 401")) {
     return error(ErrorKind::kPermission,
-                 "; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and what these keys may do");
+                 "; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and the permissions of these keys");
   }
   if (says("HTTP status 301") || says("AuthorizationHeaderMalformed")) {
     return error(ErrorKind::kInvalidArgument, "; the bucket may be in another region: set --s3-region");

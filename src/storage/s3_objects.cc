@@ -23,7 +23,7 @@ Result<int64_t> NumberOf(std::string_view text, std::string_view location) {
   int64_t value = -1;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size() || value < 0) {
-    return Fail(ErrorKind::kIo, "the reply for {} does not say how large the object is ('{}')", location, text);
+    return Fail(ErrorKind::kIo, "the reply for {} does not contain the size of the object ('{}')", location, text);
   }
   return value;
 }
@@ -62,7 +62,7 @@ Result<net::HttpResponse> S3Objects::SendOnce(const S3Location& parsed, Request&
 // The reply of the last try: a success, or one that no other try would better.
 Result<net::HttpResponse> S3Objects::Send(const std::string& location, Request& request) {
   K2_ASSIGN(const S3Location parsed, ParseS3Location(location));
-  if (parsed.key.empty()) return Fail(ErrorKind::kInvalidArgument, "{} names a bucket, not a file in it", location);
+  if (parsed.key.empty()) return Fail(ErrorKind::kInvalidArgument, "{} is a bucket, not a file in it", location);
   for (int64_t tries = 1;; ++tries) {
     auto response = SendOnce(parsed, request, tries);
     std::string why;
@@ -78,7 +78,7 @@ Result<net::HttpResponse> S3Objects::Send(const std::string& location, Request& 
       if (!MayRetry(response->status, code)) return std::unexpected(std::move(failure));
       if (tries >= client_.tries) {
         failure.kind = ErrorKind::kUnavailable;
-        return std::unexpected(failure.With(fmt::format("after {} tries", tries)));
+        return std::unexpected(failure.With(fmt::format("after {} attempts", tries)));
       }
       why = std::move(failure.message);
     } else {
@@ -86,13 +86,13 @@ Result<net::HttpResponse> S3Objects::Send(const std::string& location, Request& 
       if (!lost) return response;
       if (tries >= client_.tries) {
         return Fail(ErrorKind::kUnavailable,
-                    "cannot {} {}: after {} tries: {}. Is the S3 store up, and --s3-endpoint right?", request.action,
+                    "cannot {} {} after {} attempts: {}. Is the S3 store up, and --s3-endpoint right?", request.action,
                     location, tries, response.error().message);
       }
       why = response.error().message;
     }
     const auto delay = S3RetryDelay(tries);
-    log::Info("s3 request is tried again",
+    log::Info("retrying an S3 request",
               {{"location", location}, {"tries", tries}, {"after_ms", delay.count()}, {"why", why}});
     std::this_thread::sleep_for(delay);
   }
@@ -102,8 +102,8 @@ Result<std::string> S3Objects::Get(const std::string& location, int64_t max_byte
   Request request{.method = "GET", .action = "read"};
   K2_ASSIGN(net::HttpResponse response, Send(location, request));
   if (static_cast<int64_t>(response.body.size()) > max_bytes) {
-    return Fail(ErrorKind::kInvalidData, "{} has {} bytes, more than the {} that are read here", location,
-                response.body.size(), max_bytes);
+    return Fail(ErrorKind::kInvalidData, "{} has {} bytes, more than the limit of {}", location, response.body.size(),
+                max_bytes);
   }
   return std::move(response.body);
 }
@@ -138,7 +138,7 @@ Status S3Objects::PutNew(const std::string& location, std::string bytes) {
   Request head{.method = "HEAD", .action = "look at"};
   K2_ASSIGN(const net::HttpResponse found, Send(location, head));
   if (Header(found, kMark) == mark) return {};
-  return Fail(ErrorKind::kAlreadyExists, "cannot write {}: it exists already", location);
+  return Fail(ErrorKind::kAlreadyExists, "cannot write {}: it already exists", location);
 }
 
 Result<int64_t> S3Objects::Size(const std::string& location) {

@@ -122,7 +122,7 @@ Error S3Failure(int http_status, std::string_view code, std::string_view text, s
     return Error{kind, fmt::format("cannot {} {}: {}{}", action, location, why, what_to_do)};
   };
   if (code == "NoSuchBucket") {
-    return error(ErrorKind::kNotFound, "; make the bucket, or name another with --warehouse");
+    return error(ErrorKind::kNotFound, "; create the bucket, or choose another with --warehouse");
   }
   if (http_status == 404 || code == "NoSuchKey") return error(ErrorKind::kNotFound, "").OfFile(location);
   if (code == "RequestTimeTooSkewed") return error(ErrorKind::kPermission, "; set this machine's clock");
@@ -135,8 +135,9 @@ Error S3Failure(int http_status, std::string_view code, std::string_view text, s
   }
   if (http_status == 401 || http_status == 403) {
     return error(ErrorKind::kPermission,
-                 signed_request ? "; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and what these keys may do"
-                                : "; there are no keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY");
+                 signed_request
+                     ? "; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and the permissions of these keys"
+                     : "; there are no keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY");
   }
   if (http_status == 412 || http_status == 409) return error(ErrorKind::kAlreadyExists, "");
   if (http_status == 501) return error(ErrorKind::kUnsupported, "");

@@ -64,7 +64,7 @@ TEST(S3Errors, SayWhatToDo) {
   EXPECT_EQ(kind(500, ""), ErrorKind::kUnavailable);
   EXPECT_EQ(kind(507, ""), ErrorKind::kNoSpace);
   EXPECT_EQ(kind(400, "InvalidArgument"), ErrorKind::kIo);
-  EXPECT_NE(S3Failure(404, "NoSuchBucket", "", "read", "s3://lake/x", true).message.find("make the bucket"),
+  EXPECT_NE(S3Failure(404, "NoSuchBucket", "", "read", "s3://lake/x", true).message.find("create the bucket"),
             std::string::npos);
   EXPECT_NE(S3Failure(403, "AccessDenied", "", "read", "s3://lake/x", false).message.find("there are no keys"),
             std::string::npos);

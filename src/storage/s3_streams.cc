@@ -152,8 +152,8 @@ class S3InputFile : public arrow::io::RandomAccessFile {
   }
   [[nodiscard]] arrow::Result<int64_t> Whole(int64_t position, int64_t length, int64_t got) const {
     if (got == length) return got;
-    return ToArrow(
-        {ErrorKind::kIo, fmt::format("{}: {} bytes came of {} at byte {}", location_, got, length, position)});
+    return ToArrow({ErrorKind::kIo,
+                    fmt::format("{}: only {} of {} bytes were received at byte {}", location_, got, length, position)});
   }
   arrow::Result<std::shared_ptr<arrow::Buffer>> Fetch(int64_t position, int64_t length) {
     auto bytes = file_->ReadAt(position, length);

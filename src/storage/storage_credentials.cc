@@ -74,15 +74,15 @@ Result<std::shared_ptr<const StorageProperties>> StorageCredentials::Find(std::s
   const std::lock_guard one(renewing_);
   found = find();
   if (!EndsWithin(*found, kRenewBeforeMs)) return found;
-  Status renewed = Fail(ErrorKind::kUnavailable, "no catalog to renew them");
+  Status renewed = Fail(ErrorKind::kUnavailable, "no catalog can renew them");
   if (refresher && (MonotonicMicros() >= renew_again_at_us_ || EndsWithin(*found, 0))) {
     renewed = refresher(prefix);  // calls Put
     found = find();
     if (EndsWithin(*found, kRenewBeforeMs)) renew_again_at_us_ = MonotonicMicros() + kRenewPauseUs;
   }
   if (!EndsWithin(*found, 0)) return found;
-  return Fail(ErrorKind::kUnavailable, "the storage keys for {} have ended and could not be renewed: {}", prefix,
-              renewed ? "the catalog gave ended ones" : renewed.error().message);
+  return Fail(ErrorKind::kUnavailable, "the storage keys for {} have expired and could not be renewed: {}", prefix,
+              renewed ? "the catalog returned expired keys" : renewed.error().message);
 }
 
 }  // namespace k2::storage

@@ -30,7 +30,7 @@ Result<Accepted> ParseAccepted(const std::string& text) {
   nlohmann::json* upstreams = json.OptionalArray("upstream");
   K2_TRY(json.status());
   if (version != kAcceptedVersion) {
-    return Fail(ErrorKind::kOffsetMismatch, "it is of version {}, and this K2 knows version {} alone", version,
+    return Fail(ErrorKind::kOffsetMismatch, "version {} is not supported; this K2 supports version {} only", version,
                 kAcceptedVersion);
   }
   Accepted accepted;

@@ -154,7 +154,7 @@ const iceberg::NameMapping& Below(const iceberg::MappedField* mapped) {
 
 Result<std::shared_ptr<arrow::Scalar>> ScalarOf(const iceberg::Literal& value, const iceberg::Type& type) {
   const auto target = ToArrowType(type);
-  arrow::Result<std::shared_ptr<arrow::Scalar>> scalar = arrow::Status::Invalid("no value of ", type.ToString());
+  arrow::Result<std::shared_ptr<arrow::Scalar>> scalar = arrow::Status::Invalid("not a value of ", type.ToString());
   if (const auto* flag = std::get_if<bool>(&value)) scalar = arrow::MakeScalar(target, *flag);
   if (const auto* number = std::get_if<int32_t>(&value)) scalar = arrow::MakeScalar(target, *number);
   if (const auto* number = std::get_if<int64_t>(&value)) scalar = arrow::MakeScalar(target, *number);
@@ -180,7 +180,7 @@ Result<ArrayPtr> ConstantColumn(const iceberg::Literal& value, const iceberg::Ty
   };
   if (iceberg::IsNull(value)) return as_array(arrow::MakeArrayOfNull(ToArrowType(type), rows));
   const auto coerced = iceberg::Coerce(value, type);
-  if (!coerced) return Fail(ErrorKind::kInvalidArgument, "a constant is no value of {}", type.ToString());
+  if (!coerced) return Fail(ErrorKind::kInvalidArgument, "a constant is not a value of {}", type.ToString());
   K2_ASSIGN(const auto scalar, ScalarOf(*coerced, type));
   return as_array(arrow::MakeArrayFromScalar(*scalar, rows));
 }

@@ -100,7 +100,7 @@ bool HoldsField(const std::vector<int32_t>& field_ids, int32_t field_id) {
 
 Status CheckArray(const arrow::Array& array, const NestedField& field) {
   const auto wrong_type = [&] {
-    return Fail(ErrorKind::kInvalidData, "column '{}' holds {} where the table has {}", field.name,
+    return Fail(ErrorKind::kInvalidData, "column '{}' holds {}, but the table has {}", field.name,
                 array.type()->ToString(), field.type.ToString());
   };
   if (field.required && array.null_count() > 0) {

@@ -47,7 +47,7 @@ std::string FilesInWords(const Snapshot& snapshot) {
   const int64_t positions = SummaryCount(snapshot, "added-position-deletes");
   const int64_t equalities = SummaryCount(snapshot, "added-equality-deletes");
   if (positions > 0) words += fmt::format("; {} rows deleted by position", positions);
-  if (equalities > 0) words += fmt::format("; {} equality deletes, of so many rows as match them", equalities);
+  if (equalities > 0) words += fmt::format("; {} equality deletes, which remove all matching rows", equalities);
   return words;
 }
 
@@ -122,11 +122,10 @@ Result<Json> RecordedEvents(const TableMetadata& metadata) {
                      document.contains("events") && document["events"].is_array() &&
                      std::ranges::all_of(document["events"], [](const Json& event) { return event.is_object(); });
   if (right) return std::move(document["events"]);
-  return Fail(
-      ErrorKind::kInvalidData,
-      "the property \"{}\" of {} is no record of events of version {}: remove it with any engine to begin a new "
-      "one, or use the version of k2 that has written it",
-      kAuditKey, metadata.location, kAuditVersion);
+  return Fail(ErrorKind::kInvalidData,
+              "the property \"{}\" of {} is not a record of events of version {}: remove it with any engine to start a "
+              "new one, or use the version of k2 that wrote it",
+              kAuditKey, metadata.location, kAuditVersion);
 }
 
 Json EventToJson(const AuditEvent& event) {
@@ -206,7 +205,7 @@ std::optional<AuditEvent> EventOf(const Snapshot& snapshot) {
   if (event.event == "retention") {
     event.detail = SummaryEntry(snapshot, kRetentionKey);
     const std::string unread = SummaryEntry(snapshot, kDroppedUnreadKey);
-    if (!unread.empty()) event.detail = fmt::format("{} rows unread by the layer below; {}", unread, event.detail);
+    if (!unread.empty()) event.detail = fmt::format("{} rows unread by the downstream layer; {}", unread, event.detail);
   }
   event.detail = Shortened(std::move(event.detail));
   return event;
@@ -248,7 +247,7 @@ std::optional<std::string> AuditAfter(const TableMetadata& head, const Snapshot*
   if (events.empty()) return std::nullopt;
   Result<Json> recorded = RecordedEvents(head);
   if (!recorded) {
-    log::Warn("an event is not recorded", {{"table", head.location}, {"error", recorded.error().message}});
+    log::Warn("cannot record an audit event", {{"table", head.location}, {"error", recorded.error().message}});
     return std::nullopt;
   }
   // What has left a full record does not come back in the place of newer events.

@@ -42,23 +42,23 @@ Status CheckFence(const LayerCommit& commit, const FoundProgress& at_head, const
   const LayerProgress& head = at_head.progress;
   const auto moved = [&](const std::string& key, const std::string& expected, const std::string& found) {
     return Fail(ErrorKind::kOffsetMismatch,
-                "{}: another writer has moved {}: this batch starts from {}, the table stands at {}; nothing was "
-                "committed",
+                "{}: concurrent writer detected: {} has changed: this batch starts from {}, but the table is at {}; "
+                "nothing was committed",
                 table.ToString(), key, expected, found);
   };
   const auto finished_moved = [&] {
-    return moved("finished recordings out of the document",
-                 fmt::format("generation {}", commit.base.finished.generation),
+    return moved("the archive of finished recordings", fmt::format("generation {}", commit.base.finished.generation),
                  fmt::format("generation {}", head.finished.generation));
   };
   if (commit.base_snapshot_id && *commit.base_snapshot_id != at_head.snapshot_id &&
       !OnlyFilesChangedSince(metadata, *commit.base_snapshot_id)) {
-    return moved("on", fmt::format("snapshot {}", *commit.base_snapshot_id),
+    return moved("the table", fmt::format("snapshot {}", *commit.base_snapshot_id),
                  fmt::format("snapshot {}", at_head.snapshot_id));
   }
   if (commit.base_snapshot_id && commit.planned_sequence && OthersDeletedSince(metadata, *commit.planned_sequence)) {
     return Fail(ErrorKind::kOffsetMismatch,
-                "{}: another writer has deleted rows since this batch was compared with them; nothing was committed",
+                "{}: concurrent writer detected: it has deleted rows since this batch was compared with them; nothing "
+                "was committed",
                 table.ToString());
   }
   if (commit.fence_upstream) {
@@ -95,7 +95,7 @@ Status CheckFence(const LayerCommit& commit, const FoundProgress& at_head, const
     const auto expected = commit.base.positions.find(key);
     const auto found = head.positions.find(key);
     if (expected == commit.base.positions.end() || found == head.positions.end() || expected->second != found->second) {
-      return moved(key.ToString(), "where it ended", "another offset");
+      return moved(key.ToString(), "its last offset", "another offset");
     }
   }
   return {};

@@ -101,7 +101,7 @@ Status AddMetrics(const parquet::FileMetaData& footer, const std::vector<Parquet
                   const std::vector<int64_t>& present, const iceberg::MetricsMode& mode,
                   const std::vector<int32_t>& full_bounds_fields, iceberg::DataFile& file) {
   if (footer.num_columns() != static_cast<int>(leaves.size()) || present.size() != leaves.size()) {
-    return Fail(ErrorKind::kInternal, "{} Parquet columns where {} were written", footer.num_columns(), leaves.size());
+    return Fail(ErrorKind::kInternal, "{} Parquet columns, but {} were written", footer.num_columns(), leaves.size());
   }
   file.record_count = footer.num_rows();
   std::vector<Bounds> bounds(leaves.size());

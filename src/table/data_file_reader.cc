@@ -26,10 +26,9 @@ using iceberg::NestedField;
 using parquet::arrow::SchemaField;
 
 Error Unreadable(const std::string& location, std::string_view why) {
-  return {ErrorKind::kInvalidData,
-          fmt::format("data file {} cannot be read: {}. It was cut or changed after it was written; restore it from a "
-                      "copy, or remove its rows from the table",
-                      location, why)};
+  return {ErrorKind::kInvalidData, fmt::format("cannot read data file {}: {}. It was truncated or changed after it was "
+                                               "written; restore it from a copy, or remove its rows from the table",
+                                               location, why)};
 }
 
 // Runs a function that uses Parquet's reader; its exceptions and statuses become errors.
@@ -228,8 +227,8 @@ class DataFileReader {
     return Fail(ErrorKind::kInvalidData, "data file {} has no column of field id {}, the required column '{}'{}",
                 location_, field.id, field.name,
                 without_ids && !file_fields.empty()
-                    ? fmt::format(": its columns carry no field ids, and the table's property {} names none of them "
-                                  "for it; set the property to the mapping that the file was written for",
+                    ? fmt::format(": its columns have no field ids, and the table's property {} maps none of them to "
+                                  "it; set the property to the mapping that the file was written for",
                                   iceberg::kNameMappingProperty)
                     : "");
   }

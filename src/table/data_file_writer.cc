@@ -160,7 +160,7 @@ class ParquetDataFileWriter : public DataFileWriter {
 
   Status Check(const arrow::RecordBatch& batch) {
     if (batch.num_columns() != static_cast<int>(schema_.fields.size())) {
-      return Fail(ErrorKind::kInvalidData, "data file {}: a batch of {} columns where the table has {}", location_,
+      return Fail(ErrorKind::kInvalidData, "data file {}: a batch has {} columns, but the table has {}", location_,
                   batch.num_columns(), schema_.fields.size());
     }
     for (int i = 0; i < batch.num_columns(); ++i) {
@@ -292,7 +292,7 @@ Result<std::unique_ptr<DataFileWriter>> DataFileWriter::Create(std::shared_ptr<s
                 partition.size(), spec.fields.size(), spec.spec_id);
   }
   if (options.row_group_rows <= 0) {
-    return Fail(ErrorKind::kInvalidArgument, "row groups of {} rows; at least 1", options.row_group_rows);
+    return Fail(ErrorKind::kInvalidArgument, "row groups of {} rows are too small; at least 1", options.row_group_rows);
   }
   K2_TRY(EnsureArrowKernels());
   iceberg::DataFile file{.file_path = location, .spec_id = spec.spec_id, .partition = std::move(partition)};

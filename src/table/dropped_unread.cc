@@ -35,7 +35,7 @@ Result<DroppedUnread> Parse(const std::string& text) {
   nlohmann::json* gaps = json.OptionalArray("sources");
   K2_TRY(json.status());
   if (version != kFormatVersion) {
-    return Fail(ErrorKind::kOffsetMismatch, "it is of version {}, and this K2 knows version {} alone", version,
+    return Fail(ErrorKind::kOffsetMismatch, "version {} is not supported; this K2 supports version {} only", version,
                 kFormatVersion);
   }
   if (gaps != nullptr) {

@@ -71,7 +71,7 @@ Result<ManifestCache::Manifests> ManifestCache::ListOf(storage::FileIo& io, cons
   }
   if (snapshot.manifest_list.empty()) {
     return Fail(ErrorKind::kUnsupported,
-                "snapshot {} has no manifest list (Iceberg format version 1): rewrite the table as version 2",
+                "snapshot {} has no manifest list (Iceberg format version 1): upgrade the table to version 2",
                 snapshot.snapshot_id);
   }
   K2_ASSIGN(const std::string bytes, Read(io, snapshot.manifest_list));

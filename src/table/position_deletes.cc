@@ -98,7 +98,8 @@ Result<iceberg::RewrittenFile> RewritePositionDeletes(storage::FileIo& io, const
                                                       const std::string& to, const iceberg::NewName& name) {
   if (!from.ends_with(".parquet")) {
     return Fail(ErrorKind::kUnsupported,
-                "position delete file {} is not Parquet: compact the table's deletes away first", from);
+                "position delete file {} is not Parquet: compact the table first so that its deletes are applied",
+                from);
   }
   K2_TRY(EnsureArrowKernels());
   K2_ASSIGN(auto file, io.Open(from));

@@ -23,7 +23,7 @@ Result<Walk> WalkMain(const TableMetadata& metadata) {
   const Snapshot* snapshot = metadata.CurrentSnapshot();
   while (snapshot != nullptr) {
     if (walk.visited.size() == metadata.snapshots.size()) {
-      return Fail(ErrorKind::kInvalidData, "the parents of snapshot {} form a ring", snapshot->snapshot_id);
+      return Fail(ErrorKind::kInvalidData, "the parents of snapshot {} form a cycle", snapshot->snapshot_id);
     }
     walk.visited.push_back(snapshot);
     K2_ASSIGN(walk.progress, ProgressOf(*snapshot, metadata.table_uuid));
@@ -63,19 +63,19 @@ Result<FoundProgress> FindProgress(const TableMetadata& metadata) {
     K2_ASSIGN(at_tag, ProgressOf(*tagged, metadata.table_uuid));
   }
   if (at_tag && RolledAway(walk, *tagged)) {
-    return Fail(ErrorKind::kOffsetMismatch,
-                "the branch main of {} was rolled back: snapshot {}, which holds the latest source offsets (tag "
-                "\"{}\"), is not in its history any more. Roll main forward to that snapshot to go on as before; or, "
-                "if the rollback was meant, `k2 offsets set --table <name> --accept-loss` goes on from what main "
-                "holds now",
-                metadata.location, tagged->snapshot_id, kOffsetsTag);
+    return Fail(
+        ErrorKind::kOffsetMismatch,
+        "the branch main of {} was rolled back: snapshot {}, which holds the latest source offsets (tag \"{}\"), is no "
+        "longer in its history. Roll main forward to that snapshot to resume from there; or, if the rollback was "
+        "intended, `k2 offsets set --table <name> --accept-loss` resumes from the current state of main",
+        metadata.location, tagged->snapshot_id, kOffsetsTag);
   }
   if (walk.progress) return FoundProgress{std::move(*walk.progress), walk.visited.back()->snapshot_id};
   if (at_tag) return FoundProgress{std::move(*at_tag), tagged->snapshot_id};
   if (walk.broken) {
     return Fail(ErrorKind::kOffsetMismatch,
                 "the source offsets of {} are lost: older snapshots were expired and the tag \"{}\" that kept them is "
-                "gone. Set where to go on with `k2 offsets set --accept-loss`",
+                "gone. Set the offsets to resume from with `k2 offsets set --accept-loss`",
                 metadata.location, kOffsetsTag);
   }
   return FoundProgress{};
@@ -95,10 +95,9 @@ Status CheckMainHasProgress(const TableMetadata& metadata) {
   K2_ASSIGN(const Walk walk, WalkMain(metadata));
   if (walk.progress || !walk.broken) return {};
   return Fail(ErrorKind::kOffsetMismatch,
-              "the branch main of {} holds no source offsets: the snapshots that held them are expired. From there all "
-              "would be read again beside the rows that are in it. Roll main forward to the snapshot that the tag "
-              "\"{}\" names, or say where each source goes on: `k2 offsets set --table <name> --topic <topic> --next "
-              "<offset> --accept-loss`",
+              "the branch main of {} holds no source offsets: the snapshots that held them have expired, so all data "
+              "would be read again and duplicated. Roll main forward to the snapshot of the tag \"{}\", or set the "
+              "offset of each source: `k2 offsets set --table <name> --topic <topic> --next <offset> --accept-loss`",
               metadata.location, kOffsetsTag);
 }
 

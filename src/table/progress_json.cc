@@ -226,9 +226,10 @@ Result<std::optional<LayerProgress>> Read(std::string_view text, std::string_vie
   K2_TRY(json.status());
   if (table != table_uuid) return std::nullopt;
   if (version < 1 || version > kProgressVersion) {
-    return Fail(ErrorKind::kOffsetMismatch,
-                "it is of version {}, and this K2 knows versions 1 to {}: run the K2 that wrote it, or a later one",
-                version, kProgressVersion);
+    return Fail(
+        ErrorKind::kOffsetMismatch,
+        "version {} is not supported; this K2 supports versions 1 to {}: run the K2 that wrote it, or a later one",
+        version, kProgressVersion);
   }
   LayerProgress progress{.rules_version = json.OptionalInt32("rules").value_or(0)};
   Json* sources = json.OptionalArray("sources");

@@ -16,7 +16,7 @@ Result<RecreatedTopics> ParseRecreated(const std::string& text) {
   nlohmann::json* topics = json.OptionalArray("topics");
   K2_TRY(json.status());
   if (version != kRecreatedVersion) {
-    return Fail(ErrorKind::kOffsetMismatch, "it is of version {}, and this K2 knows version {} alone", version,
+    return Fail(ErrorKind::kOffsetMismatch, "version {} is not supported; this K2 supports version {} only", version,
                 kRecreatedVersion);
   }
   RecreatedTopics recreated;

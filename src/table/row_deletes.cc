@@ -87,8 +87,8 @@ class DeletedRows {
     if (top != schema_.fields.end() && top->type.IsPrimitive()) return *top;
     if (top != schema_.fields.end() || schema_.FindById(id) != nullptr) {
       return Fail(ErrorKind::kUnsupported,
-                  "delete file {} removes rows of {} by the nested column of field id {}, and k2 compares top-level "
-                  "columns alone; rewrite the table's data files with the engine that wrote it",
+                  "delete file {} removes rows of {} by the nested column of field id {}, but k2 compares top-level "
+                  "columns only; rewrite the table's data files with the engine that wrote it",
                   file.path, location_, id);
     }
     return FieldOfDeleteFile(io_, file, id);

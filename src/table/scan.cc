@@ -29,12 +29,11 @@ Status FindDeletes(storage::FileIo& io, const TableMetadata& metadata, const Sna
     file.deletes = index.For(file.file, file.sequence_number);
     for (const auto& deletes : file.deletes) {
       if (deletes->file_format == "PARQUET" || deletes->file_format == "parquet") continue;
-      return Fail(
-          ErrorKind::kUnsupported,
-          "table {}: the delete file {} removes rows of {} and is an {} file; k2 applies delete files in Parquet "
-          "alone. Rewrite the table's data files with the engine that wrote it, and let it write Parquet "
-          "(write.delete.format.default)",
-          metadata.location, deletes->path, file.file.file_path, deletes->file_format);
+      return Fail(ErrorKind::kUnsupported,
+                  "table {}: the delete file {} removes rows of {} and is an {} file, but k2 applies only delete files "
+                  "in Parquet. Rewrite the table's data files with the engine that wrote it, and let it write Parquet "
+                  "(write.delete.format.default)",
+                  metadata.location, deletes->path, file.file.file_path, deletes->file_format);
     }
   }
   return {};
@@ -43,7 +42,7 @@ Status FindDeletes(storage::FileIo& io, const TableMetadata& metadata, const Sna
 Result<const Snapshot*> SnapshotOf(const TableMetadata& metadata, int64_t snapshot_id) {
   const Snapshot* snapshot = metadata.FindSnapshot(snapshot_id);
   if (snapshot != nullptr) return snapshot;
-  return Fail(ErrorKind::kNotFound, "table {} has no snapshot {}: it never had, or it is expired", metadata.location,
+  return Fail(ErrorKind::kNotFound, "table {} has no snapshot {}: it never existed or has expired", metadata.location,
               snapshot_id);
 }
 

@@ -51,7 +51,7 @@ Status CheckStillThere(storage::FileIo& io, const std::vector<NamedFile>& files)
       const bool gone = bytes || bytes.error().kind == ErrorKind::kNotFound;
       const std::lock_guard lock(mutex);
       failure = gone ? Error{ErrorKind::kConflict,
-                             fmt::format("the file {} was removed or changed before a commit could name it", path)}
+                             fmt::format("the file {} was removed or changed before a commit could reference it", path)}
                      : bytes.error();
       next = files.size();
     }
@@ -115,7 +115,7 @@ class TableCommit {
       if (hopeless_ || stopping || counted >= policy_.max_attempts || MonotonicMicros() > deadline_us_) {
         if (in_doubt_) LookForItself();
         if (done_) return *done_;
-        return Fail(kind, "{}: gave up after {} tries: {}", table_.name().ToString(), attempts_, reason);
+        return Fail(kind, "{}: cannot commit after {} attempts: {}", table_.name().ToString(), attempts_, reason);
       }
       BackOff();
     }
@@ -145,7 +145,7 @@ class TableCommit {
     }
     const TableMetadata& metadata = *head.metadata;
     if (metadata.table_uuid != uuid_) {
-      return Fail(ErrorKind::kOffsetMismatch, "{} was dropped and made anew while this process ran; start it again",
+      return Fail(ErrorKind::kOffsetMismatch, "{} was dropped and recreated while this process ran; restart it",
                   table_.name().ToString());
     }
     // A conflict may be with itself: a gateway that lost the catalog's reply sends the request again.
@@ -207,8 +207,8 @@ class TableCommit {
     const auto chain = SnapshotsBetween(metadata, seen, *metadata.current_snapshot_id);
     if (!chain) {
       return Fail(ErrorKind::kOffsetMismatch,
-                  "{}: what was added since snapshot {}, on which this batch was planned, cannot be told any more; "
-                  "nothing was committed",
+                  "{}: the history since snapshot {}, on which this batch was planned, is no longer available; nothing "
+                  "was committed",
                   table_.name().ToString(), seen);
     }
     std::vector<iceberg::DataFile> added;
@@ -272,7 +272,7 @@ class TableCommit {
     if (const auto* not_sent = std::get_if<catalog::NotSent>(&outcome)) {
       unreachable_ = true;
       if (!told_) {
-        log::Warn("a commit waits for the catalog",
+        log::Warn("catalog not available; retrying a commit",
                   {{"table", table_.name().ToString()}, {"error", not_sent->error.message}});
       }
       told_ = true;
@@ -281,7 +281,7 @@ class TableCommit {
     // From here on nothing of this commit may be deleted. Trying again is safe: the next try asks for the same head,
     // so that at most one of them can be applied, and looks for its own commit id first.
     unknown_ = std::get<catalog::Unknown>(outcome).error;
-    log::Warn("outcome of a commit is unknown, looking",
+    log::Warn("unknown commit outcome; checking the table",
               {{"table", table_.name().ToString()}, {"error", unknown_->message}});
     return Fail(ErrorKind::kUnavailable, "{}", unknown_->message);
   }
@@ -344,7 +344,7 @@ class TableCommit {
     if (expired_.empty()) return;
     const auto files = iceberg::FilesOfExpired(store_, *before_.metadata, *state_.metadata, expired_);
     if (!files) {
-      log::Warn("files of expired snapshots stay behind", {{"error", files.error().message}});
+      log::Warn("cannot delete the files of expired snapshots", {{"error", files.error().message}});
       return;
     }
     for (const auto* list : {&files->data_files, &files->manifests, &files->manifest_lists}) {
@@ -408,10 +408,10 @@ LayerCommitOutcome Table::Commit(LayerCommit commit, const CommitPolicy& policy)
     return *done;
   }
   if (run.ever_unknown()) {
-    return OutcomeUnknown{Error{ErrorKind::kCommitUnknown,
-                                fmt::format("{}: whether the commit was applied could not be learnt ({}; then: {}). "
-                                            "Its files are kept; start again to go on from what the table holds",
-                                            name_.ToString(), run.unknown().message, done.error().message)}};
+    return OutcomeUnknown{
+        Error{ErrorKind::kCommitUnknown, fmt::format("{}: unknown commit outcome ({}; then: {}). Its files are kept; "
+                                                     "start again to resume from the current state of the table",
+                                                     name_.ToString(), run.unknown().message, done.error().message)}};
   }
   run.DeleteWritten();
   return NotCommitted(done.error());
@@ -458,7 +458,7 @@ Status Table::Update(
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(5 << attempt));
   }
-  return Fail(last.kind, "{}: gave up after {} tries: {}", name_.ToString(), kTries, last.message);
+  return Fail(last.kind, "{}: cannot commit after {} attempts: {}", name_.ToString(), kTries, last.message);
 }
 
 }  // namespace k2::table

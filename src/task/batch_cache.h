@@ -40,7 +40,7 @@ class BatchCache {
     Batches batches;
     int64_t bytes = 0;
   };
-  Gauge& gauge_ = GaugeOf("k2_handover_bytes", "Memory of the rows that are handed from layer to layer.");
+  Gauge& gauge_ = GaugeOf("k2_handover_bytes", "Memory of the rows that are passed from layer to layer.");
   mutable std::mutex mutex_;
   int64_t max_bytes_;
   int64_t bytes_ = 0;

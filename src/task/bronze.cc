@@ -54,7 +54,7 @@ Result<std::unique_ptr<source::SourceReader>> OpenInput(const BronzeInput& input
   K2_ASSIGN(const exchange::Exchange* const exchange, exchange::KnownExchange(input.exchange));
   K2_ASSIGN(std::unique_ptr<source::SourceReader> reader, recording::RecordingReader::Open(*exchange, input.recording));
   if (reader->key() != input.source) {
-    return Fail(ErrorKind::kOffsetMismatch, "{} is not the recording {} any more: its first line has changed",
+    return Fail(ErrorKind::kOffsetMismatch, "{} is no longer the recording {}: its first line has changed",
                 input.recording, input.source.topic);
   }
   K2_TRY(reader->Seek(input.begin));
@@ -127,9 +127,9 @@ Status ReadRange(const BronzeInput& input, source::SourceReader& reader, kafka::
     if (raw.end.next_offset == at.next_offset) {
       if (MonotonicMicros() - heard_us < kSilenceUsMax) continue;
       return Fail(ErrorKind::kUnavailable,
-                  "Kafka has sent nothing of topic {}, partition {} from offset {} on for {} s{}{}", input.source.topic,
-                  input.source.partition, at.next_offset, kSilenceUsMax / kMicrosPerSecond, trouble.empty() ? "" : ": ",
-                  trouble);
+                  "Kafka has sent no messages of topic {}, partition {} from offset {} for {} s{}{}",
+                  input.source.topic, input.source.partition, at.next_offset, kSilenceUsMax / kMicrosPerSecond,
+                  trouble.empty() ? "" : ": ", trouble);
     }
     heard_us = MonotonicMicros();
     at = raw.end;
@@ -146,7 +146,7 @@ Status ReadRange(const BronzeInput& input, source::SourceReader& reader, kafka::
 Status ReadRanges(const BronzeTask& task, const TaskContext& context, BronzeRows& into, TaskResult& result) {
   if (context.kafka == nullptr) {
     return Fail(ErrorKind::kInvalidArgument,
-                "the task reads Kafka, and nothing here opens it: set --kafka or K2_KAFKA");
+                "the task reads Kafka, but no brokers are configured: set --kafka or K2_KAFKA");
   }
   std::vector<kafka::KafkaRanges::Place> places;
   for (const BronzeInput& input : task.inputs) places.emplace_back(input.source, input.begin);

@@ -23,7 +23,7 @@ Result<ColumnPtr> UnknownColumn(const NestedField& field, std::string_view table
     K2_ASSIGN(const nlohmann::json json, ParseJson(field.write_default, "write-default"));
     K2_ASSIGN(value, iceberg::LiteralFromJson(json, field.type));
   } else if (field.required) {
-    return Fail(ErrorKind::kUnsupported, "column {} of table {} is required and k2 has no value for it", field.name,
+    return Fail(ErrorKind::kUnsupported, "column {} of table {} is required, but k2 has no value for it", field.name,
                 table);
   }
   return table::ConstantColumn(value, field.type, rows);
@@ -40,11 +40,10 @@ Result<ColumnPtr> CastColumn(const ColumnPtr& column, const NestedField& field, 
   K2_TRY(table::EnsureArrowKernels());
   const auto cast = arrow::compute::Cast(*column, target);
   if (!cast.ok()) {
-    return Fail(
-        ErrorKind::kInvalidData,
-        "a value of {} does not fit the column {} of {}, which is {}: {}. Widen it, or, where it is of an older "
-        "format, run `k2 tables migrate`",
-        column->type()->ToString(), field.name, table, field.type.ToString(), cast.status().message());
+    return Fail(ErrorKind::kInvalidData,
+                "a value of {} does not fit the column {} of {}, which is {}: {}. Widen the column, or run `k2 tables "
+                "migrate` if the table has an older format",
+                column->type()->ToString(), field.name, table, field.type.ToString(), cast.status().message());
   }
   return *cast;
 }

@@ -49,7 +49,7 @@ struct LiteralWriter {
 
 Literal ReadLiteral(const Json& value) {
   if (value.is_null()) return std::monostate{};
-  if (!value.is_object() || value.size() != 1) throw std::invalid_argument("a literal is an object of one member");
+  if (!value.is_object() || value.size() != 1) throw std::invalid_argument("a literal must be an object of one member");
   const auto item = value.begin();
   const std::string& kind = item.key();
   const Json& content = item.value();

@@ -112,7 +112,7 @@ class GoldRun {
     const arrow::Datum indices = Int64Array(std::move(own), arrow::int64());
     K2_ARROW_ASSIGN(const arrow::Datum taken,
                     arrow::compute::Take(batch, indices, arrow::compute::TakeOptions::NoBoundsCheck()),
-                    "taking a share of Silver's rows");
+                    "selecting a share of Silver's rows");
     return taken.record_batch();
   }
 

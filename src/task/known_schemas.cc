@@ -24,11 +24,10 @@ void KnownSchemas::AskFor(const std::vector<trade::SchemaRef>& refs, const trade
   asked_ += asked;
   if (!limited) return;
   for (size_t i = asked; i < fresh.size(); ++i) {
-    waiting_.emplace(fresh[i],
-                     Error{ErrorKind::kUnavailable,
-                           fmt::format("the schema with {} is asked for in the next step: this one has met {} unknown "
-                                       "ones and asked for them for {} ms",
-                                       ToString(fresh[i]), asked_, asked_us_ / 1000)});
+    waiting_.emplace(
+        fresh[i], Error{ErrorKind::kUnavailable, fmt::format("the schema with {} will be requested in the next step: "
+                                                             "this step has requested {} unknown schemas in {} ms",
+                                                             ToString(fresh[i]), asked_, asked_us_ / 1000)});
   }
 }
 

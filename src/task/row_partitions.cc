@@ -116,7 +116,7 @@ class RowPartitions::Codes {
       case arrow::Type::FIXED_SIZE_BINARY: return OfCells(static_cast<const arrow::FixedSizeBinaryArray&>(array));
       default: break;
     }
-    return Fail(ErrorKind::kUnsupported, "rows cannot be partitioned by column {}, which holds {}", key_->source.name,
+    return Fail(ErrorKind::kUnsupported, "rows cannot be partitioned by column {}, whose type is {}", key_->source.name,
                 array.type()->ToString());
   }
 
@@ -216,8 +216,8 @@ struct PartOrder {
 Result<RowPartitions::Key> RowPartitions::MakeKey(const iceberg::PartitionField& field, const iceberg::Schema& schema) {
   const auto refuse = [&](const std::string& why) {
     return Fail(ErrorKind::kUnsupported,
-                "its partition field {} ({} of field {}) is none that this k2 can write: {}. Remove the field from the "
-                "partition spec, or use a k2 that knows it; nothing was written",
+                "this k2 cannot write its partition field {} ({} of field {}): {}. Remove the field from the partition "
+                "spec, or use a k2 that supports it; nothing was written",
                 field.name, field.transform, field.source_id, why);
   };
   const Result<iceberg::Transform> transform = iceberg::Transform::Parse(field.transform);

@@ -172,15 +172,14 @@ class SilverRun {
     for (const OffsetRange& range : task_.ranges) {
       const exchange::Exchange* exchange = exchange::ExchangeOfTopic(range.topic);
       if (exchange == nullptr) {
-        return Fail(
-            ErrorKind::kUnsupported,
-            "cannot run the Silver task: this k2 knows no exchange of topic {} (it knows {}). The k2 that planned "
-            "it is newer: update the one that runs its tasks",
-            range.topic, exchange::ExchangeNames());
+        return Fail(ErrorKind::kUnsupported,
+                    "cannot run the Silver task: this k2 does not support the exchange of topic {} (it supports {}). "
+                    "The k2 that planned the task is newer: update the one that runs it",
+                    range.topic, exchange::ExchangeNames());
       }
       const auto table = std::ranges::find(task_.silver, exchange->silver_table, &OutputTable::name);
       if (table == task_.silver.end()) {
-        return Fail(ErrorKind::kInvalidArgument, "cannot run the Silver task: it names no table {} for topic {}",
+        return Fail(ErrorKind::kInvalidArgument, "cannot run the Silver task: it contains no table {} for topic {}",
                     exchange->silver_table, range.topic);
       }
       of_ranges_.push_back({exchange, static_cast<size_t>(table - task_.silver.begin())});

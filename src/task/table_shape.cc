@@ -52,14 +52,14 @@ Result<ColumnIds> ColumnsFromJson(std::string_view text) {
   const auto document = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   ColumnIds columns;
   std::set<int32_t> ids;
-  if (!document.is_object()) return Fail(ErrorKind::kInvalidData, "it is no JSON object");
+  if (!document.is_object()) return Fail(ErrorKind::kInvalidData, "it is not a JSON object");
   for (const auto& [name, id] : document.items()) {
     if (!id.is_number_integer() || id < 1 || id > INT32_MAX) {
       return Fail(ErrorKind::kInvalidData, "\"{}\" has no field id", name);
     }
     columns[name] = id.get<int32_t>();
     if (!ids.insert(columns[name]).second) {
-      return Fail(ErrorKind::kInvalidData, "field id {} is given to two columns", columns[name]);
+      return Fail(ErrorKind::kInvalidData, "two columns have the field id {}", columns[name]);
     }
   }
   return columns;
@@ -74,22 +74,21 @@ struct Problem {
 std::optional<Problem> ProblemOf(const NestedField& own, int32_t id, const NestedField* field, TableUse use) {
   if (field == nullptr) {
     if (!own.required && !IsOneOf(own.name, kPayloads)) return std::nullopt;
-    return Problem{
-        id > 0 ? fmt::format("the column {} (field id {}) was dropped", own.name, id)
-               : fmt::format("there is no column {}", own.name),
-        "`k2 tables migrate` takes up a column of that name, or adds one; what stood in one that was dropped "
-        "can be read no more then, unless its schema is rolled back first"};
+    return Problem{id > 0 ? fmt::format("the column {} (field id {}) was dropped", own.name, id)
+                          : fmt::format("there is no column {}", own.name),
+                   "`k2 tables migrate` adopts a column of that name, or adds one; after that, the values of a dropped "
+                   "column can no longer be read, unless its schema is rolled back first"};
   }
-  const std::string called = field->name == own.name ? "" : fmt::format(" (called {} now)", field->name);
+  const std::string called = field->name == own.name ? "" : fmt::format(" (now named {})", field->name);
   if (!HoldsValuesOf(field->type, own.type) && !IsOfOlderFormat(field->type, own)) {
-    return Problem{fmt::format("the column {}{} has the type {}, k2 needs {}", own.name, called, field->type.ToString(),
-                               own.type.ToString()),
-                   "give it that type, or a wider one, again"};
+    return Problem{fmt::format("the column {}{} has the type {}, but k2 needs {}", own.name, called,
+                               field->type.ToString(), own.type.ToString()),
+                   "restore that type, or a wider one"};
   }
   if (use == TableUse::kWrite && field->required && !own.required) {
-    return Problem{
-        fmt::format("the column {}{} is required now, and k2 has no value for it in each row", own.name, called),
-        "make it optional"};
+    return Problem{fmt::format("the column {}{} is now required, but k2 does not have a value for it in each row",
+                               own.name, called),
+                   "make it optional"};
   }
   return std::nullopt;
 }
@@ -257,7 +256,7 @@ Result<TableShape> ShapeOf(std::string_view table, const TableMetadata& metadata
     if (!field.required || own_ids.contains(field.id) || !field.write_default.empty()) continue;
     return Unusable(
         table, use,
-        {fmt::format("the column {} (field id {}) is required, and k2 has no value for it", field.name, field.id),
+        {fmt::format("the column {} (field id {}) is required, but k2 has no value for it", field.name, field.id),
          "make it optional"});
   }
   return shape;

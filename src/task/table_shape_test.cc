@@ -168,7 +168,7 @@ TEST_F(TableShapeTest, RequiredColumnsOfOthersStopWritersAlone) {
   Field("theirs").write_default = "7";
   EXPECT_EQ(Refusal(TableUse::kWrite), "");
   Field("platform_sequence").required = true;
-  EXPECT_NE(Refusal(TableUse::kWrite).find("platform_sequence is required now"), std::string::npos);
+  EXPECT_NE(Refusal(TableUse::kWrite).find("platform_sequence is now required"), std::string::npos);
 }
 
 TEST_F(TableShapeTest, ABrokenPropertyIsNotGuessedAt) {

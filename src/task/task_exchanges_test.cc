@@ -41,7 +41,7 @@ TEST(TaskExchanges, ATopicOfAnExchangeThatOnlyTheDriverKnowsIsAnError) {
     const auto result = RunTask(*task, context);
     ASSERT_FALSE(result);
     EXPECT_EQ(result.error().kind, ErrorKind::kUnsupported);
-    EXPECT_NE(result.error().message.find("no exchange of topic " + topic), std::string::npos)
+    EXPECT_NE(result.error().message.find("does not support the exchange of topic " + topic), std::string::npos)
         << result.error().message;
   }
 }

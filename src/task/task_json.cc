@@ -296,18 +296,17 @@ Result<Task> TaskFromJson(std::string_view text) {
     const Json object = Json::parse(text);
     const int version = object.at("version");
     if (version != kVersion && version != kVersionByName) {
-      return Fail(
-          ErrorKind::kUnsupported,
-          "a task of version {}; this k2 knows versions {} and {}: update it, or let the k2 that planned the task "
-          "run it",
-          version, kVersion, kVersionByName);
+      return Fail(ErrorKind::kUnsupported,
+                  "task version {} is not supported; this k2 supports versions {} and {}: update it, or run the task "
+                  "with the k2 that planned it",
+                  version, kVersion, kVersionByName);
     }
     const std::string kind = object.at("kind");
     if (kind == "bronze") return ReadBronze(object);
     if (kind == "silver") return ReadSilver(object);
     if (kind == "gold") return ReadGold(object);
     if (kind == "compaction") return ReadCompaction(object);
-    return Fail(ErrorKind::kInvalidArgument, "a task of unknown kind '{}': bronze, silver, gold or compaction", kind);
+    return Fail(ErrorKind::kInvalidArgument, "unknown kind of task '{}': bronze, silver, gold or compaction", kind);
   } catch (const std::exception& error) {
     return Fail(ErrorKind::kInvalidArgument, "not a task: {}", error.what());
   }
@@ -350,7 +349,8 @@ Result<TaskResult> TaskResultFromJson(std::string_view text) {
     const Json object = Json::parse(text);
     const int version = object.at("version");
     if (version != kVersion) {
-      return Fail(ErrorKind::kUnsupported, "a task result of version {}; this k2 knows version {}", version, kVersion);
+      return Fail(ErrorKind::kUnsupported, "task result version {} is not supported; this k2 supports version {}",
+                  version, kVersion);
     }
     TaskResult result;
     object.at("attempt_id").get_to(result.attempt_id);

@@ -272,8 +272,8 @@ RejectReason MessageDecoder::Impl::JudgeByOlderFormat() {
   const auto judge = [&](const char* field, Int128 value, DecimalType type, RejectReason reason) {
     if (FitsExactly(value, type.scale, kNumberTypeOfV2)) return RejectReason::kNone;
     return Reject(reason,
-                  "{} is {}, and the table, which is of an older format, holds decimal(18,8): `k2 tables migrate`",
-                  field, FormatDecimal(value, type.scale));
+                  "{} is {}, but the table has an older format and holds decimal(18,8): run `k2 tables migrate`", field,
+                  FormatDecimal(value, type.scale));
   };
   const RejectReason reason = judge("price", row_.price_e14, kPriceType, RejectReason::kPriceOutOfRange);
   if (reason != RejectReason::kNone) return reason;

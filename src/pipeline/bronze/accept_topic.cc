@@ -17,10 +17,10 @@ Status CheckTopicIdColumns(const Lakehouse& lakehouse) {
     K2_ASSIGN(const table::Table table, lakehouse.Open(name));
     const std::vector<std::string> absent = task::AbsentColumns(name, table.metadata());
     if (std::ranges::find(absent, "topic_id") == absent.end()) continue;
-    return Fail(ErrorKind::kUnsupported,
-                "{} has no column topic_id, by which the rows of both topics are told apart: run `k2 tables migrate` "
-                "first",
-                table.name().ToString());
+    return Fail(
+        ErrorKind::kUnsupported,
+        "{} has no column topic_id, which distinguishes the rows of the two topics: run `k2 tables migrate` first",
+        table.name().ToString());
   }
   return {};
 }
@@ -57,15 +57,14 @@ Result<AcceptTopicPlan> PlanAcceptTopic(const Lakehouse& lakehouse, const kafka:
   plan.partitions = now.partitions;
   if (now.id == kafka::kNoTopicId) {
     return Fail(ErrorKind::kUnsupported,
-                "the brokers at {} tell no topic ids (Kafka does since 2.8), by which the rows of both topics are told "
-                "apart: send to a topic of another name",
+                "the brokers at {} report no topic ids (Kafka has them since 2.8), which distinguish the rows of the "
+                "two topics: use a topic with another name",
                 options.brokers);
   }
   for (const auto& [key, position] : plan.before) {
     if (key.cluster != plan.now.cluster || key.topic_id != now.id) continue;
-    return Fail(ErrorKind::kInvalidArgument,
-                "Kafka topic {} (id {}) is the one that Bronze reads already: there is nothing to accept", topic,
-                now.id);
+    return Fail(ErrorKind::kInvalidArgument, "Bronze already reads Kafka topic {} (id {}): there is nothing to accept",
+                topic, now.id);
   }
   K2_TRY(CheckTopicIdColumns(lakehouse));
   for (int32_t partition = 0; partition < now.partitions; ++partition) {

@@ -236,7 +236,7 @@ class ArchiveRound {
 
 Result<int64_t> ArchiveFinished(const Lakehouse& lakehouse, const ArchivePolicy& policy) {
   K2_ASSIGN(const int64_t recordings, ArchiveRound(lakehouse, policy).Run());
-  if (recordings > 0) log::Info("finished recordings left the documents of the tables", {{"recordings", recordings}});
+  if (recordings > 0) log::Info("archived the positions of finished recordings", {{"recordings", recordings}});
   return recordings;
 }
 

@@ -29,7 +29,7 @@ Result<std::unique_ptr<BronzeLayer>> BronzeLayer::Open(const Lakehouse& lakehous
                                                        std::unique_ptr<SourceSet> sources, task::BatchCache* cache) {
   K2_ASSIGN(table::Table table, lakehouse.Open(task::kBronzeTable));
   if (const auto absent = task::AbsentColumns(task::kBronzeTable, table.metadata()); !absent.empty()) {
-    log::Warn("the table lacks columns, and what they would hold is not kept; `k2 tables migrate` adds them",
+    log::Warn("the table lacks columns and their values are dropped; `k2 tables migrate` adds the columns",
               {{"table", task::kBronzeTable}, {"columns", fmt::to_string(fmt::join(absent, ", "))}});
   }
   std::unique_ptr<BronzeLayer> layer(
@@ -101,7 +101,7 @@ bool BronzeLayer::LeaveOutStopped() {
     if (const auto found = stopped.find(input.source.reader->key()); found != stopped.end()) error = found->second;
     if (!error) continue;
     if (!input.stopped) {
-      log::Error("a source cannot be read on; the others go on",
+      log::Error("cannot continue reading a source; other sources continue",
                  {{"source", input.source.name}, {"error", error->message}});
     }
     input.source.reader->Leave();
@@ -199,7 +199,7 @@ Result<int64_t> BronzeLayer::TryStep(int64_t wait_us, const Moved& moved) {
       committed = std::async(std::launch::async,
                              [&] { return Guarded("a commit of bronze", [&] { return Commit(written); }); });
     } catch (const std::system_error& error) {
-      log::Warn("no thread to commit in beside the next step", {{"error", error.what()}});
+      log::Warn("cannot start a thread to commit in parallel with the next step", {{"error", error.what()}});
       break;
     }
     const int64_t next_started_us = MonotonicMicros();
@@ -274,7 +274,7 @@ Result<BronzeLayer::Written> BronzeLayer::Write(const std::vector<size_t>& open,
     Input& input = inputs_[groups[i].front()];
     input.failed = true;
     failures_.push_back(outcomes[i].error());
-    log::Error("recording cannot be read on",
+    log::Error("cannot continue reading a recording",
                {{"path", input.source.recording}, {"error", outcomes[i].error().message}});
   }
   written.run_us = MonotonicMicros() - started_us;

@@ -42,15 +42,15 @@ Result<std::vector<Backlog>> FindBacklog(const table::LayerProgress& progress,
     const auto begin = begins.find({key.topic, key.partition});
     const int64_t first = begin == begins.end() ? 0 : begin->second;
     if (one.end < one.begin.next_offset || first > one.begin.next_offset) {
-      const std::string_view lost =
-          one.end < one.begin.next_offset ? "the brokers have lost what was read" : "messages were deleted unread";
-      stopped.emplace(key, Error{ErrorKind::kOffsetMismatch,
-                                 fmt::format("Kafka topic {}, partition {} has the offsets {} to {} now, and Bronze "
-                                             "stands at {}: {}. See `k2 offsets show`; to give up what is missing: `k2 "
-                                             "offsets set --table bronze_trades --topic {} --partition {} --next {} "
-                                             "--accept-loss`",
-                                             key.topic, key.partition, first, one.end, one.begin.next_offset, lost,
-                                             key.topic, key.partition, first)});
+      const std::string_view lost = one.end < one.begin.next_offset ? "the brokers lost messages that Bronze had read"
+                                                                    : "messages were deleted before Bronze read them";
+      stopped.emplace(
+          key, Error{ErrorKind::kOffsetMismatch,
+                     fmt::format("Kafka topic {}, partition {} now has the offsets {} to {}, but Bronze's committed "
+                                 "offset is {}: {}. See `k2 offsets show`; to skip the missing messages: `k2 offsets "
+                                 "set --table bronze_trades --topic {} --partition {} --next {} --accept-loss`",
+                                 key.topic, key.partition, first, one.end, one.begin.next_offset, lost, key.topic,
+                                 key.partition, first)});
       continue;
     }
     if (one.end > one.begin.next_offset) backlog.push_back(std::move(one));
@@ -126,7 +126,7 @@ Result<StepPlan> PlanBronze(const Lakehouse& lakehouse, const LayerOptions& opti
   K2_ASSIGN(std::vector<Backlog> backlog, FindBacklog(progress, sources, feed.options, stopped));
   if (backlog.empty() && !stopped.empty()) return std::unexpected(stopped.begin()->second);
   for (const auto& [key, error] : stopped) {
-    log::Error("a source cannot be read on; the others go on",
+    log::Error("cannot continue reading a source; other sources continue",
                {{"source", fmt::format("{}/{}", key.topic, key.partition)}, {"error", error.message}});
   }
   if (backlog.empty()) return plan;

@@ -10,13 +10,12 @@ namespace k2::pipeline {
 namespace {
 
 Error FinishedLost(const table::Table& table, std::string_view why) {
-  return {
-      ErrorKind::kOffsetMismatch,
-      fmt::format("{} says where finished recordings ended by the table {}.{}, and that {}: whether a recording was "
-                  "read before cannot be told. Bring it back, with `k2 tables recover` where its files are still "
-                  "there; or `k2 offsets set --table {} --accept-loss` counts recordings that were finished as new: "
-                  "read again, their rows would stand twice",
-                  table.name().ToString(), task::kNamespace, task::kFinishedTable, why, table.name().name)};
+  return {ErrorKind::kOffsetMismatch,
+          fmt::format("{} keeps the end positions of finished recordings in the table {}.{}, but that table {}: K2 "
+                      "cannot tell whether a recording was already read. Restore it (`k2 tables recover`, if its files "
+                      "still exist), or treat finished recordings as new with `k2 offsets set --table {} "
+                      "--accept-loss`: if they are read again, their rows are duplicated",
+                      table.name().ToString(), task::kNamespace, task::kFinishedTable, why, table.name().name)};
 }
 
 bool Counts(const table::FinishedMark& mark, int64_t generation) {
@@ -40,7 +39,7 @@ Status FinishedSources::Check(const table::Table& table, const table::LayerProgr
     if (fresh || !finished_) {
       Result<table::Table> opened = lakehouse_.Open(task::kFinishedTable);
       if (!opened && opened.error().kind == ErrorKind::kNotFound) {
-        return std::unexpected(FinishedLost(table, "is not there"));
+        return std::unexpected(FinishedLost(table, "does not exist"));
       }
       if (!opened) return std::unexpected(opened.error());
       finished_ = std::move(*opened);
@@ -48,7 +47,7 @@ Status FinishedSources::Check(const table::Table& table, const table::LayerProgr
     K2_ASSIGN(const table::LayerProgress own, table::ReadProgress(finished_->metadata()));
     const bool same = finished_->metadata().table_uuid == mark.table_uuid;
     if (same && own.finished.generation >= mark.generation) return {};
-    if (fresh) return std::unexpected(FinishedLost(table, same ? "was rolled back" : "is another one now"));
+    if (fresh) return std::unexpected(FinishedLost(table, same ? "was rolled back" : "was replaced by another table"));
   }
   return {};
 }

@@ -44,7 +44,7 @@ class RecordingSet final : public SourceSet {
       const auto same =
           std::ranges::find_if(sources_, [&](const Source& one) { return one.reader->key() == input.reader->key(); });
       if (same != sources_.end()) {
-        log::Warn("recording given twice, the second is left out",
+        log::Warn("recording given twice; ignoring the second",
                   {{"first", same->recording}, {"second", input.spec.path}});
         continue;
       }

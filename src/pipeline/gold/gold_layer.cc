@@ -94,7 +94,7 @@ Status GoldLayer::CheckNothingLost(const Upstream& upstream) {
   const bool known = upstream.committed && upstream.committed->table_uuid == metadata.table_uuid;
   if (known && upstream.committed->sequence_number >= dropped->sequence_number) return {};
   return Fail(ErrorKind::kUpstreamChanged,
-              "the retention of {} has dropped {} rows that Gold had not read, last on {}. To go on without them: `k2 "
+              "retention of {} dropped {} rows before Gold had read them, last on {}. To continue without them: `k2 "
               "offsets set --table {} --accept-loss`",
               upstream.table.name().ToString(), dropped->rows, dropped->at, task::kGoldTable);
 }
@@ -277,7 +277,7 @@ Result<int64_t> GoldLayer::TryStep() {
   for (const task::TaskResult& result : *results) AddResult(result, stats_);
   AddStep(started_us, stats_);
   stands_wholly_ = false;
-  GaugeOf("k2_dedup_memory_bytes", "Memory of the trades that Gold holds to find duplicates.")
+  GaugeOf("k2_dedup_memory_bytes", "Memory of the trades that Gold keeps to detect duplicates.")
       .Set(static_cast<double>(index_.bytes()));
   return std::max<int64_t>(results->front().rows_in, 1);
 }
@@ -313,7 +313,7 @@ void GoldLayer::ReadAhead() {
   try {
     reading_ = std::async(std::launch::async, read);
   } catch (const std::system_error& error) {
-    log::Warn("no thread to read ahead in", {{"error", error.what()}});
+    log::Warn("cannot start a read-ahead thread", {{"error", error.what()}});
   }
 }
 

@@ -22,8 +22,8 @@ namespace {
 Error StandsAtRewrite(const table::Table& silver, const iceberg::Snapshot& snapshot, std::string_view what) {
   const std::string& name = silver.name().name;
   return {ErrorKind::kUpstreamChanged,
-          fmt::format("{} stands at {}: {} {}. `k2 offsets accept {} {} --dry-run` shows the rows; without --dry-run "
-                      "{} reads what the snapshot has added",
+          fmt::format("{} is blocked at {}: {} {}. `k2 offsets accept {} {} --dry-run` shows the rows; without "
+                      "--dry-run, {} reads the rows that the snapshot added",
                       task::kGoldTable, name, table::DescribeSnapshot(snapshot), what, name, snapshot.snapshot_id,
                       task::kGoldTable)};
 }
@@ -53,7 +53,7 @@ Status GoldLayer::ReadRewrites(Upstream& upstream, std::optional<int64_t> from, 
     }
     return std::unexpected(StandsAtRewrite(
         upstream.table, *rewrite,
-        fmt::format("has moved {} trades to another hour, message_id {} for one, of which {} would hold both",
+        fmt::format("moved {} trades to another hour (for example message_id {}), so {} would hold each of them twice",
                     moved.count, moved.example, task::kGoldTable)));
   }
   return {};
@@ -66,7 +66,7 @@ Status GoldLayer::CheckTagged(const Upstream& upstream, int64_t read) const {
   const iceberg::Snapshot* tagged = tag == nullptr ? nullptr : metadata.FindSnapshot(tag->snapshot_id);
   if (tagged == nullptr || !table::IsForeignRewrite(*tagged)) return {};
   if (tagged->sequence_number <= std::max(read, AcceptedSequence(upstream))) return {};
-  return std::unexpected(StandsAtRewrite(upstream.table, *tagged, "has moved trades to another hour"));
+  return std::unexpected(StandsAtRewrite(upstream.table, *tagged, "moved trades to another hour"));
 }
 
 // Where Silver was rolled back, or set to somebody's branch, the snapshot that Gold has read last (`from`, of sequence
@@ -109,8 +109,7 @@ void GoldLayer::UpdateTags() {
       status = SetStandsTags(upstream.table, task::kGoldTable, at->snapshot_id);
     }
     if (!status) {
-      log::Warn("the tags of a table that stands are not as they should be yet",
-                {{"table", name}, {"error", status.error().message}});
+      log::Warn("cannot update the tags of a blocked table yet", {{"table", name}, {"error", status.error().message}});
     }
   }
 }

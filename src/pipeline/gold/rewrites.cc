@@ -79,8 +79,8 @@ RefuseDoubledTrades(const table::Table& gold, std::vector<iceberg::DataFile> own
         }));
         if (doubled.empty()) continue;
         return Fail(ErrorKind::kOffsetMismatch,
-                    "{}: another engine has added trades of this batch since it was planned, message_id {} for one; "
-                    "nothing was committed",
+                    "{}: another engine has added trades of this batch since it was planned (for example message_id "
+                    "{}); nothing was committed",
                     gold.name().ToString(), doubled);
       }
     }

@@ -81,7 +81,7 @@ class RevalidationRun {
       if (!race || ++races == kRevalidationRaces) {
         return std::unexpected(more.error());
       }
-      log::Warn("rejected_trades is read once more: the tables were changed", {{"error", more.error().message}});
+      log::Warn("reading rejected_trades again: the tables were changed", {{"error", more.error().message}});
     }
     K2_TRY(CountLeft());
     return std::move(rows_);

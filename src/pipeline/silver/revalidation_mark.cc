@@ -11,7 +11,8 @@ constexpr int kMarkVersion = 1;
 Result<RevalidationMark> ParseMark(const std::string& text) {
   const auto object = nlohmann::json::parse(text);
   if (const int version = object.at("version"); version != kMarkVersion) {
-    return Fail(ErrorKind::kUnsupported, "it is of version {}, and this k2 knows version {}", version, kMarkVersion);
+    return Fail(ErrorKind::kUnsupported, "version {} is not supported; this k2 supports version {}", version,
+                kMarkVersion);
   }
   RevalidationMark mark{.id = object.at("id"), .rejected_uuid = object.value("rejected", ""), .places = {}};
   for (const auto& source : object.value("places", nlohmann::json::array())) {
@@ -100,8 +101,8 @@ Status CheckNoRevalidationPending(const iceberg::TableMetadata& silver) {
   K2_ASSIGN(const RevalidationMark mark, ReadRevalidationMark(silver));
   if (!mark.pending()) return {};
   return Fail(ErrorKind::kConflict,
-              "{} has taken rows that are still in rejected_trades: a rebuild of rejected_trades was interrupted. Run "
-              "`k2 rebuild --layer rejected` once more, then try again",
+              "{} holds rows that are still in rejected_trades: a rebuild of rejected_trades was interrupted. Run `k2 "
+              "rebuild --layer rejected` again, then retry",
               silver.location);
 }
 

@@ -115,7 +115,7 @@ Status SilverLayer::AddPending(const std::vector<table::ScanFile>& files, std::v
       }
       if (failed) continue;
       ProcessHealth().Beat("silver");
-      if (auto file = Guarded("a look at Bronze's files", [&] { return Describe(files[i]); })) {
+      if (auto file = Guarded("reading Bronze's files", [&] { return Describe(files[i]); })) {
         described[i] = *std::move(file);
       } else {
         const std::lock_guard lock(mutex);

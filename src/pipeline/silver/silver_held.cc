@@ -8,7 +8,7 @@ void SilverLayer::Hold(task::HeldPartitions found) {
   for (auto& [key, held] : found) {
     const auto before = held_.find(key);
     if (before == held_.end() || before->second.offset != held.offset) {
-      log::Warn("a partition waits for the schema of a message; other partitions go on",
+      log::Warn("a partition waits for the schema of a message; other partitions continue",
                 {{"topic", key.topic},
                  {"partition", key.partition},
                  {"offset", held.offset},

@@ -125,7 +125,7 @@ Result<std::vector<SilverLayer::Range>> SilverLayer::PlanRanges(bool ask) {
     if (!options_.Owns(key.topic, key.partition)) continue;
     const exchange::Exchange* exchange = exchange::ExchangeOfTopic(key.topic);
     if (exchange == nullptr) {
-      return Fail(ErrorKind::kInvalidArgument, "topic {} belongs to no exchange K2 knows; its name must end in {}",
+      return Fail(ErrorKind::kInvalidArgument, "topic {} belongs to no supported exchange; its name must end in {}",
                   key.topic, exchange::ExchangeNames(&exchange::Exchange::name, "."));
     }
     const auto table = exchange::IndexOf(*exchange);
@@ -169,7 +169,8 @@ Result<SilverLayer::Range> SilverLayer::PlanRange(const table::SourceKey& key, c
   range.table = exchange::IndexOf(exchange);
   const table::LayerProgress& silver = silver_progress_[range.table];
   if (silver.rules_version > trade::kRulesVersion || rejected_progress_.rules_version > trade::kRulesVersion) {
-    return Fail(ErrorKind::kUnsupported, "{} was judged by rules of version {}, this k2 has version {}; use a newer k2",
+    return Fail(ErrorKind::kUnsupported,
+                "{} was validated by rules of version {}, but this k2 has version {}; use a newer k2",
                 exchange.silver_table, silver.rules_version, trade::kRulesVersion);
   }
   range.in_silver = silver.positions.contains(key);
@@ -211,12 +212,11 @@ Status SilverLayer::StopAtGap(const table::DroppedUnread& dropped, Range& range)
 Error SilverLayer::GapError(const Range& range, const table::OffsetGap& gap) {
   const std::string_view table = exchange::Exchanges()[range.table]->silver_table;
   return {ErrorKind::kUpstreamChanged,
-          fmt::format(
-              "Bronze's retention has dropped rows that {} had not read: it stands at offset {} of {}, partition {}, "
-              "and offsets up to {} are gone ({} rows at most). To go on without them: `k2 offsets set --table {} "
-              "--topic {} --partition {} --next {} --accept-loss`",
-              table, range.begin.next_offset, range.key.topic, range.key.partition, gap.last, gap.rows, table,
-              range.key.topic, range.key.partition, gap.last + 1)};
+          fmt::format("retention of Bronze dropped rows before {} had read them: its committed offset is {} in {}, "
+                      "partition {}, and offsets up to {} are gone ({} rows at most). To continue without them: `k2 "
+                      "offsets set --table {} --topic {} --partition {} --next {} --accept-loss`",
+                      table, range.begin.next_offset, range.key.topic, range.key.partition, gap.last, gap.rows, table,
+                      range.key.topic, range.key.partition, gap.last + 1)};
 }
 
 table::UpstreamHint SilverLayer::Hint() const {

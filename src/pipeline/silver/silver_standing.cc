@@ -142,7 +142,7 @@ void SilverLayer::UpdateTags() {
       status = RemoveStandsTags(bronze_, NameOf(i));
     }
     if (!status) {
-      log::Warn("the tags of a table that stands are not as they should be yet",
+      log::Warn("cannot update the tags of a blocked table yet",
                 {{"table", NameOf(i)}, {"error", status.error().message}});
     }
   }
@@ -170,7 +170,7 @@ Error StandAtMiscount(const Lakehouse& lakehouse, const std::vector<task::TaskRe
   if (at == nullptr) return otherwise;
   Error error = MiscountError(range, miscounts.front(), at->snapshot_id, table::DescribeSnapshot(*at));
   if (const Status tagged = SetStandsTags(*bronze, exchange->silver_table, at->snapshot_id); !tagged) {
-    log::Warn("the snapshot at which a table stands is not tagged yet", {{"error", tagged.error().message}});
+    log::Warn("cannot tag the snapshot that blocks a table yet", {{"error", tagged.error().message}});
   }
   return error;
 }

@@ -32,8 +32,8 @@ if importlib.util.find_spec("k2.native._k2_native") is None:  # no wheel: a clon
         sys.modules["k2.native._k2_native"] = importlib.import_module("_k2_native")
     except ImportError as error:
         raise ImportError(
-            "the compiled part of k2.native is not here for this Python: `pip install ./python` builds it; in a clone "
-            "`make` does"
+            "the compiled part of k2.native is not installed for this Python: `pip install ./python` builds it; in a "
+            "clone `make` does"
         ) from error
 
 from k2.native import _k2_native

@@ -60,23 +60,23 @@ def check(table: str, ids: Mapping[str, int], fields: Sequence[Field], writing: 
                 field_id = ids.get(column.name, 0)
                 gone = f"the column {column.name} (field id {field_id}) was dropped"
                 problem = gone if field_id else f"there is no column {column.name}"
-                problem += "; `k2 tables migrate` takes up a column of that name, or adds one"
+                problem += "; `k2 tables migrate` adopts a column of that name, or adds one"
         elif _is_of_older_format(column.name, found["type"], column.type):
             # Spark would round what K2 writes.
             problem = (
                 f"the column {column.name} is {found['type']}, of an older format: run `k2 tables migrate` "
-                "(--dry-run tells rows and time)"
+                "(--dry-run reports rows and time)"
             )
         elif not _holds(found["type"], column.type):
-            problem = f"the column {column.name} has the type {found['type']}, K2 needs {column.sql_type}"
+            problem = f"the column {column.name} has the type {found['type']}, but K2 needs {column.sql_type}"
         elif writing and found["required"] and not column.required:
-            problem = f"the column {column.name} is required now, and K2 has no value for it in each row"
+            problem = f"the column {column.name} is now required, but K2 does not have a value for it in each row"
         if problem:
             break
     own = set(ids.values())
     for field in fields if writing and not problem else ():
         if field["required"] and field["id"] not in own and "write-default" not in field:
-            problem = f"the column {field['name']} is required, and K2 has no value for it; make it optional"
+            problem = f"the column {field['name']} is required, but K2 has no value for it; make it optional"
     if problem:
         raise ConfigurationError(f"cannot {'write to' if writing else 'read'} {schemas.NAMESPACE}.{table}: {problem}")
 

@@ -22,7 +22,7 @@ IcebergType: TypeAlias = "str | dict[str, Any]"
 
 DOCUMENT: dict[str, Any] = json.loads((Path(__file__).parent / "schemas.json").read_text(encoding="utf-8"))
 if DOCUMENT["version"] != 1:
-    raise ImportError(f"schemas.json has version {DOCUMENT['version']}, this package knows 1")
+    raise ImportError(f"schemas.json has version {DOCUMENT['version']}, this package supports 1")
 
 NAMESPACE: str = DOCUMENT["namespace"]
 BRONZE = "bronze_trades"

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 def _how_to_go_on(topic: str) -> str:
     return (
-        "Nothing was skipped, and nothing of the other one was read; `k2 offsets show` tells how far the table came. "
-        f"If it is meant, `k2 offsets accept --topic {topic} --dry-run` tells what follows, and without --dry-run it "
-        "is read into the same tables from its beginning"
+        "Nothing was skipped, and nothing of the other topic was read; `k2 offsets show` shows the committed offsets. "
+        f"If this is intended, `k2 offsets accept --topic {topic} --dry-run` shows what will be read; without "
+        "--dry-run, the topic is read from its beginning into the same tables"
     )
 
 
@@ -96,11 +96,13 @@ class _Step:
         default = tuple(self.options.topics) == DEFAULT_TOPICS
         if missing and not (default and self.topics):
             raise ConfigurationError(
-                f"there is no Kafka topic {missing[0]} at {self.options.brokers}: name another, or make it (`k2 "
+                f"there is no Kafka topic {missing[0]} at {self.options.brokers}: choose another, or create it (`k2 "
                 "produce --create-topics N`)"
             )
         if not self.topics:
-            raise ConfigurationError(f"no Kafka topic at {self.options.brokers} fits {', '.join(self.options.topics)}")
+            raise ConfigurationError(
+                f"no Kafka topic at {self.options.brokers} matches {', '.join(self.options.topics)}"
+            )
         return [
             SourceKey(self.cluster, topic.name, topic.id, partition)
             for topic in self.topics
@@ -118,13 +120,13 @@ class _Step:
             other = others[0]
             if other.cluster != self.cluster:
                 stopped[topic.name] = OffsetsError(
-                    f"the table has read Kafka topic {topic.name} of the cluster {other.cluster}, and the brokers at "
-                    f"{self.options.brokers} are of the cluster {self.cluster}. {_how_to_go_on(topic.name)}"
+                    f"the table has read Kafka topic {topic.name} of cluster {other.cluster}, but the brokers at "
+                    f"{self.options.brokers} belong to cluster {self.cluster}. {_how_to_go_on(topic.name)}"
                 )
                 continue
             stopped[topic.name] = OffsetsError(
-                f"Kafka topic {topic.name} was recreated: the table has read the one with the id {other.topic_id}, and "
-                f"its id is {topic.id} now. {_how_to_go_on(topic.name)}"
+                f"Kafka topic {topic.name} was recreated: the table has read the topic with the id {other.topic_id}, "
+                f"but its id is now {topic.id}. {_how_to_go_on(topic.name)}"
             )
         return stopped
 
@@ -228,7 +230,7 @@ class _Step:
                 count, first, last, oldest, newest = counted.get((key.topic, key.partition), (0, begin, begin, 0, 0))
                 if count > 0 and not begin <= first <= last < end:
                     raise OffsetsError(
-                        f"Kafka gave offsets {first} to {last} of {key} where {begin} to {end} was asked for"
+                        f"Kafka returned offsets {first} to {last} of {key}, but {begin} to {end} were requested"
                     )
                 before = progress.positions[key]
                 base.positions[key] = before
@@ -272,10 +274,10 @@ class _Step:
             text = said(error)
             if "OffsetOutOfRange" in text or "data loss" in text.lower() or "were lost" in text.lower():
                 raise OffsetsError(
-                    f"Kafka at {self.options.brokers} does not have all messages any more that it had when the step "
-                    f"was planned: {one_line(text)}. Nothing was skipped"
+                    f"Kafka at {self.options.brokers} no longer has all messages that it had when the step was "
+                    f"planned: {one_line(text)}. Nothing was skipped"
                 ) from None
-            raise unavailable(error, f"Kafka at {self.options.brokers} cannot be read") from None
+            raise unavailable(error, f"cannot read Kafka at {self.options.brokers}") from None
         return {(row[0], row[1]): tuple(row[2:]) for row in found}
 
     def _confirm(self) -> None:
@@ -283,14 +285,14 @@ class _Step:
         now, missing = self.admin.topics([topic.name for topic in self.topics])
         if missing:
             raise OffsetsError(
-                f"Kafka topic {missing[0]} is gone from the cluster {self.cluster}. Leave it out; where one of its "
-                "name is created again, that is another topic"
+                f"Kafka topic {missing[0]} no longer exists in cluster {self.cluster}. Remove it from the topics; if a "
+                "topic of this name is created again, it is another topic"
             )
         for before, after in zip(self.topics, now, strict=True):
             if before.id != after.id:
                 raise OffsetsError(
                     f"Kafka topic {before.name} was recreated while it was read: its id was {before.id} and is "
-                    f"{after.id} now. {_how_to_go_on(before.name)}"
+                    f"now {after.id}. {_how_to_go_on(before.name)}"
                 )
 
     def _show_group(self, positions: Positions) -> None:
@@ -310,10 +312,10 @@ def _header(one: Column) -> Column:
 
 def _lost(key: SourceKey, position: Position, low: int, high: int) -> OffsetsError:
     at = position.next_offset
-    missing = f"; {low - at} messages were deleted unread" if low > at else ""
+    missing = f"; {low - at} messages were deleted before they were read" if low > at else ""
     return OffsetsError(
-        f"Kafka topic {key.topic}, partition {key.partition} cannot be read on at offset {at} (leader epoch "
-        f"{position.leader_epoch}): it has the offsets {low} to {high} now{missing}. Nothing was skipped. See `k2 "
-        f"offsets show`; to give up what is missing: `k2 offsets set --table bronze_trades --topic {key.topic} "
+        f"cannot continue reading Kafka topic {key.topic}, partition {key.partition} at offset {at} (leader epoch "
+        f"{position.leader_epoch}): it now has the offsets {low} to {high}{missing}. Nothing was skipped. See `k2 "
+        f"offsets show`; to skip the missing messages: `k2 offsets set --table bronze_trades --topic {key.topic} "
         f"--partition {key.partition} --next {low if low > at else 'OFFSET'} --accept-loss`"
     )

@@ -97,7 +97,8 @@ def java_settings(text: str) -> dict[str, str]:
             made[kind] = "PEM"
         elif behind_password and "." not in name:  # the rest of one with a comma, it may be
             raise ConfigurationError(
-                "K2_KAFKA_SET: what follows a password is no setting. A value with a comma goes into double quotes: "
+                "K2_KAFKA_SET: the text after a password is not a setting. A value with a comma goes into double "
+                "quotes: "
                 'name="a,b"'
             )
         else:

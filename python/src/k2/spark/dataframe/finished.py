@@ -69,14 +69,15 @@ def _checked_head(finished: Table, table: Table, progress: Progress) -> int:
         metadata = finished.metadata_with_head()
         generation = find_progress(metadata).progress.finished.generation
         same = metadata.uuid == mark.table_uuid
-        why = "was rolled back" if same else "is another one now"
+        why = "was rolled back" if same else "was replaced by another table"
         if same and generation >= mark.generation:
             assert metadata.head_id is not None
             return metadata.head_id
     except ConfigurationError:
-        why = "is not there"
+        why = "does not exist"
     raise OffsetsError(
-        f"{table.key} says where finished recordings ended by the table {finished.key}, and that {why}: whether a "
-        "recording was read before cannot be told. Bring it back, with `k2 tables recover` where its files are still "
-        f"there; or `k2 offsets set --table {table.name} --accept-loss` counts recordings that were finished as new"
+        f"{table.key} keeps the end positions of finished recordings in the table {finished.key}, but that table "
+        f"{why}: K2 cannot tell whether a recording was already read. Restore it (`k2 tables recover`, if its files "
+        f"still exist), or treat finished recordings as new with `k2 offsets set --table {table.name} --accept-loss`: "
+        "if they are read again, their rows are duplicated"
     )

@@ -172,7 +172,7 @@ class GoldStep:
         tagged = metadata.snapshots.get(metadata.ref(stands_tag(GOLD)) or 0)
         seen = max(read, self._accepted(upstream))
         if tagged is not None and tagged.is_foreign_rewrite and tagged.sequence_number > seen:
-            raise self._stands(upstream, tagged, "has moved trades to another hour")
+            raise self._stands(upstream, tagged, "moved trades to another hour")
         head = metadata.head_id
         assert head is not None
         files = self._files(upstream, upstream.table.java.newScan().useSnapshot(head))
@@ -199,7 +199,7 @@ class GoldStep:
             error = self._stands(
                 upstream,
                 snapshot,
-                f"has moved {moved} trades to another hour, of which {GOLD} would hold both",
+                f"moved {moved} trades to another hour, so {GOLD} would hold each of them twice",
             )
             if not any(one.adds_rows for one in before):
                 raise error
@@ -232,9 +232,9 @@ class GoldStep:
         table = upstream.table
         table.set_stands_tags(stands_tag(GOLD), snapshot)
         return StandsError(
-            f"{GOLD} stands at {table.name}: {snapshot} {what}. `k2 offsets accept {table.name} "
-            f"{snapshot.snapshot_id} --dry-run` shows the rows; without --dry-run {GOLD} reads what the snapshot has "
-            "added"
+            f"{GOLD} is blocked at {table.name}: {snapshot} {what}. `k2 offsets accept {table.name} "
+            f"{snapshot.snapshot_id} --dry-run` shows the rows; without --dry-run, {GOLD} reads the rows that the "
+            "snapshot added"
         )
 
     def _appended(self, upstream: Upstream, chain: Sequence[Snapshot]) -> dict[str, Snapshot]:
@@ -273,7 +273,7 @@ class GoldStep:
             found |= {file.path: file for file in self._files(upstream, scan, paths)}
         missing = gone.keys() - found.keys()
         if missing:
-            raise DataError(f"{upstream.table.key}: the file {min(missing)} is in no snapshot that added it")
+            raise DataError(f"{upstream.table.key}: the file {min(missing)} was not added by any snapshot")
         return found
 
     def _check_schema(self, upstream: Upstream, snapshot: Snapshot) -> None:
@@ -285,7 +285,7 @@ class GoldStep:
             return
         raise ConfigurationError(
             f"{GOLD} has not read {snapshot} of {upstream.table.key}, which is older than `k2 tables migrate`: let the "
-            "k2 program read it once (`k2 run --layer gold`), then go on with Spark"
+            "k2 program read it once (`k2 run --layer gold`), then continue with Spark"
         )
 
     def _files(self, upstream: Upstream, scan: Any, paths: set[str] | None = None) -> list[File]:
@@ -299,8 +299,8 @@ class GoldStep:
         if known and committed is not None and committed.sequence_number >= dropped.sequence_number:
             return
         raise OffsetsError(
-            f"the retention of {upstream.table.key} has dropped {dropped.rows} rows that Gold had not read, last on "
-            f"{dropped.at}. To go on without them: `k2 offsets set --table {GOLD} --accept-loss`"
+            f"retention of {upstream.table.key} dropped {dropped.rows} rows before Gold had read them, last on "
+            f"{dropped.at}. To continue without them: `k2 offsets set --table {GOLD} --accept-loss`"
         )
 
     def _tell_lag(self, upstreams: Iterable[Upstream]) -> None:
@@ -487,8 +487,8 @@ class GoldStep:
             chain = chain_since(metadata, seen)
             if chain is None:
                 raise AnotherWriterError(
-                    f"{self.gold.key}: what was added since snapshot {seen}, on which this step was planned, cannot be "
-                    "told any more; nothing was committed"
+                    f"{self.gold.key}: the history since snapshot {seen}, on which this step was planned, is no longer "
+                    "available; nothing was committed"
                 )
             for snapshot in chain:
                 if snapshot.adds_rows and self._shares_trades(snapshot, kept):

@@ -46,9 +46,7 @@ def parse_start(text: str) -> str | int:
     except ValueError:
         when = None
     if when is None or when.tzinfo is None:
-        raise ConfigurationError(
-            f"the start '{text}' is none: earliest, latest, or a time such as 2024-05-05T22:00:00Z"
-        )
+        raise ConfigurationError(f"'{text}' is not a start: earliest, latest, or a time such as 2024-05-05T22:00:00Z")
     micros = int(when.timestamp()) * 1_000_000 + when.microsecond
     return max(-(-micros // 1000), 0)
 
@@ -102,7 +100,7 @@ class KafkaAdmin:
         with self._asking("asking for the cluster"):
             found = self._get(self._admin.describeCluster().clusterId())
         if not found:
-            raise ConfigurationError(f"Kafka at {self.brokers} tells no cluster id: K2 needs Kafka 0.10.1 or newer")
+            raise ConfigurationError(f"Kafka at {self.brokers} reports no cluster id: K2 needs Kafka 0.10.1 or newer")
         return str(found)
 
     def topics(self, patterns: Iterable[str]) -> tuple[list[Topic], list[str]]:
@@ -171,7 +169,7 @@ class KafkaAdmin:
             found |= self.offsets(later, "latest")
         if len(found) != len(wanted):
             raise UnavailableError(
-                f"Kafka at {self.brokers} told the offsets of {len(found)} of {len(wanted)} partitions"
+                f"Kafka at {self.brokers} returned offsets for only {len(found)} of {len(wanted)} partitions"
             )
         return found
 

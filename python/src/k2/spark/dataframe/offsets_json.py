@@ -171,8 +171,8 @@ def _parse(text: str, table_uuid: str) -> Progress | None:
     try:
         document = json.loads(text)
     except ValueError:
-        raise DataError("it is no JSON") from None
-    _check(isinstance(document, dict), "it is no JSON object")
+        raise DataError("it is not JSON") from None
+    _check(isinstance(document, dict), "it is not a JSON object")
     version, table = document.get("version"), document.get("table")
     _check(_whole(version), "it has no version")
     _check(isinstance(table, str), "it has no table")
@@ -180,13 +180,13 @@ def _parse(text: str, table_uuid: str) -> Progress | None:
         return None
     if not 1 <= version <= OFFSETS_VERSION:
         raise OffsetsError(
-            f'the summary entry "{OFFSETS_KEY}" is of version {version}, and this K2 knows versions 1 to '
+            f'the summary entry "{OFFSETS_KEY}": version {version} is not supported; this K2 supports versions 1 to '
             f"{OFFSETS_VERSION}: run the K2 that wrote it, or a later one"
         )
     rules, sources, upstream = document.get("rules"), document.get("sources"), document.get("upstream")
-    _check(rules is None or _whole(rules, -_INT_MAX - 1, _INT_MAX), '"rules" is no number')
-    _check(sources is None or isinstance(sources, list), '"sources" is no list')
-    _check(upstream is None or isinstance(upstream, dict), '"upstream" is no object')
+    _check(rules is None or _whole(rules, -_INT_MAX - 1, _INT_MAX), '"rules" is not a number')
+    _check(sources is None or isinstance(sources, list), '"sources" is not a list')
+    _check(upstream is None or isinstance(upstream, dict), '"upstream" is not an object')
     progress = Progress(rules=rules or 0)
     for source in sources or ():
         _read_source(source, progress.positions)
@@ -203,7 +203,7 @@ def _parse(text: str, table_uuid: str) -> Progress | None:
 
 
 def _read_source(source: Any, positions: Positions) -> None:
-    _check(isinstance(source, dict), "a source is no object")
+    _check(isinstance(source, dict), "a source is not an object")
     cluster, topic, topic_id = names = [source.get(part) for part in ("cluster", "topic", "id")]
     _check(all(isinstance(name, str) for name in names), "a source lacks a name")
     _check(isinstance(source.get("at"), list), 'a source has no list "at"')
@@ -220,7 +220,7 @@ def _read_source(source: Any, positions: Positions) -> None:
 
 
 def _read_recordings(recordings: Any, positions: Positions) -> None:
-    _check(recordings is None or isinstance(recordings, dict), '"recordings" is no object')
+    _check(recordings is None or isinstance(recordings, dict), '"recordings" is not an object')
     for exchange, entries in (recordings or {}).items():
         _check(isinstance(entries, list), f'the recordings of "{exchange}" are no list')
         for at in entries:

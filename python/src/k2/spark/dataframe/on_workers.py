@@ -69,7 +69,7 @@ def validating(
         import pyarrow as pa
 
         if not hasattr(pa.RecordBatch, "__arrow_c_array__"):
-            raise _error("messages cannot be handed to k2.native", f"pyarrow {pa.__version__} is too old")
+            raise _error("cannot pass messages to k2.native", f"pyarrow {pa.__version__} is too old")
         validator = native.Validator(topics, schemas, with_ids=with_ids)
         for batch in batches:
             begin = 0

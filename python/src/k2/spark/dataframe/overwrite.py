@@ -138,7 +138,7 @@ class Replacement(Publisher):
             if snapshot is None:
                 raise DataError(
                     f"{self.table.key}: the branch {self.drafted.branch}, which held the new rows, is gone; nothing "
-                    "was committed. Was it taken for one that a crashed run had left behind?"
+                    "was committed. Was it removed as a leftover of a crashed run?"
                 )
             # Tells expiry by other engines that the files of that snapshot live on in this one.
             overwrite = overwrite.set("source-snapshot-id", str(self.drafted.snapshot_id))
@@ -157,8 +157,8 @@ class Replacement(Publisher):
         there = {str(task.file().path()) for task in self.table.scan_tasks(scan)}
         gone = [path for path in (str(task.file().path()) for task in self.removed) if path not in there]
         raise RaceError(
-            f"{self.table.key}: {len(gone)} of the {len(self.removed)} files to remove are not in the table any more, "
-            f"one is {min(gone, default='?')}; nothing was committed"
+            f"{self.table.key}: {len(gone)} of the {len(self.removed)} files to remove are no longer in the table "
+            f"(for example {min(gone, default='?')}); nothing was committed"
         )
 
 
@@ -174,13 +174,13 @@ def check_nothing_vanishes(replacements: Sequence[Replacement], rejected: DataFr
                 count, example = _told(lost.join(rejected, "message_id", "left_anti"))
         if count:
             raise DataError(
-                f"{one.table.name} is not rebuilt: {count} of its trades are not in the layer above any more, "
-                f"message_id {example} for one. Nothing was changed"
+                f"cannot rebuild {one.table.name}: {count} of its trades are no longer in the upstream layer (for "
+                f"example message_id {example}). Nothing was changed"
             )
         if returning := one.returning():
             warnings.warn(
-                f"the rebuild of {one.table.name} adds {returning} trades that it does not hold now: rows that were "
-                "deleted from it come back, unless rules that have changed accept them for the first time",
+                f"the rebuild of {one.table.name} adds {returning} trades that it does not hold now: rows deleted "
+                "from it reappear, unless changed validation rules accept them for the first time",
                 stacklevel=2,
             )
 

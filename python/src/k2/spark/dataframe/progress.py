@@ -143,7 +143,7 @@ class Metadata:
         while snapshot_id is not None and snapshot_id in self.snapshots:
             seen += 1
             if seen > len(self.snapshots):
-                raise DataError(f"{self.location}: the parents of snapshot {snapshot_id} form a ring")
+                raise DataError(f"{self.location}: the parents of snapshot {snapshot_id} form a cycle")
             snapshot = self.snapshots[snapshot_id]
             yield snapshot
             snapshot_id = snapshot.parent_id
@@ -210,9 +210,9 @@ def find_progress(metadata: Metadata) -> FoundProgress:
     if tagged is not None and at_tag is not None and _rolled_away(visited, on_main, broken, tagged):
         raise OffsetsError(
             f"the branch main of {metadata.location} was rolled back: snapshot {tagged.snapshot_id}, which holds the "
-            f'latest source offsets (tag "{OFFSETS_TAG}"), is not in its history any more. Roll main forward to that '
-            "snapshot to go on as before; or, if the rollback was meant, `k2 offsets set --table <name> --accept-loss` "
-            "goes on from what main holds now"
+            f'latest source offsets (tag "{OFFSETS_TAG}"), is no longer in its history. Roll main forward to that '
+            "snapshot to resume from there; or, if the rollback was intended, `k2 offsets set --table <name> "
+            "--accept-loss` resumes from the current state of main"
         )
     if on_main is not None:
         return FoundProgress(on_main, visited[-1].snapshot_id)
@@ -221,7 +221,8 @@ def find_progress(metadata: Metadata) -> FoundProgress:
     if broken:
         raise OffsetsError(
             f"the source offsets of {metadata.location} are lost: older snapshots were expired and the tag "
-            f'"{OFFSETS_TAG}" that kept them is gone. Set where to go on with `k2 offsets set --accept-loss`'
+            f'"{OFFSETS_TAG}" that kept them is gone. Set the offsets to resume from with '
+            "`k2 offsets set --accept-loss`"
         )
     return FoundProgress(Progress())
 
@@ -259,13 +260,13 @@ def check_fence(move: Move, at_head: FoundProgress, table: str) -> None:
 
     def moved(what: str, before: object, now: object) -> AnotherWriterError:
         return AnotherWriterError(
-            f"{table}: another writer has moved {what}: this batch starts from {before}, the table stands at {now}; "
-            "nothing was committed"
+            f"{table}: concurrent writer detected: {what} has changed: this batch starts from {before}, but the table "
+            f"is at {now}; nothing was committed"
         )
 
     head = at_head.progress
     if move.base_snapshot_id is not None and move.base_snapshot_id != at_head.snapshot_id:
-        raise moved("on", f"snapshot {move.base_snapshot_id}", f"snapshot {at_head.snapshot_id}")
+        raise moved("the table", f"snapshot {move.base_snapshot_id}", f"snapshot {at_head.snapshot_id}")
     if move.by_upstream:
         for name in sorted(move.base.upstream.keys() | move.next.upstream.keys()):
             expected, found = move.base.upstream.get(name), head.upstream.get(name)
@@ -281,7 +282,7 @@ def check_fence(move: Move, at_head: FoundProgress, table: str) -> None:
         unnamed = key not in head.positions and key.cluster == RECORDING_CLUSTER
         if unnamed and move.base.finished != head.finished:
             before_it, now_it = move.base.finished.generation, head.finished.generation
-            raise moved("finished recordings", f"generation {before_it}", f"generation {now_it}")
+            raise moved("the archive of finished recordings", f"generation {before_it}", f"generation {now_it}")
 
 
 # What retention has dropped unread.
@@ -311,11 +312,11 @@ def dropped_unread(metadata: Metadata) -> DroppedUnread | None:
         document = json.loads(text)
         version = document["version"]
         if version != 1:
-            raise OffsetsError(f"{where} is of version {version}, and this K2 knows version 1 alone")
+            raise OffsetsError(f"{where}: version {version} is not supported; this K2 supports version 1 only")
         gaps = {SourceKey(*gap[:4]): OffsetGap(*gap[4:7]) for gap in document.get("sources", ())}
         dropped = DroppedUnread(document["rows"], document["sequence"], document["at"], gaps)
     except (ValueError, TypeError, KeyError, IndexError):
-        raise DataError(f"{where} cannot be read") from None
+        raise DataError(f"cannot read {where}") from None
     return dropped if dropped.rows or dropped.gaps else None
 
 
@@ -368,9 +369,9 @@ def _property_document(metadata: Metadata, key: str) -> tuple[dict[str, Any], st
         document: dict[str, Any] = json.loads(text)
         version = document["version"]
     except (ValueError, TypeError, KeyError):
-        raise DataError(f"{where} cannot be read") from None
+        raise DataError(f"cannot read {where}") from None
     if version != 1:
-        raise OffsetsError(f"{where} is of version {version}, and this K2 knows version 1 alone")
+        raise OffsetsError(f"{where}: version {version} is not supported; this K2 supports version 1 only")
     return document, where
 
 
@@ -383,7 +384,7 @@ def accepted(metadata: Metadata, upstream: str, upstream_uuid: str) -> AcceptedU
                 sources = {SourceKey(*item[:4]): AcceptedSource(*item[4:6]) for item in one.get("sources", ())}
                 return AcceptedUpstream(one["sequence"], sources)
     except (ValueError, TypeError, KeyError, IndexError):
-        raise DataError(f"{where} cannot be read") from None
+        raise DataError(f"cannot read {where}") from None
     return AcceptedUpstream()
 
 
@@ -394,7 +395,7 @@ def recreated_topics(bronze: Metadata) -> set[str]:
     try:
         return {one["id"] for one in document.get("topics", ())}
     except (TypeError, KeyError):
-        raise DataError(f"{where} cannot be read") from None
+        raise DataError(f"cannot read {where}") from None
 
 
 def times_summary(times: tuple[int, int] | None) -> dict[str, str]:

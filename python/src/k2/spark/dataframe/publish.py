@@ -176,10 +176,10 @@ class Publisher:
     def _stage(self, write: Write | None, uuid_before: str, source: Staged | None = None) -> Staged:
         """A new branch at the head, with the rows that `write` writes or `source` holds."""
         while True:
-            self._check_patience("the table does not come to rest")
+            self._check_patience("the table was changed in every attempt")
             manage, metadata = self._manage()
             if metadata.uuid != uuid_before:
-                raise DataError(f"{self.table.key} was dropped and made anew while this step ran; start it again")
+                raise DataError(f"{self.table.key} was dropped and recreated while this step ran; restart it")
             head = metadata.head_id
             assert head is not None
             summary = self._summary_at(metadata)
@@ -200,12 +200,14 @@ class Publisher:
                 self._append(branch, summary, source)
         except JAVA_ERRORS as error:
             if not self._staged_at(branch, head):
-                raise _translated(error, f"{self.table.key}: the rows could not be written") from error
+                raise _translated(error, f"{self.table.key}: cannot write the rows") from error
         finally:
             self.writing_s += time.monotonic() - writing_since if write is not None else 0.0
         found = self._staged_at(branch, head)
         if not found:
-            raise DataError(f"{self.table.key}: the branch {branch} was moved by somebody else; nothing was committed")
+            raise DataError(
+                f"{self.table.key}: the branch {branch} was changed by a concurrent writer; nothing was committed"
+            )
         return Staged(branch, head, found)
 
     def _append(self, branch: str, summary: Mapping[str, str], source: Staged | None) -> None:
@@ -234,7 +236,7 @@ class Publisher:
         written = _number(self.table.current().snapshots[staged.snapshot_id].summary, "added-records")
         if self.expected_rows is not None and written != self.expected_rows:
             raise DataError(
-                f"{self.table.key}: {written} rows were written where {self.expected_rows} were counted; nothing was "
+                f"{self.table.key}: {written} rows were written, but {self.expected_rows} were counted; nothing was "
                 "committed"
             )
 
@@ -253,7 +255,7 @@ class Publisher:
     def _try(self, staged: Staged) -> bool:
         """Whether the snapshot is on main now. False: main has moved, or the catalog could not say."""
         self.attempts += 1
-        self._check_patience("main moved all the time")
+        self._check_patience("the branch main changed in every attempt")
         manage, metadata = self._manage()
         if metadata.on_main(staged.snapshot_id):
             return True  # an earlier try whose reply was lost
@@ -314,11 +316,11 @@ class Publisher:
             for file in self.table.added_files(self.table.current().snapshots[staged.snapshot_id]):
                 path = str(file.path())
                 if self.table.java.io().newInputFile(path).getLength() != file.fileSizeInBytes():
-                    return f"the file {path} was changed before a commit could name it"
+                    return f"the file {path} was changed before a commit could reference it"
         except JAVA_ERRORS as error:
             if not any("NotFound" in cause for cause in java_causes(error)):
-                raise _translated(error, f"{self.table.key}: the rows that were written cannot be looked at") from error
-            return f"the file {path}, or a manifest that names it, was removed before a commit could name it"
+                raise _translated(error, f"{self.table.key}: cannot check the rows that were written") from error
+            return f"the file {path}, or a manifest that references it, was removed before a commit could reference it"
         return None
 
     def _is_on_main(self, staged: Staged) -> bool | None:
@@ -339,7 +341,7 @@ class Publisher:
             if metadata.ref(staged.branch) is None and not metadata.on_main(staged.snapshot_id):
                 raise DataError(
                     f"{self.table.key}: the branch {staged.branch} is gone before it was published; nothing was "
-                    "committed. Was it taken for one that a crashed run had left behind?"
+                    "committed. Was it removed as a leftover of a crashed run?"
                 )
             return staged
         # Main has gone on without the snapshot: a request that may still be under way asks for the old head in vain.
@@ -372,12 +374,14 @@ class Publisher:
         unknown = self.unknown or self.unseen
         if unknown is not None:
             raise self._not_learnt(unknown)
-        raise UnavailableError(f"{self.table.key}: gave up after {self.attempts} tries: {why}; nothing was committed")
+        raise UnavailableError(
+            f"{self.table.key}: cannot commit after {self.attempts} attempts: {why}; nothing was committed"
+        )
 
     def _not_learnt(self, why: str) -> UnknownOutcomeError:
         return UnknownOutcomeError(
-            f"{self.table.key}: whether the commit was applied could not be learnt ({why}). Its files are kept; start "
-            "again to go on from what the table holds"
+            f"{self.table.key}: unknown commit outcome ({why}). Its files are kept; start again to resume from the "
+            "current state of the table"
         )
 
     def _back_off(self) -> None:
@@ -387,7 +391,7 @@ class Publisher:
     def _refused_only(self, error: BaseException) -> None:
         """A branch may be tried again after a conflict, and after a lost reply: nothing reads it."""
         if set(java_causes(error)) & _HOPELESS:
-            raise _translated(error, f"{self.table.key}: a branch could not be made") from error
+            raise _translated(error, f"{self.table.key}: cannot create a branch") from error
 
     def _tell(self, step: str) -> None:
         if self.policy.on_step is not None:

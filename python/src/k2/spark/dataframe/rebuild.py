@@ -87,20 +87,20 @@ class _Silver(SilverStep):
         mark = self.metadata[exchange.silver].properties.get(REVALIDATED_KEY)
         if mark is not None and json.loads(mark).get("places"):
             raise RaceError(
-                f"{exchange.silver} has taken rows that are still in {REJECTED}: a rebuild of {REJECTED} was "
-                "interrupted. Run `k2 rebuild --layer rejected` once more, then try again"
+                f"{exchange.silver} holds rows that are still in {REJECTED}: a rebuild of {REJECTED} was "
+                "interrupted. Run `k2 rebuild --layer rejected` again, then retry"
             )
 
     def _check_place(self, exchange: Exchange, key: SourceKey, end: Position) -> None:
         table = self.silver[exchange.silver].key
         if offset_of(self.rejected_progress.positions, key) > end.next_offset:
             raise OffsetsError(
-                f"{table} stands behind {REJECTED} in {key}: run Silver until nothing is left to do, then rebuild"
+                f"{table} is behind {REJECTED} in {key}: run Silver until it is up to date, then rebuild"
             )
         if key.cluster != RECORDING_CLUSTER and end.messages < 0:
             raise OffsetsError(
-                f"{table} cannot be rebuilt: it is not known how many messages of {key} it has taken, so what Bronze "
-                "may lack would not be noticed"
+                f"cannot rebuild {table}: it is unknown how many messages of {key} it has read, so messages missing "
+                "from Bronze would go unnoticed"
             )
 
     def _replace(self, ranges: Sequence[Range]) -> None:
@@ -151,8 +151,8 @@ class _Silver(SilverStep):
         expected = of.end.next_offset if recording else of.end.messages
         if rows != expected:
             raise DataError(
-                f"Silver is not rebuilt: Bronze holds {rows} rows of {of.key} up to offset {of.end.next_offset}, and "
-                f"Silver was made of {expected}. Nothing was changed"
+                f"cannot rebuild Silver: Bronze holds {rows} rows of {of.key} up to offset {of.end.next_offset}, but "
+                f"Silver was built from {expected}. Nothing was changed"
             )
 
 
@@ -200,7 +200,7 @@ class _Gold(GoldStep):
         if ends[0] is None or (first <= ends[0] and ends[1] <= last):
             return
         raise ConfigurationError(
-            f"{GOLD} is not rebuilt: it is not partitioned by days alone, and some files hold rows of other days too. "
+            f"cannot rebuild {GOLD}: it is not partitioned by day only, and some files also hold rows of other days. "
             f"Rebuild --from {min(first, ends[0])} --to {max(last, ends[1])}; nothing was changed"
         )
 

@@ -120,7 +120,7 @@ class Schemas:
                 name = json.loads(own)["name"]
                 raise ConfigurationError(
                     f"schemas: {path} is not the schema that k2 has under the id {schema_id} ({name}). Give it another "
-                    "id, to the messages too, or remove the file"
+                    "id, also in the messages, or remove the file"
                 )
 
     def of(self, recording: bool, ref: Ref) -> str | None:
@@ -168,7 +168,7 @@ class Schemas:
         except OSError as error:
             raise UnavailableError(f"schema {schema_id}: {error}") from None
         if len(data) > _SCHEMA_BYTES_MAX:
-            return f"{path} has {len(data)} bytes, which is no schema"
+            return f"{path} has {len(data)} bytes, so it is not a schema"
         return data.decode("utf-8", "replace")
 
     def _fetch(self, ref: Ref) -> str | None:
@@ -244,18 +244,18 @@ class Schemas:
             raise self._refused(said, what)
         kind = said.fields.get("schemaType")
         if isinstance(kind, str) and kind != "AVRO":
-            raise _UnreadableError(f"{what} is of type {kind}, only Avro is read")
+            raise _UnreadableError(f"{what} is of type {kind}; K2 reads only Avro")
         where = f"schema registry {self._shown()}: {what}"
         if not isinstance(said.fields.get("schema"), str):
-            raise UnavailableError(f"{where}: the answer is not that of a registry")
+            raise UnavailableError(f"{where}: the reply is not a schema registry's")
         listed = said.fields.get("references") or []
         if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
-            raise UnavailableError(f"{where}: the answer's references are no list")
+            raise UnavailableError(f"{where}: the reply's references are not a list")
         references = []
         for one in listed:
             subject, version = one.get("subject"), one.get("version")
             if not isinstance(subject, str) or not subject or type(version) is not int or version < 1:
-                raise UnavailableError(f"{where}: a reference of the answer has no subject and version")
+                raise UnavailableError(f"{where}: a reference in the reply has no subject and version")
             path = f"/subjects/{urllib.parse.quote(subject, safe='')}/versions/{version}?deleted=true"
             references.append(_Reference(f"version {version} of subject {subject}", path))
         return _Answer(str(said.fields["schema"]), references)
@@ -273,7 +273,7 @@ class Schemas:
             group, name, version = (str(one.get(key) or "") for key in ("groupId", "artifactId", "version"))
             if not name or not version:
                 raise UnavailableError(
-                    f"schema registry {self._shown()}: {what}: a reference of the answer has no artifact and version"
+                    f"schema registry {self._shown()}: {what}: a reference in the reply has no artifact and version"
                 )
             parts = (urllib.parse.quote(part, safe="") for part in (group or "default", name, version))
             place = "/groups/{}/artifacts/{}/versions/{}".format(*parts)
@@ -309,7 +309,7 @@ class Schemas:
         where = f"schema registry {self._shown()}: {what}: HTTP {said.status}: {text}"
         if said.status in (401, 403):
             return ConfigurationError(f"{where}. Check its credential or token")
-        return UnavailableError(where + (" (is the URL that of a registry?)" if said.status == 404 else ""))
+        return UnavailableError(where + (" (is the URL that of a schema registry?)" if said.status == 404 else ""))
 
     def _ask(self, url: str) -> _Said:
         request = urllib.request.Request(url)
@@ -399,6 +399,6 @@ class Asking:
 
     def _beyond(self, key: SchemaKey) -> UnavailableError:
         return UnavailableError(
-            f"the schema with {ref_text(key[1])} is asked for in the next step: this one has met {self._asked} unknown "
-            f"ones and asked for them for {self._asked_s * 1000:.0f} ms"
+            f"the schema with {ref_text(key[1])} will be requested in the next step: this step has requested "
+            f"{self._asked} unknown schemas in {self._asked_s * 1000:.0f} ms"
         )

@@ -166,8 +166,8 @@ class SilverStep:
         silver, rejected = self.silver_progress[exchange.silver], self.rejected_progress
         if max(silver.rules, rejected.rules) > RULES_VERSION:
             raise ConfigurationError(
-                f"{exchange.silver} was judged by rules of version {max(silver.rules, rejected.rules)}, this k2 "
-                f"has version {RULES_VERSION}; use a newer k2"
+                f"{exchange.silver} was validated by rules of version {max(silver.rules, rejected.rules)}, but this "
+                f"k2 has version {RULES_VERSION}; use a newer k2"
             )
         begin = silver.positions.get(key) or self.silver_finished[exchange.silver].get(key, Position())
         rejected_begin = rejected.positions.get(key) or self.rejected_finished.get(key, Position())
@@ -271,7 +271,7 @@ class SilverStep:
                 return False
             # Rows of a range that is counted at its end alone would not be missed there.
             if not once and any(not one.whole or one.accepted for one in ranges) and work.has_doubles():
-                raise DoubledError("rows of Bronze are there twice")
+                raise DoubledError("rows of Bronze were read twice")
             ranges = self._check_counts(ranges, counts, once)
             self.result.rows_in = work.rows_in
             self.result.rejected = work.rejected
@@ -299,7 +299,7 @@ class SilverStep:
         before = self.options.schemas.held.get(key)
         if before is None or before.offset != held.offset:
             print(
-                "silver: a partition waits for the schema of a message; other partitions go on: topic "
+                "silver: a partition waits for the schema of a message; other partitions continue: topic "
                 f"{key.topic}, partition {key.partition}, offset {held.offset}, schema {ref_text(held.key[1])}: "
                 f"{held.error}",
                 file=sys.stderr,
@@ -333,7 +333,7 @@ class SilverStep:
                 if counted >= 0 and one.end.messages >= 0:
                     expected = one.end.messages - before
             if rows > expected >= 0 and not once:
-                raise DoubledError("rows of Bronze are there twice")
+                raise DoubledError("rows of Bronze were read twice")
             if expected >= 0 and rows != expected:
                 raise self._stands(one, rows, expected)
             checked.append(one)
@@ -347,10 +347,10 @@ class SilverStep:
         assert at is not None
         self.bronze.set_stands_tags(stands_tag(table), at)
         return StandsError(
-            f"{table} stands: {bronze} holds {rows} rows where it must hold {expected}, from offset "
+            f"{table} is blocked: {bronze} holds {rows} rows instead of {expected}, from offset "
             f"{one.begin.next_offset} to {one.end.next_offset} of {one.key.topic}, partition {one.key.partition}: rows "
             f"were removed before they were read, or others were added; last changed by {at}. `k2 offsets accept "
-            f"{bronze} {at.snapshot_id} --dry-run` shows what there is; without --dry-run {table} goes on with it"
+            f"{bronze} {at.snapshot_id} --dry-run` shows the rows; without --dry-run, {table} resumes with them"
         )
 
     # Commit.
@@ -428,8 +428,8 @@ def with_rows(ranges: Sequence[Range], counts: Mapping[tuple[str, str, int], Cou
 def gap_error(key: SourceKey, exchange: Exchange, begin: Position, gap: OffsetGap) -> OffsetsError:
     table = exchange.silver
     return OffsetsError(
-        f"Bronze's retention has dropped rows that {table} had not read: it stands at offset {begin.next_offset} of "
-        f"{key.topic}, partition {key.partition}, and offsets up to {gap.last} are gone ({gap.rows} rows at most). To "
-        f"go on without them: `k2 offsets set --table {table} --topic {key.topic} --partition {key.partition} --next "
-        f"{gap.last + 1} --accept-loss`"
+        f"retention of Bronze dropped rows before {table} had read them: its committed offset is {begin.next_offset} "
+        f"in {key.topic}, partition {key.partition}, and offsets up to {gap.last} are gone ({gap.rows} rows at most). "
+        f"To continue without them: `k2 offsets set --table {table} --topic {key.topic} --partition {key.partition} "
+        f"--next {gap.last + 1} --accept-loss`"
     )

@@ -30,7 +30,7 @@ def exchange_of_topic(topic: str) -> Exchange:
     found = schemas.exchange_of_topic(topic)
     if found is None:
         names = " or ".join(f".{exchange.topic}" for exchange in EXCHANGES)
-        raise ConfigurationError(f"topic {topic} belongs to no exchange K2 knows; its name must end in {names}")
+        raise ConfigurationError(f"topic {topic} belongs to no supported exchange; its name must end in {names}")
     return found
 
 
@@ -114,10 +114,10 @@ class Table:
                     return self.java
                 if {"NoSuchTableException", "NoSuchNamespaceException", "ParseException"} & set(causes):
                     raise ConfigurationError(
-                        f"there is no table {self.identifier}: make K2's tables first (`k2 tables create`, or the jobs "
-                        "create_bronze_table, create_silver_tables and create_gold_table)"
+                        f"there is no table {self.identifier}: create K2's tables first (`k2 tables create`, or the "
+                        "jobs create_bronze_table, create_silver_tables and create_gold_table)"
                     ) from None
-                raise unavailable(error, f"{self.identifier} cannot be loaded") from None
+                raise unavailable(error, f"cannot load {self.identifier}") from None
             check_table_place(loaded, self.catalog, self._conf)
             self._loaded = loaded
         return self._loaded
@@ -145,7 +145,7 @@ class Table:
             java.refresh()
             return self.current()
         except JAVA_ERRORS as error:
-            raise unavailable(error, f"{self.identifier} cannot be read") from None
+            raise unavailable(error, f"cannot read {self.identifier}") from None
 
     def metadata_with_head(self) -> Metadata:
         """As it stands now. A table of other makers has no snapshot at first; K2's commits need one to stand on."""
@@ -273,7 +273,7 @@ class Table:
         try:
             manage.commit()
         except JAVA_ERRORS as error:
-            print(f"{self.key}: its tags are not as they should be yet: {said(error)}", file=sys.stderr)
+            print(f"{self.key}: cannot update the tags of a blocked table yet: {said(error)}", file=sys.stderr)
 
     def scan_tasks(self, scan: Any) -> Iterator[Any]:
         """The files of a scan with the deletes that apply to each."""
@@ -349,8 +349,8 @@ def partition_keys(metadata: Metadata, name: str, catalog: str) -> list[Column]:
             keys.append(f.expr(f"{catalog}.system.{_TRANSFORM_FUNCTIONS[kind]}({quoted})"))
         else:
             raise ConfigurationError(
-                f"table {name} cannot be written: its partition transform {transform} is none that this K2 knows. "
-                "Remove the field from the partition spec, or use a K2 that knows it; nothing was written"
+                f"cannot write table {name}: this K2 does not support its partition transform {transform}. "
+                "Remove the field from the partition spec, or use a K2 that supports it; nothing was written"
             )
     return keys
 

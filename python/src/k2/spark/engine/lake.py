@@ -55,7 +55,7 @@ def lake_variables(
     if not conf(prefix):
         if not (found.get("K2_CATALOG") or found.get("K2_WAREHOUSE")):
             raise ConfigurationError(
-                f"this session has no catalog {catalog}: make it with create_spark_session, or name the session's "
+                f"this session has no catalog {catalog}: create it with create_spark_session, or name the session's "
                 "(K2_SPARK_CATALOG_NAME), or set K2_CATALOG or K2_WAREHOUSE"
             )
         return found

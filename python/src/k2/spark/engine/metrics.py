@@ -18,16 +18,16 @@ from k2.spark.utils.errors import ConfigurationError, K2Error, RaceError, Unknow
 
 _HELP = {
     "k2_build_info": ("gauge", "1, with the version of K2."),
-    "k2_rows_total": ("counter", "Rows that a layer has read (in) and written (out)."),
-    "k2_rejected_rows_total": ("counter", "Messages that Silver has rejected, by reason."),
-    "k2_duplicate_rows_total": ("counter", "Rows that Gold has dropped because it holds their trade already."),
-    "k2_identity_conflicts_total": ("counter", "Trades that came to Gold with another trade's message_id."),
-    "k2_commits_total": ("counter", "Commits by how they ended."),
-    "k2_lag_messages": ("gauge", "Messages that the layer above holds and this one has yet to take."),
-    "k2_lag_seconds": ("gauge", "Age of what the layer has yet to take from the layer above it; 0 when it is level."),
+    "k2_rows_total": ("counter", "Rows read (in) and written (out) by a layer."),
+    "k2_rejected_rows_total": ("counter", "Messages rejected by Silver, by reason."),
+    "k2_duplicate_rows_total": ("counter", "Rows dropped by Gold because it already holds their trade."),
+    "k2_identity_conflicts_total": ("counter", "Trades that reached Gold with another trade's message_id."),
+    "k2_commits_total": ("counter", "Commits by outcome."),
+    "k2_lag_messages": ("gauge", "Messages in the upstream layer that the layer has not yet read."),
+    "k2_lag_seconds": ("gauge", "How far the layer is behind its upstream, in time; 0 when it is up to date."),
     "k2_job_step_seconds_total": ("counter", "Time of steps, by part: plan, run, commit."),
-    "k2_job_failures_total": ("counter", "Steps that failed and were tried again, by error."),
-    "k2_job_last_look_timestamp_seconds": ("gauge", "When the job last knew how far it is behind."),
+    "k2_job_failures_total": ("counter", "Steps that failed and were retried, by error."),
+    "k2_job_last_look_timestamp_seconds": ("gauge", "When the job last determined its lag."),
 }
 _TABLES = {
     "bronze": (schemas.BRONZE,),
@@ -127,7 +127,7 @@ class JobMetrics:
             def do_GET(self) -> None:
                 status, body = 404, b"/metrics\n"
                 if loopback and not _is_loopback(self.headers.get("Host", "localhost")):
-                    status, body = 421, b"this server is not known by the request's Host\n"
+                    status, body = 421, b"the request's Host is not allowed by this server\n"
                 elif self.path.split("?", 1)[0] == "/metrics":
                     status, body = 200, metrics.text().encode()
                 self.send_response(status)
@@ -143,7 +143,8 @@ class JobMetrics:
             self._server = _BoundedServer((host, port), Handler)
         except (OSError, OverflowError) as error:
             raise ConfigurationError(
-                f"--metrics-port {port} of {host} cannot be listened on: {error}. Give another one, or 0 for a free one"
+                f"--metrics-port {port} of {host} is not available to listen on: {error}. Give another one, or 0 for a "
+                "free one"
             ) from None
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()

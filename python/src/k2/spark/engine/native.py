@@ -173,7 +173,7 @@ class NativeEngine:
 
     def _plan(self, layer: str, *more: str) -> Plan:
         if not wait_for_executors(self._context):
-            say(f"{layer}: no executor yet: the cluster is busy or has no worker; what is planned waits for them")
+            say(f"{layer}: no executor yet: the cluster is busy or has no worker; the planned tasks are waiting")
         cores = cores_now(self._context)
         cut = ["--tasks", str(self._tasks or 2 * cores), "--cores", str(cores), "--rows", str(self._rows)]
         return self._planned(layer, "--layer", layer, *cut, *more)
@@ -259,9 +259,7 @@ def failure(command: str, code: int, stderr: str) -> K2Error:
     if code < 0:
         text = f"k2 {command} was killed by signal {-code}{': ' if text else ''}{text}"
         if command == "commit":
-            return UnknownOutcomeError(
-                f"{text}; whether it has committed is not known. Start again: nothing is doubled"
-            )
+            return UnknownOutcomeError(f"{text}; unknown commit outcome. Start again: no rows will be duplicated")
         return UnavailableError(text)
     if command == "commit" and told.get("kind") in _RACES:
         return RaceError(text)

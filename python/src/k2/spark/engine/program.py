@@ -30,7 +30,7 @@ def find_program() -> str:
     if found is not None:
         return found
     raise ConfigurationError(
-        f"there is no k2 program here (looked at {', '.join(looked)}, and on PATH). Give the archive of `make dist`: "
+        f"k2 program not found (searched {', '.join(looked)}, and on PATH). Give the archive of `make dist`: "
         f"K2_ARCHIVE=k2-linux-x86_64.tar.gz, or spark-submit --archives k2-linux-x86_64.tar.gz#{ARCHIVE_NAME}; or set "
         "K2_PROGRAM where it is installed; or use --engine spark, which needs the Python module k2.native instead"
     )
@@ -51,5 +51,5 @@ def _places() -> Iterator[Path]:
 def add_archive(context: SparkContext, archive: str) -> None:
     """Has the archive unpacked by the driver and by every executor, now and later."""
     if not Path(archive).is_file():
-        raise ConfigurationError(f"there is no archive {archive} (K2_ARCHIVE): `make dist` makes it")
+        raise ConfigurationError(f"there is no archive {archive} (K2_ARCHIVE): `make dist` builds it")
     context.addArchive(f"{Path(archive).absolute()}#{ARCHIVE_NAME}")

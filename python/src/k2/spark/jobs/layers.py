@@ -51,11 +51,9 @@ def parser(program: str, what: str, layer: str | None = None) -> argparse.Argume
     made = command_line.parser(program, what)
     engine_choice(made)
     engine_options(made)
+    made.add_argument("--continuous", action="store_true", help="run until SIGTERM; otherwise exit when up to date")
     made.add_argument(
-        "--continuous", action="store_true", help="go on until SIGTERM, else end when nothing is left to do"
-    )
-    made.add_argument(
-        "--interval", type=_interval, default="10s", metavar="TIME", help="continuous: from one look to the next"
+        "--interval", type=_interval, default="10s", metavar="TIME", help="continuous: time between two polls"
     )
     port = METRICS_PORTS.get(layer or "", 0)
     made.add_argument(
@@ -86,7 +84,7 @@ def _bronze_options(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--start",
         metavar="PLACE",
-        help="where topics begin that Bronze does not know: earliest (unless set), latest, or a time such as "
+        help="where to start in topics with no committed offset: earliest (unless set), latest, or a time such as "
         "2024-01-02T03:00:00Z (K2_START)",
     )
     made.add_argument(
@@ -94,12 +92,12 @@ def _bronze_options(made: argparse.ArgumentParser) -> None:
         metavar="SETTINGS",
         help="of librdkafka, name=value, comma-separated: security.protocol=SASL_SSL,sasl.mechanism=PLAIN "
         "(K2_KAFKA_SET). With a password in it use the variable, for other users of the machine see the command line. "
-        "--engine spark gives them to Kafka's Java client, and refuses those that it has not",
+        "--engine spark gives them to Kafka's Java client, and refuses those that it does not support",
     )
     made.add_argument(
         "--kafka-group",
         metavar="NAME",
-        help="under which lag tools find the offsets that were committed; k2 unless set (K2_KAFKA_GROUP)",
+        help="to publish committed offsets to, for lag monitoring; k2 unless set (K2_KAFKA_GROUP)",
     )
 
 
@@ -246,7 +244,7 @@ def move(step: Step, totals: Totals, options: argparse.Namespace, stop: Stop, me
                 if error is raised:
                     raise
                 raise error from raised
-            say(f"{totals.layer}: {error}; trying again")
+            say(f"{totals.layer}: {error}; retrying")
             if metrics is not None:
                 metrics.failed(totals.layer, error)
             stop.wait(random.uniform(0, pause_s))
@@ -386,5 +384,5 @@ def topics_of(options: argparse.Namespace) -> list[str]:
     named = setting(options, "topics")
     topics = named.split(",") if named else list(DEFAULT_TOPICS)
     if not any(topics):
-        raise ConfigurationError("--topics (K2_TOPICS) names no topic")
+        raise ConfigurationError("--topics (K2_TOPICS) is empty")
     return [topic for topic in topics if topic]

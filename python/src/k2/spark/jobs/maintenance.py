@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     made = command_line.parser("maintenance", __doc__ or "")
     made.add_argument("steps", nargs="*", metavar="STEP", help=f"any of {', '.join(STEPS)}; all of them unless said")
     made.add_argument("--table", action="append", metavar="NAME", help="only this one; repeatable")
-    made.add_argument("--dry-run", action="store_true", help="shows what retention, expiry and orphans would do")
+    made.add_argument("--dry-run", action="store_true", help="show what retention, expiry and orphans would do")
     made.add_argument("--retain-bronze", type=duration_us, default="7d", metavar="TIME")
     made.add_argument("--retain-silver", type=duration_us, default="30d", metavar="TIME")
     made.add_argument("--retain-rejected", type=duration_us, default="30d", metavar="TIME")
@@ -49,11 +49,9 @@ def parser() -> argparse.ArgumentParser:
         type=duration_us,
         default="15m",
         metavar="TIME",
-        help="native: partitions that rows came into less long ago are left alone",
+        help="native: skip partitions modified within this time",
     )
-    made.add_argument(
-        "--days-left", type=int, default=1, metavar="N", help="spark: newest days whose files are left alone"
-    )
+    made.add_argument("--days-left", type=int, default=1, metavar="N", help="spark: number of newest days to skip")
     made.add_argument("--concurrency", type=int, default=2, metavar="N", help="spark: file groups rewritten at a time")
     made.add_argument(
         "--expire-older-than",
@@ -136,7 +134,7 @@ class Maintenance:
         ]
         for part in partitions:
             if part.fate == "held":
-                say(f"{name}: {part.day} is past its time and held: {part.reason}")
+                say(f"{name}: {part.day} has expired and is held: {part.reason}")
         gone = sum(part.rows for part in partitions if part.fate in ("due", "dropped"))
         return {"files": files, "rows": gone, "partitions": shown}
 
@@ -196,11 +194,11 @@ def check(options: argparse.Namespace) -> None:
         if kept_us is not None and kept_us < 1:
             raise ConfigurationError(f"--retain-{table} is 0, which keeps nothing: a time such as 7d, or forever")
     if options.expire_older_than is not None and options.expire_older_than < procedures.EXPIRE_FLOOR_US:
-        raise ConfigurationError("--expire-older-than is below 10m: readers and commits on their way need the newest")
+        raise ConfigurationError("--expire-older-than is below 10m: readers and running commits need the newest")
     if options.orphans_older_than is None or options.orphans_older_than < procedures.ORPHAN_FLOOR_US:
-        raise ConfigurationError("--orphans-older-than is below 24h: younger files may belong to a commit on its way")
+        raise ConfigurationError("--orphans-older-than is below 24h: younger files may belong to a running commit")
     if options.settled is None:
-        raise ConfigurationError("--settled is forever, and no partition ever is: a time such as 15m")
+        raise ConfigurationError("--settled is forever, so no partition is compacted: a time such as 15m")
     for flag, least in (("min_input_files", 2), ("concurrency", 1), ("days_left", 0)):
         if getattr(options, flag) < least:
             raise ConfigurationError(f"--{flag.replace('_', '-')} is below {least}")

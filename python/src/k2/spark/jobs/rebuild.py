@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 def parser() -> argparse.ArgumentParser:
     made = command_line.parser("rebuild", __doc__ or "")
-    made.add_argument("layer", choices=("silver", "gold"), help="after silver, rebuild gold: it does not read it again")
+    made.add_argument(
+        "layer", choices=("silver", "gold"), help="after silver, rebuild gold too: it does not read silver again"
+    )
     made.add_argument("--from", dest="first_date", metavar="DATE", help="gold: first exchange_date, YYYY-MM-DD")
     made.add_argument("--to", dest="last_date", metavar="DATE", help="gold: last exchange_date")
     layers.engine_choice(made)

@@ -35,7 +35,7 @@ def create_tables(
         for table in names:
             done[table] = _create(iceberg, schemas.table(table), warehouse)
     except Exception as error:
-        raise explain(error, "making the tables") from error
+        raise explain(error, "creating the tables") from error
     return done
 
 
@@ -73,10 +73,10 @@ def _create(iceberg: IcebergCatalog, definition: schemas.TableDefinition, wareho
 
 def main(program: str, names: Sequence[str], arguments: Sequence[str] | None = None) -> int:
     """The command line of the three jobs that make tables."""
-    what = f"Makes {', '.join(names)}: the same as `k2 tables create`. What is there already stays."
+    what = f"Create {', '.join(names)}: the same as `k2 tables create`. Existing tables are not changed."
     parser = command_line.parser(program, what)
-    parser.add_argument("--warehouse", metavar="URI", help="where the tables lie: s3://BUCKET/FOLDER (K2_WAREHOUSE)")
-    parser.add_argument("--ddl", action="store_true", help="prints the tables as SQL, and makes none")
+    parser.add_argument("--warehouse", metavar="URI", help="location of the tables: s3://BUCKET/FOLDER (K2_WAREHOUSE)")
+    parser.add_argument("--ddl", action="store_true", help="print the tables as SQL, and create none")
     options = parser.parse_args(arguments)
     warehouse = options.warehouse or os.environ.get("K2_WAREHOUSE") or None
     if options.ddl:

@@ -76,8 +76,8 @@ def _record(table: Any, change: Any) -> int:
     events = _recorded(metadata.properties.get(AUDIT_KEY))
     if events is None:
         warnings.warn(
-            f'events of {table.name()} are not recorded: its property "{AUDIT_KEY}" is no record of version '
-            f"{AUDIT_VERSION}. Remove it to begin a new one, or use the version of k2 that has written it",
+            f'events of {table.name()} are not recorded: its property "{AUDIT_KEY}" is not a record of version '
+            f"{AUDIT_VERSION}. Remove it to start a new one, or use the version of k2 that wrote it",
             stacklevel=2,
         )
         return 0
@@ -119,7 +119,7 @@ def _detail(kind: str, snapshot: Snapshot) -> str:
             return summary[key]
     if kind == "retention":
         unread = summary.get(DROPPED_UNREAD_KEY)
-        return (f"{unread} rows unread by the layer below; " if unread else "") + summary[RETENTION_KEY]
+        return (f"{unread} rows unread by the downstream layer; " if unread else "") + summary[RETENTION_KEY]
     words = (
         f"{_count(snapshot, 'deleted-data-files')} files with {_count(snapshot, 'deleted-records')} rows removed, "
         f"{_count(snapshot, 'added-data-files')} with {_count(snapshot, 'added-records')} added"
@@ -127,7 +127,7 @@ def _detail(kind: str, snapshot: Snapshot) -> str:
     if positions := _count(snapshot, "added-position-deletes"):
         words += f"; {positions} rows deleted by position"
     if equalities := _count(snapshot, "added-equality-deletes"):
-        words += f"; {equalities} equality deletes, of so many rows as match them"
+        words += f"; {equalities} equality deletes, which remove all matching rows"
     return words
 
 

@@ -55,6 +55,6 @@ class Guard:
         after = find_progress(metadata_of(table))
         if self._before.snapshot_id and not after.snapshot_id:
             raise DataError(
-                f"{self._name} has lost its source offsets: no snapshot carries them. Stop all writers; `k2 offsets "
-                "show` and `k2 offsets set --accept-loss` tell and set where to go on"
+                f"{self._name} has lost its source offsets: no snapshot holds them. Stop all writers; `k2 offsets "
+                "show` and `k2 offsets set --accept-loss` show and set the offsets to resume from"
             )

@@ -122,7 +122,7 @@ def orphans(
     if older_than_us < ORPHAN_FLOOR_US:
         raise ConfigurationError(
             f"orphan files younger than {ORPHAN_FLOOR_US // 3_600_000_000} hours are not removed: they may belong to a "
-            f"commit that is on its way, which times out only after {ATTEMPT_AGE_S_MAX / 3600:.0f} hours"
+            f"running commit, which times out after {ATTEMPT_AGE_S_MAX / 3600:.0f} hours"
         )
     arguments = {
         "table": _text(_qualified(name)),

@@ -26,8 +26,8 @@ def check_python(spark_version: str, python: tuple[int, int] | None = None) -> N
         return
     name, newest = ".".join(map(str, python)), ".".join(map(str, line.python_newest))
     raise ConfigurationError(
-        f"Python {name} is too new for Spark {spark_version}, which knows Python up to {newest}. {_newer_line(line)}"
-        f"use Python {newest}; or set K2_SPARK_ANY_PYTHON=1 to try it all the same"
+        f"Python {name} is too new for Spark {spark_version}, which supports Python up to {newest}. {_newer_line(line)}"
+        f"use Python {newest}; or set K2_SPARK_ANY_PYTHON=1 to try it anyway"
     )
 
 
@@ -87,7 +87,7 @@ def check_master(url: str, timeout_s: float) -> None:
     """Waits until one of the masters takes a connection."""
     if not re.match(r"local(\[|$)|local-cluster|spark://|yarn$|k8s://", url):
         raise ConfigurationError(
-            f"the master {url!r} is none that Spark knows: spark://HOST:PORT, local[N], yarn or k8s://https://HOST:PORT"
+            f"the master {url!r} is not one that Spark supports: spark://HOST:PORT, local[N], yarn or k8s://https://HOST:PORT"
         )
     masters = masters_of(url)
     if not masters:

@@ -52,7 +52,7 @@ def line_of(spark_version: str) -> SparkLine:
     if found is None or found[1] not in LINES:
         known = " and ".join(f"{line}.x" for line in LINES)
         raise ConfigurationError(
-            f"pyspark {spark_version} is installed; K2 knows {known}. Install one of them, such as pyspark==3.5.7"
+            f"pyspark {spark_version} is installed; K2 supports {known}. Install one of them, such as pyspark==3.5.7"
         )
     return LINES[found[1]]
 

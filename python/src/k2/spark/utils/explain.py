@@ -56,7 +56,7 @@ _KNOWN: tuple[tuple[str, type[K2Error], str], ...] = (
         UnavailableError,
         "the catalog does not allow it: {}. Set K2_CATALOG_CREDENTIAL (ID:SECRET) of one that may",
     ),
-    (r"NoSuchBucket", UnavailableError, "the bucket does not exist: {}. Make it, or set K2_WAREHOUSE to another"),
+    (r"NoSuchBucket", UnavailableError, "the bucket does not exist: {}. Create it, or set K2_WAREHOUSE to another"),
     (
         r"UnknownHostException|ConnectException|Connect(?:ion)? (?:to \S+ )?(?:refused|reset|timed out|failed)|"
         r"SocketTimeoutException|NoHttpResponse|ServiceUnavailableException|ServiceFailureException|"
@@ -67,23 +67,23 @@ _KNOWN: tuple[tuple[str, type[K2Error], str], ...] = (
     (
         r"NoSuchKeyException|iceberg\.exceptions\.NotFoundException",
         RaceError,
-        "a file that was planned to be read is gone: {}. Expiry or compaction has removed it meanwhile; run it again",
+        "a planned file no longer exists: {}. Expiry or compaction has removed it; run this again",
     ),
     (
         r"NoSuchTableException|TABLE_OR_VIEW_NOT_FOUND|NoSuchNamespaceException|SCHEMA_NOT_FOUND",
         ConfigurationError,
-        "there is no such table: {}. Make them with k2.spark.jobs.create_bronze_table and its like, or `k2 tables "
+        "no such table: {}. Create the tables with k2.spark.jobs.create_bronze_table and its like, or `k2 tables "
         "create`",
     ),
     (
         r"CommitFailedException",
         RaceError,
-        "other writers were faster, again and again: {}. Nothing of this was applied; run it again",
+        "repeated conflicts with concurrent writers: {}. Nothing was applied; run this again",
     ),
     (
         r"ValidationException",
         DataError,
-        "other writers were faster, again and again: {}. Nothing of this was applied; run it again",
+        "repeated conflicts with concurrent writers: {}. Nothing was applied; run this again",
     ),
 )
 

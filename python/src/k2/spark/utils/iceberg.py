@@ -40,7 +40,7 @@ class IcebergCatalog:
     def load(self, namespace: str, table: str) -> Any:
         if not self.exists(namespace, table):
             raise ConfigurationError(
-                f"there is no table {namespace}.{table}: k2.spark.jobs.create_bronze_table and its like make it, or "
+                f"there is no table {namespace}.{table}: k2.spark.jobs.create_bronze_table and its like create it, or "
                 "`k2 tables create`"
             )
         loaded = self._java.loadTable(self._identifier(namespace, table))

@@ -38,7 +38,7 @@ def check_catalog_place(catalog: str, conf: Callable[[str], str]) -> None:
     except sqlite3.Error as error:
         raise DataError(
             f"the catalog {folder}/catalog.db cannot be read ({error}). If it is damaged, `k2 tables recover "
-            f"--warehouse {folder}` makes it from the tables' files"
+            f"--warehouse {folder}` rebuilds it from the tables' files"
         ) from error
 
 
@@ -51,8 +51,8 @@ def check_table_place(table: Any, catalog: str, conf: Callable[[str], str]) -> N
     if _bare(said) == _bare(found) or _is_same_file(_bare(said), _bare(found)):
         return
     raise ConfigurationError(
-        f"the table in {found} was moved or copied: it names its files by {said}, which writing here would change. "
-        "Iceberg's procedure rewrite_table_path gives a copy paths of its own"
+        f"the table in {found} was moved or copied: its metadata references files at {said}, which writing here "
+        "would change. Iceberg's procedure rewrite_table_path gives a copy its own paths"
     )
 
 
@@ -102,12 +102,12 @@ def _former_by_tables(db: sqlite3.Connection, catalog: str, folder: Path) -> Pat
 def _displaced(former: Path, identity: str, folder: Path) -> ConfigurationError:
     if _is_copy_of(former, identity, folder):
         return ConfigurationError(
-            f"{folder} is a copy of the warehouse {former}: its tables name the files of the original, which writing "
-            f"here would change. `k2 tables relocate --warehouse {folder}` makes it a warehouse of its own"
+            f"{folder} is a copy of the warehouse {former}: its tables reference the files of the original, which "
+            f"writing here would change. `k2 tables relocate --warehouse {folder}` makes it an independent warehouse"
         )
     return ConfigurationError(
-        f"the warehouse {former} was moved to {folder}: its tables name their files by the old place. `k2 tables "
-        f"relocate --warehouse {folder}` gives them their present names"
+        f"the warehouse {former} was moved to {folder}: its tables reference their files at the old location. "
+        f"`k2 tables relocate --warehouse {folder}` updates them"
     )
 
 

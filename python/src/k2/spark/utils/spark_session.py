@@ -78,10 +78,10 @@ def check_catalog(spark: SparkSession, catalog: str | None = None) -> list[str]:
     name = catalog or names.catalog_name({})
     key = f"spark.sql.catalog.{name}"
     if not spark.conf.get(key, ""):
-        raise ConfigurationError(f"this session has no catalog {name}: make it with create_spark_session")
+        raise ConfigurationError(f"this session has no catalog {name}: create it with create_spark_session")
     uri = spark.conf.get(f"{key}.uri", "") or ""
     if uri.startswith("http"):
-        check_address("the catalog", uri, lambda: "Set K2_CATALOG to the address under which /v1/config lies")
+        check_address("the catalog", uri, lambda: "Set K2_CATALOG to the address that serves /v1/config")
     try:
         return [str(row[0]) for row in spark.sql(f"SHOW NAMESPACES IN {name}").collect()]
     except Exception as error:
@@ -194,7 +194,7 @@ def _start(settings: Mapping[str, str], running: bool, packages: Sequence[str] |
                 SparkContext._ensure_initialized(conf=launch)
         except Exception as error:
             raise ConfigurationError(
-                f"Spark's Java process ended before it was ready ({one_line(error)}); what it said is above. If jars "
+                f"Spark's Java process ended before it was ready ({one_line(error)}); see its output above. If jars "
                 f"could not be fetched ({', '.join(packages or ())}), put them in Spark's folder jars, or name a "
                 "repository by spark.jars.repositories or spark.jars.ivySettings"
             ) from error
@@ -255,7 +255,7 @@ def _deadline(seconds: float, what: str) -> Iterator[None]:
             raise
         SparkContext._gateway = None
         SparkContext._jvm = None
-        raise UnavailableError(f"{what} within {seconds:g} s. Look at its page and log, or start it anew") from error
+        raise UnavailableError(f"{what} within {seconds:g} s. Look at its page and log, or restart it") from error
     finally:
         timer.cancel()
 
