@@ -84,6 +84,12 @@ std::function<bool(std::string_view topic, int32_t partition)> OwnedBy(const pip
   };
 }
 
+Result<pipeline::LayerId> LayerOfFlag(std::string_view text) {
+  const Result<pipeline::LayerId> layer = pipeline::LayerNamed(text);
+  if (layer && *layer != pipeline::LayerId::kCompaction) return layer;
+  return WithHint(Fail(ErrorKind::kInvalidArgument, "unknown layer '{}' (--layer)", text), "bronze, silver or gold");
+}
+
 Result<pipeline::DayRange> DaysOf(const std::string& from, const std::string& to) {
   pipeline::DayRange days;
   for (const auto& [name, text, day] :

@@ -8,6 +8,7 @@
 #include "pipeline/bronze/source_set.h"
 #include "pipeline/gold/gold_layer.h"
 #include "pipeline/layer.h"
+#include "pipeline/layer_id.h"
 
 namespace k2::cli {
 
@@ -17,6 +18,9 @@ void AddLayerSettings(Program& program);
 Result<pipeline::KafkaFeed> KafkaFeedOf(const Settings& settings);
 // Whether a partition is among those of a feed.
 std::function<bool(std::string_view topic, int32_t partition)> OwnedBy(const pipeline::KafkaFeed& feed);
+
+// Of --layer: bronze, silver or gold. Error kInvalidArgument.
+Result<pipeline::LayerId> LayerOfFlag(std::string_view text);
 
 // exchange_date from and to, YYYY-MM-DD, both included; empty: without end.
 Result<pipeline::DayRange> DaysOf(const std::string& from, const std::string& to);

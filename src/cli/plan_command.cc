@@ -44,18 +44,19 @@ Result<pipeline::StepPlan> MakePlan(const Settings& settings, const PlanFlags& f
     K2_ASSIGN(const table::Table table, lakehouse.Open(flags.compact.tables.front()));
     return maintenance::PlanCompaction(table, policy, NowMicros());
   }
+  K2_ASSIGN(const pipeline::LayerId layer, LayerOfFlag(flags.layer));
   if (flags.rebuild) {
     K2_ASSIGN(const pipeline::DayRange days, DaysOf(flags.from, flags.to));
-    return pipeline::PlanRebuild(lakehouse, options, flags.layer, days, tasks);
+    return pipeline::PlanRebuild(lakehouse, options, layer, days, tasks);
   }
-  if (flags.layer == "bronze") {
+  if (layer == pipeline::LayerId::kBronze) {
     K2_ASSIGN(const pipeline::KafkaFeed feed, KafkaFeedOf(settings));
     if (feed.options.brokers.empty()) {
       return Fail(ErrorKind::kInvalidArgument, "bronze is planned over Kafka: give --kafka BROKERS");
     }
     return pipeline::PlanBronze(lakehouse, options, feed, flags.rows, tasks);
   }
-  if (flags.layer == "silver") {
+  if (layer == pipeline::LayerId::kSilver) {
     K2_ASSIGN(const auto silver, pipeline::SilverLayer::Open(lakehouse, options, nullptr, nullptr));
     K2_ASSIGN(pipeline::StepPlan plan, silver->Plan(tasks));
     return plan.empty() ? silver->PlanSettling() : std::move(plan);
@@ -69,9 +70,7 @@ Result<int> RunPlan(const Settings& settings, const PlanFlags& flags) {
   if (flags.layer.empty() == flags.compact.tables.empty()) {
     return Fail(ErrorKind::kInvalidArgument, "either --layer LAYER or --compact TABLE");
   }
-  if (!flags.layer.empty() && flags.layer != "bronze" && flags.layer != "silver" && flags.layer != "gold") {
-    return Fail(ErrorKind::kInvalidArgument, "--layer {}: bronze, silver or gold", flags.layer);
-  }
+  if (!flags.layer.empty()) K2_TRY(LayerOfFlag(flags.layer));
   if (flags.layer.empty()) K2_TRY(CheckOwnMaintenance(settings, "k2 plan --compact"));
   if (!flags.rebuild && !(flags.from.empty() && flags.to.empty())) {
     return Fail(ErrorKind::kInvalidArgument, "--from, --to: they are of a --rebuild");
@@ -141,7 +140,7 @@ Result<int> RunCommit(const Settings& settings, const std::string& path) {
   }
   kafka::KafkaOptions kafka;
   table::SourcePositions read;
-  if (plan.layer == "bronze" && !plan.commits.empty()) {
+  if (plan.layer == pipeline::LayerId::kBronze && !plan.commits.empty()) {
     K2_ASSIGN(kafka, KafkaOptionsOf(settings));
     K2_TRY(pipeline::ConfirmSources(plan, kafka));
     read = plan.commits.front().commit.next.positions;
@@ -149,7 +148,7 @@ Result<int> RunCommit(const Settings& settings, const std::string& path) {
   table::CommitPolicy policy;
   policy.keep_files = true;
   pipeline::LayerStats stats;
-  const std::string layer = plan.layer;
+  const std::string_view layer = ToString(plan.layer);
   K2_TRY(pipeline::CommitCompleted(std::move(plan), tables.by_name(), policy, stats));
   ShowGroupOffsets(read, kafka);
   for (const task::TaskResult& result : results) pipeline::AddResult(result, stats);

@@ -55,14 +55,15 @@ Result<int> Rebuild(const Settings& settings, const RebuildFlags& flags) {
   options.schema_folder = settings.Text("schemas");
   K2_ASSIGN(options.gold_index_bytes, settings.Bytes("dedup-memory"));
   if (flags.layer == "rejected") return RebuildRejected(settings, flags, options);
+  K2_ASSIGN(const pipeline::LayerId layer, LayerOfFlag(flags.layer));
   if (flags.dry_run) return Fail(ErrorKind::kInvalidArgument, "--dry-run: it is of --layer rejected");
   const StopOnSignal signals;  // commits are not cut off
   K2_ASSIGN(const std::shared_ptr<pipeline::Lakehouse> lakehouse, OpenLakehouse(settings, false));
-  K2_ASSIGN(pipeline::StepPlan plan, pipeline::PlanRebuild(*lakehouse, options, flags.layer, days, options.threads));
+  K2_ASSIGN(pipeline::StepPlan plan, pipeline::PlanRebuild(*lakehouse, options, layer, days, options.threads));
   OpenedTables tables(*lakehouse);
   task::TaskContext context;
   K2_ASSIGN(const table::Table* const any,
-            tables.Find(flags.layer == "gold" ? task::kGoldTable : task::kRejectedTable));
+            tables.Find(layer == pipeline::LayerId::kGold ? task::kGoldTable : task::kRejectedTable));
   context.io = any->io_ptr();
   K2_ASSIGN(context.schemas, SchemasOf(settings));
   pipeline::LayerStats stats;

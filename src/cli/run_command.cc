@@ -78,13 +78,10 @@ Status SetRecordings(const RunFlags& flags, pipeline::RunOptions& options,
 Result<pipeline::RunOptions> MakeOptions(const Settings& settings, const RunFlags& flags) {
   pipeline::RunOptions options;
   if (!flags.layer.empty()) {
-    options.bronze = flags.layer == "bronze";
-    options.silver = flags.layer == "silver";
-    options.gold = flags.layer == "gold";
-    if (!options.bronze && !options.silver && !options.gold) {
-      return WithHint(Fail(ErrorKind::kInvalidArgument, "unknown layer '{}' (--layer)", flags.layer),
-                      "bronze, silver or gold");
-    }
+    K2_ASSIGN(const pipeline::LayerId layer, LayerOfFlag(flags.layer));
+    options.bronze = layer == pipeline::LayerId::kBronze;
+    options.silver = layer == pipeline::LayerId::kSilver;
+    options.gold = layer == pipeline::LayerId::kGold;
   }
   const bool kafka = !settings.Text("kafka").empty() && flags.recordings.empty();
   if (options.bronze && flags.recordings.empty() && !kafka) {

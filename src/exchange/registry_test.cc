@@ -91,7 +91,7 @@ TEST_P(EachExchange, SkipsTheOtherFramesOfItsFeedAndEachSpoilingCostsOneTrade) {
     EXPECT_EQ(parser->Parse(other, 0, sink), FrameOutcome::kSkipped) << other;
   }
   int64_t in_the_frame = 0;
-  for (uint64_t variant = 0; variant < feed.spoilings.size() + 3; ++variant) {
+  for (uint64_t variant = 0; variant < feed.corruptions.size() + 3; ++variant) {
     for (uint64_t random = 0; random < 40; ++random) {
       std::string frame;
       feed.append_trades({&trade, 1}, frame);

@@ -16,14 +16,15 @@ void RemoveField(std::string& frame, std::string_view key) {
 }  // namespace
 
 void SpoilFrame(const SimulatedFeed& feed, uint64_t variant, uint64_t random, std::string& frame) {
-  const std::span<const Spoiling> spoilings = feed.spoilings;
-  variant %= spoilings.size() + 3;
-  if (variant < spoilings.size()) {
-    const Spoiling& spoiling = spoilings[variant];
-    spoiling.value.empty() ? RemoveField(frame, spoiling.key) : ReplaceValue(frame, spoiling.key, spoiling.value);
-  } else if (variant == spoilings.size()) {
+  const std::span<const Corruption> corruptions = feed.corruptions;
+  variant %= corruptions.size() + 3;
+  if (variant < corruptions.size()) {
+    const Corruption& corruption = corruptions[variant];
+    corruption.value.empty() ? RemoveField(frame, corruption.key)
+                             : ReplaceValue(frame, corruption.key, corruption.value);
+  } else if (variant == corruptions.size()) {
     frame.resize(random % frame.size());  // cut anywhere, to nothing even
-  } else if (variant == spoilings.size() + 1) {
+  } else if (variant == corruptions.size() + 1) {
     frame[frame.find("trade") + 8 + random % 16] = '\xff';
   } else {
     frame = "ping";

@@ -28,7 +28,7 @@ struct SimulatedTrade {
 
 // Puts another value behind a key of a trade frame (which no text before it contains; values hold no comma and no
 // brace), or leaves the field out where the value is empty.
-struct Spoiling {
+struct Corruption {
   std::string_view key;
   std::string_view value;
 };
@@ -40,7 +40,7 @@ struct SimulatedFeed {
   // A frame that is not of trades, around the market of `trade`.
   void (*append_other)(const SimulatedTrade& trade, uint64_t variant, std::string& out);
   // Each has its own reason to be rejected, in the frame or in Silver.
-  std::span<const Spoiling> spoilings;
+  std::span<const Corruption> corruptions;
 };
 
 // Spoils a frame of one trade in one of several ways: those of the feed, and some that any frame can be spoilt by. The

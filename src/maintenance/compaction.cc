@@ -95,7 +95,7 @@ std::vector<std::vector<table::ScanFile>> RewriteGroups(const table::Table& tabl
 
 Result<pipeline::StepPlan> PlanCompaction(const table::Table& table, const CompactionPolicy& policy, int64_t now_us) {
   const iceberg::TableMetadata& metadata = table.metadata();
-  pipeline::StepPlan plan{.layer = "compaction", .tasks = {}, .ranges = {}, .commits = {}};
+  pipeline::StepPlan plan{.layer = pipeline::LayerId::kCompaction, .tasks = {}, .ranges = {}, .commits = {}};
   if (!metadata.current_snapshot_id) return plan;
   K2_ASSIGN(std::vector<table::ScanFile> files,
             table::PlanScan(table.io(), metadata, *metadata.current_snapshot_id, {}));
@@ -112,7 +112,7 @@ Result<pipeline::StepPlan> PlanCompaction(const table::Table& table, const Compa
     if (HasDeletes(file) || IsSmall(file.file, policy)) partition.chosen.push_back(std::move(file));
   }
   // Where all rows of the files were deleted, nothing is written in their place.
-  pipeline::PlannedCommit planned{.table = table.name().name, .layer = "compaction", .commit = {}, .needs_rows = false};
+  pipeline::PlannedCommit planned{.table = table.name().name, .commit = {}, .needs_rows = false};
   planned.commit.operation = "replace";
   planned.commit.planned_sequence = table::SequenceOf(metadata, *metadata.current_snapshot_id);
   K2_ASSIGN(const task::OutputTable output, pipeline::OutputOf(table, task::TableUse::kRead));
@@ -128,7 +128,7 @@ Result<pipeline::StepPlan> PlanCompaction(const table::Table& table, const Compa
       if (rows >= policy.rows_per_commit) break;
       plan.tasks.emplace_back(TaskOf(metadata, group, output));
       for (const table::ScanFile& file : group) {
-        planned.commit.removed.push_back(pipeline::Bare(file.file));
+        planned.commit.removed.push_back(pipeline::WithoutMetrics(file.file));
         rows += file.file.record_count;
       }
     }

@@ -196,7 +196,7 @@ TEST_F(Deletes, RetentionDropsThoseOfItsPartitions) {
 TEST_F(Deletes, DuringARebuildRefuseIt) {
   Bronze(0, 9, day_us_);
   ReadByAll();
-  auto plan = pipeline::PlanRebuild(*lakehouse_, layer_, "gold", {}, 1);
+  auto plan = pipeline::PlanRebuild(*lakehouse_, layer_, pipeline::LayerId::kGold, {}, 1);
   ASSERT_TRUE(plan) << plan.error().message;
   DeleteFromGold({IdOf(4)});
   table::Table table = Open(task::kGoldTable);
@@ -208,7 +208,7 @@ TEST_F(Deletes, DuringARebuildRefuseIt) {
   EXPECT_EQ(refused.error().kind, ErrorKind::kOffsetMismatch) << refused.error().message;
   EXPECT_EQ(Trades(task::kGoldTable), UpTo(9, {4}));
   // Planned after it, the rebuild brings the row back out of Silver, and warns.
-  plan = pipeline::PlanRebuild(*lakehouse_, layer_, "gold", {}, 1);
+  plan = pipeline::PlanRebuild(*lakehouse_, layer_, pipeline::LayerId::kGold, {}, 1);
   testing::internal::CaptureStderr();
   const Status rebuilt =
       pipeline::RunRebuild(*plan, find, {.io = lakehouse_->io(), .schemas = schemas_}, layer_, stats);

@@ -198,7 +198,7 @@ class Rewrite {
     Migration migration{.changes = std::move(change.changes), .rewrites = true};
     for (const Rewritten& group : done_) {
       for (const table::ScanFile& input : group.inputs) {
-        commit.removed.push_back(pipeline::Bare(input.file));
+        commit.removed.push_back(pipeline::WithoutMetrics(input.file));
         migration.bytes += input.file.file_size_in_bytes;
       }
       for (const iceberg::DataFile& output : group.outputs) {

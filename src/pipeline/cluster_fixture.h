@@ -155,7 +155,7 @@ class ClusterSet final : public SourceSet {
     for (const table::SourceKey& key : unknown) starts[key] = {.next_offset = 1'000 * key.partition, .messages = 0};
     return starts;
   }
-  [[nodiscard]] bool ApartFromEachOther() const override { return false; }
+  [[nodiscard]] bool FailIndependently() const override { return false; }
   void Wait(int64_t wait_us) override { std::this_thread::sleep_for(std::chrono::microseconds(wait_us / 10)); }
   [[nodiscard]] int64_t Available() const override { return 100'000; }
   [[nodiscard]] std::optional<int64_t> EndOf(const table::SourceKey& /*key*/) const override { return std::nullopt; }

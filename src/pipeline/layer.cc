@@ -16,14 +16,13 @@ namespace {
 
 constexpr size_t kStepsRemembered = 1 << 16;
 
-// By the alternatives of Task.
-constexpr std::string_view kLayerOfTask[] = {"bronze", "silver", "gold", "compaction"};
+// The alternatives of Task are in the order of LayerId.
 static_assert(
     std::is_same_v<task::Task, std::variant<task::BronzeTask, task::SilverTask, task::GoldTask, task::CompactionTask>>);
 
 Result<task::TaskResult> RunTimed(const task::Task& task, const task::TaskContext& context) {
   const int64_t started_us = MonotonicMicros();
-  const std::string_view layer = kLayerOfTask[task.index()];
+  const std::string_view layer = ToString(static_cast<LayerId>(task.index()));
   Result<task::TaskResult> result =
       Guarded(fmt::format("a task of {}", layer), [&] { return task::RunTask(task, context); });
   // A look that found nothing is no task.
@@ -53,8 +52,8 @@ void AddResult(const task::TaskResult& result, LayerStats& stats) {
   }
   stats.files += files;
   stats.file_bytes += file_bytes;
-  if (stats.layer.empty()) return;  // nothing was committed: no row
-  LayerMetrics& metrics = MetricsOf(stats.layer);
+  if (!stats.layer) return;  // nothing was committed: no row
+  LayerMetrics& metrics = MetricsOf(ToString(*stats.layer));
   metrics.rows_in.Add(result.rows_in);
   metrics.rows_out.Add(result.rows_out);
   metrics.data_files.Add(files);
@@ -69,7 +68,7 @@ void AddStep(int64_t started_us, LayerStats& stats) {
     stats.step_us.erase(stats.step_us.begin(), stats.step_us.begin() + kStepsRemembered / 2);
   }
   stats.step_us.push_back(step_us);
-  if (!stats.layer.empty()) MetricsOf(stats.layer).step_duration.ObserveMicros(step_us);
+  if (stats.layer) MetricsOf(ToString(*stats.layer)).step_duration.ObserveMicros(step_us);
 }
 
 std::vector<Result<task::TaskResult>> RunEach(const std::vector<task::Task>& tasks,
@@ -147,8 +146,13 @@ Status RetryRaces(const std::function<Status()>& attempt) {
   return status;
 }
 
-Status CommitStep(table::Table& table, table::LayerCommit commit, const table::CommitPolicy& policy,
-                  std::string_view layer, LayerStats& stats) {
+std::string_view CommitName(LayerId layer, std::string_view table) {
+  return table == task::kRejectedTable ? "rejected" : ToString(layer);
+}
+
+Status CommitStep(table::Table& table, table::LayerCommit commit, const table::CommitPolicy& policy, LayerId layer,
+                  LayerStats& stats, std::string_view name) {
+  if (name.empty()) name = CommitName(layer, table.name().name);
   const std::vector<iceberg::DataFile> files = commit.added;
   // A table of a K2 that found columns by name learns their ids with the next commit, whichever that is.
   commit.make_properties = [&table, make = std::move(commit.make_properties)](
@@ -159,7 +163,7 @@ Status CommitStep(table::Table& table, table::LayerCommit commit, const table::C
     properties.merge(more);
     return properties;
   };
-  if (stats.layer.empty()) stats.layer = layer == "rejected" ? "silver" : layer;
+  if (!stats.layer) stats.layer = layer;
   std::optional<MessageTimes> times = ReadTimes(commit.summary);
   if (!times) {
     const Result<task::TableShape> shape = ShapeOf(table, task::TableUse::kRead);
@@ -171,15 +175,15 @@ Status CommitStep(table::Table& table, table::LayerCommit commit, const table::C
   table::CommitPolicy hooked = policy;
   hooked.on_step = [&](std::string_view step) {
     if (step == "manifests") ++attempts;
-    Failpoint(fmt::format("{}.{}", layer, step));
+    Failpoint(fmt::format("{}.{}", name, step));
     if (policy.on_step) policy.on_step(step);
   };
   const int64_t started_us = MonotonicMicros();
   const table::LayerCommitOutcome outcome = table.Commit(std::move(commit), hooked);
   const int64_t duration_us = MonotonicMicros() - started_us;
   stats.commit_us += duration_us;
-  MetricsOf(stats.layer).commit_attempts.Add(attempts);
-  CountCommit(stats.layer, table.name().name, outcome, duration_us, times);
+  MetricsOf(ToString(*stats.layer)).commit_attempts.Add(attempts);
+  CountCommit(ToString(*stats.layer), table.name().name, outcome, duration_us, times);
   if (const auto* done = std::get_if<table::CommitDone>(&outcome)) {
     ++stats.commits;
     stats.commit_attempts += done->attempts;

@@ -4,11 +4,14 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
 #include "pipeline/lakehouse.h"
+#include "pipeline/layer_id.h"
 #include "task/batch_cache.h"
 #include "task/task.h"
 
@@ -36,7 +39,7 @@ struct LayerOptions {
 
 // What one step did, added up over a run.
 struct LayerStats {
-  std::string layer;  // bronze, silver or gold; known from the first commit on
+  std::optional<LayerId> layer;  // known from the first commit on
   int64_t steps = 0;
   int64_t commits = 0;
   int64_t commit_attempts = 0;
@@ -82,8 +85,11 @@ Result<std::string> HeadOf(table::Table& table, const std::function<bool(const t
 Status RetryRaces(const std::function<Status()>& attempt);
 
 // Commits; on a certain failure deletes `commit`'s files. Adds to `stats` and to the metrics, and writes the times of
-// the rows' messages into the snapshot's summary where they are known. `layer`: bronze, silver, rejected or gold.
-Status CommitStep(table::Table& table, table::LayerCommit commit, const table::CommitPolicy& policy,
-                  std::string_view layer, LayerStats& stats);
+// the rows' messages into the snapshot's summary where they are known. Failpoints are NAME.STEP; without a name the
+// layer's, of rejected_trades "rejected".
+Status CommitStep(table::Table& table, table::LayerCommit commit, const table::CommitPolicy& policy, LayerId layer,
+                  LayerStats& stats, std::string_view name = {});
+// The name without one given.
+std::string_view CommitName(LayerId layer, std::string_view table);
 
 }  // namespace k2::pipeline

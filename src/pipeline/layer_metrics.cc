@@ -191,11 +191,11 @@ LayerMetrics::LayerMetrics(const std::string& layer)
           HistogramOf("k2_latency_seconds",
                       "Time from the Kafka timestamp of a commit's oldest message until it is visible in the layer.",
                       {{"layer", layer}}, LatencyBuckets())) {
-  if (layer == "silver") {
+  if (layer == ToString(LayerId::kSilver)) {
     for (const std::string_view reason : trade::kRejectReasonTexts) {
       if (reason != ToString(trade::RejectReason::kNone)) RejectedOf(std::string(reason));
     }
-  } else if (layer == "gold") {
+  } else if (layer == ToString(LayerId::kGold)) {
     Duplicates();
     IdentityConflicts();
   }

@@ -90,7 +90,7 @@ Result<int64_t> Bronze(const k2::pipeline::Lakehouse& lakehouse, ReadyReader& re
     commit.added = k2::pipeline::FilesFor({result}, k2::task::kBronzeTable);
     if (position.next_line > 0) commit.base.positions[reader.key()] = position;
     commit.next.positions[reader.key()] = result.ends.at(0);
-    K2_TRY(k2::pipeline::CommitStep(table, commit, {}, "bronze", stats));
+    K2_TRY(k2::pipeline::CommitStep(table, commit, {}, k2::pipeline::LayerId::kBronze, stats));
     position = result.ends.at(0);
     rows += result.rows_out;
   }

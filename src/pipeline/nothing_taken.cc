@@ -84,7 +84,7 @@ std::optional<std::string> NothingTaken(const LayerStats* bronze, const LayerSta
 }
 
 bool RefusalWatch::Look(const LayerStats& stats, int64_t now_us) {
-  const bool is_bronze = layer_ == "bronze";
+  const bool is_bronze = layer_ == LayerId::kBronze;
   const bool taken = is_bronze ? stats.source.trades > since_.source.trades : stats.rows_out > since_.rows_out;
   if (taken || stats.rows_in < since_.rows_in) {
     since_ = stats;
@@ -103,7 +103,7 @@ bool RefusalWatch::Look(const LayerStats& stats, int64_t now_us) {
   if (!why || told_) return false;
   if (since_us_ == 0) since_us_ = now_us;
   if (now_us - since_us_ < patience_us_) return false;
-  log::Warn("no trades accepted from the input", {{"layer", layer_}, {"why", *why}});
+  log::Warn("no trades accepted from the input", {{"layer", ToString(layer_)}, {"why", *why}});
   told_ = true;
   return true;
 }

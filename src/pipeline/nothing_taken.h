@@ -17,14 +17,13 @@ std::optional<std::string> NothingTaken(const LayerStats* bronze, const LayerSta
 // Warns, once each time, when what a layer of a service reads has been refused for a while without exception.
 class RefusalWatch {
  public:
-  explicit RefusalWatch(std::string_view layer, int64_t patience_us = 5'000'000)
-      : layer_(layer), patience_us_(patience_us) {}
+  explicit RefusalWatch(LayerId layer, int64_t patience_us = 5'000'000) : layer_(layer), patience_us_(patience_us) {}
 
   // `stats`: the layer's sums up to now. True when it has warned.
   bool Look(const LayerStats& stats, int64_t now_us);
 
  private:
-  std::string layer_;
+  LayerId layer_;
   int64_t patience_us_;
   LayerStats since_;      // the sums when something was taken last
   int64_t since_us_ = 0;  // when the first of what was refused after that was seen; 0: nothing was

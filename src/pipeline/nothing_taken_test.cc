@@ -41,7 +41,7 @@ TEST(NothingTaken, KnowsOfABronzeLayerAloneWhatItsFramesTell) {
 }
 
 TEST(RefusalWatch, WarnsOnceUntilSomethingIsTaken) {
-  RefusalWatch watch("silver", 5'000'000);
+  RefusalWatch watch(LayerId::kSilver, 5'000'000);
   LayerStats stats;
   EXPECT_FALSE(watch.Look(stats, 1));
   stats.rows_in = 3;

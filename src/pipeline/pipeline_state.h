@@ -8,62 +8,59 @@
 #include <cstdint>
 #include <mutex>
 #include <optional>
-#include <string_view>
 
 #include "base/health.h"
 #include "base/result.h"
+#include "pipeline/layer_id.h"
 
 namespace k2::pipeline {
 
-enum LayerNumber : int { kBronze = 0, kSilver = 1, kGold = 2 };
-inline constexpr std::string_view kLayerNames[] = {"bronze", "silver", "gold"};
-
 // What the layers' threads tell each other.
-class Floor {
+class PipelineState {
  public:
   // How often a wait looks at the stop flag, which wakes nobody.
   static constexpr std::chrono::milliseconds kGlance{50};
 
-  explicit Floor(const std::atomic<bool>& stop) : stop_(stop) {}
+  explicit PipelineState(const std::atomic<bool>& stop) : stop_(stop) {}
 
   // `layer` has moved rows, or has nothing left to do.
-  void Moved(int layer, int64_t rows) {
+  void Moved(LayerId layer, int64_t rows) {
     const std::lock_guard lock(mutex_);
-    rows_[layer] += rows;
+    rows_[At(layer)] += rows;
     ++changes_;
     changed_.notify_all();
   }
   // `layer` found nothing to do, looking after `seen`: it is level with the one above it, however many of that one's
   // rows never came down (rejected, or known already). Without this the one above would wait for them for ever.
-  void CaughtUp(int layer, int64_t seen) {
+  void CaughtUp(LayerId layer, int64_t seen) {
     const std::lock_guard lock(mutex_);
-    if (changes_ != seen || layer == 0) return;
-    rows_[layer] = std::max(rows_[layer], rows_[layer - 1]);
+    if (changes_ != seen || layer == LayerId::kBronze) return;
+    rows_[At(layer)] = std::max(rows_[At(layer)], rows_[At(layer) - 1]);
     changed_.notify_all();
   }
   // Another process does the work of `layer` (or no longer): the one above it need not wait for it.
-  void StandBy(int layer, bool standing_by) {
+  void StandBy(LayerId layer, bool standing_by) {
     const std::lock_guard lock(mutex_);
-    standing_by_[layer] = standing_by;
+    standing_by_[At(layer)] = standing_by;
     changed_.notify_all();
   }
   // `layer`, or one of its tables, stands (or no longer): the one above it does not wait for it.
-  void Stands(int layer, bool stands) {
+  void Stands(LayerId layer, bool stands) {
     const std::lock_guard lock(mutex_);
-    if (stands_[layer] == stands) return;
-    stands_[layer] = stands;
-    if (!stands && layer > 0) rows_[layer] = std::max(rows_[layer], rows_[layer - 1]);
+    if (stands_[At(layer)] == stands) return;
+    stands_[At(layer)] = stands;
+    if (!stands && layer != LayerId::kBronze) rows_[At(layer)] = std::max(rows_[At(layer)], rows_[At(layer) - 1]);
     changed_.notify_all();
   }
   // `layer` has ended by an error; the others go on to their end.
-  void Ended(int layer, Error error) {
+  void Ended(LayerId layer, Error error) {
     const std::lock_guard lock(mutex_);
-    ended_[layer] = true;
+    ended_[At(layer)] = true;
     if (!first_) first_ = std::move(error);
   }
-  void Finished(int layer) {
+  void Finished(LayerId layer) {
     const std::lock_guard lock(mutex_);
-    finished_[layer] = true;
+    finished_[At(layer)] = true;
     ++changes_;
     changed_.notify_all();
   }
@@ -83,13 +80,13 @@ class Floor {
     const std::lock_guard lock(mutex_);
     return error_ ? error_ : first_;
   }
-  [[nodiscard]] bool ended(int layer) const {
+  [[nodiscard]] bool ended(LayerId layer) const {
     const std::lock_guard lock(mutex_);
-    return ended_[layer];
+    return ended_[At(layer)];
   }
-  [[nodiscard]] bool finished(int layer) const {
+  [[nodiscard]] bool finished(LayerId layer) const {
     const std::lock_guard lock(mutex_);
-    return finished_[layer];
+    return finished_[At(layer)];
   }
   [[nodiscard]] bool stopping() const { return stop_.load(); }
   [[nodiscard]] const std::atomic<bool>& stop() const { return stop_; }
@@ -109,22 +106,24 @@ class Floor {
   }
 
   // Whether `layer` is more than `lead` rows ahead of the next one that runs.
-  [[nodiscard]] bool Ahead(int layer, int next, int64_t lead) const {
+  [[nodiscard]] bool Ahead(LayerId layer, LayerId next, int64_t lead) const {
     const std::lock_guard lock(mutex_);
     return IsAhead(layer, next, lead);
   }
   // Waits while it is.
-  void WaitForNext(int layer, int next, int64_t lead) {
+  void WaitForNext(LayerId layer, LayerId next, int64_t lead) {
     std::unique_lock lock(mutex_);
     while (!error_ && IsAhead(layer, next, lead) && !stop_.load()) {
-      ProcessHealth().Beat(kLayerNames[layer]);  // it is well: the one below is slow
+      ProcessHealth().Beat(ToString(layer));  // it is well: the one below is slow
       changed_.wait_for(lock, kGlance);
     }
   }
 
  private:
-  [[nodiscard]] bool IsAhead(int layer, int next, int64_t lead) const {
-    return !finished_[next] && !standing_by_[next] && !stands_[next] && rows_[layer] - rows_[next] > lead;
+  static size_t At(LayerId layer) { return static_cast<size_t>(layer); }
+  [[nodiscard]] bool IsAhead(LayerId layer, LayerId next, int64_t lead) const {
+    return !finished_[At(next)] && !standing_by_[At(next)] && !stands_[At(next)] &&
+           rows_[At(layer)] - rows_[At(next)] > lead;
   }
 
   const std::atomic<bool>& stop_;
@@ -132,11 +131,11 @@ class Floor {
   std::condition_variable changed_;
   std::optional<Error> error_;
   std::optional<Error> first_;
-  int64_t rows_[3] = {0, 0, 0};
-  bool finished_[3] = {false, false, false};
-  bool standing_by_[3] = {false, false, false};
-  bool stands_[3] = {false, false, false};
-  bool ended_[3] = {false, false, false};
+  int64_t rows_[kLayers] = {};
+  bool finished_[kLayers] = {};
+  bool standing_by_[kLayers] = {};
+  bool stands_[kLayers] = {};
+  bool ended_[kLayers] = {};
   int64_t changes_ = 0;
 };
 

@@ -54,15 +54,14 @@ std::vector<iceberg::ColumnPredicate> ConjunctsOf(const DayRange& days, const ic
   return conjuncts;
 }
 
-Result<PlannedCommit> Replacement(const table::Table& table, std::string layer,
-                                  const std::vector<iceberg::ColumnPredicate>& scope) {
-  PlannedCommit planned{.table = table.name().name, .layer = std::move(layer), .commit = {}, .needs_rows = false};
+Result<PlannedCommit> Replacement(const table::Table& table, const std::vector<iceberg::ColumnPredicate>& scope) {
+  PlannedCommit planned{.table = table.name().name, .commit = {}, .needs_rows = false};
   planned.commit.operation = "overwrite";
   planned.commit.summary[std::string(table::kRebuiltKey)] = "1";
   const int64_t current = table.metadata().current_snapshot_id.value_or(0);
   planned.commit.planned_sequence = table::SequenceOf(table.metadata(), current);
   K2_ASSIGN(const std::vector<table::ScanFile> live, table::PlanScan(table.io(), table.metadata(), current, scope));
-  for (const table::ScanFile& file : live) planned.commit.removed.push_back(Bare(file.file));
+  for (const table::ScanFile& file : live) planned.commit.removed.push_back(WithoutMetrics(file.file));
   planned.needs_rows = live.empty();
   return planned;
 }
@@ -244,20 +243,20 @@ void WarnOfReturning(const PlannedCommit& planned, int64_t trades) {
 
 }  // namespace
 
-Result<StepPlan> PlanRebuild(const Lakehouse& lakehouse, const LayerOptions& options, std::string_view layer,
+Result<StepPlan> PlanRebuild(const Lakehouse& lakehouse, const LayerOptions& options, LayerId layer,
                              const DayRange& days, int32_t tasks) {
-  if (layer == "silver" && days.all()) {
+  if (layer == LayerId::kSilver && days.all()) {
     K2_ASSIGN(const auto silver, SilverLayer::Open(lakehouse, options, nullptr, nullptr));
     return silver->PlanRebuild(tasks);
   }
-  if (layer == "gold") {
+  if (layer == LayerId::kGold) {
     K2_ASSIGN(const auto gold, GoldLayer::Open(lakehouse, options, nullptr));
     return gold->PlanRebuild(days, tasks);
   }
-  if (layer == "silver") {
+  if (layer == LayerId::kSilver) {
     return Fail(ErrorKind::kInvalidArgument, "--from, --to: Silver is rebuilt as a whole; days are for Gold");
   }
-  return Fail(ErrorKind::kInvalidArgument, "--layer {}: silver, gold and rejected can be rebuilt", layer);
+  return Fail(ErrorKind::kInvalidArgument, "--layer {}: silver, gold and rejected can be rebuilt", ToString(layer));
 }
 
 Status CheckNothingVanishes(const StepPlan& plan, const TableByName& table,
@@ -308,7 +307,7 @@ Result<StepPlan> SilverLayer::PlanRebuild(int32_t tasks) {
   K2_TRY(Refresh());
   // A table that was rolled back is no part of the ranges, and rejected_trades would lose its rows.
   if (auto standing = standing_.error()) return std::unexpected(*std::move(standing));
-  StepPlan plan{.layer = "silver", .tasks = {}, .ranges = {}, .commits = {}, .rebuild = true};
+  StepPlan plan{.layer = LayerId::kSilver, .tasks = {}, .ranges = {}, .commits = {}, .rebuild = true};
   std::vector<Range> ranges;
   for (size_t i = 0; i < silver_.size(); ++i) {
     K2_TRY(CheckNoRevalidationPending(silver_[i].metadata()));
@@ -346,10 +345,10 @@ Result<StepPlan> SilverLayer::PlanRebuild(int32_t tasks) {
     rows += file.file.record_count;
   }
   K2_ASSIGN(plan.tasks, MakeTasks(ranges, files, TasksFor(rows, options_.rows_per_step, tasks)));
-  K2_ASSIGN(PlannedCommit rejected, Replacement(rejected_, "rejected", {}));
+  K2_ASSIGN(PlannedCommit rejected, Replacement(rejected_, {}));
   plan.commits.push_back(std::move(rejected));
   for (const table::Table& table : silver_) {
-    K2_ASSIGN(PlannedCommit planned, Replacement(table, "silver", {}));
+    K2_ASSIGN(PlannedCommit planned, Replacement(table, {}));
     planned.commit.next.rules_version = RulesOf(table);
     table::LayerProgress& of_rejected = plan.commits.front().commit.next;
     of_rejected.rules_version = std::max(of_rejected.rules_version, planned.commit.next.rules_version);
@@ -419,7 +418,7 @@ Result<StepPlan> GoldLayer::PlanRebuild(const DayRange& days, int32_t tasks) {
   for (Upstream& upstream : upstreams_) K2_TRY(upstream.table.Refresh());
   K2_TRY(CheckShapes());
   K2_TRY(CheckFilesAreWithin(gold_, gold_rows_, days));
-  StepPlan plan{.layer = "gold", .tasks = {}, .ranges = {}, .commits = {}, .rebuild = true};
+  StepPlan plan{.layer = LayerId::kGold, .tasks = {}, .ranges = {}, .commits = {}, .rebuild = true};
   FilesByUpstream inputs;
   for (Upstream& upstream : upstreams_) {
     const auto hint = progress_.progress.upstream.find(upstream.table.name().ToString());
@@ -429,7 +428,7 @@ Result<StepPlan> GoldLayer::PlanRebuild(const DayRange& days, int32_t tasks) {
   }
   K2_ASSIGN(std::vector<task::GoldTask> made, MakeTasksAnew(inputs, days, tasks));
   for (task::GoldTask& task : made) plan.tasks.emplace_back(std::move(task));
-  K2_ASSIGN(PlannedCommit planned, Replacement(gold_, "gold", ConjunctsOf(days, gold_rows_)));
+  K2_ASSIGN(PlannedCommit planned, Replacement(gold_, ConjunctsOf(days, gold_rows_)));
   planned.commit.base_snapshot_id = progress_.snapshot_id;  // a row that a step adds meanwhile may be among them
   planned.commit.planned_snapshot_id = gold_.metadata().current_snapshot_id;  // and so may another engine's
   plan.commits.push_back(std::move(planned));

@@ -16,7 +16,7 @@ namespace k2::pipeline {
 
 // `layer`: silver or gold; `days` of Gold alone. kInvalidArgument: another layer, or days of Silver: the rows of
 // rejected_trades are of no day.
-Result<StepPlan> PlanRebuild(const Lakehouse& lakehouse, const LayerOptions& options, std::string_view layer,
+Result<StepPlan> PlanRebuild(const Lakehouse& lakehouse, const LayerOptions& options, LayerId layer,
                              const DayRange& days, int32_t tasks);
 
 // Reads back what a completed rebuild has written: each message_id of the files that it removes must be in the files

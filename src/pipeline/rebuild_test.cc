@@ -86,7 +86,7 @@ class Rebuild : public LayerTest {
     ASSERT_TRUE(report) << report.error().message;
   }
 
-  StepPlan Plan(const Lakehouse& lakehouse, std::string_view layer, const DayRange& days = {}) {
+  StepPlan Plan(const Lakehouse& lakehouse, LayerId layer, const DayRange& days = {}) {
     auto plan = PlanRebuild(lakehouse, layer_, layer, days, 2);
     EXPECT_TRUE(plan) << plan.error().message;
     return plan ? std::move(*plan) : StepPlan{};
@@ -104,7 +104,7 @@ class Rebuild : public LayerTest {
     const task::TaskContext context{.io = lakehouse.io(), .schemas = std::make_shared<registry::FileSchemaSource>()};
     return RunRebuild(std::move(plan), table, context, layer_, stats);
   }
-  void Again(std::string_view layer, const DayRange& days = {}) {
+  void Again(LayerId layer, const DayRange& days = {}) {
     const Lakehouse lakehouse = OpenLakehouse();
     const Status status = Commit(lakehouse, Plan(lakehouse, layer, days));
     ASSERT_TRUE(status) << status.error().message;
@@ -124,13 +124,13 @@ TEST_F(Rebuild, TheSameRowsInOtherFiles) {
     stood[name] = *table::ReadProgress(lakehouse.Open(name)->metadata());
   const auto silver_files = Paths(lakehouse, "silver_binance_trades");
   const auto gold_files = Paths(lakehouse, task::kGoldTable);
-  Again("silver");
+  Again(LayerId::kSilver);
   EXPECT_EQ(Silver(lakehouse), silver);
   EXPECT_EQ(ReadRejected(lakehouse).size(), rejected);
   for (const std::string& path : Paths(lakehouse, "silver_binance_trades")) EXPECT_FALSE(silver_files.contains(path));
   RunLayers();  // finds nothing
   EXPECT_EQ(Paths(lakehouse, task::kGoldTable), gold_files) << "Gold has read what was rebuilt";
-  Again("gold");
+  Again(LayerId::kGold);
   EXPECT_EQ(GoldContents(lakehouse), gold);
   for (const std::string& path : Paths(lakehouse, task::kGoldTable)) EXPECT_FALSE(gold_files.contains(path));
   for (const auto& [name, progress] : stood) {
@@ -149,12 +149,12 @@ TEST_F(Rebuild, OfSilverBeforeGoldHasReadIt) {
   RunLayers();
   Simulate(200, 2);
   RunLayers(/*gold=*/false);
-  Again("silver");
-  Again("gold");
+  Again(LayerId::kSilver);
+  Again(LayerId::kGold);
   Simulate(100, 3);
   RunLayers(/*gold=*/false);
   ForeignExpiry(OpenLakehouse(), "silver_binance_trades");  // nor by its history
-  Again("gold");
+  Again(LayerId::kGold);
   RunLayers();
   CheckTables(OpenLakehouse(), trades_);
 }
@@ -164,7 +164,7 @@ TEST_F(Rebuild, BesideSilverThatGoesOn) {
   Simulate(200);
   RunLayers();
   const Lakehouse lakehouse = OpenLakehouse();
-  StepPlan plan = Plan(lakehouse, "silver");
+  StepPlan plan = Plan(lakehouse, LayerId::kSilver);
   Simulate(100, 2);
   RunLayers();
   const Status status = Commit(lakehouse, std::move(plan));
@@ -178,7 +178,7 @@ TEST_F(Rebuild, OfGoldIsFencedAgainstGoldThatGoesOn) {
   Simulate(200);
   RunLayers();
   const Lakehouse lakehouse = OpenLakehouse();
-  StepPlan plan = Plan(lakehouse, "gold");
+  StepPlan plan = Plan(lakehouse, LayerId::kGold);
   Simulate(100, 2);
   RunLayers();
   const Status status = Commit(lakehouse, std::move(plan));
@@ -192,8 +192,8 @@ TEST_F(Rebuild, TwoAtOnceAreOne) {
   Simulate(200);
   RunLayers();
   const Lakehouse lakehouse = OpenLakehouse();
-  StepPlan first = Plan(lakehouse, "silver");
-  StepPlan second = Plan(lakehouse, "silver");
+  StepPlan first = Plan(lakehouse, LayerId::kSilver);
+  StepPlan second = Plan(lakehouse, LayerId::kSilver);
   ASSERT_TRUE(Commit(lakehouse, std::move(first)));
   EXPECT_FALSE(Commit(lakehouse, std::move(second)));
   CheckTables(lakehouse, trades_);
@@ -205,11 +205,11 @@ TEST_F(Rebuild, AgainAfterACrashBetweenItsTables) {
   Simulate(200);
   RunLayers();
   const Lakehouse lakehouse = OpenLakehouse();
-  StepPlan plan = Plan(lakehouse, "silver");
+  StepPlan plan = Plan(lakehouse, LayerId::kSilver);
   ASSERT_EQ(plan.commits.size(), 1 + exchange::Exchanges().size());
   plan.commits[2].commit.removed.front().file_path += "-gone";  // rejected_trades and one exchange are committed
   ASSERT_FALSE(Commit(lakehouse, std::move(plan)));
-  Again("silver");
+  Again(LayerId::kSilver);
   CheckTables(lakehouse, trades_);
 }
 
@@ -222,7 +222,7 @@ TEST_F(Rebuild, ARowThatIsRejectedNowMovesOver) {
   rows[1].payload = TradeMessage(2, /*price=*/0);
   rows[2].payload = TradeMessage(3);
   Rewrite(lakehouse, rows);
-  Again("silver");
+  Again(LayerId::kSilver);
   const auto silver = Rows(lakehouse, "silver_binance_trades");
   ASSERT_EQ(silver.size(), 2U);
   const auto rejected = ReadRejected(lakehouse);
@@ -230,7 +230,7 @@ TEST_F(Rebuild, ARowThatIsRejectedNowMovesOver) {
   EXPECT_EQ(rejected.begin()->first, OffsetKey(kBinanceTopic, 0, 1));
   // Gold holds trade 2, which no row of Silver stands for any more.
   const auto gold = GoldContents(lakehouse);
-  const Status status = Commit(lakehouse, Plan(lakehouse, "gold"));
+  const Status status = Commit(lakehouse, Plan(lakehouse, LayerId::kGold));
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().kind, ErrorKind::kInvalidData);
   EXPECT_NE(status.error().message.find("1 of its trades"), std::string::npos) << status.error().message;
@@ -246,7 +246,7 @@ TEST_F(Rebuild, IsRefusedWhereATradeWouldVanish) {
   rows[1].payload = "no message";  // nobody can tell which trade this was
   Rewrite(lakehouse, rows);
   const auto silver = Silver(lakehouse);
-  const Status status = Commit(lakehouse, Plan(lakehouse, "silver"));
+  const Status status = Commit(lakehouse, Plan(lakehouse, LayerId::kSilver));
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().kind, ErrorKind::kInvalidData);
   EXPECT_NE(status.error().message.find(trade::TradeMessageId("BINANCE", "BTCUSDT", "BINANCE-2").ToString()),
@@ -263,7 +263,7 @@ TEST_F(Rebuild, IsRefusedWhereBronzeLacksRows) {
   Send(lakehouse, {TradeMessage(3)});
   RunLayers();
   ForeignSnapshot(lakehouse, task::kBronzeTable, "delete", {}, {LiveFiles(lakehouse, task::kBronzeTable).front()});
-  const Status status = Commit(lakehouse, Plan(lakehouse, "silver"));
+  const Status status = Commit(lakehouse, Plan(lakehouse, LayerId::kSilver));
   ASSERT_FALSE(status);
   EXPECT_NE(status.error().message.find("was built from 3"), std::string::npos) << status.error().message;
   EXPECT_EQ(LiveRows(lakehouse, "silver_binance_trades"), 3);
@@ -281,7 +281,7 @@ TEST_F(Rebuild, OfADayOfGoldLeavesTheOthers) {
   const auto gold = GoldContents(lakehouse);
   const auto before = Paths(lakehouse, task::kGoldTable);
   const int32_t second = DayOfMicros(day(1));
-  Again("gold", {.first = second, .last = second});
+  Again(LayerId::kGold, {.first = second, .last = second});
   EXPECT_EQ(GoldContents(lakehouse), gold);
   std::map<bool, int> kept;  // by whether the file is of the second day
   for (const iceberg::DataFile& file : LiveFiles(lakehouse, task::kGoldTable)) {
@@ -291,8 +291,9 @@ TEST_F(Rebuild, OfADayOfGoldLeavesTheOthers) {
   }
   EXPECT_EQ(kept[true], 2);
   EXPECT_EQ(kept[false], 4);
-  EXPECT_EQ(PlanRebuild(lakehouse, layer_, "silver", {.first = second}, 1).error().kind, ErrorKind::kInvalidArgument);
-  EXPECT_EQ(PlanRebuild(lakehouse, layer_, "bronze", {}, 1).error().kind, ErrorKind::kInvalidArgument);
+  EXPECT_EQ(PlanRebuild(lakehouse, layer_, LayerId::kSilver, {.first = second}, 1).error().kind,
+            ErrorKind::kInvalidArgument);
+  EXPECT_EQ(PlanRebuild(lakehouse, layer_, LayerId::kBronze, {}, 1).error().kind, ErrorKind::kInvalidArgument);
 }
 
 }  // namespace

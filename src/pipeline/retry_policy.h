@@ -3,20 +3,19 @@
 
 #include <atomic>
 #include <cstdint>
-#include <string>
-#include <string_view>
 
 #include "base/result.h"
+#include "pipeline/layer_id.h"
 
 namespace k2::pipeline {
 
-struct PatienceOptions {
+struct RetryOptions {
   bool endless = false;                 // a service: it outlasts what its dependencies suffer
   int64_t takeover_us = 10'000'000;     // races lost within this time of each other mean that another writer is at work
   int64_t outage_us_max = 120'000'000;  // not endless: how long a service that does not answer is waited for
 };
 
-class Patience {
+class RetryPolicy {
  public:
   enum class Next : uint8_t {
     kAgain,    // plan the step again; what was to be waited was waited
@@ -24,7 +23,7 @@ class Patience {
     kFail,     // nothing that passes by itself
   };
 
-  Patience(const PatienceOptions& options, std::string_view layer, const std::atomic<bool>& stop)
+  RetryPolicy(const RetryOptions& options, LayerId layer, const std::atomic<bool>& stop)
       : options_(options), layer_(layer), stop_(stop) {}
 
   Next Judge(const Error& error);
@@ -36,8 +35,8 @@ class Patience {
   Next JudgeOutage(const Error& error);
   void Sleep(int64_t micros) const;
 
-  const PatienceOptions options_;
-  const std::string layer_;
+  const RetryOptions options_;
+  const LayerId layer_;
   const std::atomic<bool>& stop_;
   int races_in_a_row_ = 0;
   std::string last_race_;

@@ -191,43 +191,43 @@ TEST_F(ServiceTest, TwoThatAreActiveDoNotFightForEver) {
 }
 
 // A layer that has finished must not leave the next one asleep for a poll's time.
-TEST(Floor, TheEndOfALayerWakesTheNextOne) {
+TEST(PipelineState, TheEndOfALayerWakesTheNextOne) {
   const std::atomic<bool> stop{false};
-  Floor floor(stop);
-  const int64_t seen = floor.changes();
+  PipelineState state(stop);
+  const int64_t seen = state.changes();
   const int64_t started_us = MonotonicMicros();
-  std::thread waiter([&] { floor.Wait(seen, std::chrono::minutes(2)); });
-  floor.Finished(kBronze);
+  std::thread waiter([&] { state.Wait(seen, std::chrono::minutes(2)); });
+  state.Finished(LayerId::kBronze);
   waiter.join();
   EXPECT_LT(MonotonicMicros() - started_us, 60'000'000);
 }
 
-TEST(Patience, TellsRacesFromWhatIsMissing) {
+TEST(RetryPolicy, TellsRacesFromWhatIsMissing) {
   const std::atomic<bool> stop{false};
-  Patience batch({.endless = false}, "bronze", stop);
+  RetryPolicy batch({.endless = false}, LayerId::kBronze, stop);
   const Error moved{ErrorKind::kOffsetMismatch, "moved to 5"};
-  EXPECT_EQ(batch.Judge(moved), Patience::Next::kAgain);
-  EXPECT_EQ(batch.Judge(moved), Patience::Next::kFail);  // nothing has changed: it is no race
+  EXPECT_EQ(batch.Judge(moved), RetryPolicy::Next::kAgain);
+  EXPECT_EQ(batch.Judge(moved), RetryPolicy::Next::kFail);  // nothing has changed: it is no race
   batch.Reset();
   for (int i = 0; i < 40; ++i) {
-    EXPECT_EQ(batch.Judge({ErrorKind::kOffsetMismatch, std::to_string(i)}), Patience::Next::kAgain);
+    EXPECT_EQ(batch.Judge({ErrorKind::kOffsetMismatch, std::to_string(i)}), RetryPolicy::Next::kAgain);
   }
-  EXPECT_EQ(batch.Judge({ErrorKind::kOffsetMismatch, "40"}), Patience::Next::kFail);
-  EXPECT_EQ(batch.Judge({ErrorKind::kIo, "disk"}), Patience::Next::kFail);
-  Patience service({.endless = true, .takeover_us = 60'000'000}, "bronze", stop);
-  EXPECT_EQ(service.Judge(moved), Patience::Next::kAgain);
+  EXPECT_EQ(batch.Judge({ErrorKind::kOffsetMismatch, "40"}), RetryPolicy::Next::kFail);
+  EXPECT_EQ(batch.Judge({ErrorKind::kIo, "disk"}), RetryPolicy::Next::kFail);
+  RetryPolicy service({.endless = true, .takeover_us = 60'000'000}, LayerId::kBronze, stop);
+  EXPECT_EQ(service.Judge(moved), RetryPolicy::Next::kAgain);
   service.Reset();  // a step in between does not make the other go away
-  EXPECT_EQ(service.Judge({ErrorKind::kOffsetMismatch, "moved to 7"}), Patience::Next::kStandBy);
-  EXPECT_EQ(service.Judge({ErrorKind::kIo, "disk"}), Patience::Next::kAgain);
-  EXPECT_EQ(service.Judge({ErrorKind::kInvalidData, "bytes"}), Patience::Next::kFail);
+  EXPECT_EQ(service.Judge({ErrorKind::kOffsetMismatch, "moved to 7"}), RetryPolicy::Next::kStandBy);
+  EXPECT_EQ(service.Judge({ErrorKind::kIo, "disk"}), RetryPolicy::Next::kAgain);
+  EXPECT_EQ(service.Judge({ErrorKind::kInvalidData, "bytes"}), RetryPolicy::Next::kFail);
 }
 
-TEST(Patience, WaitsForAServiceAsLongAsItMay) {
+TEST(RetryPolicy, WaitsForAServiceAsLongAsItMay) {
   std::atomic<bool> stop{false};
-  Patience batch({.endless = false, .outage_us_max = 200'000}, "gold", stop);
+  RetryPolicy batch({.endless = false, .outage_us_max = 200'000}, LayerId::kGold, stop);
   const Error away{ErrorKind::kUnavailable, "no answer"};
   int tries = 0;
-  while (batch.Judge(away) == Patience::Next::kAgain && tries < 100) ++tries;
+  while (batch.Judge(away) == RetryPolicy::Next::kAgain && tries < 100) ++tries;
   EXPECT_GT(tries, 0);
   EXPECT_LT(tries, 100);
 }

@@ -155,7 +155,7 @@ Error MiscountError(const PlannedRange& range, const Miscount& miscount, int64_t
                       told.empty() ? "" : "; last changed by ", told, task::kBronzeTable, changed, table)};
 }
 
-iceberg::DataFile Bare(const iceberg::DataFile& file) {
+iceberg::DataFile WithoutMetrics(const iceberg::DataFile& file) {
   iceberg::DataFile bare;
   bare.file_path = file.file_path;
   bare.spec_id = file.spec_id;
@@ -167,8 +167,8 @@ iceberg::DataFile Bare(const iceberg::DataFile& file) {
 
 Status Complete(const std::vector<task::TaskResult>& results, StepPlan& plan) {
   K2_TRY(CheckKinds(results, plan));
-  if (!plan.tasks.empty() && plan.layer == "bronze") K2_TRY(CompleteBronze(results, plan));
-  if (!plan.tasks.empty() && plan.layer == "silver") K2_TRY(CompleteSilver(results, plan));
+  if (!plan.tasks.empty() && plan.layer == LayerId::kBronze) K2_TRY(CompleteBronze(results, plan));
+  if (!plan.tasks.empty() && plan.layer == LayerId::kSilver) K2_TRY(CompleteSilver(results, plan));
   for (PlannedCommit& planned : plan.commits) planned.commit.added = FilesFor(results, planned.table);
   std::erase_if(plan.commits, [](const PlannedCommit& one) { return one.needs_rows && one.commit.added.empty(); });
   return {};
@@ -178,10 +178,10 @@ Status CommitCompleted(StepPlan plan, const TableByName& table, const table::Com
   for (PlannedCommit& planned : plan.commits) {
     K2_ASSIGN(table::Table* const of, table(planned.table));
     planned.commit.begun = plan.begun;
-    if (planned.layer == "gold" && !planned.commit.check_added) {
+    if (plan.layer == LayerId::kGold && !planned.commit.check_added) {
       planned.commit.check_added = RefuseDoubledTrades(*of, planned.commit.added);
     }
-    const Status done = CommitStep(*of, std::move(planned.commit), policy, planned.layer, stats);
+    const Status done = CommitStep(*of, std::move(planned.commit), policy, plan.layer, stats);
     if (!done) return std::unexpected(done.error().OfTable(planned.table));
   }
   return {};

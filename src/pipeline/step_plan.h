@@ -29,16 +29,15 @@ struct PlannedRange {
 // What is known of a commit before the tasks have run: all but data files, and places that only reading tells.
 struct PlannedCommit {
   std::string table;  // within the namespace
-  std::string layer;  // bronze, silver, rejected or gold: for metrics and failpoints
   table::LayerCommit commit;
   bool needs_rows = false;  // left out when no task has written to the table
 };
 
 // What a planned commit needs to know of a file that it removes.
-iceberg::DataFile Bare(const iceberg::DataFile& file);
+iceberg::DataFile WithoutMetrics(const iceberg::DataFile& file);
 
 struct StepPlan {
-  std::string layer;  // bronze, silver or gold
+  LayerId layer = LayerId::kBronze;
   std::vector<task::Task> tasks;
   std::vector<PlannedRange> ranges;    // Silver
   std::vector<PlannedCommit> commits;  // in the order in which they are made

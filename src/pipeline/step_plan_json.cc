@@ -24,11 +24,11 @@ Result<table::LayerProgress> ReadProgressJson(const Json& value, const table::Ta
               table.name().ToString());
 }
 
-Json CommitJson(const PlannedCommit& planned, const table::Table& table) {
+Json CommitJson(const PlannedCommit& planned, LayerId layer, const table::Table& table) {
   const table::LayerCommit& commit = planned.commit;
   const std::string& uuid = table.metadata().table_uuid;
   Json object = {{"table", planned.table},
-                 {"layer", planned.layer},
+                 {"layer", CommitName(layer, planned.table)},
                  {"needs_rows", planned.needs_rows},
                  {"commit_id", commit.commit_id.empty() ? RandomUuid().ToString() : commit.commit_id},
                  {"base", ProgressJson(commit.base, uuid)},
@@ -50,7 +50,7 @@ Json CommitJson(const PlannedCommit& planned, const table::Table& table) {
 }
 
 Result<PlannedCommit> ReadCommit(const Json& value, const TableByName& table_by_name) {
-  PlannedCommit planned{.table = value.at("table"), .layer = value.at("layer"), .commit = {}, .needs_rows = false};
+  PlannedCommit planned{.table = value.at("table"), .commit = {}, .needs_rows = false};
   value.at("needs_rows").get_to(planned.needs_rows);
   K2_ASSIGN(const table::Table* const table, table_by_name(planned.table));
   table::LayerCommit& commit = planned.commit;
@@ -101,7 +101,8 @@ Result<StepPlan> Read(const Json& object, const TableByName& table) {
     return Fail(ErrorKind::kUnsupported, "plan version {} is not supported; this k2 supports version {}", version,
                 kVersion);
   }
-  StepPlan plan{.layer = object.at("layer"), .tasks = {}, .ranges = {}, .commits = {}};
+  K2_ASSIGN(const LayerId layer, LayerNamed(object.at("layer").get<std::string>()));
+  StepPlan plan{.layer = layer, .tasks = {}, .ranges = {}, .commits = {}};
   object.at("behind").get_to(plan.behind);
   object.at("left").get_to(plan.left);
   object.at("rebuild").get_to(plan.rebuild);
@@ -131,11 +132,17 @@ Result<std::string> StepPlanToJson(const StepPlan& plan, const TableByName& tabl
   Json commits = Json::array();
   for (const PlannedCommit& planned : plan.commits) {
     K2_ASSIGN(const table::Table* const of, table(planned.table));
-    commits.push_back(CommitJson(planned, *of));
+    commits.push_back(CommitJson(planned, plan.layer, *of));
   }
-  const Json object = {{"version", kVersion},     {"layer", plan.layer}, {"planned_at_us", plan.begun.wall_us},
-                       {"behind", plan.behind},   {"left", plan.left},   {"tasks", tasks},
-                       {"rebuild", plan.rebuild}, {"ranges", ranges},    {"commits", commits}};
+  const Json object = {{"version", kVersion},
+                       {"layer", ToString(plan.layer)},
+                       {"planned_at_us", plan.begun.wall_us},
+                       {"behind", plan.behind},
+                       {"left", plan.left},
+                       {"tasks", tasks},
+                       {"rebuild", plan.rebuild},
+                       {"ranges", ranges},
+                       {"commits", commits}};
   return object.dump();
 }
 

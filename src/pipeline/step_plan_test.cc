@@ -14,7 +14,7 @@ const table::SourceKey kKey{.cluster = "c", .topic = "t.binance", .topic_id = "i
 std::string AttemptAt(int64_t begin) { return "planned-" + std::to_string(begin); }
 
 StepPlan BronzePlan() {
-  StepPlan plan{.layer = "bronze", .tasks = {}, .ranges = {}, .commits = {}};
+  StepPlan plan{.layer = LayerId::kBronze, .tasks = {}, .ranges = {}, .commits = {}};
   // Two tasks share one partition: from 10 to 15, from 15 to 20.
   for (const int64_t begin : {10, 15}) {
     table::SourcePosition at{.next_offset = begin, .messages = begin == 10 ? 7 : 0};
@@ -23,7 +23,7 @@ StepPlan BronzePlan() {
     task.inputs.push_back({.source = kKey, .exchange = {}, .recording = {}, .begin = at, .end_offset = begin + 5});
     plan.tasks.emplace_back(std::move(task));
   }
-  PlannedCommit commit{.table = std::string(task::kBronzeTable), .layer = "bronze", .commit = {}};
+  PlannedCommit commit{.table = std::string(task::kBronzeTable), .commit = {}};
   commit.commit.base.positions[kKey] = {.next_offset = 10, .messages = 7};
   plan.commits.push_back(std::move(commit));
   return plan;
@@ -66,7 +66,7 @@ TEST(StepPlan, RefusesResultsOfOtherTasks) {
 }
 
 StepPlan SilverPlan(int64_t counted_before, int64_t counted_at_end) {
-  StepPlan plan{.layer = "silver", .tasks = {}, .ranges = {}, .commits = {}};
+  StepPlan plan{.layer = LayerId::kSilver, .tasks = {}, .ranges = {}, .commits = {}};
   plan.tasks.emplace_back(task::SilverTask{});
   plan.tasks.emplace_back(task::SilverTask{});
   plan.ranges.push_back({.key = kKey,
@@ -75,7 +75,6 @@ StepPlan SilverPlan(int64_t counted_before, int64_t counted_at_end) {
                          .counted_at_end = counted_at_end >= 0});
   for (const bool needs_rows : {true, false}) {
     PlannedCommit commit{.table = std::string(needs_rows ? task::kRejectedTable : "silver_binance_trades"),
-                         .layer = needs_rows ? "rejected" : "silver",
                          .commit = {},
                          .needs_rows = needs_rows};
     commit.commit.next.positions[kKey] = plan.ranges[0].end;

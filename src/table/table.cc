@@ -104,7 +104,7 @@ class TableCommit {
         return *done_;
       }
       if (!status && status.error().kind != ErrorKind::kConflict && status.error().kind != ErrorKind::kUnavailable) {
-        if (in_doubt_) LookForItself();
+        if (in_doubt_) CheckApplied();
         if (done_) return *done_;
         return std::unexpected(status.error());
       }
@@ -113,7 +113,7 @@ class TableCommit {
       if (!unreachable_) ++counted;
       const bool stopping = kind == ErrorKind::kUnavailable && policy_.stopping && policy_.stopping();
       if (hopeless_ || stopping || counted >= policy_.max_attempts || MonotonicMicros() > deadline_us_) {
-        if (in_doubt_) LookForItself();
+        if (in_doubt_) CheckApplied();
         if (done_) return *done_;
         return Fail(kind, "{}: cannot commit after {} attempts: {}", table_.name().ToString(), attempts_, reason);
       }
@@ -312,7 +312,7 @@ class TableCommit {
 
   // Before it is given up after a refusal: the last try may have been applied all the same. An answer that cannot be
   // had makes the outcome unknown.
-  void LookForItself() {
+  void CheckApplied() {
     const Result<catalog::TableState> head = table_.catalog().Load(table_.name());
     if (head) {
       (void)FoundItself(*head);

@@ -39,15 +39,15 @@ void WriteBinanceOther(const SimulatedTrade& trade, uint64_t variant, std::strin
   w.Decimal(trade.quantity_e8).Text(R"("]]}})");
 }
 
-constexpr Spoiling kBinanceSpoilings[] = {{R"("p":)", R"("12.3.4")"},
-                                          {R"("p":)", R"("0.00000000")"},
-                                          {R"("q":)", R"("0.000000001")"},
-                                          {R"("q":)", R"("-1.00000000")"},
-                                          {R"("p":)", "1.5"},
-                                          {R"("t":)", ""},
-                                          {R"("s":)", R"("BTCUSDT_260327")"},
-                                          {R"("T":)", R"("noon")"},
-                                          {R"("m":)", R"("maybe")"}};
+constexpr Corruption kBinanceCorruptions[] = {{R"("p":)", R"("12.3.4")"},
+                                              {R"("p":)", R"("0.00000000")"},
+                                              {R"("q":)", R"("0.000000001")"},
+                                              {R"("q":)", R"("-1.00000000")"},
+                                              {R"("p":)", "1.5"},
+                                              {R"("t":)", ""},
+                                              {R"("s":)", R"("BTCUSDT_260327")"},
+                                              {R"("T":)", R"("noon")"},
+                                              {R"("m":)", R"("maybe")"}};
 
 }  // namespace
 
@@ -55,6 +55,6 @@ constinit const SimulatedFeed kBinanceFeed{.markets = kBinanceMarkets,
                                            .trades_in_frame_max = 1,
                                            .append_trades = WriteBinanceTrade,
                                            .append_other = WriteBinanceOther,
-                                           .spoilings = kBinanceSpoilings};
+                                           .corruptions = kBinanceCorruptions};
 
 }  // namespace k2::exchange

@@ -38,15 +38,15 @@ void WriteCoinbaseOther(const SimulatedTrade& trade, uint64_t variant, std::stri
   }
 }
 
-constexpr Spoiling kCoinbaseSpoilings[] = {{R"("price":)", R"("12.3.4")"},
-                                           {R"("price":)", R"("0.00000000")"},
-                                           {R"("size":)", R"("0.000000001")"},
-                                           {R"("size":)", R"("-1.00000000")"},
-                                           {R"("price":)", "1.5"},
-                                           {R"("trade_id":)", ""},
-                                           {R"("product_id":)", R"("NOPAIR")"},
-                                           {R"("time":)", R"("noon")"},
-                                           {R"("side":)", R"("hold")"}};
+constexpr Corruption kCoinbaseCorruptions[] = {{R"("price":)", R"("12.3.4")"},
+                                               {R"("price":)", R"("0.00000000")"},
+                                               {R"("size":)", R"("0.000000001")"},
+                                               {R"("size":)", R"("-1.00000000")"},
+                                               {R"("price":)", "1.5"},
+                                               {R"("trade_id":)", ""},
+                                               {R"("product_id":)", R"("NOPAIR")"},
+                                               {R"("time":)", R"("noon")"},
+                                               {R"("side":)", R"("hold")"}};
 
 }  // namespace
 
@@ -54,6 +54,6 @@ constinit const SimulatedFeed kCoinbaseFeed{.markets = kCoinbaseMarkets,
                                             .trades_in_frame_max = 1,
                                             .append_trades = WriteCoinbaseMatch,
                                             .append_other = WriteCoinbaseOther,
-                                            .spoilings = kCoinbaseSpoilings};
+                                            .corruptions = kCoinbaseCorruptions};
 
 }  // namespace k2::exchange

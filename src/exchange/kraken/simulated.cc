@@ -43,11 +43,11 @@ void WriteKrakenOther(const SimulatedTrade& trade, uint64_t variant, std::string
   }
 }
 
-constexpr Spoiling kKrakenSpoilings[] = {{R"("price":)", "12.3.4"},       {R"("price":)", "0"},
-                                         {R"("qty":)", "1e-9"},           {R"("qty":)", "-1"},
-                                         {R"("price":)", R"("1.5")"},     {R"("trade_id":)", ""},
-                                         {R"("symbol":)", R"("NOPAIR")"}, {R"("timestamp":)", R"("noon")"},
-                                         {R"("side":)", R"("hold")"}};
+constexpr Corruption kKrakenCorruptions[] = {{R"("price":)", "12.3.4"},       {R"("price":)", "0"},
+                                             {R"("qty":)", "1e-9"},           {R"("qty":)", "-1"},
+                                             {R"("price":)", R"("1.5")"},     {R"("trade_id":)", ""},
+                                             {R"("symbol":)", R"("NOPAIR")"}, {R"("timestamp":)", R"("noon")"},
+                                             {R"("side":)", R"("hold")"}};
 
 }  // namespace
 
@@ -55,6 +55,6 @@ constinit const SimulatedFeed kKrakenFeed{.markets = kKrakenMarkets,
                                           .trades_in_frame_max = 6,
                                           .append_trades = WriteKrakenTrades,
                                           .append_other = WriteKrakenOther,
-                                          .spoilings = kKrakenSpoilings};
+                                          .corruptions = kKrakenCorruptions};
 
 }  // namespace k2::exchange

@@ -22,7 +22,7 @@ Status CommitStarts(table::Table& bronze, SourceSet& sources, const std::vector<
   table::LayerCommit commit;
   K2_ASSIGN(commit.next.positions, sources.Starts(unknown, progress));
   if (commit.next.positions.empty()) return {};
-  return CommitStep(bronze, std::move(commit), policy, "bronze", stats);
+  return CommitStep(bronze, std::move(commit), policy, LayerId::kBronze, stats);
 }
 
 Result<std::unique_ptr<BronzeLayer>> BronzeLayer::Open(const Lakehouse& lakehouse, const LayerOptions& options,
@@ -151,7 +151,7 @@ Status BronzeLayer::Place(Input& input, const table::LayerProgress& progress, co
 std::vector<BronzeLayer::Group> BronzeLayer::Divide(const std::vector<size_t>& open) const {
   constexpr int64_t kMessagesWorthATask = 32'768;
   size_t count = open.size();
-  if (!sources_->ApartFromEachOther()) {
+  if (!sources_->FailIndependently()) {
     const int64_t available = std::min(std::max<int64_t>(sources_->Available(), 0), options_.rows_per_step);
     const int64_t tasks =
         std::clamp<int64_t>(available / kMessagesWorthATask, 1, std::max<int64_t>(options_.threads, 1));
@@ -244,7 +244,7 @@ Result<BronzeLayer::Written> BronzeLayer::Write(const std::vector<size_t>& open,
                           .output = output,
                           .attempt_id = RandomHex64()};
     task::TaskContext context{.io = table_.io_ptr(), .schemas = nullptr, .cache = cache_};
-    if (sources_->ApartFromEachOther()) context.wait_us = wait_us / parts;
+    if (sources_->FailIndependently()) context.wait_us = wait_us / parts;
     for (const size_t at : group) {
       const SourceSet::Source& source = inputs_[at].source;
       task.inputs.push_back({source.reader->key(), source.exchange, source.recording, inputs_[at].position});
@@ -264,7 +264,7 @@ Result<BronzeLayer::Written> BronzeLayer::Write(const std::vector<size_t>& open,
       continue;
     }
     // One recording that cannot be read on must not hold up the others.
-    if (outcomes[i].error().kind != ErrorKind::kInvalidData || !sources_->ApartFromEachOther()) {
+    if (outcomes[i].error().kind != ErrorKind::kInvalidData || !sources_->FailIndependently()) {
       for (const auto& outcome : outcomes) {
         if (outcome) DeleteUnsent(outcome->outputs, table_.io());
       }
@@ -301,7 +301,7 @@ Status BronzeLayer::Commit(Written& written) {
     DeleteFiles(written);
     return confirmed;
   }
-  K2_TRY(CommitStep(table_, std::move(written.commit), options_.commit, "bronze", stats_));
+  K2_TRY(CommitStep(table_, std::move(written.commit), options_.commit, LayerId::kBronze, stats_));
   sources_->Committed(written.next);
   return {};
 }
@@ -344,7 +344,7 @@ void BronzeLayer::ReportLags() const {
     const auto end = sources_->EndOf(key);
     if (end) lags.push_back({.key = key, .messages = std::max<int64_t>(*end - input.committed_offset, 0)});
   }
-  if (!lags.empty()) ReportLag("bronze", lags);
+  if (!lags.empty()) ReportLag(ToString(LayerId::kBronze), lags);
 }
 
 bool BronzeLayer::AtEnd() const {

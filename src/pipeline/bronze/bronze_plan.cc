@@ -108,7 +108,7 @@ std::vector<task::Task> MakeTasks(const std::vector<Backlog>& backlog, const tas
 
 Result<StepPlan> PlanBronze(const Lakehouse& lakehouse, const LayerOptions& options, const KafkaFeed& feed,
                             int64_t rows_max, int32_t tasks) {
-  StepPlan plan{.layer = "bronze", .tasks = {}, .ranges = {}, .commits = {}};
+  StepPlan plan{.layer = LayerId::kBronze, .tasks = {}, .ranges = {}, .commits = {}};
   K2_ASSIGN(table::Table table, lakehouse.Open(task::kBronzeTable));
   K2_ASSIGN(table::LayerProgress progress, table::ReadProgress(table.metadata()));
   K2_ASSIGN(const std::unique_ptr<SourceSet> set, OpenKafka(feed));
@@ -136,7 +136,7 @@ Result<StepPlan> PlanBronze(const Lakehouse& lakehouse, const LayerOptions& opti
   for (const Backlog& one : backlog) plan.left -= one.end - one.begin.next_offset;
   K2_ASSIGN(const task::OutputTable output, OutputOf(table));
   plan.tasks = MakeTasks(backlog, output, tasks);
-  PlannedCommit planned{.table = std::string(task::kBronzeTable), .layer = "bronze", .commit = {}, .needs_rows = false};
+  PlannedCommit planned{.table = std::string(task::kBronzeTable), .commit = {}, .needs_rows = false};
   for (const Backlog& one : backlog) {
     if (one.known) planned.commit.base.positions[one.key] = one.begin;
   }

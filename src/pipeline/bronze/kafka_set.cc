@@ -59,7 +59,7 @@ class KafkaSet final : public SourceSet {
     return starts;
   }
 
-  [[nodiscard]] bool ApartFromEachOther() const override { return false; }
+  [[nodiscard]] bool FailIndependently() const override { return false; }
   void Wait(int64_t wait_us) override { (void)source_->WaitForMessages(wait_us); }
   [[nodiscard]] int64_t Available() const override { return source_->queued_messages(); }
   [[nodiscard]] bool BufferFull() const override { return source_->QueueFull(); }

@@ -61,7 +61,7 @@ class RecordingSet final : public SourceSet {
                                         const table::LayerProgress& /*progress*/) override {
     return table::SourcePositions{};
   }
-  [[nodiscard]] bool ApartFromEachOther() const override { return true; }
+  [[nodiscard]] bool FailIndependently() const override { return true; }
   void Wait(int64_t wait_us) override { std::this_thread::sleep_for(std::chrono::microseconds(wait_us)); }
   [[nodiscard]] int64_t Available() const override { return -1; }
   [[nodiscard]] std::optional<int64_t> EndOf(const table::SourceKey& /*key*/) const override { return std::nullopt; }

@@ -48,7 +48,7 @@ class SourceSet {
                                                 const table::LayerProgress& progress) = 0;
 
   // Sources of which one that cannot be read on must not hold up the others: each is a task of its own.
-  [[nodiscard]] virtual bool ApartFromEachOther() const = 0;
+  [[nodiscard]] virtual bool FailIndependently() const = 0;
 
   // Returns when a source has messages to read at once, after `wait_us` at the latest.
   virtual void Wait(int64_t wait_us) = 0;

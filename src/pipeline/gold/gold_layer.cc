@@ -181,11 +181,11 @@ Result<std::vector<task::GoldFile>> GoldLayer::ExistingFiles(const FilesByUpstre
 Result<StepPlan> GoldLayer::Plan(const GoldSpread& spread) { return PlanStep(spread, /*whole_snapshots=*/true); }
 
 Result<StepPlan> GoldLayer::PlanStep(const GoldSpread& spread, bool whole_snapshots) {
-  StepPlan plan{.layer = "gold", .tasks = {}, .ranges = {}, .commits = {}};
+  StepPlan plan{.layer = LayerId::kGold, .tasks = {}, .ranges = {}, .commits = {}};
   K2_TRY(FindInputs());
   UpdateTags();
   K2_ASSIGN(const std::vector<PartitionLag> behind, Lags());
-  ReportLag("gold", behind);
+  ReportLag(ToString(LayerId::kGold), behind);
   plan.behind = Total(behind);
   std::vector<std::optional<ReadTo>> read_to(upstreams_.size());
   const FilesByUpstream taken = TakeFiles(whole_snapshots, read_to);
@@ -317,7 +317,7 @@ void GoldLayer::ReadAhead() {
   }
 }
 
-Status GoldLayer::Settle() {
+Status GoldLayer::CommitOffsets() {
   return RetryRaces([&] {
     gold_known_ = false;
     return TrySettle();
@@ -330,7 +330,7 @@ Status GoldLayer::TrySettle() {
 }
 
 Result<StepPlan> GoldLayer::PlanSettling() {
-  StepPlan plan{.layer = "gold", .tasks = {}, .ranges = {}, .commits = {}};
+  StepPlan plan{.layer = LayerId::kGold, .tasks = {}, .ranges = {}, .commits = {}};
   K2_TRY(FindInputs());
   std::vector<std::optional<ReadTo>> read_to(upstreams_.size());
   bool behind = false;
@@ -382,7 +382,7 @@ Result<std::vector<PartitionLag>> GoldLayer::Lags() const {
 
 Result<PlannedCommit> GoldLayer::PlanCommit(const std::vector<std::optional<ReadTo>>& read_to,
                                             const std::optional<MessageTimes>& times) const {
-  PlannedCommit planned{.table = std::string(task::kGoldTable), .layer = "gold", .commit = {}, .needs_rows = false};
+  PlannedCommit planned{.table = std::string(task::kGoldTable), .commit = {}, .needs_rows = false};
   table::LayerCommit& commit = planned.commit;
   commit.fence_upstream = true;
   commit.base_snapshot_id = progress_.snapshot_id;  // the rows were compared with Gold as it stood there

@@ -42,10 +42,10 @@ class GoldLayer {
   Result<StepPlan> Plan(const GoldSpread& spread);
   // All of Gold's rows of these days again, out of what Silver holds now of the rows that Gold has read (rebuild.h).
   Result<StepPlan> PlanRebuild(const DayRange& days, int32_t tasks);
-  // What Settle would commit; an empty plan where there is nothing.
+  // What CommitOffsets would commit; an empty plan where there is nothing.
   Result<StepPlan> PlanSettling();
   // Brings Gold to the offsets of Silver, when it stands behind for lack of rows.
-  Status Settle();
+  Status CommitOffsets();
   // Forgets what was planned and what is held in memory: after another writer was here.
   void Recover();
   // Reads Gold; a text that changes with each commit of new rows, whoever made it.

@@ -60,7 +60,7 @@ class RevalidationRun {
         bronze_(std::move(bronze)),
         finished_(std::move(finished)),
         context_{.io = rejected_.io_ptr(), .schemas = schemas} {
-    stats_.layer = "silver";
+    stats_.layer = LayerId::kSilver;
   }
 
   Status Open(const Lakehouse& lakehouse) {
@@ -263,7 +263,7 @@ class RevalidationRun {
         }
         return std::map<std::string, std::string>{{std::string(kRevalidatedKey), MarkToJson(mark)}};
       };
-      K2_TRY(CommitStep(silver.table, std::move(commit), options_.commit, "revalidated", stats_));
+      K2_TRY(CommitStep(silver.table, std::move(commit), options_.commit, LayerId::kSilver, stats_, "revalidated"));
     }
     return {};
   }
@@ -309,7 +309,7 @@ class RevalidationRun {
     for (const table::ScanFile& file : files) {
       K2_ASSIGN(const bool holds, HoldsAny(InputOf(rejected_.metadata(), file), mark.places));
       if (!holds) continue;
-      commit.removed.push_back(Bare(file.file));
+      commit.removed.push_back(WithoutMetrics(file.file));
       if (const Status kept = WriteOthers(InputOf(rejected_.metadata(), file), mark.places, writer); !kept) {
         DeleteUnsent({writer.Finish()}, *context_.io);
         return kept;
@@ -318,7 +318,7 @@ class RevalidationRun {
     if (commit.removed.empty()) return {};
     commit.added = writer.Finish().files;
     commit.operation = commit.added.empty() ? "delete" : "overwrite";
-    return CommitStep(rejected_, std::move(commit), options_.commit, "rejected", stats_);
+    return CommitStep(rejected_, std::move(commit), options_.commit, LayerId::kSilver, stats_);
   }
 
   Result<bool> HoldsAny(const task::InputFile& file, const MessagePlaces& places) {

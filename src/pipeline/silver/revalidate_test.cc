@@ -131,13 +131,13 @@ class Revalidate : public LayerTest {
       ASSERT_TRUE(rows) << rows.error().message;
       more = *rows > 0;
     }
-    ASSERT_TRUE(silver->Settle());
+    ASSERT_TRUE(silver->CommitOffsets());
     for (bool more = true; more;) {
       const auto rows = gold->Step();
       ASSERT_TRUE(rows) << rows.error().message;
       more = *rows > 0;
     }
-    ASSERT_TRUE(gold->Settle());
+    ASSERT_TRUE(gold->CommitOffsets());
   }
   std::map<std::string, RevalidatedRows> MustRevalidate(bool dry_run = false) {
     LayerStats stats;

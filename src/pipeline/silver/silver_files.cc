@@ -114,7 +114,7 @@ Status SilverLayer::AddPending(const std::vector<table::ScanFile>& files, std::v
         continue;
       }
       if (failed) continue;
-      ProcessHealth().Beat("silver");
+      ProcessHealth().Beat(ToString(LayerId::kSilver));
       if (auto file = Guarded("reading Bronze's files", [&] { return Describe(files[i]); })) {
         described[i] = *std::move(file);
       } else {

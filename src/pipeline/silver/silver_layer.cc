@@ -283,7 +283,7 @@ Result<std::vector<task::Task>> SilverLayer::MakeTasks(const std::vector<Range>&
 Result<StepPlan> SilverLayer::Plan(int32_t tasks) { return PlanAsking(tasks, /*ask=*/true); }
 
 Result<StepPlan> SilverLayer::PlanAsking(int32_t tasks, bool ask) {
-  StepPlan plan{.layer = "silver", .tasks = {}, .ranges = {}, .commits = {}};
+  StepPlan plan{.layer = LayerId::kSilver, .tasks = {}, .ranges = {}, .commits = {}};
   K2_TRY(Refresh());
   plan.behind = TellLag();
   K2_ASSIGN(std::vector<Range> ranges, PlanRanges(ask));
@@ -382,15 +382,14 @@ int64_t SilverLayer::TellLag() const {
     const int64_t from = InSilver(key).value_or(table::SourcePosition{}).next_offset;
     lags.push_back({.key = key, .messages = bronze_end.next_offset - from});
   }
-  ReportLag("silver", lags);
+  ReportLag(ToString(LayerId::kSilver), lags);
   return Total(lags);
 }
 
 std::vector<PlannedCommit> SilverLayer::PlanCommits(const std::vector<Range>& ranges,
                                                     const std::optional<MessageTimes>& times) const {
   // rejected_trades first: a crash after it leaves Silver behind, and Silver then leaves out what rejected_trades has.
-  PlannedCommit rejected{
-      .table = std::string(task::kRejectedTable), .layer = "rejected", .commit = {}, .needs_rows = true};
+  PlannedCommit rejected{.table = std::string(task::kRejectedTable), .commit = {}, .needs_rows = true};
   rejected.commit.base.finished = rejected_progress_.finished;
   rejected.commit.next.upstream[bronze_.name().ToString()] = Hint();
   for (const Range& range : ranges) {
@@ -401,7 +400,7 @@ std::vector<PlannedCommit> SilverLayer::PlanCommits(const std::vector<Range>& ra
   }
   std::vector<PlannedCommit> commits{std::move(rejected)};
   for (size_t i = 0; i < silver_.size(); ++i) {
-    PlannedCommit planned{.table = silver_[i].name().name, .layer = "silver", .commit = {}, .needs_rows = false};
+    PlannedCommit planned{.table = silver_[i].name().name, .commit = {}, .needs_rows = false};
     table::LayerCommit& commit = planned.commit;
     commit.base.finished = silver_progress_[i].finished;
     commit.next.rules_version = RulesOf(silver_[i]);
@@ -430,7 +429,7 @@ Result<std::string> SilverLayer::Head() {
   return head;
 }
 
-Status SilverLayer::Settle() {
+Status SilverLayer::CommitOffsets() {
   return RetryRaces([&] {
     own_tables_known_ = false;
     return TrySettle();
@@ -445,9 +444,8 @@ Status SilverLayer::TrySettle() {
 
 Result<StepPlan> SilverLayer::PlanSettling() {
   K2_TRY(Refresh());
-  StepPlan plan{.layer = "silver", .tasks = {}, .ranges = {}, .commits = {}};
-  PlannedCommit planned{
-      .table = std::string(task::kRejectedTable), .layer = "rejected", .commit = {}, .needs_rows = false};
+  StepPlan plan{.layer = LayerId::kSilver, .tasks = {}, .ranges = {}, .commits = {}};
+  PlannedCommit planned{.table = std::string(task::kRejectedTable), .commit = {}, .needs_rows = false};
   table::LayerCommit& commit = planned.commit;
   commit.base.finished = rejected_progress_.finished;
   for (const table::LayerProgress& progress : silver_progress_) {

@@ -45,10 +45,10 @@ class SilverLayer {
   Result<StepPlan> Plan(int32_t tasks);
   // All rows of Silver and rejected_trades again, out of Bronze's up to the offsets where Silver stands (rebuild.h).
   Result<StepPlan> PlanRebuild(int32_t tasks);
-  // What Settle would commit; an empty plan where there is nothing.
+  // What CommitOffsets would commit; an empty plan where there is nothing.
   Result<StepPlan> PlanSettling();
   // Brings rejected_trades to the offsets of the others, when it stands behind for lack of rows.
-  Status Settle();
+  Status CommitOffsets();
   // Forgets what was planned: after another writer was here.
   void Recover() { planned_snapshot_ = 0, own_tables_known_ = false; }
   // Reads the tables this layer writes to; a text that changes with each commit of its own partitions, whoever made it.

@@ -105,7 +105,7 @@ Status SilverLayer::CommitTables(StepPlan plan, std::vector<PlannedRange>& range
   for (PlannedCommit& planned : plan.commits) {
     const std::string name = planned.table;
     planned.commit.begun = plan.begun;
-    const Status status = CommitStep(*Find(name), std::move(planned.commit), options_.commit, planned.layer, stats_);
+    const Status status = CommitStep(*Find(name), std::move(planned.commit), options_.commit, LayerId::kSilver, stats_);
     const bool own = name != task::kRejectedTable;
     if (status) {
       if (own) standing_.Remove(name);
