@@ -204,8 +204,8 @@ NOW_NS = "1704153600000000000"
     [
         ("binance", [f"1704153600000000 {TRADE_FRAME}"], ("1 frame_bad_time", "nanoseconds")),
         ("binance", [f"1704153600000 {TRADE_FRAME}", f"2024-01-02T00:00:00Z {TRADE_FRAME}"], ("2 frame_bad_time",)),
-        ("binance", [f"{NOW_NS} {AGG_FRAME}"] * 9, ("9 frames were read", "'aggTrade' the first", "`trade`")),
-        ("kraken", [f"{NOW_NS} {BOOK_FRAME}"], ("1 frames were read", "'book' the first")),
+        ("binance", [f"{NOW_NS} {AGG_FRAME}"] * 9, ("9 frames were read", "first: 'aggTrade'", "`trade`")),
+        ("kraken", [f"{NOW_NS} {BOOK_FRAME}"], ("1 frames were read", "first: 'book'")),
         ("kraken", [f"{NOW_NS} {TRADE_FRAME}"], ("another exchange",)),
         ("binance", [f'{NOW_NS} {TRADE_FRAME[:-1]},"X":"ADL"}}'], ("1 frame_other_market", "futures")),
     ],

@@ -386,7 +386,7 @@ def test_two_rebuilds_at_once(frames: Frames, lake: Lake, oracle: Oracle, topics
     files = paths(lake, SILVER[0])
     frames.policy.on_step = slip = Slip(SILVER[0], lambda: lake.k2_run("rebuild", "--layer", "silver"))
     with pytest.raises(
-        RaceError, match=r"silver_binance_trades: \d of the \d files to remove are not in the table any"
+        RaceError, match=r"silver_binance_trades: \d of the \d files to remove are no longer in the table"
     ):
         silver_rebuild(frames.spark, frames.of_silver)
     assert slip.done == 1

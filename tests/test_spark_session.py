@@ -73,7 +73,7 @@ def test_coordinates_follow_the_installed_spark() -> None:
     )
     assert coordinates("4.1.1", "1.11.0")[0].endswith(":1.11.0")
     assert coordinates() == coordinates("3.5.7"), "the one that is pinned"
-    with pytest.raises(ConfigurationError, match=r"pyspark 3\.4\.1 is installed; K2 knows 3\.5\.x and 4\.1\.x"):
+    with pytest.raises(ConfigurationError, match=r"pyspark 3\.4\.1 is installed; K2 supports 3\.5\.x and 4\.1\.x"):
         coordinates("3.4.1")
 
 

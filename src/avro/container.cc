@@ -77,7 +77,7 @@ Status UnZstandard(std::string_view in, std::string& out) {
     if (ZSTD_isError(code) != 0) return Broken("a block is not zstandard data");
     out.resize(output.pos);
     if (code != 0 && input.pos == input.size && output.pos < output.size)
-      return Broken("a zstandard block is cut short");
+      return Broken("a zstandard block is truncated");
   }
   if (input.pos != input.size) return Broken("a zstandard block has bytes behind its end");
   return {};
@@ -92,12 +92,12 @@ Result<std::map<std::string, std::string>> ReadMetadata(BinaryReader& reader) {
     for (int64_t i = 0; i < count; ++i) {
       std::string_view key;
       std::string_view value;
-      if (!reader.ReadBytes(key) || !reader.ReadBytes(value)) return Broken("its header is cut short");
+      if (!reader.ReadBytes(key) || !reader.ReadBytes(value)) return Broken("its header is truncated");
       metadata.insert_or_assign(std::string(key), std::string(value));
       if (metadata.size() > kMaxMetadataEntries) return Broken("its header has too many entries");
     }
   }
-  return Broken("its header is cut short");
+  return Broken("its header is truncated");
 }
 
 Result<Codec> ReadCodec(const std::map<std::string, std::string>& metadata) {
@@ -188,7 +188,7 @@ Result<ContainerReader> ContainerReader::Open(std::string_view file) {
   K2_ASSIGN(Schema schema, Schema::Parse(schema_json->second));
   K2_ASSIGN(const Codec codec, ReadCodec(metadata));
   ContainerReader container(std::move(schema));
-  if (!reader.ReadFixed(kSyncSize, container.sync_)) return Broken("its header is cut short");
+  if (!reader.ReadFixed(kSyncSize, container.sync_)) return Broken("its header is truncated");
   container.metadata_ = std::move(metadata);
   container.codec_ = codec;
   container.file_ = reader;
@@ -200,7 +200,7 @@ Result<bool> ContainerReader::NextBlock(std::string_view& bytes, int64_t& record
   std::string_view compressed;
   std::string_view sync;
   if (!file_.ReadLong(records) || records < 0 || !file_.ReadBytes(compressed) || !file_.ReadFixed(kSyncSize, sync)) {
-    return Broken("it is cut short in a block");
+    return Broken("it is truncated in a block");
   }
   if (sync != sync_) return Broken("a block does not end with the file's sync marker");
   if (codec_ == Codec::kNull) {

@@ -322,7 +322,7 @@ Result<Value> Decode(const Node& schema, BinaryReader& reader) {
   Value value;
   const size_t before = reader.remaining();
   if (!Decoder(reader).Read(schema, value, 0)) {
-    return Fail(ErrorKind::kInvalidData, "Avro: a value of type {} is cut short or malformed within its {} bytes",
+    return Fail(ErrorKind::kInvalidData, "Avro: a value of type {} is truncated or malformed within its {} bytes",
                 ToString(schema.type), before);
   }
   return value;

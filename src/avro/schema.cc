@@ -69,7 +69,7 @@ class Parser {
     if (nodes.size() >= kMaxNodes) return Fail(ErrorKind::kInvalidData, "Avro schema: more than {} types", kMaxNodes);
     if (schema.is_string()) return ParseName(schema.get<std::string>(), name_space);
     if (schema.is_array()) return ParseUnion(schema, name_space, depth);
-    if (!schema.is_object()) return Fail(ErrorKind::kInvalidData, "Avro schema: {} is no type", Excerpt(schema));
+    if (!schema.is_object()) return Fail(ErrorKind::kInvalidData, "Avro schema: {} is not a type", Excerpt(schema));
     const auto type = schema.find("type");
     if (type == schema.end()) return Fail(ErrorKind::kInvalidData, "Avro schema: {} has no \"type\"", Excerpt(schema));
     if (!type->is_string()) return Parse(*type, name_space, depth + 1);
@@ -135,7 +135,7 @@ class Parser {
     };
     node.name = full(name_space, name);
     if (!IsFullName(node.name) || PrimitiveType(node.name)) {
-      return Fail(ErrorKind::kInvalidData, "Avro schema: {} is no legal type name", Excerpt(Json(node.name)));
+      return Fail(ErrorKind::kInvalidData, "Avro schema: {} is not a legal type name", Excerpt(Json(node.name)));
     }
     K2_ASSIGN(node.aliases, Aliases(schema));
     for (std::string& alias : node.aliases) {
@@ -170,7 +170,8 @@ class Parser {
     std::set<std::string> seen;
     node.fields.reserve(fields->size());
     for (const Json& item : *fields) {
-      if (!item.is_object()) return Fail(ErrorKind::kInvalidData, "Avro schema: a field of {} is no object", node.name);
+      if (!item.is_object())
+        return Fail(ErrorKind::kInvalidData, "Avro schema: a field of {} is not an object", node.name);
       Field field;
       K2_ASSIGN(field.name, StringMember(item, "name", "a field of " + node.name));
       if (field.name.empty()) return Fail(ErrorKind::kInvalidData, "Avro schema: a field of {} has no name", node.name);

@@ -32,9 +32,10 @@ Status DeadDeletes::CheckNoneSince(int64_t sequence_number, bool equality,
   for (const ManifestEntry& data : data_files) {
     const DeleteFiles found = since.For(data.file, *data.sequence_number);
     if (found.empty()) continue;
-    return Fail(ErrorKind::kConflict,
-                "another writer has added the delete file {}, which removes rows of {}, since these were read",
-                found.front()->path, data.file.file_path);
+    return Fail(
+        ErrorKind::kConflict,
+        "concurrent writer detected: it added the delete file {}, which removes rows of {}, after these were read",
+        found.front()->path, data.file.file_path);
   }
   return {};
 }

@@ -129,7 +129,7 @@ int CompareLiterals(const Literal& left, const Literal& right) {
 
 Result<std::string> ToBytes(const Literal& literal, const Type& type) {
   if (IsNull(literal) || !Fits(literal, type)) {
-    return Fail(ErrorKind::kInvalidArgument, "a {} is no value of type {}", IsNull(literal) ? "null" : "literal",
+    return Fail(ErrorKind::kInvalidArgument, "a {} is not a value of type {}", IsNull(literal) ? "null" : "literal",
                 type.ToString());
   }
   if (const auto* value = std::get_if<bool>(&literal)) return std::string(1, *value ? '\1' : '\0');
@@ -143,7 +143,7 @@ Result<std::string> ToBytes(const Literal& literal, const Type& type) {
 
 Result<Literal> FromBytes(std::string_view bytes, const Type& type) {
   const auto wrong = [&] {
-    return Fail(ErrorKind::kInvalidData, "a value of {} bytes is no {}", bytes.size(), type.ToString());
+    return Fail(ErrorKind::kInvalidData, "a value of {} bytes is not a {}", bytes.size(), type.ToString());
   };
   switch (KindOf(type.id)) {
     case 1:

@@ -99,7 +99,7 @@ std::optional<Int128> ParseDecimal(std::string_view text, int32_t scale) {
 }
 
 Result<Literal> TextFromJson(const std::string& text, const Type& type) {
-  const auto wrong = [&] { return Fail(ErrorKind::kInvalidData, "\"{}\" is no {}", text, type.ToString()); };
+  const auto wrong = [&] { return Fail(ErrorKind::kInvalidData, "\"{}\" is not a {}", text, type.ToString()); };
   switch (type.id) {
     case TypeId::kString: return Literal(text);
     case TypeId::kDate: {
@@ -173,7 +173,7 @@ std::string ToHumanText(const Literal& literal, const Type& type) {
 
 Result<nlohmann::json> LiteralToJson(const Literal& literal, const Type& type) {
   if (IsNull(literal)) return nlohmann::json(nullptr);
-  if (!Fits(literal, type)) return Fail(ErrorKind::kInvalidArgument, "a literal is no value of {}", type.ToString());
+  if (!Fits(literal, type)) return Fail(ErrorKind::kInvalidArgument, "a literal is not a value of {}", type.ToString());
   switch (type.id) {
     case TypeId::kBoolean: return nlohmann::json(std::get<bool>(literal));
     case TypeId::kInt: return nlohmann::json(std::get<int32_t>(literal));
@@ -204,7 +204,7 @@ Result<Literal> LiteralFromJson(const nlohmann::json& json, const Type& type) {
   if (json.is_number() && type.id == TypeId::kFloat) literal = json.get<float>();
   if (json.is_number() && type.id == TypeId::kDouble) literal = json.get<double>();
   if (!literal) {
-    return Fail(ErrorKind::kInvalidData, "the JSON value {} is no {}",
+    return Fail(ErrorKind::kInvalidData, "the JSON value {} is not a {}",
                 json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), type.ToString());
   }
   return *literal;

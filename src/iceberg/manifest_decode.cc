@@ -215,7 +215,7 @@ Result<std::vector<ManifestEntry>> Decode(std::string_view bytes, const Manifest
     for (int64_t i = 0; i < records; ++i) {
       ManifestEntry& entry = entries.emplace_back();
       if (!decoder.Read(reader, entry)) {
-        return Fail(ErrorKind::kInvalidData, "entry {} is broken", entries.size() - 1);
+        return Fail(ErrorKind::kInvalidData, "entry {} is corrupt", entries.size() - 1);
       }
       K2_TRY(Inherit(manifest, entry));
     }

@@ -130,7 +130,7 @@ Status CheckEntry(const ManifestEntry& entry, ManifestContent content, const std
     return Fail(ErrorKind::kInvalidArgument, "file {}: {}", file.file_path, what);
   };
   if ((file.content == FileContent::kData) != (content == ManifestContent::kData)) {
-    return wrong("data files and delete files do not go into one manifest");
+    return wrong("data files and delete files cannot share a manifest");
   }
   if (entry.status != EntryStatus::kAdded && (!entry.sequence_number || !entry.file_sequence_number)) {
     return wrong("a manifest entry that is not new must have its sequence numbers");
@@ -138,7 +138,7 @@ Status CheckEntry(const ManifestEntry& entry, ManifestContent content, const std
   if (file.partition.size() != types.size()) return wrong("its partition values are not those of the partition spec");
   for (size_t i = 0; i < types.size(); ++i) {
     if (!FitsPartition(file.partition[i], types[i])) {
-      return wrong(fmt::format("partition value {} is no {}", i, types[i].ToString()));
+      return wrong(fmt::format("partition value {} is not a {}", i, types[i].ToString()));
     }
   }
   return {};

@@ -171,7 +171,7 @@ Result<std::vector<ManifestFile>> DecodeManifestList(std::string_view bytes) {
       const bool read = ReadRecord(
           root, ids, reader, [&](int32_t id, const avro::Node& type) { return ReadField(id, type, reader, manifest); });
       if (!read || manifest.manifest_path.empty()) {
-        return Fail(ErrorKind::kInvalidData, "line {} of the manifest list is broken", manifests.size() - 1);
+        return Fail(ErrorKind::kInvalidData, "line {} of the manifest list is corrupt", manifests.size() - 1);
       }
     }
     if (!reader.AtEnd()) return Fail(ErrorKind::kInvalidData, "bytes are left over in the manifest list");

@@ -8,7 +8,7 @@ namespace k2::iceberg {
 Result<std::vector<ManifestFile>> ReadManifests(ManifestStore& store, const Snapshot& snapshot) {
   if (snapshot.manifest_list.empty()) {
     return Fail(ErrorKind::kUnsupported,
-                "snapshot {} has no manifest list (Iceberg format version 1): rewrite the table as version 2",
+                "snapshot {} has no manifest list (Iceberg format version 1): upgrade the table to version 2",
                 snapshot.snapshot_id);
   }
   K2_ASSIGN(const std::string bytes, store.Read(snapshot.manifest_list));

@@ -113,7 +113,7 @@ Status AddColumnMetrics(int32_t field_id, const Type& type, const MetricsMode& m
   if (metrics.nan_count) file.nan_value_counts[field_id] = *metrics.nan_count;
   if (mode.kind == MetricsMode::Kind::kCounts) return {};
   if (!Fits(metrics.lower, type) || !Fits(metrics.upper, type)) {
-    return Fail(ErrorKind::kInvalidArgument, "a bound of column {} is no value of {}", field_id, type.ToString());
+    return Fail(ErrorKind::kInvalidArgument, "a bound of column {} is not a value of {}", field_id, type.ToString());
   }
   if (const auto lower = LowerBound(metrics.lower, type, mode)) {
     K2_ASSIGN(file.lower_bounds[field_id], ToBytes(*lower, type));

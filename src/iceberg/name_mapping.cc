@@ -13,7 +13,7 @@ Result<NameMapping> MappedFields(const nlohmann::json& list);
 
 Result<MappedField> MappedFieldOf(const nlohmann::json& value) {
   MappedField field;
-  if (!value.is_object()) return Fail(ErrorKind::kInvalidData, "name mapping: a field is no object");
+  if (!value.is_object()) return Fail(ErrorKind::kInvalidData, "name mapping: a field is not an object");
   if (const auto id = value.find("field-id"); id != value.end() && !id->is_null()) {
     K2_ASSIGN(const int64_t number, JsonInt64(*id, "name mapping: field-id"));
     if (number < 0 || number > INT32_MAX) return Fail(ErrorKind::kInvalidData, "name mapping: field-id {}", number);
@@ -24,7 +24,7 @@ Result<MappedField> MappedFieldOf(const nlohmann::json& value) {
     return Fail(ErrorKind::kInvalidData, "name mapping: a field has no list of names");
   }
   for (const nlohmann::json& name : *names) {
-    if (!name.is_string()) return Fail(ErrorKind::kInvalidData, "name mapping: a name is no string");
+    if (!name.is_string()) return Fail(ErrorKind::kInvalidData, "name mapping: a name is not a string");
     field.names.push_back(name.get<std::string>());
   }
   if (const auto nested = value.find("fields"); nested != value.end() && !nested->is_null()) {
@@ -34,7 +34,7 @@ Result<MappedField> MappedFieldOf(const nlohmann::json& value) {
 }
 
 Result<NameMapping> MappedFields(const nlohmann::json& list) {
-  if (!list.is_array()) return Fail(ErrorKind::kInvalidData, "name mapping: its fields are no list");
+  if (!list.is_array()) return Fail(ErrorKind::kInvalidData, "name mapping: its fields are not a list");
   NameMapping fields;
   std::set<std::string> seen;
   for (const nlohmann::json& value : list) {

@@ -29,8 +29,8 @@ bool GarbageCollected(const TableMetadata& metadata) {
 Status CheckGarbageCollected(const TableMetadata& metadata, std::string_view table, std::string_view what) {
   if (GarbageCollected(metadata)) return {};
   return Fail(ErrorKind::kUnsupported,
-              "{}: {}: the table's property gc.enabled is false, which says that its files may be shared with other "
-              "tables. Where they are not, set it to true with the engine that set it",
+              "{}: {}: the table's property gc.enabled is false, so its files may be shared with other tables. If they "
+              "are not, set it to true with the engine that set it",
               table, what);
 }
 

@@ -281,7 +281,7 @@ Result<SortOrder> SortOrderFromJson(Json& value) {
     const std::string nulls = field.String("null-order");
     K2_TRY(field.status());
     if ((direction != "asc" && direction != "desc") || (nulls != "nulls-first" && nulls != "nulls-last")) {
-      return Fail(ErrorKind::kInvalidData, "sort order {}: \"{}\" \"{}\" is no direction and null order",
+      return Fail(ErrorKind::kInvalidData, "sort order {}: \"{}\" \"{}\" is not a direction and null order",
                   order.order_id, direction, nulls);
     }
     parsed.ascending = direction == "asc";

@@ -112,9 +112,10 @@ Status Producer::CheckRequest() const {
   const bool removes = !request_.removed.empty() || !request_.remove_where.empty();
   if (operation == "append" && removes) return wrong("an append removes no files");
   if (operation == "delete" && !request_.added.empty()) return wrong("a delete adds no files");
-  if (operation == "replace" && !request_.remove_where.empty()) return wrong("a replace names the files it removes");
+  if (operation == "replace" && !request_.remove_where.empty())
+    return wrong("a replace must list the files it removes");
   if (operation == "replace" && removes && !request_.planned_sequence) {
-    return wrong("a replace names the sequence number it was planned at");
+    return wrong("a replace must give the sequence number it was planned at");
   }
   std::set<std::string_view> paths;
   for (const DataFile& file : request_.added) {
@@ -179,7 +180,7 @@ Status Producer::RemoveFiles() {
     K2_TRY(RemoveFrom(i));
   }
   if (missing_.empty()) return {};
-  return Fail(ErrorKind::kConflict, "{} of the {} files to remove are not in the table any more, one is {}",
+  return Fail(ErrorKind::kConflict, "{} of the {} files to remove are no longer in the table (for example {})",
               missing_.size(), wanted_.size(), *missing_.begin());
 }
 
@@ -250,7 +251,7 @@ Status Producer::AddFiles() {
   std::map<int32_t, std::vector<ManifestEntry>> by_spec;
   for (const DataFile& file : request_.added) {
     if (base_.FindSpec(file.spec_id) == nullptr) {
-      return Fail(ErrorKind::kConflict, "{} was written by partition spec {}, which the table does not have any more",
+      return Fail(ErrorKind::kConflict, "{} was written with partition spec {}, which the table no longer has",
                   file.file_path, file.spec_id);
     }
     changes_.Added(file);

@@ -21,7 +21,7 @@ Status CheckCounters(const TableMetadata& metadata) {
   const int32_t highest = std::max(metadata.last_column_id, metadata.last_partition_id);
   if (highest == std::numeric_limits<int32_t>::max() ||
       metadata.last_sequence_number == std::numeric_limits<int64_t>::max()) {
-    return Fail(ErrorKind::kInvalidData, "the table's last ids leave no room for another one");
+    return Fail(ErrorKind::kInvalidData, "the table's last ids are too large to assign another one");
   }
   if (metadata.last_sequence_number < 0 || metadata.last_updated_ms < 0 || metadata.last_column_id < 0) {
     return Fail(ErrorKind::kInvalidData, "the table's last sequence number, column id or update time is negative");
@@ -79,7 +79,7 @@ Status CheckSnapshots(const TableMetadata& metadata) {
   }
   for (const auto& [name, ref] : metadata.refs) {
     if (!ids.contains(ref.snapshot_id)) {
-      return Fail(ErrorKind::kInvalidData, "{} \"{}\" names the snapshot {}, which is not there",
+      return Fail(ErrorKind::kInvalidData, "{} \"{}\" references the snapshot {}, which does not exist",
                   ref.is_branch ? "branch" : "tag", name, ref.snapshot_id);
     }
   }

@@ -67,8 +67,8 @@ Result<Snapshot> SnapshotFromJson(Json& value) {
   if (snapshot.parent_snapshot_id == kNoSnapshot) snapshot.parent_snapshot_id.reset();
   if (snapshot.manifest_list.empty()) {
     return Fail(ErrorKind::kUnsupported,
-                "snapshot {} has no manifest list, but names its manifests itself, as the first writers of version 1 "
-                "did; expire it, or write the table anew",
+                "snapshot {} has no manifest list but lists its manifests itself, as early writers of version 1 did; "
+                "expire it, or rewrite the table",
                 snapshot.snapshot_id);
   }
   if (auto operation = snapshot.summary.extract("operation")) {
@@ -230,7 +230,7 @@ Result<TableMetadata> TableMetadataFromJson(Json& value) {
   K2_TRY(json.status());
   if (metadata.format_version < 1 || metadata.format_version > 2) {
     return Fail(ErrorKind::kUnsupported,
-                "the table is of Iceberg format version {}; K2 reads versions 1 and 2. Use an engine that knows "
+                "the table is of Iceberg format version {}; K2 reads versions 1 and 2. Use an engine that supports "
                 "version {}, or a table that was created with the property format-version=2",
                 metadata.format_version, metadata.format_version);
   }

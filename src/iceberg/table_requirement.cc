@@ -13,22 +13,22 @@ std::string IdOrNone(const std::optional<int64_t>& id) { return id ? std::to_str
 
 Status Equal(std::string_view what, int32_t wanted, int32_t present) {
   if (wanted == present) return {};
-  return Broken("{} is {}, not {}: another writer changed the table", what, present, wanted);
+  return Broken("{} is {}, not {}: a concurrent writer changed the table", what, present, wanted);
 }
 
 struct Checker {
   const TableMetadata& table;
 
-  Status operator()(const AssertCreate&) const { return Broken("the table exists already"); }
+  Status operator()(const AssertCreate&) const { return Broken("the table already exists"); }
   Status operator()(const AssertTableUuid& wanted) const {
     if (wanted.uuid == table.table_uuid) return {};
-    return Broken("the table's uuid is {}, not {}: it was dropped and created anew", table.table_uuid, wanted.uuid);
+    return Broken("the table's uuid is {}, not {}: it was dropped and recreated", table.table_uuid, wanted.uuid);
   }
   Status operator()(const AssertRefSnapshotId& wanted) const {
     const SnapshotRef* ref = table.FindRef(wanted.ref);
     const std::optional<int64_t> present = ref == nullptr ? std::nullopt : std::optional(ref->snapshot_id);
     if (present == wanted.snapshot_id) return {};
-    return Broken("\"{}\" is at snapshot {}, not {}: another writer was first", wanted.ref, IdOrNone(present),
+    return Broken("\"{}\" is at snapshot {}, not {}: a concurrent writer was first", wanted.ref, IdOrNone(present),
                   IdOrNone(wanted.snapshot_id));
   }
   Status operator()(const AssertLastAssignedFieldId& wanted) const {

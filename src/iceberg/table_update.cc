@@ -99,9 +99,9 @@ Status Applier::operator()(const AddSchema& update) {
 }
 
 Status Applier::operator()(const SetCurrentSchema& update) {
-  if (update.schema_id == kLastAdded && !last_schema_) return Refuse("no schema was added that could become current");
+  if (update.schema_id == kLastAdded && !last_schema_) return Refuse("no schema was added to become current");
   const int32_t id = update.schema_id == kLastAdded ? *last_schema_ : update.schema_id;
-  if (table_.FindSchema(id) == nullptr) return Refuse("schema {} cannot become current: it is not there", id);
+  if (table_.FindSchema(id) == nullptr) return Refuse("schema {} cannot become current: it does not exist", id);
   table_.current_schema_id = id;
   return {};
 }
@@ -147,7 +147,7 @@ Status Applier::operator()(const AddSpec& update) {
   std::unordered_set<std::string_view> names;
   for (const PartitionField& field : spec.fields) {
     if (field.name.empty() || !names.insert(field.name).second) {
-      return Refuse("partition field names must be there and differ: \"{}\"", field.name);
+      return Refuse("partition field names must be unique and not empty: \"{}\"", field.name);
     }
     const NestedField* source = table_.CurrentSchema().FindById(field.source_id);
     if (source == nullptr) {
@@ -165,9 +165,9 @@ Status Applier::operator()(const AddSpec& update) {
 }
 
 Status Applier::operator()(const SetDefaultSpec& update) {
-  if (update.spec_id == kLastAdded && !last_spec_) return Refuse("no partition spec was added that could be default");
+  if (update.spec_id == kLastAdded && !last_spec_) return Refuse("no partition spec was added to become default");
   const int32_t id = update.spec_id == kLastAdded ? *last_spec_ : update.spec_id;
-  if (table_.FindSpec(id) == nullptr) return Refuse("partition spec {} cannot become default: it is not there", id);
+  if (table_.FindSpec(id) == nullptr) return Refuse("partition spec {} cannot become default: it does not exist", id);
   table_.default_spec_id = id;
   return {};
 }
@@ -194,10 +194,10 @@ Status Applier::operator()(const AddSortOrder& update) {
 }
 
 Status Applier::operator()(const SetDefaultSortOrder& update) {
-  if (update.order_id == kLastAdded && !last_order_) return Refuse("no sort order was added that could be default");
+  if (update.order_id == kLastAdded && !last_order_) return Refuse("no sort order was added to become default");
   const int32_t id = update.order_id == kLastAdded ? *last_order_ : update.order_id;
   if (std::ranges::find(table_.sort_orders, id, &SortOrder::order_id) == table_.sort_orders.end()) {
-    return Refuse("sort order {} cannot become default: it is not there", id);
+    return Refuse("sort order {} cannot become default: it does not exist", id);
   }
   table_.default_sort_order_id = id;
   return {};
@@ -210,16 +210,16 @@ Status Applier::operator()(const AddSnapshot& update) {
     return Fail(ErrorKind::kUnsupported, "K2 writes snapshots of format version 2; upgrade the table first");
   }
   if (id <= 0) return Refuse("{} cannot be the id of a snapshot", id);
-  if (table_.FindSnapshot(id) != nullptr) return Refuse("there is a snapshot {} already", id);
+  if (table_.FindSnapshot(id) != nullptr) return Refuse("snapshot {} already exists", id);
   if (snapshot.sequence_number != table_.last_sequence_number + 1) {
     return Refuse("snapshot {} has the sequence number {}, where {} is next", id, snapshot.sequence_number,
                   table_.last_sequence_number + 1);
   }
   if (snapshot.parent_snapshot_id && table_.FindSnapshot(*snapshot.parent_snapshot_id) == nullptr) {
-    return Refuse("snapshot {} has the parent {}, which is not there", id, *snapshot.parent_snapshot_id);
+    return Refuse("snapshot {} has the parent {}, which does not exist", id, *snapshot.parent_snapshot_id);
   }
   if (snapshot.schema_id && table_.FindSchema(*snapshot.schema_id) == nullptr) {
-    return Refuse("snapshot {} is of schema {}, which is not there", id, *snapshot.schema_id);
+    return Refuse("snapshot {} has the schema {}, which does not exist", id, *snapshot.schema_id);
   }
   const std::string& operation = snapshot.operation;
   if (operation != "append" && operation != "replace" && operation != "overwrite" && operation != "delete") {
@@ -242,17 +242,17 @@ Status Applier::operator()(const SetSnapshotRef& update) {
   const Snapshot* snapshot = table_.FindSnapshot(ref.snapshot_id);
   if (update.name.empty()) return Refuse("a reference needs a name");
   if (snapshot == nullptr) {
-    return Refuse("reference \"{}\" cannot name the snapshot {}: it is not there", update.name, ref.snapshot_id);
+    return Refuse("reference \"{}\" cannot reference the snapshot {}: it does not exist", update.name, ref.snapshot_id);
   }
   const bool is_main = update.name == kMainBranch;
   if (is_main && !ref.is_branch) return Refuse("main is a branch and cannot become a tag");
-  if (is_main && ref.max_ref_age_ms) return Refuse("main never expires: it takes no max-ref-age-ms");
+  if (is_main && ref.max_ref_age_ms) return Refuse("main never expires: max-ref-age-ms is not allowed");
   if (!ref.is_branch && (ref.min_snapshots_to_keep || ref.max_snapshot_age_ms)) {
-    return Refuse("tag \"{}\": only branches keep a number or an age of snapshots", update.name);
+    return Refuse("tag \"{}\": only branches can set a number or an age of snapshots to keep", update.name);
   }
   if (ref.min_snapshots_to_keep.value_or(1) <= 0 || ref.max_snapshot_age_ms.value_or(1) <= 0 ||
       ref.max_ref_age_ms.value_or(1) <= 0) {
-    return Refuse("reference \"{}\": what it keeps must be positive numbers", update.name);
+    return Refuse("reference \"{}\": its retention settings must be positive numbers", update.name);
   }
   const SnapshotRef* present = table_.FindRef(update.name);
   if (present != nullptr && present->is_branch != ref.is_branch) {
@@ -274,7 +274,7 @@ Status Applier::operator()(const RemoveSnapshots& update) {
   const std::unordered_set<int64_t> removed(update.snapshot_ids.begin(), update.snapshot_ids.end());
   for (const auto& [name, ref] : table_.refs) {
     if (removed.contains(ref.snapshot_id)) {
-      return Refuse("snapshot {} cannot be removed: {} \"{}\" names it", ref.snapshot_id,
+      return Refuse("snapshot {} cannot be removed: {} \"{}\" references it", ref.snapshot_id,
                     ref.is_branch ? "branch" : "tag", name);
     }
   }
@@ -329,7 +329,7 @@ Result<TableMetadata> Applier::Finish() {
   table_.last_updated_ms = now_ms_;
   FinishSnapshotLog();
   if (const Status checked = table_.Check(); !checked) {
-    return Refuse("the changes leave a broken table: {}", checked.error().message);
+    return Refuse("the changes would make the table invalid: {}", checked.error().message);
   }
   return std::move(table_);
 }

@@ -35,7 +35,8 @@ Result<Literal> ApplyTemporal(const Transform& transform, const Type& source, co
       if (source.id == TypeId::kDate) return NotFor("hour", source);
       const int64_t hours = FloorDiv(std::get<int64_t>(value), kMicrosPerHour);
       if (hours != static_cast<int32_t>(hours)) {
-        return Fail(ErrorKind::kInvalidArgument, "the hour of {} us since 1970 is no int", std::get<int64_t>(value));
+        return Fail(ErrorKind::kInvalidArgument, "the hour of {} us since 1970 is not an int",
+                    std::get<int64_t>(value));
       }
       return Literal(static_cast<int32_t>(hours));
     }
@@ -116,7 +117,7 @@ Result<Transform> Transform::Parse(std::string_view text) {
 
 Result<Literal> ApplyTransform(const Transform& transform, const Type& source, const Literal& value) {
   if (!Fits(value, source)) {
-    return Fail(ErrorKind::kInvalidArgument, "a partition source value is no {}", source.ToString());
+    return Fail(ErrorKind::kInvalidArgument, "a partition source value is not a {}", source.ToString());
   }
   if (IsNull(value) || transform.kind == Transform::Kind::kVoid) return Literal();
   switch (transform.kind) {

@@ -18,7 +18,7 @@ TEST(NothingTaken, TellsWhatWasReadAndTheLikelyCause) {
   bronze.source.frames_other = 12;
   bronze.source.other_channel = "\"aggTrade\"";
   const auto other = NothingTaken(&bronze, &silver);
-  EXPECT_TRUE(Has(other, "20 frames") && Has(other, "12 are market data of other channels (\"aggTrade\" the first)"));
+  EXPECT_TRUE(Has(other, "20 frames") && Has(other, "12 are market data of other channels (first: \"aggTrade\")"));
   bronze.rows_in = silver.rows_in = 4;
   silver.rejected = {{"frame_bad_time", 3}, {"frame_not_json", 1}};
   const auto rejected = NothingTaken(&bronze, &silver);

@@ -61,7 +61,7 @@ TEST_F(StatusServerTest, LivesWhileLayersBeat) {
 }
 
 TEST_F(StatusServerTest, IsReadyWhenAllIsOpenAndAnswers) {
-  EXPECT_EQ(Get("/readyz"), "503 [-] layers: none has been started yet\nreadyz: failed\n");
+  EXPECT_EQ(Get("/readyz"), "503 [-] layers: no layer has started yet\nreadyz: failed\n");
   health_.Expect("gold");
   EXPECT_TRUE(Get("/readyz").starts_with("503 [-] layer gold: is being opened"));
   health_.Beat("gold");
