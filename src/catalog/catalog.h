@@ -81,8 +81,6 @@ class Catalog {
                                const std::vector<iceberg::TableRequirement>& requirements,
                                const std::vector<iceberg::TableUpdate>& updates,
                                const BeforeSwap& before_swap = nullptr) = 0;
-  virtual Status Drop(const TableName& table) = 0;
-  virtual Status Rename(const TableName& from, const TableName& to) = 0;
 
   // Where a table would be made for which nothing else is asked; nullopt: the catalog says so only when it is.
   [[nodiscard]] virtual std::optional<std::string> LocationOfNew(const TableName& /*table*/) const {

@@ -55,8 +55,6 @@ class RestCatalog : public Catalog {
   CommitOutcome Commit(const TableName& table, const TableState& base,
                        const std::vector<iceberg::TableRequirement>& requirements,
                        const std::vector<iceberg::TableUpdate>& updates, const BeforeSwap& before_swap) override;
-  Status Drop(const TableName& table) override;
-  Status Rename(const TableName& from, const TableName& to) override;
   [[nodiscard]] std::optional<std::string> LocationOfNew(const TableName& table) const override;
   Status Register(const TableName& table, const std::string& metadata_location,
                   const std::optional<std::string>& instead_of) override;
@@ -405,25 +403,6 @@ CommitOutcome RestCatalog::Commit(const TableName& table, const TableState& /*ba
     }
   }
   return Committed{*std::move(state)};
-}
-
-Status RestCatalog::Drop(const TableName& table) {
-  Forget(table);
-  K2_ASSIGN(const net::HttpResponse reply,
-            session_.Repeating(Call("DELETE", TablePath(table) + "?purgeRequested=false")));
-  if (reply.status == 200 || reply.status == 204) return {};
-  if (reply.status == 404) return Fail(ErrorKind::kNotFound, "table {} does not exist", table.ToString());
-  return std::unexpected(ErrorOf(ReadFailure(reply), "drop table " + table.ToString()));
-}
-
-Status RestCatalog::Rename(const TableName& from, const TableName& to) {
-  Forget(from);
-  Forget(to);
-  K2_ASSIGN(const net::HttpResponse reply, session_.Once(Call("POST", root_ + "/tables/rename", RenameBody(from, to))));
-  if (reply.status == 200 || reply.status == 204) return {};
-  const RestFailure failure = ReadFailure(reply);
-  if (reply.status == 409) return Fail(ErrorKind::kAlreadyExists, "table {} already exists", to.ToString());
-  return std::unexpected(ErrorOf(failure, fmt::format("rename table {} to {}", from.ToString(), to.ToString())));
 }
 
 }  // namespace

@@ -248,13 +248,4 @@ std::string RegisterBody(const TableName& table, const std::string& metadata_loc
   return writer.Take();
 }
 
-std::string RenameBody(const TableName& from, const TableName& to) {
-  JsonWriter writer;
-  writer.BeginObject().Key("source");
-  WriteIdentifier(writer, from);
-  writer.Key("destination");
-  WriteIdentifier(writer, to);
-  return writer.EndObject().Take();
-}
-
 }  // namespace k2::catalog

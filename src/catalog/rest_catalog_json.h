@@ -49,6 +49,5 @@ std::string CreateTableBody(const TableName& table, const CreateTableRequest& re
 std::string CommitBody(const TableName& table, const std::vector<iceberg::TableRequirement>& requirements,
                        const std::vector<iceberg::TableUpdate>& updates);
 std::string RegisterBody(const TableName& table, const std::string& metadata_location, bool overwrite);
-std::string RenameBody(const TableName& from, const TableName& to);
 
 }  // namespace k2::catalog

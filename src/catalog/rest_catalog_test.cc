@@ -137,25 +137,6 @@ TEST_F(RestCatalogTest, CreatesWhereItIsTold) {
   EXPECT_EQ(catalog->Create(kTrades, request).error().kind, ErrorKind::kAlreadyExists);
 }
 
-TEST_F(RestCatalogTest, DropsAndRenames) {
-  int status = 204;
-  server_.spoil = [&](const net::SeenRequest& request) -> Spoil {
-    if (request.method == "GET") return {};
-    return {.instead = net::ScriptedReply{.status = status}};
-  };
-  const auto catalog = Open();
-  EXPECT_TRUE(catalog->Drop(kTrades).has_value());
-  EXPECT_EQ(server_.Seen().back().target, "/v1/namespaces/market_data/tables/trades?purgeRequested=false");
-  EXPECT_TRUE(catalog->Rename(kTrades, {"a.b", "t"}).has_value());
-  EXPECT_EQ(server_.Seen().back().body, R"({"source":{"namespace":["market_data"],"name":"trades"},)"
-                                        R"("destination":{"namespace":["a","b"],"name":"t"}})");
-  status = 404;
-  EXPECT_EQ(catalog->Drop(kTrades).error().kind, ErrorKind::kNotFound);
-  EXPECT_EQ(catalog->Rename(kTrades, kTrades).error().kind, ErrorKind::kNotFound);
-  status = 409;
-  EXPECT_EQ(catalog->Rename(kTrades, kTrades).error().kind, ErrorKind::kAlreadyExists);
-}
-
 TEST_F(RestCatalogTest, ReadsAreTriedAgain) {
   const std::vector<Spoil> troubles = {
       {.instead = net::ScriptedReply{.status = 503, .headers = {{"Retry-After", "0"}}}},

@@ -64,8 +64,6 @@ class SqliteCatalog : public Catalog {
   CommitOutcome Commit(const TableName& table, const TableState& base,
                        const std::vector<iceberg::TableRequirement>& requirements,
                        const std::vector<iceberg::TableUpdate>& updates, const BeforeSwap& before_swap) override;
-  Status Drop(const TableName& table) override;
-  Status Rename(const TableName& from, const TableName& to) override;
   [[nodiscard]] std::string Describe() const override { return "SQLite catalog " + path_; }
 
  private:
@@ -440,39 +438,6 @@ void SqliteCatalog::DeleteOld(const iceberg::TableMetadata& metadata, const std:
       log::Warn("cannot delete old table metadata", {{"file", file}, {"error", deleted.error().message}});
     }
   }
-}
-
-Status SqliteCatalog::Drop(const TableName& table) {
-  K2_TRY(CheckPlace());
-  const std::lock_guard lock(mutex_);
-  const Swap swap = Transact(
-      "DELETE FROM iceberg_tables WHERE catalog_name = ?1 AND table_namespace = ?2 AND table_name = ?3" + only_tables_,
-      {options_.catalog_name, table.name_space, table.name});
-  if (swap.unknown) return std::unexpected(swap.unknown->error);
-  K2_TRY(swap.status);
-  if (swap.rows == 0) return Fail(ErrorKind::kNotFound, "table {} does not exist", table.ToString());
-  return {};
-}
-
-Status SqliteCatalog::Rename(const TableName& from, const TableName& to) {
-  K2_TRY(CheckName("table", to.name));
-  K2_TRY(CheckPlace());
-  const std::lock_guard lock(mutex_);
-  K2_ASSIGN(const bool exists, NamespaceExists(to.name_space));
-  if (!exists) return Fail(ErrorKind::kNotFound, "namespace {} does not exist", to.name_space);
-  const Swap swap = Transact(
-      "UPDATE iceberg_tables SET table_namespace = ?1, table_name = ?2 WHERE catalog_name = ?3 AND table_namespace = "
-      "?4 "
-      "AND table_name = ?5" +
-          only_tables_,
-      {to.name_space, to.name, options_.catalog_name, from.name_space, from.name});
-  if (swap.unknown) return std::unexpected(swap.unknown->error);
-  if (!swap.status && swap.status.error().kind == ErrorKind::kAlreadyExists) {
-    return Fail(ErrorKind::kAlreadyExists, "table {} already exists", to.ToString());
-  }
-  K2_TRY(swap.status);
-  if (swap.rows == 0) return Fail(ErrorKind::kNotFound, "table {} does not exist", from.ToString());
-  return {};
 }
 
 }  // namespace

@@ -212,7 +212,7 @@ TEST_F(Deletes, DuringARebuildRefuseIt) {
   testing::internal::CaptureStderr();
   const Status rebuilt =
       pipeline::RunRebuild(*plan, find, {.io = lakehouse_->io(), .schemas = schemas_}, layer_, stats);
-  EXPECT_NE(testing::internal::GetCapturedStderr().find("come back"), std::string::npos);
+  EXPECT_NE(testing::internal::GetCapturedStderr().find("reappear"), std::string::npos);
   ASSERT_TRUE(rebuilt) << rebuilt.error().message;
   EXPECT_EQ(Trades(task::kGoldTable), UpTo(9, {}));
   EXPECT_EQ(Totals(task::kGoldTable).delete_files, 0);

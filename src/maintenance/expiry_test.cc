@@ -1,6 +1,7 @@
 // Expiry deletes what only expired snapshots named, when the catalog has certainly taken it, and nothing else.
 #include "maintenance/expiry.h"
 
+#include "catalog/testing/drop_table.h"
 #include "maintenance/claim.h"
 #include "maintenance/maintenance_fixture.h"
 #include "maintenance/schedule.h"
@@ -171,7 +172,8 @@ TEST_F(Expiry, MaintenanceDoesBothWhenTheyAreDue) {
   EXPECT_EQ(maintenance.status().rounds, 1);
   maintenance.RunDue(later_us_ + kHour + 61 * kMicrosPerSecond);
   EXPECT_EQ(maintenance.status().rounds, 2);
-  ASSERT_TRUE(lakehouse_->catalog()->Drop({std::string(task::kNamespace), std::string(task::kRejectedTable)}));
+  ASSERT_TRUE(
+      catalog::DropTable(root_ + "/warehouse", {std::string(task::kNamespace), std::string(task::kRejectedTable)}));
   maintenance.RunDue(later_us_ + 3 * kHour);
   status = maintenance.status();
   EXPECT_EQ(status.rounds, 3);

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "catalog/testing/drop_table.h"
 #include "iceberg/literal.h"
 #include "maintenance/maintenance_fixture.h"
 #include "pipeline/silver/revalidate.h"
@@ -210,7 +211,7 @@ TEST_F(OlderWarehouse, ColumnsThatOthersAddMeanwhile) {
 // Beside trades of this format a table is made of it, whoever needs it first.
 TEST_F(OlderWarehouse, ATableThatIsMadeLaterIsOfTheSameFormat) {
   const std::string name = "silver_coinbase_trades";
-  ASSERT_TRUE(lakehouse_->catalog()->Drop({std::string(task::kNamespace), name}));
+  ASSERT_TRUE(catalog::DropTable(root_ + "/warehouse", {std::string(task::kNamespace), name}));
   std::filesystem::remove_all(std::filesystem::path(root_) / "warehouse" / "market_data" / name);
   const auto made = lakehouse_->OpenOrCreate(name);
   ASSERT_TRUE(made) << made.error().message;

@@ -5,6 +5,7 @@
 #include <functional>
 #include <thread>
 
+#include "catalog/testing/drop_table.h"
 #include "pipeline/layer_fixture.h"
 #include "storage/location.h"
 #include "table/progress_json.h"
@@ -212,7 +213,8 @@ TEST_F(Layers, GoldReadsSilverWhollyWhenItsHintIsExpired) {
 // Where its files stay, a table of the same name is not made beside them.
 void DropWithFiles(const Lakehouse& lakehouse, std::string_view name) {
   const std::string folder = storage::LocalPath(lakehouse.Open(name)->metadata().location).value();
-  ASSERT_TRUE(lakehouse.catalog()->Drop({std::string(task::kNamespace), std::string(name)}));
+  const std::string warehouse = std::filesystem::path(folder).parent_path().parent_path().string();
+  ASSERT_TRUE(catalog::DropTable(warehouse, {std::string(task::kNamespace), std::string(name)}));
   Lakehouse same = lakehouse;
   const auto refused = same.CreateTables();
   ASSERT_FALSE(refused);

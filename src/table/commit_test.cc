@@ -2,6 +2,8 @@
 #include <cerrno>
 #include <thread>
 
+#include "catalog/testing/drop_table.h"
+#include "catalog/testing/forwarding_catalog.h"
 #include "table/commit_fixture.h"
 #include "table/progress_json.h"
 
@@ -10,23 +12,14 @@ namespace {
 
 // A gateway that sends a commit a second time when it has lost the catalog's reply: the first was applied, and the
 // second one's conflict is all that is heard.
-class TwiceSendingCatalog final : public catalog::Catalog {
+class TwiceSendingCatalog final : public catalog::ForwardingCatalog {
  public:
-  explicit TwiceSendingCatalog(std::shared_ptr<catalog::Catalog> base) : base_(std::move(base)) {}
+  using ForwardingCatalog::ForwardingCatalog;
   bool away_after = false;  // and then the catalog is not reached any more
 
-  Status CreateNamespaceIfMissing(const std::string& name) override { return base_->CreateNamespaceIfMissing(name); }
-  Result<std::vector<std::string>> ListNamespaces() override { return base_->ListNamespaces(); }
-  Result<std::vector<catalog::TableName>> ListTables(const std::string& name) override {
-    return base_->ListTables(name);
-  }
   Result<catalog::TableState> Load(const catalog::TableName& table) override {
     if (away_after && sent_) return Fail(ErrorKind::kUnavailable, "no answer");
     return base_->Load(table);
-  }
-  Result<catalog::TableState> Create(const catalog::TableName& table,
-                                     const catalog::CreateTableRequest& request) override {
-    return base_->Create(table, request);
   }
   catalog::CommitOutcome Commit(const catalog::TableName& table, const catalog::TableState& base,
                                 const std::vector<iceberg::TableRequirement>& requirements,
@@ -36,14 +29,8 @@ class TwiceSendingCatalog final : public catalog::Catalog {
     sent_ = true;
     return base_->Commit(table, base, requirements, updates, before_swap);
   }
-  Status Drop(const catalog::TableName& table) override { return base_->Drop(table); }
-  Status Rename(const catalog::TableName& from, const catalog::TableName& to) override {
-    return base_->Rename(from, to);
-  }
-  [[nodiscard]] std::string Describe() const override { return base_->Describe(); }
 
  private:
-  std::shared_ptr<catalog::Catalog> base_;
   bool sent_ = false;
 };
 
@@ -468,7 +455,7 @@ TEST_F(CommitTest, StopsWhereTheTableWasMadeAnew) {
   Table table = Load();
   EXPECT_COMMITTED(table.Commit(Move(0, 0, 5)));
   const LayerCommit next = Move(0, 5, 6);
-  ASSERT_TRUE(catalog_->Drop(kName));
+  ASSERT_TRUE(catalog::DropTable(root_, kName));
   const auto gone = table.Commit(next);
   ASSERT_TRUE(std::holds_alternative<NotCommitted>(gone));
   EXPECT_EQ(ErrorOf(gone).kind, ErrorKind::kNotFound);

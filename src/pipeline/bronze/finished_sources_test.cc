@@ -5,6 +5,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "catalog/testing/drop_table.h"
 #include "pipeline/bronze/bronze_layer.h"
 #include "pipeline/layer_fixture.h"
 #include "table/progress_json.h"
@@ -53,7 +54,7 @@ class FinishedSourcesTest : public LayerTest {
   }
   // With its files.
   void DropTable(std::string_view name) {
-    ASSERT_TRUE(lakehouse_->catalog()->Drop({std::string(task::kNamespace), std::string(name)}));
+    ASSERT_TRUE(catalog::DropTable(root_ + "/warehouse", {std::string(task::kNamespace), std::string(name)}));
     fs::remove_all(fmt::format("{}/warehouse/{}/{}", root_, task::kNamespace, name));
   }
   int64_t RowsOfBronze() { return LiveRows(*lakehouse_, task::kBronzeTable); }

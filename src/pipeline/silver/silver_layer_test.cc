@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <mutex>
 
+#include "catalog/testing/forwarding_catalog.h"
 #include "pipeline/gold/gold_layer.h"
 #include "pipeline/layer_fixture.h"
 #include "storage/testing/faulty_file_io.h"
@@ -56,21 +57,11 @@ class GrowingSchemas final : public registry::SchemaSource {
 };
 
 // Refuses commits to some tables, certainly and for good: as a crash before that commit.
-class RefusingCatalog final : public catalog::Catalog {
+class RefusingCatalog final : public catalog::ForwardingCatalog {
  public:
-  explicit RefusingCatalog(std::shared_ptr<catalog::Catalog> base) : base_(std::move(base)) {}
+  using ForwardingCatalog::ForwardingCatalog;
   std::string refused;
 
-  Status CreateNamespaceIfMissing(const std::string& name) override { return base_->CreateNamespaceIfMissing(name); }
-  Result<std::vector<std::string>> ListNamespaces() override { return base_->ListNamespaces(); }
-  Result<std::vector<catalog::TableName>> ListTables(const std::string& name) override {
-    return base_->ListTables(name);
-  }
-  Result<catalog::TableState> Load(const catalog::TableName& table) override { return base_->Load(table); }
-  Result<catalog::TableState> Create(const catalog::TableName& table,
-                                     const catalog::CreateTableRequest& request) override {
-    return base_->Create(table, request);
-  }
   catalog::CommitOutcome Commit(const catalog::TableName& table, const catalog::TableState& base,
                                 const std::vector<iceberg::TableRequirement>& requirements,
                                 const std::vector<iceberg::TableUpdate>& updates,
@@ -78,14 +69,6 @@ class RefusingCatalog final : public catalog::Catalog {
     if (table.name == refused) return catalog::Rejected{{ErrorKind::kIo, "the machine stops here"}};
     return base_->Commit(table, base, requirements, updates, before_swap);
   }
-  Status Drop(const catalog::TableName& table) override { return base_->Drop(table); }
-  Status Rename(const catalog::TableName& from, const catalog::TableName& to) override {
-    return base_->Rename(from, to);
-  }
-  [[nodiscard]] std::string Describe() const override { return base_->Describe(); }
-
- private:
-  std::shared_ptr<catalog::Catalog> base_;
 };
 
 class SilverLayerTest : public LayerTest {
