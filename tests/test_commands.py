@@ -608,3 +608,39 @@ def test_simulate_is_seeded_and_appends(k2: Path, simulate: Simulate, tmp_path: 
 def test_plans_that_are_none(warehouse: Warehouse, words: tuple[str, ...], said: str) -> None:
     warehouse.k2_run("tables", "create")
     assert said in warehouse.k2_run(*words, expect=2, stdin="").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        (["query", "FROM gold"], "there is no table gold", "did you mean 'gold_crypto_trades'?"),
+        (["query", "DROP TABLE x"], "queries are read-only: DROP is not allowed", "to save a result, use --out FILE"),
+        (
+            ["query", f"SELECT price * price * price FROM {GOLD}"],
+            "Out of Range Error: ",
+            'where more digits are needed than a decimal has, cast: price::DOUBLE (docs/engines.md, "Arithmetic")',
+        ),
+        (
+            ["query", "--as-of", "lately", "SELECT 1"],
+            "cannot read the time 'lately' (--as-of)",
+            "2024-08-08T23:55:00Z, a day such as 2024-08-08, or a snapshot id; times are UTC",
+        ),
+        (
+            ["query", "--as-of", "2020-01-01", f"FROM {GOLD}"],
+            f"table {GOLD}: no snapshot from 2020-01-01T00:00:00.000000Z or before; the oldest is ",
+            "'k2 tables describe TABLE' lists its snapshots (docs/limits.md says how long they are kept)",
+        ),
+        (
+            ["ohlcv", "BTCUSDT", "--interval", "1min"],
+            "cannot read the interval '1min'",
+            "a number and s, m, h, d or w, such as 30s, 1m, 15m, 4h, 1d",
+        ),
+        (["tables", "describe", "gold_crypto_trade"], "there is no table market_data.", f"did you mean '{GOLD}'?"),
+        (["tables", "describe", "x"], "there is no table market_data.x in ", "'k2 tables' lists the tables"),
+    ],
+)
+def test_errors_say_what_to_do(warehouse: Warehouse, words: list[str], message: str, hint: str) -> None:
+    warehouse.k2_run("tables", "create")
+    said = warehouse.k2_run(*words, expect=None).stderr.splitlines()
+    assert said[0].startswith(f"k2: {message}")
+    assert said[1:] == [f"hint: {hint}"]

@@ -156,7 +156,7 @@ def test_a_signal_ends_a_following_run_with_what_was_read(
     process.send_signal(stop)
     output, errors = process.communicate(timeout=30)
     assert process.returncode == 0, errors
-    assert "gold" in output
+    assert "Gold" in output
     assert_right(warehouse, recordings, expected)
 
 

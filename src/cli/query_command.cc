@@ -123,7 +123,11 @@ Result<int> PrintQuery(query::QueryEngine& engine, const std::string& sql, const
       sql, format, {.path = out, .stream = stdout, .rows_max = rows_max, .width = TerminalWidth(STDOUT_FILENO)});
   if (rows) return 0;
   // SQL that would write is the caller's mistake, not a missing permission of the machine.
-  if (rows.error().kind == ErrorKind::kPermission) return Fail(ErrorKind::kInvalidArgument, "{}", rows.error().message);
+  if (rows.error().kind == ErrorKind::kPermission) {  // the statement is at fault, not somebody's rights
+    Error error = rows.error();
+    error.kind = ErrorKind::kInvalidArgument;
+    return std::unexpected(std::move(error));
+  }
   return std::unexpected(rows.error());
 }
 

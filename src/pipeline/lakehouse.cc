@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "base/similar.h"
 #include "catalog/metadata_history.h"
 #include "iceberg/metadata_folder.h"
 #include "iceberg/transform.h"
@@ -123,10 +124,16 @@ Result<table::Table> Lakehouse::Open(std::string_view table) const {
   }
   if (opened.error().kind != ErrorKind::kNotFound) return std::unexpected(opened.error().OfTable(table));
   const auto displacement = catalog_->displacement();
-  const Error missing{ErrorKind::kNotFound,
-                      fmt::format("there is no table {}.{} in {}; {}", task::kNamespace, table, catalog_->Describe(),
-                                  displacement ? displacement->Describe() : "`k2 tables create` creates it")};
-  return std::unexpected(missing.OfTable(table));
+  const std::vector<std::string> known = task::AllTables();
+  const bool ours = std::ranges::find(known, table) != known.end();
+  const Error missing{
+      .kind = ErrorKind::kNotFound,
+      .message = fmt::format("there is no table {}.{} in {}", task::kNamespace, table, catalog_->Describe()),
+      .table = std::string(table),
+      .hint = displacement ? displacement->Describe()
+              : ours       ? "'k2 tables create' creates it"
+                           : DidYouMean(table, known, "'k2 tables' lists the tables")};
+  return std::unexpected(missing);
 }
 
 Result<table::Table> Lakehouse::OpenOrCreate(std::string_view table) const {

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/similar.h"
 #include "base/uuid.h"
 #include "duckdb/common/error_data.hpp"
 #include "duckdb/parser/expression/constant_expression.hpp"
@@ -102,8 +103,10 @@ class QueryEngine::Impl {
       return Fail(ErrorKind::kInvalidArgument, "one statement at a time: the SQL has {}", statements.size());
     }
     if (!IsReadOnly(statements[0]->type)) {
-      return Fail(ErrorKind::kPermission, "queries are read-only: {} is not allowed. To save a result, use --out FILE",
-                  duckdb::StringUtil::Replace(duckdb::StatementTypeToString(statements[0]->type), "_STATEMENT", ""));
+      const std::string kind = duckdb::StatementTypeToString(statements[0]->type);
+      return WithHint(Fail(ErrorKind::kPermission, "queries are read-only: {} is not allowed",
+                           duckdb::StringUtil::Replace(kind, "_STATEMENT", "")),
+                      "to save a result, use --out FILE");
     }
     if (AsksForCatalog(sql)) ShowTables();
     return std::move(statements[0]);
@@ -139,20 +142,25 @@ class QueryEngine::Impl {
   Error Translate(const duckdb::ErrorData& error) {
     if (auto failure = files_->TakeFailure()) return *failure;
     std::string message = error.Message();
+    std::string hint;
     if (error.Type() == ExceptionType::CATALOG) {
       const auto& extra = error.ExtraInfo();
       const auto type = extra.find("type");
       const auto name = extra.find("name");
       if (type != extra.end() && type->second == "Table" && name != extra.end()) {
-        message =
-            fmt::format("there is no table {}. The tables are: {}", name->second, fmt::join(tables_->Names(), ", "));
+        const std::vector<std::string> names = tables_->Names();
+        message = fmt::format("there is no table {}", name->second);
+        hint = DidYouMean(name->second, names, fmt::format("the tables are {}", fmt::join(names, ", ")));
       }
     }
     if (error.Type() == ExceptionType::OUT_OF_MEMORY) {
-      message += spills_ ? "\nRaise query-memory or query-spill-max, or query less data."
-                         : "\nRaise query-memory, set a folder to spill to (query-spill), or query less data.";
+      hint = spills_ ? "raise query-memory or query-spill-max, or query less data"
+                     : "raise query-memory, set a folder to spill to (query-spill), or query less data";
     }
-    return {ErrorKindOf(error.Type()), std::move(message)};
+    if (error.Type() == ExceptionType::OUT_OF_RANGE && message.contains("DECIMAL")) {
+      hint = "where more digits are needed than a decimal has, cast: price::DOUBLE (docs/engines.md, \"Arithmetic\")";
+    }
+    return {.kind = ErrorKindOf(error.Type()), .message = std::move(message), .hint = std::move(hint)};
   }
 
   Result<int64_t> WriteRows(duckdb::unique_ptr<duckdb::SQLStatement> statement, OutputFormat format, std::FILE* stream);

@@ -131,7 +131,8 @@ TEST_F(EngineTest, SaysWhatIsWrongWithTheSql) {
   const auto unknown = engine_->Run("SELECT * FROM gold");
   ASSERT_FALSE(unknown);
   EXPECT_EQ(unknown.error().kind, ErrorKind::kInvalidArgument);
-  EXPECT_EQ(unknown.error().message, "there is no table gold. The tables are: other, things");
+  EXPECT_EQ(unknown.error().message, "there is no table gold");
+  EXPECT_EQ(unknown.error().hint, "the tables are other, things");
   EXPECT_EQ(KindOf("SELEC 1"), ErrorKind::kInvalidArgument);
   EXPECT_EQ(KindOf("SELECT nix FROM things"), ErrorKind::kInvalidArgument);
   EXPECT_EQ(KindOf(""), ErrorKind::kInvalidArgument);
@@ -323,11 +324,11 @@ TEST_F(EngineTest, SpillsWhatDoesNotFitIntoMemory) {
   };
   const Error without = refused({.memory_limit_bytes = kSmall, .threads = 2, .temp_dir = ""});
   EXPECT_EQ(without.kind, ErrorKind::kNoSpace);
-  EXPECT_NE(without.message.find("(query-spill)"), std::string::npos) << without.message;
+  EXPECT_NE(without.hint.find("(query-spill)"), std::string::npos) << without.hint;
   const Error beyond =
       refused({.memory_limit_bytes = kSmall, .threads = 2, .temp_dir = spill, .temp_bytes_max = 1 << 20});
   EXPECT_EQ(beyond.kind, ErrorKind::kNoSpace);
-  EXPECT_NE(beyond.message.find("query-spill-max"), std::string::npos) << beyond.message;
+  EXPECT_NE(beyond.hint.find("query-spill-max"), std::string::npos) << beyond.hint;
   EXPECT_FALSE(spilling->Run("SELECT * FROM read_text('" + folder_.File("old.parquet") + "')"));
 }
 

@@ -202,8 +202,8 @@ Result<AsOf> ParseAsOf(const std::string& text) {
   }
   const Result<int64_t> micros = ParseTimestamp(text);
   if (!micros) {
-    return Fail(ErrorKind::kInvalidArgument, "--as-of {}: a UTC time such as 2024-08-08T23:55:00Z, or a snapshot id",
-                text);
+    return WithHint(Fail(ErrorKind::kInvalidArgument, "cannot read the time '{}' (--as-of)", text),
+                    "2024-08-08T23:55:00Z, a day such as 2024-08-08, or a snapshot id; times are UTC");
   }
   as_of.timestamp_ms = FloorDiv(*micros, 1000);
   return as_of;

@@ -161,8 +161,8 @@ Result<int64_t> ParseInterval(const std::string& text) {
                               : unit == "w" ? 7 * kMicrosPerDay
                                             : 0;
   if (error != std::errc() || count <= 0 || unit_micros == 0 || count > 3'660 * kMicrosPerDay / unit_micros) {
-    return Fail(ErrorKind::kInvalidArgument,
-                "interval '{}' is not a number and one of s, m, h, d, w: 30s, 1m, 15m, 4h, 1d, 1w", text);
+    return WithHint(Fail(ErrorKind::kInvalidArgument, "cannot read the interval '{}'", text),
+                    "a number and s, m, h, d or w, such as 30s, 1m, 15m, 4h, 1d");
   }
   return count * unit_micros;
 }

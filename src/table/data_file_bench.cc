@@ -135,21 +135,6 @@ std::vector<Variant> SilverVariants() {
          Best(o);
          o.page_bytes = 128 << 10;
        }},
-      {"best-page-v2", kKeyDictionaries,
-       [](auto& o) {
-         Best(o);
-         o.page_v2 = true;
-       }},
-      {"best-page-index", kKeyDictionaries,
-       [](auto& o) {
-         Best(o);
-         o.page_index = true;
-       }},
-      {"best-checksums", kKeyDictionaries,
-       [](auto& o) {
-         Best(o);
-         o.page_checksums = true;
-       }},
       {"best-bloom-id", kKeyDictionaries,
        [](auto& o) {
          Best(o);

@@ -38,9 +38,6 @@ struct WriteOptions {
   int64_t page_rows = 20'000;          // and rows, whichever comes first
   int64_t write_batch_rows = 8'192;    // values between two looks at the page's size
   int64_t dictionary_bytes = 1 << 20;  // a larger dictionary goes over to plain encoding
-  bool page_v2 = false;
-  bool page_index = false;
-  bool page_checksums = true;  // readers find flipped bits by them; 3 % of the time
 };
 
 // Arrow schema of an Iceberg schema; each field, nested ones too, carries its id as "PARQUET:field_id".

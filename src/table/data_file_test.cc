@@ -419,7 +419,7 @@ TEST_F(DataFileTest, AFailingDiskLeavesNothing) {
 
 TEST_F(DataFileTest, DamagedFilesAreRefused) {
   const iceberg::Schema schema = BronzeSchemaForTests();
-  ASSERT_TRUE(Write("good", schema, {BronzeBatchForTests(2'000)}, {.page_checksums = true}));
+  ASSERT_TRUE(Write("good", schema, {BronzeBatchForTests(2'000)}, {}));
   const std::string bytes = io_->Read(At("good")).value();
   const auto read = [&](std::string damaged) {
     std::ofstream(root_ + "/bad", std::ios::binary) << damaged;

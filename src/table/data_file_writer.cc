@@ -38,8 +38,7 @@ Result<std::shared_ptr<parquet::WriterProperties>> MakeProperties(const std::vec
   builder.compression(codec);
   if (codec == parquet::Compression::ZSTD) builder.compression_level(options.level);
   builder.version(parquet::ParquetVersion::PARQUET_2_6);
-  builder.data_page_version(options.page_v2 ? parquet::ParquetDataPageVersion::V2
-                                            : parquet::ParquetDataPageVersion::V1);
+  builder.data_page_version(parquet::ParquetDataPageVersion::V1);
   builder.enable_store_decimal_as_integer();
   builder.data_pagesize(options.page_bytes);
   builder.max_rows_per_page(options.page_rows);
@@ -49,17 +48,13 @@ Result<std::shared_ptr<parquet::WriterProperties>> MakeProperties(const std::vec
   // In the form that Parquet's Java readers parse: of a writer they cannot tell they do not use the bounds of strings.
   builder.created_by(fmt::format("k2 version {}", k2::kVersion));
   builder.set_size_statistics_level(parquet::SizeStatisticsLevel::None);
-  if (options.page_checksums) builder.enable_page_checksum();
-  if (options.page_index) {
-    builder.enable_write_page_index();
-  } else {
-    builder.disable_write_page_index();
-  }
+  builder.enable_page_checksum();  // readers find flipped bits by them; 3 % of the time
+  builder.disable_write_page_index();
   for (const ParquetLeaf& leaf : leaves) {
     if (HoldsField(options.plain_fields, leaf.field_id)) builder.disable_dictionary(leaf.path);
     // Nothing reads bounds below lists and maps; keeping them costs a comparison a value.
     if (leaf.repeated || HoldsField(options.no_stats_fields, leaf.field_id)) {
-      builder.disable_statistics(leaf.path)->disable_write_page_index(leaf.path);
+      builder.disable_statistics(leaf.path);
     }
     if (HoldsField(options.bloom_fields, leaf.field_id)) {
       builder.enable_bloom_filter(leaf.path, {.ndv = options.row_group_rows, .fpp = options.bloom_fpp});

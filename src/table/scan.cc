@@ -137,9 +137,11 @@ Result<int64_t> SnapshotAsOf(const TableMetadata& metadata, int64_t timestamp_ms
     if (entry.timestamp_ms <= timestamp_ms) found = &entry;
   }
   if (found != nullptr) return found->snapshot_id;
-  if (oldest == nullptr) return Fail(ErrorKind::kNotFound, "table {} has no snapshot yet", metadata.location);
-  return Fail(ErrorKind::kNotFound, "table {} has no snapshot as old as {}: the oldest is {} of {}", metadata.location,
-              FormatTimestamp(timestamp_ms * 1000), oldest->snapshot_id, FormatTimestamp(oldest->timestamp_ms * 1000));
+  if (oldest == nullptr) return Fail(ErrorKind::kNotFound, "no snapshot yet");
+  return WithHint(
+      Fail(ErrorKind::kNotFound, "no snapshot from {} or before; the oldest is {} from {}",
+           FormatTimestamp(timestamp_ms * 1000), oldest->snapshot_id, FormatTimestamp(oldest->timestamp_ms * 1000)),
+      "'k2 tables describe TABLE' lists its snapshots (docs/limits.md says how long they are kept)");
 }
 
 bool MayAddRows(const Snapshot& snapshot) {
