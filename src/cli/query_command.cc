@@ -123,7 +123,7 @@ Result<int> PrintQuery(query::QueryEngine& engine, const std::string& sql, const
       sql, format, {.path = out, .stream = stdout, .rows_max = rows_max, .width = TerminalWidth(STDOUT_FILENO)});
   if (rows) return 0;
   // SQL that would write is the caller's mistake, not a missing permission of the machine.
-  if (rows.error().kind == ErrorKind::kPermission) {  // the statement is at fault, not somebody's rights
+  if (rows.error().kind == ErrorKind::kPermission) {
     Error error = rows.error();
     error.kind = ErrorKind::kInvalidArgument;
     return std::unexpected(std::move(error));
