@@ -32,13 +32,15 @@ struct OfMetrics {
 
 OfMetrics MetricsOf(const std::string& table) {
   const MetricLabels labels = {{"table", table}};
-  return {CounterOf("k2_retention_dropped_rows_total", "Rows that retention has dropped.", labels),
-          CounterOf("k2_retention_unread_rows_total", "Of them, rows that the layer below had not read.", labels),
-          GaugeOf("k2_retention_held_rows",
-                  "Rows past their time that are kept because the layer below has not read them.", labels),
-          GaugeOf("k2_retention_held_seconds", "How long the oldest of the held rows has been past its time.", labels),
-          CounterOf("k2_compaction_input_files_total", "Small files that compaction has joined.", labels),
-          CounterOf("k2_compaction_output_files_total", "Files that it has joined them into.", labels)};
+  return {
+      CounterOf("k2_retention_dropped_rows_total", "Rows that retention has dropped.", labels),
+      CounterOf("k2_retention_unread_rows_total",
+                "Of them, rows that the downstream layer had not read: the hold was over.", labels),
+      GaugeOf("k2_retention_held_rows",
+              "Rows past their retention that are kept because the downstream layer has not read them.", labels),
+      GaugeOf("k2_retention_held_seconds", "How long the oldest of the held rows has been past its retention.", labels),
+      CounterOf("k2_compaction_input_files_total", "Small files that compaction has joined.", labels),
+      CounterOf("k2_compaction_output_files_total", "Files that it has joined them into.", labels)};
 }
 
 }  // namespace

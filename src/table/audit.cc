@@ -206,7 +206,9 @@ std::optional<AuditEvent> EventOf(const Snapshot& snapshot) {
   if (event.event == "retention") {
     event.detail = SummaryEntry(snapshot, kRetentionKey);
     const std::string unread = SummaryEntry(snapshot, kDroppedUnreadKey);
-    if (!unread.empty()) event.detail = fmt::format("{} rows unread by the layer below; {}", unread, event.detail);
+    if (!unread.empty()) {
+      event.detail = fmt::format("{} rows that the downstream layer had not read; {}", unread, event.detail);
+    }
   }
   event.detail = Shortened(std::move(event.detail));
   return event;

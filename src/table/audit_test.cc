@@ -160,7 +160,7 @@ TEST(AuditEventTest, KindsAndWords) {
   EXPECT_EQ(kind("append", {{kOffsetsSetKey, "t/0 from 1 to 5"}}), "offsets set: t/0 from 1 to 5");
   EXPECT_EQ(kind("append", {{kOffsetsAcceptedKey, "snapshot 7"}}), "offsets accept: snapshot 7");
   EXPECT_EQ(kind("delete", {{kRetentionKey, "older"}, {"k2.dropped-unread", "3"}}),
-            "retention: 3 rows unread by the layer below; older");
+            "retention: 3 rows that the downstream layer had not read; older");
   EXPECT_EQ(kind("overwrite", {{std::string(kRebuiltKey), "1"}, {"deleted-data-files", "2"}, {"deleted-records", "9"}}),
             "rebuild: 2 files with 9 rows removed, 0 with 0 added");
   EXPECT_EQ(kind("overwrite", {{"added-position-deletes", "2"}}),

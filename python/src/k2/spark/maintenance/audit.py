@@ -119,7 +119,7 @@ def _detail(kind: str, snapshot: Snapshot) -> str:
             return summary[key]
     if kind == "retention":
         unread = summary.get(DROPPED_UNREAD_KEY)
-        return (f"{unread} rows unread by the layer below; " if unread else "") + summary[RETENTION_KEY]
+        return (f"{unread} rows that the downstream layer had not read; " if unread else "") + summary[RETENTION_KEY]
     words = (
         f"{_count(snapshot, 'deleted-data-files')} files with {_count(snapshot, 'deleted-records')} rows removed, "
         f"{_count(snapshot, 'added-data-files')} with {_count(snapshot, 'added-records')} added"
