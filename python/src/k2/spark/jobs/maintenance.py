@@ -1,5 +1,5 @@
-"""Looks after K2's tables with Iceberg's procedures, beside running layers: drops what is past its time, joins small
-files (with the C++ engine too) and manifests, expires snapshots, removes orphans. Options: --help."""
+"""Looks after K2's tables with Iceberg's procedures, beside running layers: drops what is expired by retention, joins
+small files (with the C++ engine too) and manifests, expires snapshots, removes orphans. Options: --help."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class Maintenance:
         ]
         for part in partitions:
             if part.fate == "held":
-                say(f"{name}: {part.day} is past its time and held: {part.reason}")
+                say(f"{name}: {part.day} is expired by retention and held: {part.reason}")
         gone = sum(part.rows for part in partitions if part.fate in ("due", "dropped"))
         return {"files": files, "rows": gone, "partitions": shown}
 
