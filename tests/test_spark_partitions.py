@@ -88,6 +88,11 @@ def test_retention_and_rebuild_by_the_days_of_the_rows(filled: Warehouse, sessio
     planned = retention.plan(session, iceberg, SILVER[0], limit_us, in_time)
     assert [(one.day, one.first_day) for one in planned] == [("2024-03-01", "2024-03-01"), ("2024-03-02", "2024-03-01")]
     assert "rows since 2024-03-01 too" in planned[1].reason
+    shared = f"ALTER TABLE iceberg.{NAMESPACE}.{SILVER[0]} SET TBLPROPERTIES ('gc.enabled' = '%s')"
+    session.sql(shared % "false")
+    kept = retention.plan(session, iceberg, SILVER[0], 1, in_time)
+    assert {(one.fate, one.reason) for one in kept} == {("kept", "kept: the table's property gc.enabled is false")}
+    session.sql(shared % "true")
     for name in (SILVER[0], BRONZE):
         planned = retention.plan(session, iceberg, name, 1, in_time)
         assert {one.fate for one in planned} == {"due"}

@@ -12,6 +12,7 @@
 #include "avro/references.h"
 #include "exchange/registry.h"
 #include "kernel.h"
+#include "retention.h"
 #include "trade/decoder.h"
 #include "trade/identity.h"
 #include "trade/message_framing.h"
@@ -269,5 +270,6 @@ NB_MODULE(_k2_native, module) {
   std::map<int32_t, std::string> own_schemas;
   for (const int32_t id : k2::trade::kOwnSchemaIds) own_schemas.emplace(id, *k2::trade::OwnSchema(id));
   module.attr("OWN_SCHEMAS") = own_schemas;
+  AddRetention(module);
   module.attr("RULES_VERSION") = k2::trade::kRulesVersion;
 }

@@ -58,7 +58,7 @@ TEST_F(Compaction, JoinsFilesAndLeavesRowsOffsetsAndReadersAlone) {
   ExpectNothingLiveMissing();
 }
 
-// What a layer below has not read is joined too: it reads the files as they were committed, or by offsets.
+// What the downstream layer has not read is joined too: it reads the files as they were committed, or by offsets.
 TEST_F(Compaction, OfWhatIsNotReadYet) {
   for (int64_t batch = 0; batch < 6; ++batch) Bronze(batch * 10, batch * 10 + 9, midnight_us_ - kDay);
   EXPECT_EQ(Join(task::kBronzeTable, settled_).files_out, 1);

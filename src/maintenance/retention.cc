@@ -1,7 +1,6 @@
 #include "maintenance/retention.h"
 
 #include <algorithm>
-#include <limits>
 #include <map>
 #include <optional>
 #include <tuple>
@@ -21,10 +20,11 @@ namespace {
 
 using iceberg::ValueRange;
 
-constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
-
-// Sums of times that stay below the end of time.
-int64_t Later(int64_t at_us, int64_t by_us) { return at_us > kNever - by_us ? kNever : at_us + by_us; }
+int64_t LimitOf(const RetentionPolicy& policy, std::string_view table) {
+  if (table == task::kBronzeTable) return policy.bronze_us;
+  if (table == task::kRejectedTable) return policy.rejected_us;
+  return task::IsSilver(table) ? policy.silver_us : policy.gold_us;
+}
 
 // What a table's rows are kept by.
 class Dates {
@@ -80,16 +80,6 @@ std::string NameOf(const iceberg::TableMetadata& metadata, const iceberg::DataFi
   return path->empty() ? "(all)" : *path;
 }
 
-std::string DayText(int64_t day) {
-  return FormatDate(static_cast<int32_t>(std::clamp<int64_t>(day, INT32_MIN, INT32_MAX)));
-}
-
-std::string Span(int64_t us) {
-  if (us >= 2 * kMicrosPerDay) return fmt::format("{} days", us / kMicrosPerDay);
-  if (us >= 2 * kMicrosPerHour) return fmt::format("{} hours", us / kMicrosPerHour);
-  return fmt::format("{} s", us / kMicrosPerSecond);
-}
-
 class Planner {
  public:
   Planner(const table::Table& table, const pipeline::Lakehouse& lakehouse, const RetentionPolicy& policy,
@@ -97,22 +87,21 @@ class Planner {
       : table_(table),
         metadata_(table.metadata()),
         lakehouse_(lakehouse),
-        hold_us_(policy.hold_us),
-        now_us_(now_us),
+        terms_{.limit_us = LimitOf(policy, table.name().name), .hold_us = policy.hold_us, .now_us = now_us},
         times_(metadata_),
         dates_(metadata_, table.name().name) {
     result_.table = table.name().name;
-    result_.limit_us = policy.LimitOf(result_.table);
+    result_.limit_us = terms_.limit_us;
   }
 
   Result<TableRetention> Run(const RetentionScope& scope) {
-    const bool for_ever = result_.limit_us == 0;
+    const bool for_ever = terms_.limit_us == 0;
     if (!metadata_.current_snapshot_id || (for_ever && !scope.with_young)) return std::move(result_);
     std::vector<iceberg::ColumnPredicate> old_enough;
     if (!scope.with_young && dates_.column() != nullptr) {
       old_enough.push_back({.field_id = dates_.column()->id,
                             .op = iceberg::CompareOp::kLe,
-                            .values = {DayOfMicros(now_us_ - result_.limit_us)}});
+                            .values = {DayOfMicros(terms_.now_us - terms_.limit_us)}});
     }
     K2_ASSIGN(std::vector<table::ScanFile> files,
               table::PlanScan(table_.io(), metadata_, *metadata_.current_snapshot_id, old_enough));
@@ -122,51 +111,46 @@ class Planner {
       partitions[{dates_.EndOf(file.file), file.file.spec_id, file.file.partition}].files.push_back(std::move(file));
     }
     for (auto& [key, partition] : partitions) {
-      K2_TRY(Judge(partition));
+      K2_TRY(Decide(partition));
       result_.partitions.push_back(std::move(partition));
     }
     return std::move(result_);
   }
 
  private:
-  Status Judge(PartitionRetention& partition) {
+  Status Decide(PartitionRetention& partition) {
     NamePartition(partition);
+    PartitionFacts facts = FactsOf(partition);
+    Apply(DecideRetention(facts, terms_), partition);
+    if (partition.fate == PartitionFate::kKept) return {};
+    K2_TRY(LookForUnread(partition, facts.unread));
+    Apply(DecideRetention(facts, terms_), partition);
+    return {};
+  }
+
+  static void Apply(Decision decision, PartitionRetention& partition) {
+    partition.fate = decision.fate;
+    partition.reason = std::move(decision.reason);
+    partition.due_us = decision.due_us;
+  }
+
+  PartitionFacts FactsOf(PartitionRetention& partition) const {
+    PartitionFacts facts;
     partition.oldest_commit_us = kNever;
-    bool exact = true;
     for (const table::ScanFile& file : partition.files) {
       partition.rows += file.file.record_count;
       partition.bytes += file.file.file_size_in_bytes;
       const CommitTimes::Time time = times_.Of(file);
       partition.oldest_commit_us = std::min(partition.oldest_commit_us, time.us);
-      if (time.us > partition.newest_commit_us) exact = time.exact;
+      if (time.us > partition.newest_commit_us) facts.newest_commit_exact = time.exact;
       partition.newest_commit_us = std::max(partition.newest_commit_us, time.us);
+      const ValueRange days = dates_.DaysOf(file.file);
+      if (days.HasFirst()) ++facts.first_days[days.first];
     }
-    partition.due_us = kNever;
-    if (result_.limit_us == 0) {
-      partition.reason = "kept for ever";
-      return {};
-    }
-    if (!iceberg::GarbageCollected(metadata_)) {
-      partition.reason = "kept: the table's property gc.enabled is false";
-      return {};
-    }
-    const std::optional<int64_t> end_us = dates_.EndOf(partition.files.front().file);
-    if (!end_us) {
-      partition.reason = "neither its partition nor the bounds of its columns tell the days of its rows";
-      return {};
-    }
-    partition.due_us = Later(std::max(*end_us, partition.newest_commit_us), result_.limit_us);
-    if (now_us_ < Later(*end_us, result_.limit_us)) {
-      partition.reason = fmt::format("its date is not {} past", Span(result_.limit_us));
-      TellRowsPastLimit(partition);
-      return {};
-    }
-    if (now_us_ < partition.due_us) {
-      partition.reason = fmt::format("committed {} {}, not {} ago", exact ? "on" : "by",
-                                     FormatTimestamp(partition.newest_commit_us), Span(result_.limit_us));
-      return {};
-    }
-    return JudgeDue(partition);
+    facts.may_drop = iceberg::GarbageCollected(metadata_);
+    facts.end_us = dates_.EndOf(partition.files.front().file);
+    facts.newest_commit_us = partition.newest_commit_us;
+    return facts;
   }
 
   void NamePartition(PartitionRetention& partition) const {
@@ -177,60 +161,24 @@ class Planner {
     partition.partition += fmt::format(", {} to {}", dates_.column()->name, DayText(days.last));
   }
 
-  // Of files that are younger than the limit: whether rows of days that are past it are among theirs.
-  void TellRowsPastLimit(PartitionRetention& partition) const {
-    int64_t files = 0;
-    int64_t oldest = ValueRange::kHighest;
-    for (const table::ScanFile& file : partition.files) {
-      const ValueRange days = dates_.DaysOf(file.file);
-      if (!days.HasFirst() || days.first >= FloorDiv(now_us_ - result_.limit_us, kMicrosPerDay)) continue;
-      oldest = std::min(oldest, days.first);
-      ++files;
-    }
-    if (files == 0) return;
-    partition.reason += fmt::format("; {} of its files hold rows since {} too, which stay as long as the newest", files,
-                                    DayText(oldest));
-  }
-
-  Status JudgeDue(PartitionRetention& partition) {
+  Status LookForUnread(PartitionRetention& partition, UnreadFacts& facts) {
     if (!readers_) {
       K2_ASSIGN(readers_, Readers::Of(lakehouse_, table_));
     }
-    bool vital = false;
-    bool held = false;
     for (const table::ScanFile& file : partition.files) {
       K2_ASSIGN(const Readers::Unread unread, readers_->Of(file));
       partition.unread.Add(unread.rows);
-      vital |= unread.vital;
-      held |= unread.held;
+      facts.blocked |= unread.blocked;
+      facts.needed |= unread.needed;
     }
-    partition.fate = PartitionFate::kDropped;
-    partition.reason = fmt::format("past {} since {}", Span(result_.limit_us), FormatTimestamp(partition.due_us));
-    if (partition.unread.rows == 0) return {};
-    const int64_t over_us = now_us_ - partition.due_us;
-    if (vital) {
-      partition.fate = PartitionFate::kHeld;
-      partition.reason = "Silver stands behind rejected_trades and needs these rows to catch up";
-    } else if (held) {
-      partition.fate = PartitionFate::kHeld;
-      partition.reason = fmt::format("the layer below stands and has yet to read {} rows; see /readyz of its process",
-                                     partition.unread.rows);
-    } else if (over_us < hold_us_) {
-      partition.fate = PartitionFate::kHeld;
-      partition.reason = fmt::format("the layer below has yet to read {} rows; dropped in {}", partition.unread.rows,
-                                     Span(hold_us_ - over_us));
-    } else {
-      partition.reason +=
-          fmt::format("; {} rows were not read by the layer below, which will stop", partition.unread.rows);
-    }
+    facts.rows = partition.unread.rows;
     return {};
   }
 
   const table::Table& table_;
   const iceberg::TableMetadata& metadata_;
   const pipeline::Lakehouse& lakehouse_;
-  int64_t hold_us_;
-  int64_t now_us_;
+  RetentionTerms terms_;
   CommitTimes times_;
   Dates dates_;
   std::optional<Readers> readers_;
@@ -241,8 +189,8 @@ void LogHeld(const TableRetention& retention, int64_t now_us) {
   for (const PartitionRetention& partition : retention.partitions) {
     const bool lost = partition.fate == PartitionFate::kDropped && partition.unread.rows > 0;
     if (partition.fate != PartitionFate::kHeld && !lost) continue;
-    log::Warn(lost ? "retention drops rows that the layer below has not read"
-                   : "retention holds rows back that the layer below has not read",
+    log::Warn(lost ? "retention drops rows that the downstream layer has not read"
+                   : "retention holds rows back that the downstream layer has not read",
               {{"table", retention.table},
                {"partition", partition.partition},
                {"rows", partition.unread.rows},
@@ -259,30 +207,19 @@ Status NoteCommitTimes(table::Table& table, int64_t now_us) {
   });
 }
 
-// Their names, as many as a summary should have; tables may be partitioned by anything.
-std::string DroppedPartitions(const TableRetention& plan) {
-  constexpr size_t kNamedMax = 4;
-  std::vector<std::string> names;
-  size_t count = 0;
-  for (const PartitionRetention& partition : plan.partitions) {
-    if (partition.fate != PartitionFate::kDropped) continue;
-    if (++count <= kNamedMax) names.push_back(fmt::format("{} ({} rows)", partition.partition, partition.rows));
-  }
-  if (count > kNamedMax) names.push_back(fmt::format("and {} more partitions", count - kNamedMax));
-  return fmt::to_string(fmt::join(names, ", "));
-}
-
 table::LayerCommit MakeCommit(const TableRetention& plan, const Readers& readers, int64_t now_us) {
   table::LayerCommit commit;
   commit.operation = "delete";
   table::DroppedUnread unread;
+  std::vector<DroppedPartition> dropped;
   for (const PartitionRetention& partition : plan.partitions) {
     if (partition.fate != PartitionFate::kDropped) continue;
+    dropped.push_back({partition.partition, partition.rows});
     for (const table::ScanFile& file : partition.files) commit.removed.push_back(file.file);
     unread.Add(partition.unread);
   }
   commit.summary[table::kRetentionKey] =
-      fmt::format("older than {} at {}: {}", Span(plan.limit_us), FormatTimestamp(now_us), DroppedPartitions(plan));
+      DroppedText(dropped, {.limit_us = plan.limit_us, .hold_us = std::nullopt, .now_us = now_us});
   if (unread.empty()) return commit;
   unread.at = FormatTimestamp(now_us);
   commit.summary[table::kDroppedUnreadKey] = std::to_string(unread.rows);
@@ -297,21 +234,6 @@ table::LayerCommit MakeCommit(const TableRetention& plan, const Readers& readers
 }
 
 }  // namespace
-
-std::string_view ToString(PartitionFate fate) {
-  switch (fate) {
-    case PartitionFate::kKept: return "kept";
-    case PartitionFate::kHeld: return "held";
-    case PartitionFate::kDropped: break;
-  }
-  return "dropped";
-}
-
-int64_t RetentionPolicy::LimitOf(std::string_view table) const {
-  if (table == task::kBronzeTable) return bronze_us;
-  if (table == task::kRejectedTable) return rejected_us;
-  return task::IsSilver(table) ? silver_us : gold_us;
-}
 
 int64_t TableRetention::RowsOf(PartitionFate fate) const {
   int64_t rows = 0;
@@ -362,7 +284,7 @@ Result<TableRetention> ApplyRetention(const pipeline::Lakehouse& lakehouse, std:
     if (commit_policy.on_step) commit_policy.on_step(step);
   };
   K2_ASSIGN(table::Table table, lakehouse.Open(name));
-  if (policy.LimitOf(name) > 0) K2_TRY(NoteCommitTimes(table, now_us));
+  if (LimitOf(policy, name) > 0) K2_TRY(NoteCommitTimes(table, now_us));
   std::optional<Error> error;
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     if (attempt > 0) K2_TRY(table.Refresh());

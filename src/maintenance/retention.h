@@ -6,30 +6,12 @@
 #include <string_view>
 #include <vector>
 
-#include "base/time.h"
+#include "maintenance/retention_rules.h"
 #include "pipeline/lakehouse.h"
 #include "table/dropped_unread.h"
 #include "table/scan.h"
 
 namespace k2::maintenance {
-
-// How long each table keeps its rows; 0: for ever.
-struct RetentionPolicy {
-  int64_t bronze_us = 7 * kMicrosPerDay;
-  int64_t silver_us = 30 * kMicrosPerDay;
-  int64_t rejected_us = 30 * kMicrosPerDay;
-  int64_t gold_us = 0;
-  int64_t hold_us = kMicrosPerDay;  // how much longer what the layer below has not read is kept at most
-
-  [[nodiscard]] int64_t LimitOf(std::string_view table) const;
-};
-
-enum class PartitionFate {
-  kKept,     // not past the limit yet
-  kHeld,     // past the limit, but the layer below has not read it
-  kDropped,  // to be dropped, or was
-};
-std::string_view ToString(PartitionFate fate);
 
 struct PartitionRetention {
   std::string partition;  // ingestion_date_day=2024-08-08
@@ -39,7 +21,7 @@ struct PartitionRetention {
   int64_t bytes = 0;
   int64_t oldest_commit_us = 0;  // of its files; at the latest then, where the snapshot that added one is expired
   int64_t newest_commit_us = 0;
-  int64_t due_us = 0;  // when it is past the limit; INT64_MAX: never
+  int64_t due_us = kNever;  // when it is past the limit
   table::DroppedUnread unread;
   std::vector<table::ScanFile> files;
 };
@@ -52,7 +34,7 @@ struct TableRetention {
   [[nodiscard]] int64_t RowsOf(PartitionFate fate) const;
   [[nodiscard]] int64_t FilesOf(PartitionFate fate) const;
   [[nodiscard]] int64_t BytesOf(PartitionFate fate) const;
-  [[nodiscard]] int64_t UnreadDropped() const;  // rows among the dropped that the layer below has not read
+  [[nodiscard]] int64_t UnreadDropped() const;  // rows among the dropped that the downstream layer has not read
   [[nodiscard]] int64_t LongestHeldUs(int64_t now_us) const;  // since when what is held has been due
 };
 
@@ -61,8 +43,7 @@ struct RetentionScope {
   bool with_young = false;
 };
 
-// What retention would do with a table now. A partition is dropped when both the end of its date and the newest commit
-// among its files are past the limit, and the layer below has read all of it, or was given `hold_us` longer to do so.
+// What retention would do with a table now, by the rules of retention_rules.h.
 Result<TableRetention> PlanRetention(const table::Table& table, const pipeline::Lakehouse& lakehouse,
                                      const RetentionPolicy& policy, int64_t now_us, const RetentionScope& scope = {});
 

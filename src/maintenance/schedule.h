@@ -34,7 +34,7 @@ struct MaintenanceStatus {
     int64_t files_dropped = 0;
     int64_t bytes_dropped = 0;
     int64_t unread_rows_dropped = 0;
-    int64_t rows_held = 0;  // now: past their time, kept because the layer below has not read them
+    int64_t rows_held = 0;  // now: past their retention, kept because the downstream layer has not read them
     int64_t held_us = 0;    // now: for how long they have been past it
     int64_t files_joined = 0;
     int64_t files_joined_into = 0;

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "iceberg/literal.h"
+#include "maintenance/retention_rules.h"
 #include "pipeline/standing.h"
 #include "task/market_tables.h"
 
@@ -60,20 +61,20 @@ int64_t ReadSequence(const iceberg::TableMetadata& metadata, const table::Upstre
 Result<Readers> Readers::Of(const pipeline::Lakehouse& lakehouse, const table::Table& table) {
   Readers readers(table);
   const std::string& name = table.name().name;
-  readers.below_stands_ = std::ranges::any_of(
+  readers.blocked_ = std::ranges::any_of(
       table.metadata().refs, [](const auto& ref) { return ref.first.starts_with(pipeline::kStandsTagPrefix); });
   if (name == task::kBronzeTable || name == task::kRejectedTable) {
-    readers.below_ = name == task::kBronzeTable ? Below::kSilver : Below::kSilverCatchingUp;
+    readers.downstream_ = name == task::kBronzeTable ? Downstream::kSilver : Downstream::kSilverCatchingUp;
     K2_TRY(readers.LookAtSilver(lakehouse));
   } else if (task::IsSilver(name)) {
-    readers.below_ = Below::kGold;
+    readers.downstream_ = Downstream::kGold;
     K2_TRY(readers.LookAtGold(lakehouse));
   }
   return readers;
 }
 
-// Silver's own offsets tell what is judged. Those of rejected_trades need not be asked: it is committed first, so where
-// it stands behind Silver it has had no rows, and where it stands ahead Silver takes those rows from Bronze yet.
+// Silver's own offsets tell what it has read. Those of rejected_trades need not be asked: it is committed first, so
+// where it is behind Silver it has had no rows, and where it is ahead Silver takes those rows from Bronze yet.
 Status Readers::LookAtSilver(const pipeline::Lakehouse& lakehouse) {
   K2_ASSIGN(own_, table::ReadProgress(table_.metadata()));
   K2_ASSIGN(recreated_, table::ReadRecreatedTopics(table_.metadata()));
@@ -104,16 +105,16 @@ int64_t Readers::ReadTo(const table::SourceKey& key) const {
 
 Result<Readers::Unread> Readers::Of(const table::ScanFile& file) const {
   K2_ASSIGN(Unread unread, Find(file));
-  unread.held = below_stands_ && unread.rows.rows > 0;
+  unread.blocked = blocked_ && unread.rows.rows > 0;
   return unread;
 }
 
 Result<Readers::Unread> Readers::Find(const table::ScanFile& file) const {
-  switch (below_) {
-    case Below::kNobody: return Unread{};
-    case Below::kSilver: return OfBronze(file);
-    case Below::kSilverCatchingUp: return OfRejected(file);
-    case Below::kGold: break;
+  switch (downstream_) {
+    case Downstream::kNobody: return Unread{};
+    case Downstream::kSilver: return OfBronze(file);
+    case Downstream::kSilverCatchingUp: return OfRejected(file);
+    case Downstream::kGold: break;
   }
   Unread unread;
   if (file.file_sequence_number > read_sequence_) {
@@ -145,19 +146,18 @@ Result<Readers::Unread> Readers::OfBronze(const table::ScanFile& file) const {
   for (const task::BronzePart& part : parts) {
     for (const auto& [key, bronze] : own_.positions) {
       if (!table::RowIsOf(key, recreated_, part.topic, part.topic_id, part.partition)) continue;
-      const int64_t read_to = ReadTo(key);
-      if (read_to > part.last || read_to >= bronze.next_offset) continue;
-      const int64_t first = std::max(part.first, read_to);
-      const int64_t rows = std::min(part.rows, part.last - first + 1);
-      unread.rows.Add(key, {.first = first, .last = part.last, .rows = rows});
-      unread.rows.rows += rows;
+      const OffsetRows left =
+          UnreadOf({.first = part.first, .last = part.last, .rows = part.rows}, ReadTo(key), bronze.next_offset);
+      if (left.rows == 0) continue;
+      unread.rows.Add(key, {.first = left.first, .last = left.last, .rows = left.rows});
+      unread.rows.rows += left.rows;
     }
   }
   if (unread.rows.rows > 0) unread.rows.sequence_number = file.file_sequence_number;
   return unread;
 }
 
-// Where Silver stands behind rejected_trades, a crash came between the two commits, and Silver will take the rows of
+// Where Silver is behind rejected_trades, a crash came between the two commits, and Silver will take the rows of
 // that range that rejected_trades does not hold: with its rows gone, rejected ones would be accepted.
 Result<Readers::Unread> Readers::OfRejected(const table::ScanFile& file) const {
   K2_ASSIGN(const task::TableShape shape, pipeline::ShapeOf(table_, task::TableUse::kRead));
@@ -166,17 +166,18 @@ Result<Readers::Unread> Readers::OfRejected(const table::ScanFile& file) const {
   const auto last =
       BoundOr<int64_t>(file.file.upper_bounds, schema.Find("offset"), std::numeric_limits<int64_t>::max());
   Unread unread;
-  unread.vital = std::ranges::any_of(own_.positions, [&](const auto& source) {
+  unread.needed = std::ranges::any_of(own_.positions, [&](const auto& source) {
     const int64_t read_to = ReadTo(source.first);
     return source.second.next_offset > read_to && last >= read_to && first < source.second.next_offset;
   });
-  if (unread.vital) unread.rows.rows = file.file.record_count;
+  if (unread.needed) unread.rows.rows = file.file.record_count;
   return unread;
 }
 
 table::DroppedUnread Readers::StillMissing(table::DroppedUnread dropped) const {
-  if (below_ == Below::kGold) return dropped.sequence_number > read_sequence_ ? dropped : table::DroppedUnread{};
-  if (below_ != Below::kSilver) return {};
+  if (downstream_ == Downstream::kGold)
+    return dropped.sequence_number > read_sequence_ ? dropped : table::DroppedUnread{};
+  if (downstream_ != Downstream::kSilver) return {};
   std::erase_if(dropped.gaps, [&](const auto& gap) { return ReadTo(gap.first) > gap.second.last; });
   dropped.rows = 0;
   for (const auto& [key, gap] : dropped.gaps) dropped.rows += gap.rows;

@@ -1,4 +1,4 @@
-// What the layer below a table has yet to read of it, file by file.
+// What the downstream layer has not read of a table, file by file.
 #pragma once
 
 #include <cstdint>
@@ -17,18 +17,18 @@ namespace k2::maintenance {
 
 class Readers {
  public:
-  // Of one of K2's tables, as the layer below it stands now.
+  // Of one of K2's tables, by where its downstream layer is now.
   static Result<Readers> Of(const pipeline::Lakehouse& lakehouse, const table::Table& table);
 
   struct Unread {
     table::DroppedUnread rows;  // what would be lost with the file
-    bool held = false;          // the layer below stands: as long as it does, no hold ends
-    bool vital = false;  // no hold's end makes it droppable: without it the layer below would go wrong in silence
+    bool blocked = false;       // the downstream layer is (UnreadFacts of retention_rules.h)
+    bool needed = false;        // by Silver, to catch up with rejected_trades
   };
   // Never too little. May read columns of a Bronze file that holds rows of several sources.
   [[nodiscard]] Result<Unread> Of(const table::ScanFile& file) const;
 
-  // Is any of it still missing to the layer below? What a layer has passed, or has been told to pass, is not.
+  // Is any of it still missing to the downstream layer? What a layer has passed, or has been told to pass, is not.
   [[nodiscard]] table::DroppedUnread StillMissing(table::DroppedUnread dropped) const;
 
  private:
@@ -40,13 +40,13 @@ class Readers {
   [[nodiscard]] Result<Unread> OfBronze(const table::ScanFile& file) const;
   [[nodiscard]] Result<Unread> OfRejected(const table::ScanFile& file) const;
 
-  enum class Below { kNobody, kSilver, kSilverCatchingUp, kGold };
+  enum class Downstream { kNobody, kSilver, kSilverCatchingUp, kGold };
   table::Table table_;
-  Below below_ = Below::kNobody;
+  Downstream downstream_ = Downstream::kNobody;
   table::RecreatedTopics recreated_;
   table::LayerProgress own_;
-  bool below_stands_ = false;
-  std::map<table::SourceKey, int64_t> read_to_;  // offsets below it are judged
+  bool blocked_ = false;
+  std::map<table::SourceKey, int64_t> read_to_;  // offsets below it are read
   int64_t read_sequence_ = 0;                    // Gold has read all that came up to it
 };
 

@@ -1,5 +1,5 @@
-// What retention dropped from a table before the layer below had read it: kept as a table property, so that no expiry
-// makes it forgotten. The layer that reads the table stops on it (docs/retention.md).
+// What retention dropped from a table before the downstream layer had read it: kept as a table property, so that no
+// expiry makes it forgotten. The layer that reads the table stops on it (docs/retention.md).
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
-"""K2's C++ kernel for notebooks: exchange frames to trades, trades to messages and back, and the verdicts of Silver.
+"""K2's C++ kernel for notebooks: exchange frames to trades, trades to messages and back, the verdicts of Silver; for
+jobs on Spark the rules of retention.
 
     import polars as pl
     from k2 import native
@@ -41,15 +42,18 @@ from k2.native._k2_native import (
     OWN_SCHEMAS,
     REJECTED_FRAME_SCHEMA_ID,
     REJECTED_FRAME_SCHEMA_JSON,
+    RETENTION_LIMITS_US,
     RULES_VERSION,
     SCHEMA_HEADERS,
     TRADE_SCHEMA_ID,
     TRADE_SCHEMA_JSON,
     Table,
     Validator,
+    dropped_text,
     inline_references,
     message_id,
     schema_name,
+    unread_rows,
 )
 
 if TYPE_CHECKING:
@@ -66,20 +70,25 @@ if TYPE_CHECKING:
 __all__ = [
     "REJECTED_FRAME_SCHEMA_ID",
     "REJECTED_FRAME_SCHEMA_JSON",
+    "RETENTION_LIMITS_US",
     "RULES_VERSION",
     "SCHEMA_HEADERS",
     "TRADE_SCHEMA_ID",
     "TRADE_SCHEMA_JSON",
     "Decoded",
     "Normalised",
+    "RetentionDecision",
     "Table",
     "Validator",
     "decode",
+    "dropped_text",
     "encode",
     "inline_references",
     "message_id",
     "normalise",
+    "retention_decision",
     "schema_name",
+    "unread_rows",
     "validate",
 ]
 
@@ -102,6 +111,15 @@ class Decoded(NamedTuple):
 
     trades: Table
     rejects: Table
+
+
+class RetentionDecision(NamedTuple):
+    """What becomes of a partition: `fate` (kept, held, dropped), `reason` for people, and when it is past the limit;
+    None: never, or not known."""
+
+    fate: str
+    reason: str
+    due_us: int | None
 
 
 def normalise(
@@ -143,6 +161,47 @@ def validate(
     """The same by the rules of Silver (docs/messages.md): what the exchange's Silver table takes, and for each other
     message the reason why not."""
     return Decoded(*_k2_native.decode(messages, _schemas(schemas), exchange, dictionaries))
+
+
+def retention_decision(
+    *,
+    limit_us: int | None,
+    now_us: int,
+    hold_us: int | None,
+    end_us: int | None,
+    first_days: Mapping[int, int],
+    newest_commit_us: int | None,
+    newest_commit_exact: bool = True,
+    may_drop: bool = True,
+    unread_rows: int = 0,
+    blocked: bool = False,
+    needed: bool = False,
+) -> RetentionDecision:
+    """By the rules of `k2 maintain retention` (docs/retention.md), of the files of a partition; times are microseconds
+    since 1970.
+
+    `limit_us`: how long rows are kept; None: for ever. `hold_us`: how much longer unread ones are; None: without end.
+    `end_us`: the end of the time that its newest rows are of; None where nothing tells it. `first_days`: how many
+    files have their oldest rows of which day since 1970. `newest_commit_us`: of its files; None: not known; where it is
+    not exact they are at least as old. `may_drop`: the table's property gc.enabled. `unread_rows`: what the downstream
+    layer has not read, which need be asked only of what is past its limit: as long as it is 0, such a partition is
+    dropped. `blocked`: the downstream layer is. `needed`: Silver catches up by these rows.
+    """
+    return RetentionDecision(
+        *_k2_native.retention_decision(
+            limit_us=limit_us,
+            now_us=now_us,
+            hold_us=hold_us,
+            end_us=end_us,
+            first_days=first_days,
+            newest_commit_us=newest_commit_us,
+            newest_commit_exact=newest_commit_exact,
+            may_drop=may_drop,
+            unread_rows=unread_rows,
+            blocked=blocked,
+            needed=needed,
+        )
+    )
 
 
 def _schemas(schemas: Mapping[int, str] | None) -> dict[int, str]:

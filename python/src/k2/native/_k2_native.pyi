@@ -10,6 +10,7 @@ REJECTED_FRAME_SCHEMA_ID: int
 RULES_VERSION: int
 OWN_SCHEMAS: dict[int, str]
 SCHEMA_HEADERS: list[str]
+RETENTION_LIMITS_US: dict[str, int | None]
 
 class Table:
     def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
@@ -48,4 +49,25 @@ def encode(trades: Any, schema_id: int) -> Table: ...
 def decode(
     messages: Any, schemas: Mapping[int, str], exchange: str | None, dictionaries: bool
 ) -> tuple[Table, Table]: ...
+def retention_decision(
+    *,
+    limit_us: int | None,
+    now_us: int,
+    hold_us: int | None,
+    end_us: int | None,
+    first_days: Mapping[int, int],
+    newest_commit_us: int | None,
+    newest_commit_exact: bool,
+    may_drop: bool,
+    unread_rows: int,
+    blocked: bool,
+    needed: bool,
+) -> tuple[str, str, int | None]: ...
+def unread_rows(*, first: int, last: int, rows: int, read_to: int, end: int) -> int:
+    """How many of the rows at the offsets `first` to `last` a layer has not read that has read all below `read_to`,
+    never too few. `end` is where the table ends."""
+
+def dropped_text(partitions: Sequence[tuple[str, int]], *, limit_us: int, now_us: int) -> str:
+    """What the summary of the commit that drops them says. `partitions`: name and rows of each."""
+
 def message_id(exchange: str, symbol: str, trade_id: str) -> str: ...

@@ -323,10 +323,13 @@ def dropped_unread(metadata: Metadata) -> DroppedUnread | None:
 # What others did to an upstream table, and what was accepted of it.
 
 
+STANDS_TAG_PREFIX = "k2-stands-"
+
+
 def stands_tag(table: str) -> str:
     """In the upstream table, on the snapshot at which `table` stands."""
     silver = {exchange.silver: f"silver-{exchange.topic}" for exchange in EXCHANGES}
-    return f"k2-stands-{silver.get(table, 'gold')}"
+    return f"{STANDS_TAG_PREFIX}{silver.get(table, 'gold')}"
 
 
 def stands_at(upstream: Metadata, table: str, read: int) -> Snapshot | None:

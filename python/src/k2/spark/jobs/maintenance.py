@@ -1,5 +1,5 @@
-"""Looks after K2's tables with Iceberg's procedures, beside running layers: drops what is past its time, joins small
-files (with the C++ engine too) and manifests, expires snapshots, removes orphans. Options: --help."""
+"""Looks after K2's tables with Iceberg's procedures, beside running layers: drops what is expired by retention, joins
+small files (with the C++ engine too) and manifests, expires snapshots, removes orphans. Options: --help."""
 
 from __future__ import annotations
 

@@ -1,38 +1,43 @@
-"""Drops partitions that are past their time, by K2's rules (docs/retention.md), but never a row that is not read yet:
-`k2 maintain retention` does that after its hold, and writes down what was lost."""
+"""Drops partitions that are expired by retention. The rules (docs/retention.md) are in k2.native; here are the facts
+that they ask for, read by Spark. A row that is not read yet is never dropped: `k2 maintain retention` does that after
+its hold, and writes down what was lost."""
 
 from __future__ import annotations
 
 import bisect
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, timedelta
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from k2.spark import schemas
-from k2.spark.dataframe.progress import Metadata, Positions, Progress, find_progress, offset_of
+from k2.spark.dataframe.progress import (
+    STANDS_TAG_PREFIX,
+    Metadata,
+    Positions,
+    Progress,
+    find_progress,
+    offset_of,
+)
 from k2.spark.dataframe.tables import metadata_of
 from k2.spark.maintenance import procedures
 from k2.spark.maintenance.audit import RETENTION_KEY, record_within
 from k2.spark.maintenance.offsets import read_sequence
 from k2.spark.utils.committer import committer
-from k2.spark.utils.errors import DataError
+from k2.spark.utils.errors import ConfigurationError, DataError
 from k2.spark.utils.iceberg import IcebergCatalog
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 COMMIT_TIMES_KEY = "k2.commit-times"
-NAMED_MAX = 4  # partitions in a snapshot's summary
 DAY_US = 86_400_000_000
 HOUR_MS = 3_600_000
-DEFAULT_LIMITS_US: dict[str, int | None] = {
-    schemas.BRONZE: 7 * DAY_US,
-    schemas.REJECTED: 30 * DAY_US,
-    schemas.GOLD: None,
-} | dict.fromkeys(schemas.SILVER, 30 * DAY_US)
+EPOCH = date(1970, 1, 1)
 
 
 class FilesMovedError(DataError):
@@ -44,13 +49,54 @@ class Partition:
     """The files whose newest rows are of one day: a day's partition, unless the table is partitioned otherwise."""
 
     day: str  # ISO date; empty: nothing tells it
-    first_day: str = ""  # of the oldest rows; empty: not known
+    first_days: Counter[str] = field(default_factory=Counter)  # of the oldest rows, by file; empty: not known
     files: list[str] = field(default_factory=list)
     rows: int = 0
+    rows_by_sequence: Counter[int] = field(default_factory=Counter)
     newest_commit_ms: int | None = 0  # None: of a file whose commit's time is not known
-    newest_sequence: int = 0
+    newest_commit_exact: bool = True  # else it was no later
+    unread_rows: int = 0
+    needed: bool = False  # by Silver, to catch up with rejected_trades
     fate: str = "kept"
     reason: str = ""
+
+    @property
+    def first_day(self) -> str:
+        return min(self.first_days)
+
+    def decide(self, native: ModuleType, metadata: Metadata, limit_us: int, now_us: int) -> None:
+        told = native.retention_decision(
+            limit_us=limit_us,
+            now_us=now_us,
+            hold_us=None,
+            end_us=(_number_of_day(self.day) + 1) * DAY_US if self.day else None,
+            first_days={_number_of_day(day): files for day, files in self.first_days.items() if day},
+            newest_commit_us=None if self.newest_commit_ms is None else self.newest_commit_ms * 1000,
+            newest_commit_exact=self.newest_commit_exact,
+            may_drop=metadata.properties.get("gc.enabled", "true").lower() == "true",
+            unread_rows=self.unread_rows,
+            blocked=any(ref.startswith(STANDS_TAG_PREFIX) for ref in metadata.refs),
+            needed=self.needed,
+        )
+        self.fate, self.reason = "due" if told.fate == "dropped" else told.fate, told.reason
+
+    def add_commit(self, ms: int | None, exact: bool) -> None:
+        if ms is None or self.newest_commit_ms is None:
+            self.newest_commit_ms = None
+        elif ms > self.newest_commit_ms:
+            self.newest_commit_ms, self.newest_commit_exact = ms, exact
+
+
+def load_native() -> ModuleType:
+    """k2.native, for the driver alone: workers need nothing of it here."""
+    try:
+        from k2 import native
+    except ImportError as error:
+        raise ConfigurationError(
+            f"retention has its rules in k2.native: {error}. Install K2's wheel (pip install ./python), or leave the "
+            "step out and run `k2 maintain retention`"
+        ) from None
+    return native
 
 
 class CommitTimes:
@@ -74,11 +120,12 @@ class CommitTimes:
     def _note(self, sequence: int, ms: int) -> None:
         self.reached[sequence] = min(ms, self.reached.get(sequence, ms))
 
-    def of(self, snapshot_id: int | None, sequence: int) -> int | None:
+    def of(self, snapshot_id: int | None, sequence: int) -> tuple[int | None, bool]:
+        """When, and whether it was just then; else by then. None: not known."""
         if snapshot_id in self.snapshots:
-            return self.snapshots[snapshot_id].timestamp_ms
+            return self.snapshots[snapshot_id].timestamp_ms, True
         at = bisect.bisect_left(self._sequences, sequence)
-        return self.reached[self._sequences[at]] if at < len(self._sequences) else None
+        return self.reached[self._sequences[at]] if at < len(self._sequences) else None, False
 
     def renewed(self, now_ms: int) -> str | None:
         """The property as it should stand; None where it is fresh enough. Older times lie a sixteenth of their age
@@ -102,32 +149,20 @@ class CommitTimes:
 
 
 def plan(spark: SparkSession, iceberg: IcebergCatalog, name: str, limit_us: int | None, now_us: int) -> list[Partition]:
-    """Each partition that is there, oldest first, with its fate: kept, held (not read by the layer below), due."""
+    """Each partition that is there, oldest first, with its fate: kept, held (not read by the downstream layer), due."""
+    native = load_native()
     table = iceberg.load(schemas.NAMESPACE, name)
     if limit_us is None or table.currentSnapshot() is None:
         return []
+    metadata = metadata_of(table)
     partitions = _partitions(spark, iceberg, table, name)
-    limit = timedelta(microseconds=limit_us)
-    now = datetime.fromtimestamp(now_us / 1_000_000, timezone.utc)
-    due = []
     for partition in partitions:
-        if not partition.day:
-            partition.reason = "neither its partition nor the bounds of its columns tell the days of its rows"
-            continue
-        end = datetime.fromisoformat(partition.day).replace(tzinfo=timezone.utc) + timedelta(days=1)
-        if now < end + limit:
-            partition.reason = "its date is not past the limit"
-            if partition.first_day and partition.first_day < str((now - limit).date()):
-                partition.reason += f"; it holds rows since {partition.first_day} too, which stay as long as the newest"
-        elif partition.newest_commit_ms is None:
-            partition.reason = "when its newest file was committed is not known yet"
-        elif now_us < partition.newest_commit_ms * 1000 + limit_us:
-            partition.reason = "its newest commit is not past the limit"
-        else:
-            partition.fate = "due"
-            due.append(partition)
+        partition.decide(native, metadata, limit_us, now_us)
+    due = [partition for partition in partitions if partition.fate == "due"]
     if due:
-        _hold_unread(spark, iceberg, table, name, due)
+        _look_for_unread(spark, iceberg, native, table, name, due)
+        for partition in due:
+            partition.decide(native, metadata, limit_us, now_us)
     return partitions
 
 
@@ -144,16 +179,12 @@ def _partitions(spark: SparkSession, iceberg: IcebergCatalog, table: Any, name: 
     found: dict[str, Partition] = {}
     for row in rows:
         first, last = days.of(row)
-        partition = found.setdefault(last, Partition(last, first))
-        partition.first_day = min(partition.first_day, first)
+        partition = found.setdefault(last, Partition(last))
+        partition.first_days[first] += 1
         partition.files.append(row["path"])
         partition.rows += row["rows"]
-        partition.newest_sequence = max(partition.newest_sequence, row["sequence"])
-        committed = times.of(row["snapshot_id"], row["sequence"])
-        if committed is None or partition.newest_commit_ms is None:
-            partition.newest_commit_ms = None
-        else:
-            partition.newest_commit_ms = max(partition.newest_commit_ms, committed)
+        partition.rows_by_sequence[row["sequence"]] += row["rows"]
+        partition.add_commit(*times.of(row["snapshot_id"], row["sequence"]))
     return [found[day] for day in sorted(found)]
 
 
@@ -193,18 +224,25 @@ def _day_of_bound(bound: bytes | None) -> str:
     if bound is None or len(bound) != 4:
         return ""
     try:
-        return str(date(1970, 1, 1) + timedelta(days=int.from_bytes(bound, "little", signed=True)))
+        return str(EPOCH + timedelta(days=int.from_bytes(bound, "little", signed=True)))
     except OverflowError:  # beyond the year 9999
         return ""
 
 
-def _hold_unread(spark: SparkSession, iceberg: IcebergCatalog, table: Any, name: str, due: Sequence[Partition]) -> None:
+def _number_of_day(iso: str) -> int:
+    return (date.fromisoformat(iso) - EPOCH).days
+
+
+def _look_for_unread(
+    spark: SparkSession, iceberg: IcebergCatalog, native: ModuleType, table: Any, name: str, due: Sequence[Partition]
+) -> None:
     if name in schemas.SILVER:
         hint = _progress_of(iceberg, schemas.GOLD).upstream.get(f"{schemas.NAMESPACE}.{name}")
         read = read_sequence(metadata_of(table), hint) if hint else 0
         for partition in due:
-            if partition.newest_sequence > read:
-                _hold(partition, "Gold has yet to read it")
+            partition.unread_rows = sum(
+                rows for sequence, rows in partition.rows_by_sequence.items() if sequence > read
+            )
     elif name in (schemas.BRONZE, schemas.REJECTED):
         own = find_progress(metadata_of(table)).progress.positions
         silver: Positions = {}
@@ -214,48 +252,51 @@ def _hold_unread(spark: SparkSession, iceberg: IcebergCatalog, table: Any, name:
             for source, at in _progress_of(iceberg, exchange.silver).positions.items():
                 if schemas.exchange_of_topic(source.topic) == exchange:
                     silver[source] = at
-        if name == schemas.REJECTED:
-            if any(offset_of(silver, source) < at.next_offset for source, at in own.items()):
-                for partition in due:
-                    _hold(partition, "Silver stands behind rejected_trades and needs these rows to catch up")
-            return
-        _hold_unread_bronze(spark, iceberg, due, own, silver)
+        if name == schemas.BRONZE:
+            _look_for_unread_offsets(spark, iceberg, native, table, due, own, silver)
+        elif any(offset_of(silver, source) < at.next_offset for source, at in own.items()):
+            for partition in due:
+                partition.unread_rows, partition.needed = partition.rows, True
 
 
 def _progress_of(iceberg: IcebergCatalog, name: str) -> Progress:
     return find_progress(metadata_of(iceberg.load(schemas.NAMESPACE, name))).progress
 
 
-def _hold_unread_bronze(
+def _look_for_unread_offsets(
     spark: SparkSession,
     iceberg: IcebergCatalog,
+    native: ModuleType,
+    table: Any,
     due: Sequence[Partition],
     own: Positions,
     silver: Positions,
 ) -> None:
     last = max(partition.day for partition in due)
-    table = iceberg.load(schemas.NAMESPACE, schemas.BRONZE)
     date, topic, number, offset = (
         f"`{iceberg.column_now(table, schemas.BRONZE, column)}`"
         for column in ("ingestion_date", "topic", "partition", "offset")
     )
-    rows = spark.sql(
-        f"SELECT {date} AS day, {topic} AS topic, {number} AS partition, max({offset}) AS last "
-        f"FROM {iceberg.name}.{schemas.NAMESPACE}.{schemas.BRONZE} WHERE {date} <= DATE'{last}' GROUP BY 1, 2, 3"
+    found = spark.sql(
+        f"SELECT {date} AS day, {topic} AS topic, {number} AS partition, min({offset}) AS first, "
+        f"max({offset}) AS last, count(*) AS rows FROM {iceberg.name}.{schemas.NAMESPACE}.{schemas.BRONZE} "
+        f"WHERE {date} <= DATE'{last}' GROUP BY 1, 2, 3"
     ).collect()
-    for row in rows:
+    for row in found:
         sources = [one for one in own if one.topic == row["topic"] and one.partition == row["partition"]]
-        if sources and all(
-            offset_of(silver, one) > row["last"] or offset_of(silver, one) >= own[one].next_offset for one in sources
-        ):
-            continue
+        unread = [
+            native.unread_rows(
+                first=row["first"],
+                last=row["last"],
+                rows=row["rows"],
+                read_to=offset_of(silver, one),
+                end=own[one].next_offset,
+            )
+            for one in sources
+        ]
         for partition in due:
             if partition.first_day <= str(row["day"]) <= partition.day:
-                _hold(partition, f"Silver has yet to read {row['topic']}/{row['partition']}")
-
-
-def _hold(partition: Partition, reason: str) -> None:
-    partition.fate, partition.reason = "held", f"{reason}; `k2 maintain retention` drops it after its hold"
+                partition.unread_rows += max(unread, default=row["rows"])
 
 
 def note_commit_times(table: Any, now_ms: int) -> None:
@@ -283,11 +324,9 @@ def drop(iceberg: IcebergCatalog, table: Any, name: str, partitions: Sequence[Pa
             found += 1
     if found != len(wanted):
         raise FilesMovedError(f"{len(wanted) - found} files were removed by another writer meanwhile")
-    now = datetime.fromtimestamp(time.time(), timezone.utc).isoformat()
-    named = [f"{partition.day} ({partition.rows} rows)" for partition in due[:NAMED_MAX]]
-    if len(due) > NAMED_MAX:
-        named.append(f"and {len(due) - NAMED_MAX} more days")
-    told = f"older than {limit_us // 3_600_000_000} hours at {now}: {', '.join(named)}"
+    told = load_native().dropped_text(
+        [(partition.day, partition.rows) for partition in due], limit_us=limit_us, now_us=int(time.time() * 1_000_000)
+    )
     for key, value in {RETENTION_KEY: told, **committer()}.items():
         delete.set(key, value)
     delete.commit()
