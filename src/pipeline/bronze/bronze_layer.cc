@@ -231,7 +231,9 @@ bool BronzeLayer::WholeStepAvailable() const {
 // Plan and run: a part of the step's rows for each of the `open` inputs.
 Result<BronzeLayer::Written> BronzeLayer::Write(const std::vector<size_t>& open, const task::OutputTable& output,
                                                 int64_t wait_us) {
-  const StartTime begun = StartTime::Now();
+  Written written{.plan = {.layer = LayerId::kBronze, .tasks = {}, .ranges = {}, .commits = {}}};
+  PlannedCommit planned{.table = table_.name().name, .commit = {}, .needs_rows = false};
+  planned.commit.base.finished = finished_mark_;
   first_ = (first_ + 1) % inputs_.size();
   std::vector<Group> groups = Divide(open);
   const auto parts = static_cast<int64_t>(groups.size());
@@ -255,11 +257,10 @@ Result<BronzeLayer::Written> BronzeLayer::Write(const std::vector<size_t>& open,
   }
   const int64_t started_us = MonotonicMicros();
   auto outcomes = RunEach(tasks, contexts, options_.threads);
-  Written written;
-  written.commit.begun = begun;
   for (size_t i = 0; i < groups.size(); ++i) {
     if (outcomes[i]) {
-      Take(groups[i], *outcomes[i], written);
+      Take(groups[i], *outcomes[i], planned.commit, written);
+      written.plan.tasks.push_back(std::move(tasks[i]));
       written.results.push_back(std::move(*outcomes[i]));
       continue;
     }
@@ -268,7 +269,7 @@ Result<BronzeLayer::Written> BronzeLayer::Write(const std::vector<size_t>& open,
       for (const auto& outcome : outcomes) {
         if (outcome) DeleteUnsent(outcome->outputs, table_.io());
       }
-      for (const task::TaskResult& result : written.results) DeleteUnsent(result.outputs, table_.io());
+      DeleteFiles(written);
       return std::unexpected(outcomes[i].error());
     }
     Input& input = inputs_[groups[i].front()];
@@ -278,16 +279,25 @@ Result<BronzeLayer::Written> BronzeLayer::Write(const std::vector<size_t>& open,
                {{"path", input.source.recording}, {"error", outcomes[i].error().message}});
   }
   written.run_us = MonotonicMicros() - started_us;
-  written.commit.added = FilesFor(written.results, task::kBronzeTable);
-  written.commit.base.finished = finished_mark_;
-  written.next = written.commit.next.positions;
-  if (!written.worth_a_commit) return written;
-  for (Input& input : inputs_) {
-    const auto found = written.next.find(input.source.reader->key());
-    if (found == written.next.end()) continue;
-    input.position = found->second;
-    input.known = true;
+  written.plan.commits.push_back(std::move(planned));
+  if (const Status complete = Complete(written.results, written.plan); !complete) {
+    DeleteFiles(written);
+    return std::unexpected(complete.error());
   }
+  table::LayerCommit& commit = written.plan.commits.front().commit;
+  for (Input& input : inputs_) {
+    const table::SourceKey& key = input.source.reader->key();
+    const auto found = commit.next.positions.find(key);
+    if (found == commit.next.positions.end()) continue;
+    if (found->second == input.position) {  // nothing was read of it: it is no part of the commit
+      commit.base.positions.erase(key);
+      commit.next.positions.erase(found);
+    } else if (written.worth_a_commit) {
+      input.position = found->second;
+      input.known = true;
+    }
+  }
+  written.next = commit.next.positions;
   return written;
 }
 
@@ -301,7 +311,8 @@ Status BronzeLayer::Commit(Written& written) {
     DeleteFiles(written);
     return confirmed;
   }
-  K2_TRY(CommitStep(table_, std::move(written.commit), options_.commit, LayerId::kBronze, stats_));
+  const auto table = [this](std::string_view) -> Result<table::Table*> { return &table_; };
+  K2_TRY(CommitCompleted(std::move(written.plan), table, options_.commit, stats_));
   sources_->Committed(written.next);
   return {};
 }
@@ -320,8 +331,9 @@ void BronzeLayer::Account(const Written& written, int64_t started_us) {
   for (const task::TaskResult& result : written.results) AddResult(result, stats_);
 }
 
-// Adds what a task has read of its inputs to the commit.
-void BronzeLayer::Take(const Group& group, const task::TaskResult& result, Written& written) {
+// What a task has read of its inputs, and where the commit finds them.
+void BronzeLayer::Take(const Group& group, const task::TaskResult& result, table::LayerCommit& commit,
+                       Written& written) {
   written.rows += result.rows_out;
   // Skipped frames or gaps alone move the position too; that is worth a commit only when the recording has ended.
   written.worth_a_commit |= result.rows_out > 0;
@@ -330,10 +342,8 @@ void BronzeLayer::Take(const Group& group, const task::TaskResult& result, Writt
     const table::SourcePosition& end = result.ends.at(n);
     input.caught_up |= input.source.reader->CaughtUp();
     if (end != input.position || input.source.reader->CaughtUp()) input.stopped.reset();
-    if (end == input.position) continue;
-    written.worth_a_commit |= input.source.reader->AtEnd();
-    if (input.known) written.commit.base.positions[input.source.reader->key()] = input.position;
-    written.commit.next.positions[input.source.reader->key()] = end;
+    written.worth_a_commit |= end != input.position && input.source.reader->AtEnd();
+    if (input.known) commit.base.positions[input.source.reader->key()] = input.position;
   }
 }
 

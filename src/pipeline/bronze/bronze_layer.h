@@ -10,6 +10,7 @@
 #include "pipeline/bronze/finished_sources.h"
 #include "pipeline/bronze/source_set.h"
 #include "pipeline/layer.h"
+#include "pipeline/step_plan.h"
 
 namespace k2::pipeline {
 
@@ -80,17 +81,17 @@ class BronzeLayer {
   Status Place(Input& input, const table::LayerProgress& progress, const table::SourcePositions& finished);
   [[nodiscard]] std::vector<Group> Divide(const std::vector<size_t>& open) const;
   void ReportLags() const;
-  // What the tasks of a step have written, and the commit that names it.
+  // A step whose tasks have run: its plan, completed, and what they have written.
   struct Written {
+    StepPlan plan;
     std::vector<task::TaskResult> results;
-    table::LayerCommit commit;
     table::SourcePositions next;  // the commit's
     int64_t rows = 0;
     int64_t run_us = 0;
     bool worth_a_commit = false;
   };
   Result<Written> Write(const std::vector<size_t>& open, const task::OutputTable& output, int64_t wait_us);
-  void Take(const Group& group, const task::TaskResult& result, Written& written);
+  void Take(const Group& group, const task::TaskResult& result, table::LayerCommit& commit, Written& written);
   Status Commit(Written& written);
   void DeleteFiles(const Written& written);
   void Account(const Written& written, int64_t started_us);
