@@ -9,14 +9,21 @@ import subprocess
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from engines import Spark, spark_session
+from kafka_oracle import Oracle
 from registry_world import World
+from service_warehouse import Lake
 from skips import pytest_make_collect_report, pytest_runtest_makereport, scrub_environment  # noqa: F401
+from spark_jobs import Jobs
 from warehouse import Warehouse, k2_environment
 
 from stack.services import Services
+
+if TYPE_CHECKING:
+    from spark_frames import Frames
 
 ROOT = Path(__file__).resolve().parent.parent
 scrub_environment()
@@ -157,3 +164,42 @@ def world(k2: Path, tmp_path: Path, services: Services, seed: int) -> Iterator[W
     yield made
     made.lake.kill_all()
     made.oracle.delete(made.topics)
+
+
+# Of Spark's path of DataFrames and its jobs: what several of their files use. A file that has an oracle or a lake of
+# another kind defines that itself, and these take it. Spark's part of k2 is loaded by the tests that use it alone.
+
+
+@pytest.fixture
+def oracle(services: Services, seed: int) -> Oracle:
+    return Oracle(services.kafka.brokers, seed)
+
+
+@pytest.fixture
+def topics(oracle: Oracle) -> Iterator[list[str]]:
+    from spark_frames import new_topics
+
+    yield new_topics(oracle)
+    oracle.delete(set(oracle.partitions))
+
+
+@pytest.fixture
+def lake(k2: Path, tmp_path: Path, services: Services, topics: list[str]) -> Iterator[Lake]:
+    from spark_frames import new_lake
+
+    made = new_lake(k2, tmp_path / "lake", services, topics)
+    yield made
+    made.kill_all()
+
+
+@pytest.fixture
+def frames(spark: Spark, lake: Lake, topics: list[str]) -> Frames:
+    from spark_frames import Frames, session_of
+
+    return Frames(session_of(spark, lake), lake, topics)
+
+
+@pytest.fixture
+def jobs(services: Services, lake: Lake, k2: Path, tmp_path: Path) -> Jobs:
+    lake.k2_run("tables", "create")
+    return Jobs(services.spark, lake, k2, tmp_path)

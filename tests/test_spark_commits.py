@@ -10,7 +10,6 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import pytest
 from engines import Spark
 from kafka_oracle import Oracle, documented_schema
 from service_warehouse import Lake
-from spark_frames import Frames, Slip, at, bare_lake, metadata_of, move_of, new_lake, new_topics, session_of
+from spark_frames import Frames, Slip, at, bare_lake, metadata_of, move_of, session_of
 from warehouse import BRONZE, GOLD, REJECTED, SILVER
 
 from k2 import __version__ as k2_version
@@ -49,29 +48,6 @@ from k2.spark.utils.errors import ConfigurationError, DataError, UnknownOutcomeE
 from stack.services import Services
 
 pytestmark = pytest.mark.timeout(900)  # a machine that does much else besides
-
-
-@pytest.fixture
-def oracle(services: Services, seed: int) -> Oracle:
-    return Oracle(services.kafka.brokers, seed)
-
-
-@pytest.fixture
-def topics(oracle: Oracle) -> Iterator[list[str]]:
-    yield new_topics(oracle)
-    oracle.delete(set(oracle.partitions))
-
-
-@pytest.fixture
-def lake(k2: Path, tmp_path: Path, services: Services, topics: list[str]) -> Iterator[Lake]:
-    made = new_lake(k2, tmp_path / "lake", services, topics)
-    yield made
-    made.kill_all()
-
-
-@pytest.fixture
-def frames(spark: Spark, lake: Lake, topics: list[str]) -> Frames:
-    return Frames(session_of(spark, lake), lake, topics)
 
 
 # A commit that slips in.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from pyiceberg.types import DecimalType
 from recreated import Generations, recreate
 from recreated import check as check_generations
 from service_warehouse import Lake
-from spark_frames import Frames, assert_same, new_lake, new_topics, places, progress_of, session_of
+from spark_frames import Frames, assert_same, places, progress_of, session_of
 from warehouse import BRONZE, GOLD, REJECTED, SILVER
 
 from k2.spark.dataframe import OffsetsError, bronze_step, silver_rebuild
@@ -25,29 +24,6 @@ from k2.spark.utils.errors import ConfigurationError
 from stack.services import Services
 
 pytestmark = pytest.mark.timeout(900)  # a machine that does much else besides
-
-
-@pytest.fixture
-def oracle(services: Services, seed: int) -> Oracle:
-    return Oracle(services.kafka.brokers, seed)
-
-
-@pytest.fixture
-def topics(oracle: Oracle) -> Iterator[list[str]]:
-    yield new_topics(oracle)
-    oracle.delete(set(oracle.partitions))
-
-
-@pytest.fixture
-def lake(k2: Path, tmp_path: Path, services: Services, topics: list[str]) -> Iterator[Lake]:
-    made = new_lake(k2, tmp_path / "lake", services, topics)
-    yield made
-    made.kill_all()
-
-
-@pytest.fixture
-def frames(spark: Spark, lake: Lake, topics: list[str]) -> Frames:
-    return Frames(session_of(spark, lake), lake, topics)
 
 
 def k2_beside(k2: Path, folder: Path, lake: Lake) -> Lake:

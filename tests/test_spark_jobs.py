@@ -49,12 +49,6 @@ def lake(
     yield from lake_on_rest(k2, tmp_path, services, oracle, seaweed=seaweed)
 
 
-@pytest.fixture
-def jobs(cluster: SparkCluster, lake: Lake, k2: Path, tmp_path: Path) -> Jobs:
-    lake.k2_run("tables", "create")
-    return Jobs(cluster, lake, k2, tmp_path)
-
-
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The engine as `make dist` packs it."""

@@ -29,12 +29,6 @@ def lake(k2: Path, tmp_path: Path, services: Services, oracle: Oracle) -> Iterat
     yield from lake_on_rest(k2, tmp_path, services, oracle)
 
 
-@pytest.fixture
-def jobs(services: Services, lake: Lake, k2: Path, tmp_path: Path) -> Jobs:
-    lake.k2_run("tables", "create")
-    return Jobs(services.spark, lake, k2, tmp_path)
-
-
 @pytest.mark.long
 def test_a_stream_that_loses_an_executor_and_a_worker(jobs: Jobs, oracle: Oracle, lake: Lake) -> None:
     """Continuous jobs, tasks of several steps at once; the worker comes back; SIGTERM ends them in order."""

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,6 @@ from spark_frames import (
     Frames,
     Slip,
     bare_lake,
-    new_lake,
-    new_topics,
     progress_of,
     rows_of,
     session_of,
@@ -48,29 +46,6 @@ pytestmark = pytest.mark.timeout(900)  # a machine that does much else besides
 
 REBUILT = (REJECTED, *SILVER, GOLD)
 MIDNIGHT = ("--start", "2024-03-01T23:50:00Z", "--trades-per-second", "1", "--malformed-ppm", "20000")
-
-
-@pytest.fixture
-def oracle(services: Services, seed: int) -> Oracle:
-    return Oracle(services.kafka.brokers, seed)
-
-
-@pytest.fixture
-def topics(oracle: Oracle) -> Iterator[list[str]]:
-    yield new_topics(oracle)
-    oracle.delete(set(oracle.partitions))
-
-
-@pytest.fixture
-def lake(k2: Path, tmp_path: Path, services: Services, topics: list[str]) -> Iterator[Lake]:
-    made = new_lake(k2, tmp_path / "lake", services, topics)
-    yield made
-    made.kill_all()
-
-
-@pytest.fixture
-def frames(spark: Spark, lake: Lake, topics: list[str]) -> Frames:
-    return Frames(session_of(spark, lake), lake, topics)
 
 
 def contents(lake: Lake) -> dict[str, Counter[tuple[Any, ...]]]:

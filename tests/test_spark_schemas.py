@@ -9,12 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from engines import Spark
 from kafka_oracle import Maker, Oracle, Verdict, documented_schema
 from registry_world import NEW_FIELD
 from scripted_registry import ScriptedRegistry
 from service_warehouse import Lake
-from spark_frames import Frames, new_lake, new_topics, session_of
+from spark_frames import Frames, new_lake
 from warehouse import REJECTED, SILVER
 
 from k2.spark.dataframe import Schemas, on_workers, registry, silver_rebuild, silver_step
@@ -42,22 +41,11 @@ def oracle(services: Services, seed: int) -> Oracle:
 
 
 @pytest.fixture
-def topics(oracle: Oracle) -> Iterator[list[str]]:
-    yield new_topics(oracle)
-    oracle.delete(set(oracle.partitions))
-
-
-@pytest.fixture
 def lake(k2: Path, tmp_path: Path, services: Services, topics: list[str], scripted: ScriptedRegistry) -> Iterator[Lake]:
     made = new_lake(k2, tmp_path / "lake", services, topics)
     made.variables["K2_REGISTRY"] = scripted.url
     yield made
     made.kill_all()
-
-
-@pytest.fixture
-def frames(spark: Spark, lake: Lake, topics: list[str]) -> Frames:
-    return Frames(session_of(spark, lake), lake, topics)
 
 
 def taken(lake: Lake) -> int:
