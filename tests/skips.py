@@ -26,7 +26,7 @@ ALLOWED_SKIPS = (
     r"Nessie needs a Java of ",
 )
 # What steers the tests themselves; every other setting of K2 is left outside.
-KNOBS = r"K2_(BIN|SHARED_DATA|SEED|TEST_SERVICES|IO_TEST|[A-Z]+_SCHEDULES)"
+KNOBS = r"K2_(BIN|SHARED_DATA|SEED|TEST_SERVICES|STORAGE_TEST|[A-Z]+_SCHEDULES)"
 FOREIGN = ("K2_", "AWS_", "CATALOG_", "SPARK_", "PYSPARK_")
 
 
