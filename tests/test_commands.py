@@ -628,7 +628,7 @@ def test_plans_that_are_none(warehouse: Warehouse, words: tuple[str, ...], said:
         (
             ["query", "--as-of", "2020-01-01", f"FROM {GOLD}"],
             f"table {GOLD}: no snapshot from 2020-01-01T00:00:00.000000Z or before; the oldest is ",
-            "'k2 tables describe TABLE' lists its snapshots (docs/limits.md says how long they are kept)",
+            "'k2 tables describe gold_crypto_trades' lists its snapshots (docs/limits.md says how long they are kept)",
         ),
         (
             ["ohlcv", "BTCUSDT", "--interval", "1min"],

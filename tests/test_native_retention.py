@@ -61,7 +61,7 @@ OLD: dict[str, Any] = {
         (
             {"unread_rows": 5, "hold_us": 0, "blocked": True},
             "held",
-            "the downstream layer is blocked and has not read 5 rows; see /readyz of its process",
+            "the downstream layer is blocked and has not read 5 rows; its error names the command that resumes it",
         ),
         (
             {"unread_rows": 5, "hold_us": 0, "needed": True},

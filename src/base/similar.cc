@@ -26,7 +26,7 @@ size_t EditDistance(std::string_view a, std::string_view b) {
   return last[b.size()];
 }
 
-std::string Nearest(std::string_view typed, std::span<const std::string> known) {
+std::string Nearest(std::string_view typed, std::span<const std::string> known, bool beginnings) {
   constexpr size_t kDistanceMax = 2;
   constexpr size_t kLettersMax = 64;
   if (typed.size() > kLettersMax) return {};
@@ -34,7 +34,7 @@ std::string Nearest(std::string_view typed, std::span<const std::string> known) 
   size_t distance = kDistanceMax + 1;
   for (const std::string_view name : known) {
     if (name.size() > kLettersMax) continue;
-    const bool begun = typed.size() >= 2 && name.starts_with(typed);
+    const bool begun = beginnings && typed.size() >= 2 && name.starts_with(typed);
     const size_t here = begun ? 1 : EditDistance(typed, name);
     if (here >= distance || here >= std::min(typed.size(), name.size())) continue;
     nearest = name;

@@ -12,8 +12,9 @@ namespace k2 {
 // each place edited once).
 size_t EditDistance(std::string_view a, std::string_view b);
 
-// The one of `known` that is nearest to what was typed: at most two letters away, or begun with it. Empty: none is.
-std::string Nearest(std::string_view typed, std::span<const std::string> known);
+// The one of `known` that is nearest to what was typed: at most two letters away, or, with `beginnings`, begun with it.
+// Empty: none is.
+std::string Nearest(std::string_view typed, std::span<const std::string> known, bool beginnings = true);
 
 // "did you mean 'NAME'?", or `otherwise` where none is near.
 std::string DidYouMean(std::string_view typed, std::span<const std::string> known, std::string otherwise);

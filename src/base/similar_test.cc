@@ -21,6 +21,7 @@ TEST(Similar, NearestIsNearAndTheFirstOfEqual) {
   const std::vector<std::string> known = {"query", "rebuild", "run", "tables", "table"};
   EXPECT_EQ(Nearest("qurey", known), "query");
   EXPECT_EQ(Nearest("reb", known), "rebuild") << "a beginning";
+  EXPECT_EQ(Nearest("reb", known, false), "");
   EXPECT_EQ(Nearest("tabel", known), "table");
   EXPECT_EQ(Nearest("frobnicate", known), "");
   EXPECT_EQ(Nearest("", known), "");

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "base/error_text.h"
 #include "base/time.h"
 #include "base/uuid.h"
 #include "cli/aws_settings.h"
@@ -50,7 +51,7 @@ Check CheckWritable(storage::FileIo& io, const std::string& location) {
   const std::string probe = location + "/.k2-doctor-" + RandomHex64() + ".parquet";
   if (const Status status = io.WriteNew(probe, "probe"); !status) {
     check.ok = false;
-    check.found = status.error().message;
+    check.found = MessageAndHint(status.error());
   } else {
     (void)io.Delete(probe);
   }
@@ -80,30 +81,30 @@ std::vector<Check> CheckStorage(const Settings& settings, const OpenedLakehouse&
   const Result<std::string> place = PlaceOfData(settings, lakehouse);
   if (!place) {
     const bool none_yet = place.error().kind == ErrorKind::kNotFound;
-    return {{.what = "warehouse is writable", .ok = none_yet, .found = place.error().message}};
+    return {{.what = "warehouse is writable", .ok = none_yet, .found = MessageAndHint(place.error())}};
   }
   if (const auto folder = storage::LocalPath(*place)) {
     return {CheckWritable(*storage::MakeLocalFileIo(), Existing(*folder).string()), CheckSpace(*folder)};
   }
   if (lakehouse) return {CheckWritable(*(*lakehouse)->io(), *place)};
-  return {{.what = "warehouse is writable", .ok = false, .found = lakehouse.error().message}};
+  return {{.what = "warehouse is writable", .ok = false, .found = MessageAndHint(lakehouse.error())}};
 }
 
 Check CheckCatalog(const Settings& settings, const OpenedLakehouse& lakehouse) {
   if (!lakehouse) {
     // A warehouse that is not there yet is no fault: the first run makes it.
     const bool none_yet = !HasRestCatalog(settings) && lakehouse.error().kind == ErrorKind::kNotFound;
-    return {.what = "catalog", .ok = none_yet, .found = lakehouse.error().message};
+    return {.what = "catalog", .ok = none_yet, .found = MessageAndHint(lakehouse.error())};
   }
   const int64_t started_us = MonotonicMicros();
   const auto tables = (*lakehouse)->catalog()->ListTables(std::string(task::kNamespace));
-  if (!tables) return {.what = "catalog", .ok = false, .found = tables.error().message};
+  if (!tables) return {.what = "catalog", .ok = false, .found = MessageAndHint(tables.error())};
   const int64_t answer_us = MonotonicMicros() - started_us;
   std::string lacking;
   std::vector<std::string> older;
   for (const catalog::TableName& name : *tables) {
     const auto table = (*lakehouse)->Open(name.name);
-    if (!table) return {.what = "catalog", .ok = false, .found = table.error().message};
+    if (!table) return {.what = "catalog", .ok = false, .found = MessageAndHint(table.error())};
     if (const auto absent = task::AbsentColumns(name.name, table->metadata()); !absent.empty()) {
       lacking += fmt::format("; {} lacks {}", name.name, fmt::join(absent, ", "));
     }
@@ -169,7 +170,7 @@ std::optional<Check> CheckAwsKeys(const Settings& settings) {
   if (!on_s3 && !needed) return std::nullopt;
   const auto chain = AwsCredentialsOf(settings);
   const auto keys = chain->Keys();
-  if (!keys) return Check{.what = "AWS keys", .ok = false, .found = keys.error().message};
+  if (!keys) return Check{.what = "AWS keys", .ok = false, .found = MessageAndHint(keys.error())};
   if (keys->access_key.empty()) return Check{.what = "AWS keys", .ok = !needed, .found = "none are found"};
   const std::string end =
       keys->ends_at_us == INT64_MAX ? "" : fmt::format(", until {}", FormatTimestamp(keys->ends_at_us));
@@ -182,7 +183,7 @@ Check CheckSchemas(const Settings& settings) {
   const bool there = std::filesystem::is_directory(folder);
   if (!there) return {.what = "schemas", .ok = false, .found = "there is no folder " + folder};
   const Status own = registry::FileSchemaSource(folder).CheckFolder();
-  return {.what = "schemas", .ok = own.has_value(), .found = own ? folder : own.error().message};
+  return {.what = "schemas", .ok = own.has_value(), .found = own ? folder : MessageAndHint(own.error())};
 }
 
 // The brokers, with the TLS and the credentials that a run would use, and what a run would read.
@@ -190,7 +191,7 @@ Check CheckKafka(const Settings& settings) {
   constexpr int64_t kPatienceUs = 5'000'000;
   Check check{.what = "kafka", .ok = false, .found = ""};
   const auto failed = [&](const Error& error) {
-    check.found = error.message;
+    check.found = MessageAndHint(error);
     return check;
   };
   Result<kafka::KafkaOptions> options = KafkaOptionsOf(settings);
@@ -216,10 +217,10 @@ Check CheckKafka(const Settings& settings) {
 Check CheckRegistry(const Settings& settings) {
   constexpr int64_t kPatienceMs = 5'000;
   const auto registry = RegistryOf(settings, kPatienceMs);
-  if (!registry) return {.what = "schema registry", .ok = false, .found = registry.error().message};
+  if (!registry) return {.what = "schema registry", .ok = false, .found = MessageAndHint(registry.error())};
   const int64_t started_us = MonotonicMicros();
   const auto compatible = (*registry)->Compatible(std::string(trade::kTradeV3Name), trade::kTradeV3SchemaJson);
-  if (!compatible) return {.what = "schema registry", .ok = false, .found = compatible.error().message};
+  if (!compatible) return {.what = "schema registry", .ok = false, .found = MessageAndHint(compatible.error())};
   return {.what = "schema registry",
           .ok = true,
           .found = fmt::format("{}, answers in {} ms{}", net::WithoutSecrets(settings.Text("registry")),
@@ -229,9 +230,9 @@ Check CheckRegistry(const Settings& settings) {
 
 Check CheckEngine() {
   const auto engine = query::QueryEngine::Open({});
-  if (!engine) return {.what = "query engine", .ok = false, .found = engine.error().message};
+  if (!engine) return {.what = "query engine", .ok = false, .found = MessageAndHint(engine.error())};
   const auto version = (*engine)->Run("SELECT version()");
-  if (!version) return {.what = "query engine", .ok = false, .found = version.error().message};
+  if (!version) return {.what = "query engine", .ok = false, .found = MessageAndHint(version.error())};
   return {.what = "query engine", .ok = true, .found = "DuckDB " + version->rows.at(0).at(0).value_or("")};
 }
 

@@ -84,10 +84,10 @@ std::function<bool(std::string_view topic, int32_t partition)> OwnedBy(const pip
   };
 }
 
-Result<pipeline::LayerId> LayerOfFlag(std::string_view text) {
+Result<pipeline::LayerId> LayerOfFlag(std::string_view text, std::string_view names) {
   const Result<pipeline::LayerId> layer = pipeline::LayerNamed(text);
   if (layer && *layer != pipeline::LayerId::kCompaction) return layer;
-  return WithHint(Fail(ErrorKind::kInvalidArgument, "unknown layer '{}' (--layer)", text), "bronze, silver or gold");
+  return WithHint(Fail(ErrorKind::kInvalidArgument, "unknown layer '{}' (--layer)", text), std::string(names));
 }
 
 Result<pipeline::DayRange> DaysOf(const std::string& from, const std::string& to) {

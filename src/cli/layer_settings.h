@@ -19,8 +19,8 @@ Result<pipeline::KafkaFeed> KafkaFeedOf(const Settings& settings);
 // Whether a partition is among those of a feed.
 std::function<bool(std::string_view topic, int32_t partition)> OwnedBy(const pipeline::KafkaFeed& feed);
 
-// Of --layer: bronze, silver or gold. Error kInvalidArgument.
-Result<pipeline::LayerId> LayerOfFlag(std::string_view text);
+// Of --layer. Error kInvalidArgument, with the names that the command takes.
+Result<pipeline::LayerId> LayerOfFlag(std::string_view text, std::string_view names = "bronze, silver or gold");
 
 // exchange_date from and to, YYYY-MM-DD, both included; empty: without end.
 Result<pipeline::DayRange> DaysOf(const std::string& from, const std::string& to);

@@ -114,10 +114,13 @@ std::unexpected<Error> UnknownArguments(const CLI::App& app, const std::vector<s
                                             : fmt::format("'k2 {} --help' lists its options", CommandWords(app));
   for (const std::string& one : left) {
     if (!IsFlag(one)) continue;
-    const std::string flag = one.substr(0, one.find('='));
-    std::vector<std::string> known = FlagNames(command);
-    for (const std::string& setting : FlagNames(app)) known.push_back(setting);
-    return WithHint(Fail(ErrorKind::kInvalidArgument, "unknown option {}", flag), DidYouMean(flag, known, help));
+    // Of -pSECRET the letter alone.
+    const std::string flag = one.substr(0, one.starts_with("--") ? one.find('=') : 2);
+    // A setting of all commands is meant where its name is mistyped, not where it begins with another word.
+    std::string meant = Nearest(flag, FlagNames(command));
+    if (meant.empty()) meant = Nearest(flag, FlagNames(app), false);
+    return WithHint(Fail(ErrorKind::kInvalidArgument, "unknown option {}", flag),
+                    meant.empty() ? help : fmt::format("did you mean '{}'?", meant));
   }
   const auto first_flag = std::ranges::find_if(given, IsFlag);
   for (const std::string& one : left) {
@@ -125,7 +128,7 @@ std::unexpected<Error> UnknownArguments(const CLI::App& app, const std::vector<s
       return WithHint(Fail(ErrorKind::kInvalidArgument, "unexpected argument '{}'", one), help);
     }
   }
-  return WithHint(Fail(ErrorKind::kInvalidArgument, "unexpected arguments behind the options"),
+  return WithHint(Fail(ErrorKind::kInvalidArgument, "unexpected arguments after the options"),
                   "put a value that has spaces into quotes");
 }
 
@@ -134,14 +137,18 @@ std::unexpected<Error> NoCommand(const CLI::App& app, const std::vector<std::str
   const CLI::App& command = ChosenCommand(app);
   const std::string words = CommandWords(app);
   const std::string help = fmt::format("'k2 {}--help' lists the commands", words.empty() ? "" : words + " ");
-  const auto chosen = std::ranges::find(given, command.get_name());
-  const auto word = words.empty() ? given.begin() : chosen + (chosen == given.end() ? 0 : 1);
+  auto word = given.begin();  // behind the words of the command that was found
+  for (const CLI::App* at = &app; !at->get_subcommands().empty();) {
+    at = at->get_subcommands().front();
+    const auto found = std::find(word, given.end(), at->get_name());
+    word = found + (found == given.end() ? 0 : 1);
+  }
   if (word == given.end() || IsFlag(*word)) {
     const std::vector<std::string> flags = FlagNames(app);
     if (word != given.end() && std::ranges::find(flags, word->substr(0, word->find('='))) == flags.end()) {
       return UnknownArguments(app, {*word}, given);
     }
-    return WithHint(Fail(ErrorKind::kInvalidArgument, "no command was given"), help);
+    return WithHint(Fail(ErrorKind::kInvalidArgument, "no known command was given"), help);
   }
   const std::string typed = words.empty() ? *word : words + " " + *word;
   std::vector<std::string> known = SubcommandNames(command);

@@ -1,5 +1,6 @@
 #include <cstdio>
 
+#include "base/error_text.h"
 #include "base/time.h"
 #include "cli/commands.h"
 #include "cli/rows_output.h"
@@ -40,7 +41,7 @@ Status ShowFinished(const pipeline::Lakehouse& lakehouse, const std::string& nam
   const Result<table::SourcePositions> ended = pipeline::FinishedSources(lakehouse).All(table, *progress);
   if (!ended) {
     rows.rows.push_back(
-        {name, std::nullopt, std::nullopt, std::nullopt, std::nullopt, ended.error().message, std::nullopt});
+        {name, std::nullopt, std::nullopt, std::nullopt, std::nullopt, MessageAndHint(ended.error()), std::nullopt});
     return {};
   }
   for (const auto& [key, position] : *ended) {
@@ -71,8 +72,8 @@ Result<int> ShowOffsets(const Settings& settings, bool finished) {
     K2_ASSIGN(const table::Table table, lakehouse->Open(name));
     const Result<table::LayerProgress> progress = table::ReadProgress(table.metadata());
     if (!progress) {
-      rows.rows.push_back(
-          {name, std::nullopt, std::nullopt, std::nullopt, std::nullopt, progress.error().message, std::nullopt});
+      rows.rows.push_back({name, std::nullopt, std::nullopt, std::nullopt, std::nullopt,
+                           MessageAndHint(progress.error()), std::nullopt});
       continue;
     }
     if (name == task::kBronzeTable) bronze = *progress;

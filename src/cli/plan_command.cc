@@ -70,7 +70,9 @@ Result<int> RunPlan(const Settings& settings, const PlanFlags& flags) {
   if (flags.layer.empty() == flags.compact.tables.empty()) {
     return Fail(ErrorKind::kInvalidArgument, "either --layer LAYER or --compact TABLE");
   }
-  if (!flags.layer.empty()) K2_TRY(LayerOfFlag(flags.layer));
+  if (!flags.layer.empty()) {
+    K2_TRY(LayerOfFlag(flags.layer, flags.rebuild ? "silver or gold" : "bronze, silver or gold"));
+  }
   if (flags.layer.empty()) K2_TRY(CheckOwnMaintenance(settings, "k2 plan --compact"));
   if (!flags.rebuild && !(flags.from.empty() && flags.to.empty())) {
     return Fail(ErrorKind::kInvalidArgument, "--from, --to: they are of a --rebuild");

@@ -68,7 +68,7 @@ template <typename Ask>
 auto AskTwice(const std::atomic<bool>& stop, const Ask& ask) {
   auto answer = ask();
   if (answer || answer.error().kind != ErrorKind::kUnavailable) return answer;
-  log::Warn("the schema registry is asked once more", {{"error", answer.error().message}});
+  log::Warn("the schema registry did not answer; retrying once", {{"error", answer.error().message}});
   for (int slice = 0; slice < 20 && !stop; ++slice) std::this_thread::sleep_for(std::chrono::milliseconds(50));
   return stop ? std::move(answer) : ask();
 }

@@ -55,7 +55,7 @@ Result<int> Rebuild(const Settings& settings, const RebuildFlags& flags) {
   options.schema_folder = settings.Text("schemas");
   K2_ASSIGN(options.gold_index_bytes, settings.Bytes("dedup-memory"));
   if (flags.layer == "rejected") return RebuildRejected(settings, flags, options);
-  K2_ASSIGN(const pipeline::LayerId layer, LayerOfFlag(flags.layer));
+  K2_ASSIGN(const pipeline::LayerId layer, LayerOfFlag(flags.layer, "silver, gold or rejected"));
   if (flags.dry_run) return Fail(ErrorKind::kInvalidArgument, "--dry-run: it is of --layer rejected");
   const StopOnSignal signals;  // commits are not cut off
   K2_ASSIGN(const std::shared_ptr<pipeline::Lakehouse> lakehouse, OpenLakehouse(settings, false));

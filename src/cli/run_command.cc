@@ -217,8 +217,9 @@ std::string LayerLine(const char* name, const pipeline::LayerStats& stats, int64
 // What was read, what each layer has written, what was rejected and dropped: in so many lines. `steps`: how long the
 // layers' steps took, too.
 std::string SummaryOf(const pipeline::RunReport& report, const pipeline::RunOptions& options, bool steps) {
-  const int64_t moved = report.bronze.rows_in + report.silver.rows_in + report.gold.rows_in;
-  if (moved + report.bronze.source.frames_other == 0) return "Up to date: nothing new to read\n";
+  const int64_t read =
+      report.bronze.rows_in + report.bronze.source.frames + report.silver.rows_in + report.gold.rows_in;
+  if (read == 0) return report.failures.empty() ? "Up to date: nothing new to read\n" : "";
   std::string text;
   const double seconds = static_cast<double>(report.elapsed_us) / 1e6;
   const auto rate = [&](int64_t rows) {
@@ -230,6 +231,7 @@ std::string SummaryOf(const pipeline::RunReport& report, const pipeline::RunOpti
     if (source.frames > 0) text += fmt::format("{} frames: ", WithCommas(source.frames));
     text += fmt::format("{} messages", WithCommas(report.bronze.rows_in));
     if (source.frames_skipped > 0) text += fmt::format(", {} frames without trades", WithCommas(source.frames_skipped));
+    if (source.frames_rejected > 0) text += fmt::format(", {} unreadable", WithCommas(source.frames_rejected));
     text += fmt::format("   {:.1f} s, {} messages/s\n", seconds, rate(report.bronze.rows_in));
     text += LayerLine("Bronze", report.bronze, report.bronze.rows_out, "");
   }
@@ -239,7 +241,8 @@ std::string SummaryOf(const pipeline::RunReport& report, const pipeline::RunOpti
     std::string more;
     if (rejected > 0) {
       const double share = 100.0 * static_cast<double>(rejected) / static_cast<double>(report.silver.rows_in);
-      more = fmt::format("{} rejected ({:.2f} %)", WithCommas(rejected), share);
+      more = fmt::format("{} rejected ({} %)", WithCommas(rejected),
+                         share < 0.01 ? "< 0.01" : fmt::format("{:.2f}", share));
     }
     text += LayerLine("Silver", report.silver, report.silver.rows_out, more);
   }
@@ -311,7 +314,10 @@ Result<int> RunPipeline(const Settings& settings, const RunFlags& flags) {
     const std::string& level = settings.Text("log-level");
     std::fputs(SummaryOf(*report, options, level == "info" || level == "debug").c_str(), stdout);
   }
-  for (const Error& failure : report->failures) std::fprintf(stderr, "k2: %s\n", failure.message.c_str());
+  for (const Error& failure : report->failures) {
+    std::fprintf(stderr, "k2: %s\n", failure.message.c_str());
+    if (!failure.hint.empty()) std::fprintf(stderr, "hint: %s\n", failure.hint.c_str());
+  }
   if (!report->failures.empty()) return 1;
   // A service was told in its log, and is asked to stop by somebody who knows.
   if (options.endless) return 0;

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "base/error_text.h"
 #include "base/time.h"
 #include "cli/commands.h"
 #include "cli/rows_output.h"
@@ -42,7 +43,7 @@ Result<int> ListTables(const Settings& settings) {
     if (!table) {  // one table that this k2 does not read hides none of the others
       unreadable = true;
       rows.rows.emplace_back(rows.columns.size()).front() = name.name;
-      rows.rows.back().push_back(table.error().message);
+      rows.rows.back().push_back(MessageAndHint(table.error()));
       continue;
     }
     const iceberg::Snapshot* head = table->metadata().CurrentSnapshot();
@@ -64,7 +65,7 @@ Result<int> ListTables(const Settings& settings) {
 Result<int> CreateTables(const Settings& settings) {
   K2_ASSIGN(const auto lakehouse, OpenLakehouse(settings, true));
   K2_ASSIGN(const int made, lakehouse->CreateTables());
-  std::fprintf(stderr, "%d tables made, %zu in all\n", made, task::AllTables().size());
+  std::fprintf(stderr, "%d tables created, %zu in all\n", made, task::AllTables().size());
   return 0;
 }
 

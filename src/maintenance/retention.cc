@@ -190,7 +190,7 @@ void LogHeld(const TableRetention& retention, int64_t now_us) {
     const bool lost = partition.fate == PartitionFate::kDropped && partition.unread.rows > 0;
     if (partition.fate != PartitionFate::kHeld && !lost) continue;
     log::Warn(lost ? "retention drops rows that the downstream layer has not read"
-                   : "retention holds rows back that the downstream layer has not read",
+                   : "retention holds back rows that the downstream layer has not read",
               {{"table", retention.table},
                {"partition", partition.partition},
                {"rows", partition.unread.rows},

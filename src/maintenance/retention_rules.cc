@@ -43,7 +43,8 @@ Decision DecideDue(const UnreadFacts& unread, const RetentionTerms& terms, int64
     decision.reason = "Silver is behind rejected_trades and needs these rows to catch up";
   } else if (unread.blocked) {
     decision.reason = fmt::format(
-        "the downstream layer is blocked and has not read {} rows; see /readyz of its process", unread.rows);
+        "the downstream layer is blocked and has not read {} rows; its error names the command that resumes it",
+        unread.rows);
   } else if (terms.hold_us) {
     decision.reason = fmt::format("the downstream layer has not read {} rows; dropped in {}", unread.rows,
                                   Span(*terms.hold_us - over_us));

@@ -96,8 +96,9 @@ TEST(RetentionRules, UnreadRowsAreHeldForTheHold) {
 }
 
 TEST(RetentionRules, NoHoldEndsWhileRowsAreWaitedFor) {
-  ExpectDecision(DecideRetention(OldAndUnread(400, {.rows = 5, .blocked = true}), Terms(0)), PartitionFate::kHeld,
-                 "the downstream layer is blocked and has not read 5 rows; see /readyz of its process");
+  ExpectDecision(
+      DecideRetention(OldAndUnread(400, {.rows = 5, .blocked = true}), Terms(0)), PartitionFate::kHeld,
+      "the downstream layer is blocked and has not read 5 rows; its error names the command that resumes it");
   ExpectDecision(DecideRetention(OldAndUnread(400, {.rows = 5, .blocked = true, .needed = true}), Terms(0)),
                  PartitionFate::kHeld, "Silver is behind rejected_trades and needs these rows to catch up");
   EXPECT_EQ(DecideRetention(OldAndUnread(400, {.rows = 0, .blocked = true, .needed = true}), Terms(0)).fate,

@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <utility>
 
+#include "base/error_text.h"
 #include "base/guard.h"
 #include "base/log.h"
 #include "base/metrics.h"
@@ -217,10 +218,10 @@ Status Maintenance::Expire(const std::string& name, int64_t now_us) {
 
 void Maintenance::Failed(std::string_view what, const std::string& table, const Error& error) {
   log::Warn("maintenance failed; retrying in the next round",
-            {{"what", what}, {"table", table}, {"error", error.message}});
+            {{"what", what}, {"table", table}, {"error", MessageAndHint(error)}});
   const std::lock_guard lock(mutex_);
   ++status_.failures;
-  status_.last_error = fmt::format("{}: {}: {}", table, what, error.message);
+  status_.last_error = fmt::format("{}: {}: {}", table, what, MessageAndHint(error));
 }
 
 }  // namespace k2::maintenance

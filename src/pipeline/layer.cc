@@ -147,7 +147,7 @@ Status RetryRaces(const std::function<Status()>& attempt) {
 }
 
 std::string_view CommitName(LayerId layer, std::string_view table) {
-  return table == task::kRejectedTable ? "rejected" : ToString(layer);
+  return layer == LayerId::kSilver && table == task::kRejectedTable ? "rejected" : ToString(layer);
 }
 
 Status CommitStep(table::Table& table, table::LayerCommit commit, const table::CommitPolicy& policy, LayerId layer,

@@ -86,7 +86,7 @@ Status RetryRaces(const std::function<Status()>& attempt);
 
 // Commits; on a certain failure deletes `commit`'s files. Adds to `stats` and to the metrics, and writes the times of
 // the rows' messages into the snapshot's summary where they are known. Failpoints are NAME.STEP; without a name the
-// layer's, of rejected_trades "rejected".
+// layer's, of Silver's commit to rejected_trades "rejected".
 Status CommitStep(table::Table& table, table::LayerCommit commit, const table::CommitPolicy& policy, LayerId layer,
                   LayerStats& stats, std::string_view name = {});
 // The name without one given.

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <thread>
 
+#include "base/error_text.h"
 #include "base/log.h"
 #include "base/time.h"
 
@@ -42,7 +43,8 @@ RetryPolicy::Next RetryPolicy::JudgeRace(const Error& error) {
   last_race_us_ = now_us;
   if (options_.endless && again) return Next::kStandBy;
   if (!options_.endless && ++races_in_a_row_ > kRacesInARow) return Next::kFail;
-  log::Warn("tables changed during a step; planning it again", {{"layer", ToString(layer_)}, {"error", error.message}});
+  log::Warn("tables changed during a step; planning it again",
+            {{"layer", ToString(layer_)}, {"error", MessageAndHint(error)}});
   Sleep((races_in_a_row_ * 5 + now_us % 20) * 1000);
   return Next::kAgain;
 }
@@ -53,7 +55,7 @@ RetryPolicy::Next RetryPolicy::JudgeOutage(const Error& error) {
   const int64_t lasted_us = now_us - outage_since_us_;
   if (stop_.load() && lasted_us > kOutageAtStopUsMax) return Next::kFail;
   if (!options_.endless && lasted_us > options_.outage_us_max) return Next::kFail;
-  log::Warn("a step failed; retrying", {{"layer", ToString(layer_)}, {"error", error.message}});
+  log::Warn("a step failed; retrying", {{"layer", ToString(layer_)}, {"error", MessageAndHint(error)}});
   constexpr int64_t kWaitUsMax = 5'000'000;
   const int64_t wait_us = std::min<int64_t>(kWaitUsMax, int64_t{100'000} << std::min(outages_in_a_row_ - 1, 6));
   Sleep(wait_us / 2 + now_us % (wait_us / 2));

@@ -8,6 +8,7 @@
 #include <optional>
 #include <thread>
 
+#include "base/error_text.h"
 #include "base/guard.h"
 #include "base/health.h"
 #include "base/log.h"
@@ -91,7 +92,7 @@ class StandingReport {
   }
 
   void Tell(const std::optional<Error>& error) {
-    const std::string why = error ? error->message : std::string{};
+    const std::string why = error ? MessageAndHint(*error) : std::string{};
     if (why == told_) return;
     if (error) {
       log::Error("layer blocked; retrying, other layers continue", {{"layer", ToString(id_)}, {"error", why}});
@@ -311,7 +312,7 @@ void RunDownstreamLayer(Layer& layer, LayerId id, const RunOptions& options, boo
     if (options.endless && MonotonicMicros() - settled_us > kCommitOffsetsIntervalUs) {
       settled_us = MonotonicMicros();
       if (const Status status = layer.CommitOffsets(); !status) {
-        log::Warn("cannot commit offsets without rows yet",
+        log::Warn("cannot yet commit offsets that have no rows",
                   {{"layer", ToString(id)}, {"error", status.error().message}});
         layer.Recover();
       }

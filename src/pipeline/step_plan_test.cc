@@ -110,5 +110,14 @@ TEST(StepPlan, CountsTheRowsOfAllTasks) {
   EXPECT_EQ(cut.commits[0].commit.next.positions.at(kKey).messages, 120);
 }
 
+// What failpoints and the documents of plans are called by.
+TEST(StepPlan, NamesOfCommits) {
+  EXPECT_EQ(CommitName(LayerId::kSilver, task::kRejectedTable), "rejected");
+  EXPECT_EQ(CommitName(LayerId::kSilver, "silver_kraken_trades"), "silver");
+  EXPECT_EQ(CommitName(LayerId::kCompaction, task::kRejectedTable), "compaction");
+  EXPECT_EQ(CommitName(LayerId::kCompaction, task::kGoldTable), "compaction");
+  EXPECT_EQ(CommitName(LayerId::kBronze, task::kBronzeTable), "bronze");
+}
+
 }  // namespace
 }  // namespace k2::pipeline

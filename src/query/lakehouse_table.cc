@@ -157,14 +157,17 @@ class CatalogTable final : public QueryTable {
     if (table_) return {};
     K2_ASSIGN(table::Table table, load_());
     const iceberg::TableMetadata& metadata = table.metadata();
+    const std::string help =
+        fmt::format("'k2 tables describe {}' lists its snapshots (docs/limits.md says how long they are kept)", name_);
     if (as_of_.snapshot_id) {
       if (metadata.FindSnapshot(*as_of_.snapshot_id) == nullptr) {
-        return Fail(ErrorKind::kNotFound, "{} has no snapshot {}; `k2 tables describe {}` lists its snapshots", name_,
-                    *as_of_.snapshot_id, name_);
+        return WithHint(Fail(ErrorKind::kNotFound, "no snapshot {}", *as_of_.snapshot_id), help);
       }
       snapshot_id_ = *as_of_.snapshot_id;
     } else if (as_of_.timestamp_ms) {
-      K2_ASSIGN(snapshot_id_, table::SnapshotAsOf(metadata, *as_of_.timestamp_ms));
+      const Result<int64_t> found = table::SnapshotAsOf(metadata, *as_of_.timestamp_ms);
+      if (!found) return WithHint(std::unexpected(found.error()), help);
+      snapshot_id_ = *found;
     } else {
       snapshot_id_ = metadata.current_snapshot_id.value_or(0);
     }

@@ -95,7 +95,7 @@ Status CheckFence(const LayerCommit& commit, const FoundProgress& at_head, const
     const auto expected = commit.base.positions.find(key);
     const auto found = head.positions.find(key);
     if (expected == commit.base.positions.end() || found == head.positions.end() || expected->second != found->second) {
-      return moved(key.ToString(), "its last offset", "another offset");
+      return moved(key.ToString(), "the offset where it ended", "another one");
     }
   }
   return {};

@@ -138,10 +138,8 @@ Result<int64_t> SnapshotAsOf(const TableMetadata& metadata, int64_t timestamp_ms
   }
   if (found != nullptr) return found->snapshot_id;
   if (oldest == nullptr) return Fail(ErrorKind::kNotFound, "no snapshot yet");
-  return WithHint(
-      Fail(ErrorKind::kNotFound, "no snapshot from {} or before; the oldest is {} from {}",
-           FormatTimestamp(timestamp_ms * 1000), oldest->snapshot_id, FormatTimestamp(oldest->timestamp_ms * 1000)),
-      "'k2 tables describe TABLE' lists its snapshots (docs/limits.md says how long they are kept)");
+  return Fail(ErrorKind::kNotFound, "no snapshot from {} or before; the oldest is {} from {}",
+              FormatTimestamp(timestamp_ms * 1000), oldest->snapshot_id, FormatTimestamp(oldest->timestamp_ms * 1000));
 }
 
 bool MayAddRows(const Snapshot& snapshot) {

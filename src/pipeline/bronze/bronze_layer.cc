@@ -5,6 +5,7 @@
 #include <map>
 #include <system_error>
 
+#include "base/error_text.h"
 #include "base/guard.h"
 #include "base/log.h"
 #include "base/time.h"
@@ -102,7 +103,7 @@ bool BronzeLayer::LeaveOutStopped() {
     if (!error) continue;
     if (!input.stopped) {
       log::Error("cannot continue reading a source; other sources continue",
-                 {{"source", input.source.name}, {"error", error->message}});
+                 {{"source", input.source.name}, {"error", MessageAndHint(*error)}});
     }
     input.source.reader->Leave();
     input.failed = more = true;
@@ -276,7 +277,7 @@ Result<BronzeLayer::Written> BronzeLayer::Write(const std::vector<size_t>& open,
     input.failed = true;
     failures_.push_back(outcomes[i].error());
     log::Error("cannot continue reading a recording",
-               {{"path", input.source.recording}, {"error", outcomes[i].error().message}});
+               {{"path", input.source.recording}, {"error", MessageAndHint(outcomes[i].error())}});
   }
   written.run_us = MonotonicMicros() - started_us;
   written.plan.commits.push_back(std::move(planned));

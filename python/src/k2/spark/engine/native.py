@@ -211,7 +211,7 @@ class NativeEngine:
         for answer in answers:
             if answer.startswith('{"error"'):
                 told = json.loads(answer)
-                raise _error_of(told | {"error": f"{plan.layer}: {told['error']}"})
+                raise _error_of(told | {"error": f"{plan.layer}: {_text_of(told)}"})
         return answers
 
     def commit(self, plan: Plan, results: Sequence[str]) -> dict[str, Any]:
@@ -253,9 +253,7 @@ def _newest_message(plan: Plan, results: Sequence[str]) -> int:
 def failure(command: str, code: int, stderr: str) -> K2Error:
     """What a k2 command that did not end well has told: JSON on the last line, unless it ended before it could."""
     told = _told(stderr)
-    text = told.get("error", "")
-    if told.get("hint"):
-        text += f" ({told['hint']})"
+    text = _text_of(told)
     if code < 0:
         text = f"k2 {command} was killed by signal {-code}{': ' if text else ''}{text}"
         if command == "commit":
@@ -274,6 +272,12 @@ def _told(stderr: str) -> dict[str, Any]:
     except ValueError:
         return {"error": last.removeprefix("k2: ")}
     return told if isinstance(told, dict) and "error" in told else {"error": last}
+
+
+def _text_of(told: Mapping[str, Any]) -> str:
+    """What went wrong, and the hint behind it where there is one."""
+    text = str(told.get("error", ""))
+    return f"{text} ({told['hint']})" if told.get("hint") else text
 
 
 def _error_of(told: Mapping[str, Any]) -> K2Error:

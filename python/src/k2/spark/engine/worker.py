@@ -114,5 +114,6 @@ def run_task(task: str, environment: Mapping[str, str]) -> str:
     answer = _worker_for(environment).run(json.dumps(document))
     failure = json.loads(answer) if answer.startswith('{"error"') else {}
     if failure.get("exit_code", 0) in (3, 4):
-        raise UnavailableError(failure["error"])
+        hint = f" ({failure['hint']})" if failure.get("hint") else ""
+        raise UnavailableError(failure["error"] + hint)
     return answer
