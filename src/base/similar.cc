@@ -27,11 +27,11 @@ size_t EditDistance(std::string_view a, std::string_view b) {
 }
 
 std::string Nearest(std::string_view typed, std::span<const std::string> known, bool beginnings) {
-  constexpr size_t kDistanceMax = 2;
   constexpr size_t kLettersMax = 64;
   if (typed.size() > kLettersMax) return {};
+  const size_t distance_max = typed.size() < 5 ? 1 : 2;  // two letters of three are another word
   std::string_view nearest;
-  size_t distance = kDistanceMax + 1;
+  size_t distance = distance_max + 1;
   for (const std::string_view name : known) {
     if (name.size() > kLettersMax) continue;
     const bool begun = beginnings && typed.size() >= 2 && name.starts_with(typed);

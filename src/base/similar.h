@@ -12,8 +12,8 @@ namespace k2 {
 // each place edited once).
 size_t EditDistance(std::string_view a, std::string_view b);
 
-// The one of `known` that is nearest to what was typed: at most two letters away, or, with `beginnings`, begun with it.
-// Empty: none is.
+// The one of `known` that is nearest to what was typed: at most two letters away (one, of a short word), or, with
+// `beginnings`, begun with it. Empty: none is.
 std::string Nearest(std::string_view typed, std::span<const std::string> known, bool beginnings = true);
 
 // "did you mean 'NAME'?", or `otherwise` where none is near.
