@@ -22,7 +22,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   const auto framing = k2::trade::FramingOf(headers, rest);
   if (!framing) return 0;
-  if (framing->body > rest.size() || k2::ToString(framing->schema).size() < 4) std::abort();
+  if (framing->body > rest.size() || k2::trade::ToString(framing->schema).size() < 4) std::abort();
   // The same of the same, and a prefix speaks only where no header does.
   if (k2::trade::FramingOf(headers, rest) != framing) std::abort();
   if (framing->body > 0 && k2::trade::FramingOf({}, rest) != framing) std::abort();
