@@ -137,12 +137,9 @@ std::unexpected<Error> NoCommand(const CLI::App& app, const std::vector<std::str
   const CLI::App& command = ChosenCommand(app);
   const std::string words = CommandWords(app);
   const std::string help = fmt::format("'k2 {}--help' lists the commands", words.empty() ? "" : words + " ");
-  auto word = given.begin();  // behind the words of the command that was found
-  for (const CLI::App* at = &app; !at->get_subcommands().empty();) {
-    at = at->get_subcommands().front();
-    const auto found = std::find(word, given.end(), at->get_name());
-    word = found + (found == given.end() ? 0 : 1);
-  }
+  // Behind the command that was found; an option's value may be called as it is, and comes before.
+  const auto chosen = std::find(given.rbegin(), given.rend(), command.get_name()).base();
+  const auto word = words.empty() ? given.begin() : chosen;
   if (word == given.end() || IsFlag(*word)) {
     const std::vector<std::string> flags = FlagNames(app);
     if (word != given.end() && std::ranges::find(flags, word->substr(0, word->find('='))) == flags.end()) {

@@ -34,7 +34,8 @@ bool IsJson(std::string_view text) {
 class CheckingSink final : public k2::exchange::FrameSink {
  public:
   void OnTrade(const k2::trade::Trade& trade) override {
-    Require(!trade.trade_id.empty() && !trade.symbol.empty() && !trade.currency.empty());
+    Require(!trade.trade_id.empty() &&
+            !trade.symbol.empty());  // what a quote asset cannot be told from has no currency
     Require(k2::trade::FitsExactly(trade.price_e14, k2::trade::kPriceType.scale, k2::trade::kPriceType));
     Require(k2::trade::FitsExactly(trade.quantity_e8, k2::trade::kQuantityType.scale, k2::trade::kQuantityType));
     Require(trade.side == k2::trade::TradeSide::kBuy || trade.side == k2::trade::TradeSide::kSell);
