@@ -250,7 +250,7 @@ def test_k2_tells_how_it_ended(warehouse: Warehouse) -> None:
     warehouse.catalog().drop_table("market_data.bronze_trades")
     missing = ended("plan", "--layer", "silver", expect=2)
     assert (missing["kind"], missing["table"]) == ("not_found", "bronze_trades")
-    assert "k2 tables create" in missing["error"]
+    assert "k2 tables create" in missing["hint"]
     unset = ended("plan", "--layer", "silver", expect=2, variables=json_log | {"K2_LOG_LEVEL": "loud"})
     assert unset["kind"] == "invalid_argument"
     text = warehouse.k2_run("plan", "--layer", "silver", expect=2).stderr
