@@ -79,6 +79,20 @@ TEST(Encode, NullsEmptyListsAndTheEdgesOfDecimals) {
   }
 }
 
+// A text that is empty has no address either: what a currency is where none can be told.
+TEST(Encode, TextsWithoutAnAddress) {
+  Trade trade = Example();
+  trade.currency = {};
+  ASSERT_EQ(trade.currency.data(), nullptr);
+  std::string without;
+  EncodeTrade(trade, 1, without);
+  trade.currency = "";
+  std::string empty;
+  EncodeTrade(trade, 1, empty);
+  EXPECT_EQ(without, empty);
+  EXPECT_EQ(TradeMessageId({}, {}, {}).ToString(), TradeMessageId("", "", "").ToString());
+}
+
 TEST(Encode, ARowIsTheSameMessage) {
   const VendorEntry vendor[] = {{"x", "y"}};
   Trade trade = Example();

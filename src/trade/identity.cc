@@ -1,5 +1,6 @@
 #include "trade/identity.h"
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 
@@ -15,10 +16,7 @@ Uuid TradeMessageId(std::string_view exchange, std::string_view symbol, std::str
     name = spill.data();
   }
   char* out = name;
-  const auto append = [&out](std::string_view text) {
-    std::memcpy(out, text.data(), text.size());
-    out += text.size();
-  };
+  const auto append = [&out](std::string_view text) { out = std::copy_n(text.data(), text.size(), out); };
   append(exchange);
   *out++ = '|';
   append(symbol);
