@@ -210,7 +210,8 @@ class Fuzz:
             ]
         column, transform = self.draw.choice(choices)
         field = table.schema().find_field(self.tables.name(name, column))
-        if (field.field_id, transform) not in {(one.source_id, str(one.transform)) for one in table.spec().fields}:
+        # PyIceberg refuses to write where two fields are of one column.
+        if field.field_id not in {one.source_id for one in table.spec().fields}:
             new = f"fuzz_{len(table.specs())}_{self.draw.randrange(100)}"
             self.engine.partition_by(name, field.name, transform, new)
 
