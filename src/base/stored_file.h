@@ -18,7 +18,7 @@ class StoredFile {
   StoredFile& operator=(const StoredFile&) = delete;
 
   Status Open(const std::string& path);
-  Result<size_t> Read(char* out, size_t size);                      // goes on where it stands; 0 at the end
+  Result<size_t> Read(char* out, size_t size);                      // from position() on; 0 at the end
   Result<size_t> ReadAt(int64_t at, char* out, size_t size) const;  // does not move
   [[nodiscard]] Result<int64_t> Size() const;
   [[nodiscard]] int64_t position() const { return position_; }
